@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# make            ./nbdkit-qcow-plugin.so and its man page
+# make try        install what is missing, build, copy an image and compare
+# make check      install what is missing, build, run every test
+# make bench      measure the speed against other readers
+# make install    honours DESTDIR, prefix, plugindir, mandir
+# make uninstall
+# make clean
+#
+# A variant, such as one with sanitizers, has its own BUILD directory:
+#   make BUILD=build/asan SANITIZE=address,undefined
+# which gets the plugin as $(BUILD)/nbdkit-qcow-plugin.so too.
+
+VERSION = 0.1.0
+
+CC = gcc
+CFLAGS = -O2 -g
+WARNINGS = -Wall -Wextra -Wshadow -Wvla -Wconversion -Werror
+PKG_CONFIG = pkg-config
+BUILD = build/plain
+SANITIZE =
+
+# What pkg-config calls it, and the Debian package that has it.
+LIBRARIES = nbdkit:nbdkit-plugin-dev libdeflate:libdeflate-dev \
+            zlib:zlib1g-dev libzstd:libzstd-dev
+MODULES = $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
+
+prefix ?= $(shell $(PKG_CONFIG) --variable=prefix nbdkit)
+plugindir ?= $(shell $(PKG_CONFIG) --define-variable=prefix=$(prefix) \
+                                   --variable=plugindir nbdkit)
+mandir ?= $(prefix)/share/man
+
+# The ABI that plugins are built for starts with the oldest server that is
+# supported: file offsets of 64 bits, no symbol of ours but plugin_init
+# and the debug flags.
+ALL_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
+               -DVERSION='"$(VERSION)"' $(CPPFLAGS)
+ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(CFLAGS) \
+             $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+ALL_LDFLAGS = -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd)
+
+QCOW_SOURCES = $(sort $(wildcard qcow/*.c))
+QCOW_OBJECTS = $(QCOW_SOURCES:%.c=$(BUILD)/%.o)
+UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*.c)))
+PLUGIN = $(BUILD)/nbdkit-qcow-plugin.so
+
+all: nbdkit-qcow-plugin.so nbdkit-qcow-plugin.1
+
+nbdkit-qcow-plugin.so: build/plain/nbdkit-qcow-plugin.so
+	cp $< $@.tmp
+	mv $@.tmp $@
+
+ifneq ($(BUILD),build/plain)
+build/plain/nbdkit-qcow-plugin.so: FORCE
+	$(MAKE) BUILD=build/plain SANITIZE= $@
+endif
+
+$(PLUGIN): $(BUILD)/qcow-plugin.o $(QCOW_OBJECTS) Makefile
+	$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
+
+# Stop with the name of the package if a library is missing.
+$(BUILD)/.libraries: Makefile
+	@$(PKG_CONFIG) --version >/dev/null || \
+	  { echo "pkg-config is missing: install the package pkg-config"; exit 1; }
+	@ok=yes; for l in $(LIBRARIES); do \
+	  $(PKG_CONFIG) --exists $${l%%:*} || \
+	  { echo "$${l%%:*} is missing: install the package $${l#*:}" \
+	         "('make deps' does it)"; ok=no; }; \
+	done; test $$ok = yes
+	@mkdir -p $(@D)
+	@touch $@
+
+$(BUILD)/%.o: %.c $(BUILD)/.libraries
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(QCOW_OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+nbdkit-qcow-plugin.1: nbdkit-qcow-plugin.pod Makefile
+	pod2man -u -s 1 -c NBDKIT -r nbdkit-qcow-plugin-$(VERSION) \
+	  -n nbdkit-qcow-plugin $< $@.tmp
+	mv $@.tmp $@
+
+unit: $(UNIT_TESTS)
+
+check-unit: unit
+	prove -j2 --exec '' $(UNIT_TESTS)
+
+# --- What people call ---
+
+deps:
+	@tests/install-packages.sh build test
+
+try:
+	@tests/install-packages.sh build try
+	@$(MAKE) --no-print-directory all
+	@tests/try.sh
+
+check:
+	@tests/install-packages.sh build test
+	@$(MAKE) --no-print-directory -j2 all unit
+	prove -j2 --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
+
+bench: all
+	@tests/install-packages.sh bench
+	tests/bench/bench
+
+install: all
+	install -d $(DESTDIR)$(plugindir) $(DESTDIR)$(mandir)/man1
+	install -m 0755 nbdkit-qcow-plugin.so $(DESTDIR)$(plugindir)
+	install -m 0644 nbdkit-qcow-plugin.1 $(DESTDIR)$(mandir)/man1
+
+uninstall:
+	rm -f $(DESTDIR)$(plugindir)/nbdkit-qcow-plugin.so
+	rm -f $(DESTDIR)$(mandir)/man1/nbdkit-qcow-plugin.1
+
+clean:
+	rm -rf build nbdkit-qcow-plugin.so nbdkit-qcow-plugin.1
+
+FORCE:
+
+.PHONY: all unit check-unit deps try check bench install uninstall clean FORCE
+.SECONDARY:
+
+-include $(QCOW_OBJECTS:.o=.d) $(BUILD)/qcow-plugin.d $(UNIT_TESTS:=.d)

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The texts of what can be wrong with an entry.  See entry.h.
+ */
+
+#include <stddef.h>
+
+#include "entry.h"
+
+const char *
+entry_fault_text (enum entry_fault fault)
+{
+  switch (fault) {
+  case FAULT_NONE:
+    break;
+  case FAULT_L1_UNALIGNED:
+    return "the L2 table is not aligned to a cluster";
+  case FAULT_L1_PAST_END:
+    return "the L2 table lies beyond the end of the file";
+  case FAULT_UNALIGNED:
+    return "the cluster is not aligned";
+  case FAULT_PAST_END:
+    return "the cluster lies beyond the end of the file";
+  case FAULT_ZERO_IN_V2:
+    return "zero flag in a version 2 image";
+  }
+  return NULL;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The one way an error is made.  See error.h.
+ */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+
+/* Enough for a path of 4095 bytes, all of them escaped, and a text. */
+#define MESSAGE_MAX (4 * 4096 + 2048)
+
+/* Append 'in' to out[len..], control characters as \xNN.  Returns the
+ * new length.
+ */
+static size_t
+append_escaped (char *out, size_t len, const char *in)
+{
+  const unsigned char *p = (const unsigned char *) in;
+
+  for (; *p && len + 5 < MESSAGE_MAX; ++p) {
+    if (*p < 0x20 || *p == 0x7f)
+      len += (size_t) snprintf (&out[len], 5, "\\x%02x", *p);
+    else
+      out[len++] = (char) *p;
+  }
+  out[len] = '\0';
+  return len;
+}
+
+static void
+emit (void (*hook) (const char *), const char *object, const char *fmt,
+      va_list args)
+{
+  const int saved_errno = errno;
+  char text[2048];
+  char out[MESSAGE_MAX];
+  size_t len;
+
+  if (hook == NULL)
+    return;
+  errno = saved_errno; /* for %m */
+  vsnprintf (text, sizeof text, fmt, args);
+  len = append_escaped (out, 0, object);
+  len = append_escaped (out, len, ": ");
+  append_escaped (out, len, text);
+  hook (out);
+  errno = saved_errno;
+}
+
+int
+problem_set (struct problem *problem, const char *fmt, ...)
+{
+  va_list args;
+
+  va_start (args, fmt);
+  vsnprintf (problem->text, sizeof problem->text, fmt, args);
+  va_end (args);
+  return -1;
+}
+
+int
+error_report (const struct qcow_hooks *hooks, int err, const char *object,
+              const char *fmt, ...)
+{
+  va_list args;
+
+  va_start (args, fmt);
+  emit (hooks->error, object, fmt, args);
+  va_end (args);
+  errno = err;
+  return -1;
+}
+
+void
+error_warn (const struct qcow_hooks *hooks, const char *object,
+            const char *fmt, ...)
+{
+  va_list args;
+
+  va_start (args, fmt);
+  emit (hooks->warn, object, fmt, args);
+  va_end (args);
+}
+
+void
+error_debug (const struct qcow_hooks *hooks, const char *object,
+             const char *fmt, ...)
+{
+  va_list args;
+
+  va_start (args, fmt);
+  emit (hooks->debug, object, fmt, args);
+  va_end (args);
+}
+
+void
+error_filter_init (struct error_filter *filter)
+{
+  memset (filter, 0, sizeof *filter);
+  pthread_mutex_init (&filter->lock, NULL);
+}
+
+void
+error_filter_destroy (struct error_filter *filter)
+{
+  pthread_mutex_destroy (&filter->lock);
+}
+
+/* What to do with a message about 'place': print it, print it as the
+ * last one, or neither.
+ */
+enum verdict { PRINT, PRINT_LAST, SILENT };
+
+static enum verdict
+judge (struct error_filter *filter, uint64_t place)
+{
+  enum verdict verdict = SILENT;
+  unsigned i;
+
+  pthread_mutex_lock (&filter->lock);
+  for (i = 0; i < filter->count; ++i)
+    if (filter->seen[i] == place)
+      break;
+  if (i == filter->count && i < ERROR_FILTER_MAX) {
+    filter->seen[filter->count++] = place;
+    verdict = filter->count == ERROR_FILTER_MAX ? PRINT_LAST : PRINT;
+  }
+  pthread_mutex_unlock (&filter->lock);
+  return verdict;
+}
+
+int
+error_report_once (struct error_filter *filter, uint64_t place,
+                   const struct qcow_hooks *hooks, int err, const char *object,
+                   const char *fmt, ...)
+{
+  const int saved_errno = errno; /* locking may change it, %m needs it */
+  const enum verdict verdict = judge (filter, place);
+  va_list args;
+
+  errno = saved_errno;
+  if (verdict != SILENT) {
+    va_start (args, fmt);
+    emit (hooks->error, object, fmt, args);
+    va_end (args);
+  }
+  if (verdict == PRINT_LAST)
+    error_report (hooks, err, object,
+                  "%d errors were reported, further ones will not be",
+                  ERROR_FILTER_MAX);
+  errno = err;
+  return -1;
+}

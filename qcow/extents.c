@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * runs -> extents.
+ *
+ * Runs that look the same to a client are merged.  Damaged parts are data:
+ * the client will read them and get its error just there, and the rest of
+ * the map is of use.  Where unencrypted data lies in a hole of the file it
+ * reads as zeros, which is worth telling: images with preallocated
+ * metadata consist of little else.
+ *
+ * The answer about the file's holes is kept during a walk, so the source
+ * is asked once for each of its fragments, not once for each run.
+ */
+
+#include "map.h"
+
+/* Merges what is added, and hands on what is complete. */
+struct merger {
+  qcow_extent_fn fn;
+  void *opaque;
+  bool one;
+  unsigned count; /* extents handed on */
+  bool have;      /* [offset, end) of 'kind' is pending */
+  enum qcow_extent kind;
+  uint64_t offset, end;
+};
+
+/* What is known of the holes of one source. */
+struct holes {
+  struct source *source;
+  bool hole;
+  uint64_t start, end;
+};
+
+static int
+flush (struct merger *m)
+{
+  if (!m->have)
+    return 0;
+  m->have = false;
+  m->count++;
+  return m->fn (m->opaque, m->offset, m->end - m->offset, m->kind);
+}
+
+/* 1: go on; 0: that was enough; -1: error from the callback. */
+static int
+add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
+{
+  if (m->have && m->kind == kind) {
+    m->end = offset + length;
+    return 1;
+  }
+  if (flush (m) == -1)
+    return -1;
+  if ((m->one && m->count > 0) || m->count >= QCOW_MAX_EXTENTS)
+    return 0;
+  m->have = true;
+  m->kind = kind;
+  m->offset = offset;
+  m->end = offset + length;
+  return 1;
+}
+
+/* Data: find the parts of it that lie in holes of the file. */
+static int
+add_data (struct merger *m, struct holes *h, const struct run *run)
+{
+  uint64_t done = 0;
+  int r = 1;
+
+  while (done < run->length && r == 1) {
+    const uint64_t host = run->host + done;
+    uint64_t n;
+
+    if (h->source != run->source || host < h->start || host >= h->end) {
+      h->source = run->source;
+      h->start = host;
+      source_extent (run->source, host, &h->hole, &h->end);
+    }
+    n = h->end - host;
+    if (n > run->length - done)
+      n = run->length - done;
+    r = add (m, run->offset + done, n,
+             h->hole ? QCOW_EXTENT_ZERO : QCOW_EXTENT_DATA);
+    done += n;
+  }
+  return r;
+}
+
+static int
+add_run (struct merger *m, struct holes *h, const struct run *run)
+{
+  switch (run->kind) {
+  case RUN_HOLE:
+  case RUN_ZERO:
+    return add (m, run->offset, run->length, QCOW_EXTENT_HOLE_ZERO);
+  case RUN_DATA:
+    return add_data (m, h, run);
+  case RUN_COMPRESSED:
+  case RUN_BAD:
+    break;
+  }
+  return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
+}
+
+int
+qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
+              qcow_extent_fn fn, void *opaque)
+{
+  struct merger merger = { .fn = fn, .opaque = opaque, .one = one };
+  struct holes holes = { NULL, false, 0, 0 };
+  struct map map;
+  struct run run;
+  int r;
+
+  map_begin (&map, v, offset, count);
+  while ((r = map_next (&map, &run)) == 1) {
+    r = add_run (&merger, &holes, &run);
+    if (r != 1)
+      break;
+  }
+  map_release (&map);
+  if (r == -1)
+    return -1;
+  return flush (&merger);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * bytes -> struct header.  Pure: no I/O, no allocation.
+ *
+ * Sources: qemu's docs/interop/qcow2.rst, and for the limits what
+ * qemu 7.2 refuses.
+ */
+
+#ifndef QCOW_HEADER_H
+#define QCOW_HEADER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "format.h"
+
+/* Every field that a reader needs, checked: a header that was parsed
+ * without complaint has no value out of the ranges given here.
+ */
+struct header {
+  uint32_t version;         /* 2 or 3 */
+  unsigned cluster_bits;    /* 9..21 */
+  uint64_t size;            /* virtual size in bytes, <= INT64_MAX */
+  uint32_t crypt_method;    /* QCOW_CRYPT_* */
+  uint32_t l1_size;         /* entries, enough for size, <= 4194304 */
+  uint64_t l1_table_offset; /* cluster aligned; + the table <= INT64_MAX */
+  uint32_t nb_snapshots;    /* <= 65536 */
+  uint64_t incompatible;    /* QCOW_INCOMPAT_*, no others */
+  uint64_t autoclear;       /* any */
+  uint32_t header_length;   /* bytes, <= the cluster size */
+  unsigned compression;     /* QCOW_COMPRESSION_* */
+
+  /* From the area after the fixed fields; "" if not there.  As qemu
+   * does, a name is cut at its first NUL.
+   */
+  char backing_file[QCOW_MAX_BACKING_NAME + 1];
+  char backing_format[QCOW_MAX_BACKING_FORMAT + 1];
+  char data_file[QCOW_MAX_DATA_FILE_NAME + 1];
+};
+
+/* How many bytes header_fixed wants to see. */
+#define HEADER_FIXED_BYTES 112
+
+/* Parse the fixed fields.  'bytes' are the first HEADER_FIXED_BYTES of
+ * the file, zeros where it is shorter.  0, or -1 and the reason.
+ */
+int header_fixed (const uint8_t bytes[HEADER_FIXED_BYTES],
+                  struct header *header, struct problem *problem);
+
+/* Parse what follows in the first cluster: extensions and the name of
+ * the backing file; then check what needs both parts.  'cluster' is the
+ * whole first cluster (1 << cluster_bits bytes), zeros where the file is
+ * shorter.  0, or -1 and the reason.
+ */
+int header_extensions (const uint8_t *cluster, struct header *header,
+                       struct problem *problem);
+
+#endif /* QCOW_HEADER_H */

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The whole public face of the module qcow/: open an image, open a view
+ * of it, read, ask for extents, close.
+ *
+ * The module knows nothing of nbdkit.  What it has to say goes through
+ * struct qcow_hooks; functions that fail have already said why, set
+ * errno and return -1 or NULL.
+ *
+ * Threads: qcow_open and qcow_close are called by one thread while no
+ * other uses the image.  Everything between them may be called by any
+ * number of threads at once, on the same view or on others.
+ */
+
+#ifndef QCOW_QCOW_H
+#define QCOW_QCOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How the module speaks.  Each text is one line without a newline, valid
+ * during the call.  The hooks are called by the thread that has something
+ * to say, at times by several at once.  NULL: not interested.
+ */
+struct qcow_hooks {
+  void (*error) (const char *text);
+  void (*warn) (const char *text);
+  void (*debug) (const char *text);
+};
+
+struct qcow_options {
+  const char *filename; /* local file or block device; not kept */
+  uint64_t cache_size;  /* bytes for L2 slices and inflated clusters */
+  bool force_share;     /* serve even though a writer holds the image */
+  bool debug_runs;      /* a debug message for each run of each request */
+  bool debug_cache;     /* cache statistics when the image is closed */
+};
+
+/* What cache_size is if the user says nothing. */
+#define QCOW_DEFAULT_CACHE_SIZE (UINT64_C (64) << 20)
+
+struct qcow;
+
+/* Open an image: take qemu's locks, read and check the header and the
+ * active L1 table.  The hooks and the image's memory belong to the
+ * result, which the caller closes; the options are not kept.  Starts no
+ * thread, and the result may be used after a fork.  On failure, NULL:
+ * errno is ENOENT, EACCES … from opening the file, else EINVAL (not an
+ * image that can be served), EIO, EBUSY (held by a writer) or ENOMEM.
+ */
+struct qcow *qcow_open (const struct qcow_options *options,
+                        const struct qcow_hooks *hooks);
+void qcow_close (struct qcow *q);
+
+/* One line about the image, for people: "QCOW2 version 3, …".  Valid
+ * until qcow_close.
+ */
+const char *qcow_description (const struct qcow *q);
+
+/* What one client sees.  "" names the active layer, the only view.  On
+ * failure, NULL and errno (ENOENT: no such view).
+ */
+struct qcow_view *qcow_view_open (struct qcow *q, const char *name);
+void qcow_view_close (struct qcow_view *v);
+
+/* Virtual size in bytes, any number from 0 to INT64_MAX. */
+uint64_t qcow_view_size (const struct qcow_view *v);
+
+/* The size of the pieces in which the image is stored: a power of two,
+ * 512 bytes to 2 MiB.
+ */
+uint32_t qcow_view_cluster_size (const struct qcow_view *v);
+
+/* Read 'count' bytes at 'offset' into buf; the range lies in the view.
+ * 0, or -1 with errno EIO or ENOMEM; then the content of buf is
+ * undefined.  A damaged cluster fails only the reads that touch it.
+ */
+int qcow_read (struct qcow_view *v, void *buf, uint32_t count,
+               uint64_t offset);
+
+/* Get ready for a read of this range: L2 slices and inflated clusters go
+ * into the cache, the kernel is told to read the data.  Fails like
+ * qcow_read, damaged clusters aside.
+ */
+int qcow_prefetch (struct qcow_view *v, uint32_t count, uint64_t offset);
+
+enum qcow_extent {
+  QCOW_EXTENT_DATA,      /* stored, or damaged: a read will tell */
+  QCOW_EXTENT_ZERO,      /* has a place in the image, a hole of the file */
+  QCOW_EXTENT_HOLE_ZERO, /* reads as zeros, takes no space */
+};
+
+/* Called for each extent, ascending and without gaps or overlaps.
+ * Returns 0, or -1 with errno to end the walk.
+ */
+typedef int (*qcow_extent_fn) (void *opaque, uint64_t offset, uint64_t length,
+                               enum qcow_extent kind);
+
+/* Report the extents of a range that lies in the view: the longest runs
+ * of one kind, clipped to the range, from 'offset' on.  May stop before
+ * the range's end (after QCOW_MAX_EXTENTS), but not before the first
+ * extent is complete; 'one' stops right after that.  No data is read.
+ * 0, or -1 with errno EIO or ENOMEM.
+ */
+int qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset,
+                  bool one, qcow_extent_fn fn, void *opaque);
+
+/* nbdkit 1.32 makes one system call for each extent it sends, some 3 us,
+ * so this bounds one reply to about half a second; qemu-nbd's own bound
+ * is the same (1 MiB of 8-byte extents).
+ */
+#define QCOW_MAX_EXTENTS 131072
+
+#endif /* QCOW_QCOW_H */

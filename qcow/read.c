@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * runs -> source reads -> inflate -> the caller's buffer.
+ *
+ * A request is worked off in plans of up to PLAN_RUNS runs: map them,
+ * fetch what they need with one call of the source, decode.  Data goes
+ * straight into the caller's buffer.  Of compressed clusters, those that
+ * lie together are read together into scratch memory; one that is wanted
+ * whole is inflated straight into the caller's buffer and not cached (who
+ * reads whole clusters seldom comes back for them); one that is wanted in
+ * part is inflated into the cache.
+ *
+ * Nothing is locked during I/O or inflating.  To exclude that two threads
+ * wait for each other: scratch memory is waited for before anything is
+ * claimed in the cache; all claims of a round are loaded before another
+ * thread's loading is waited for; and the map's pin is dropped before any
+ * of that.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "map.h"
+
+/* Enough that a request of 2 MiB in 64 KiB clusters is one plan; it is on
+ * the stack, some 10 KiB.
+ */
+#define PLAN_RUNS 64
+
+/* Compressed clusters this far apart are still read together: a system
+ * call costs more than copying so many bytes.
+ */
+#define MAX_GAP 4096
+
+/* What is still to be done for a compressed run. */
+enum job_state {
+  JOB_TODO,
+  JOB_DIRECT, /* inflate into dest */
+  JOB_CACHE,  /* inflate into the claimed entry, then copy */
+  JOB_COPY,   /* inflate into scratch, then copy: the cache is full */
+  JOB_WAIT,   /* another thread inflates it into the entry */
+  JOB_DONE,
+};
+
+struct job {
+  struct run run;
+  uint8_t *dest; /* NULL: only prefetch */
+  enum job_state state;
+  struct cache_entry *entry; /* if CACHE or WAIT */
+  uint8_t *in;               /* the stream, once read */
+  size_t in_length;
+};
+
+struct plan {
+  struct source_range ranges[PLAN_RUNS];
+  size_t nr_ranges;
+  struct job jobs[PLAN_RUNS];
+  size_t nr_jobs;
+  struct image *image;   /* of the jobs and ranges */
+  uint64_t inflate_room; /* bytes that a prefetch may still inflate */
+};
+
+static struct cache_key
+key_of (const struct job *job)
+{
+  return (struct cache_key) { job->run.host, job->run.image->id,
+                              job->run.bound };
+}
+
+/* Where in the inflated cluster the run begins. */
+static size_t
+in_cluster (const struct job *job)
+{
+  return (size_t) (job->run.offset & (image_cluster_size (job->run.image) - 1));
+}
+
+static bool
+whole_cluster (const struct job *job)
+{
+  return job->run.length == image_cluster_size (job->run.image);
+}
+
+static void
+copy_out (const struct job *job, const uint8_t *cluster)
+{
+  if (job->dest)
+    memcpy (job->dest, cluster + in_cluster (job), job->run.length);
+}
+
+static int
+no_memory (const struct image *image)
+{
+  return error_report (image->hooks, ENOMEM, image->name, "out of memory");
+}
+
+/* The guest offset tells people which part of the disk is lost, the host
+ * offset where to look in the file.
+ */
+static int
+damaged (const struct run *run, const char *what)
+{
+  struct image *image = run->image;
+  const uint64_t cluster = run->offset & ~(image_cluster_size (image) - 1);
+
+  return error_report_once (&image->damage, cluster, image->hooks, EIO,
+                            image->name,
+                            "damaged cluster at guest offset %" PRIu64
+                            ", host offset 0x%" PRIx64 ": %s",
+                            cluster, run->host, what);
+}
+
+/* --- Compressed clusters --- */
+
+static int
+inflate_to (struct scratch *s, const struct job *job, uint8_t *out)
+{
+  const struct image *image = job->run.image;
+
+  if (codec_inflate (s->codec, image->header.compression, job->in,
+                     job->in_length, out, image_cluster_size (image))
+      == 0)
+    return 0;
+  if (errno == ENOMEM)
+    return no_memory (image);
+  return damaged (&job->run, "the compressed data does not inflate to one "
+                             "cluster");
+}
+
+/* The stream is in memory: finish the job. */
+static int
+decode (struct scratch *s, struct job *job)
+{
+  switch (job->state) {
+  case JOB_DIRECT:
+    if (inflate_to (s, job, job->dest) == -1)
+      return -1;
+    break;
+  case JOB_CACHE:
+    if (inflate_to (s, job, job->entry->data) == -1)
+      return -1;
+    cache_fill (job->entry);
+    copy_out (job, job->entry->data);
+    cache_release (job->entry);
+    break;
+  default:
+    if (inflate_to (s, job, s->out) == -1)
+      return -1;
+    copy_out (job, s->out);
+    break;
+  }
+  job->state = JOB_DONE;
+  return 0;
+}
+
+/* Serve what is in the cache already.  Returns the number of jobs that
+ * are left.
+ */
+static size_t
+serve_cached (struct plan *plan)
+{
+  size_t i, left = 0;
+
+  for (i = 0; i < plan->nr_jobs; ++i) {
+    struct job *job = &plan->jobs[i];
+    struct cache_entry *entry;
+
+    if (job->state == JOB_DONE)
+      continue;
+    entry = cache_peek (plan->image->cache, key_of (job));
+    if (entry) {
+      copy_out (job, entry->data);
+      cache_release (entry);
+      job->state = JOB_DONE;
+    }
+    else
+      left++;
+  }
+  return left;
+}
+
+/* Decide how each job that is left gets done. */
+static int
+claim_jobs (struct plan *plan)
+{
+  const size_t size = image_cluster_size (plan->image);
+  size_t i;
+
+  for (i = 0; i < plan->nr_jobs; ++i) {
+    struct job *job = &plan->jobs[i];
+
+    if (job->state == JOB_DONE)
+      continue;
+    if (job->dest && whole_cluster (job)) {
+      job->state = JOB_DIRECT;
+      continue;
+    }
+    switch (cache_claim (plan->image->cache, key_of (job), size, 0,
+                         &job->entry)) {
+    case CACHE_READY:
+      copy_out (job, job->entry->data);
+      cache_release (job->entry);
+      job->state = JOB_DONE;
+      break;
+    case CACHE_MINE:
+      job->state = JOB_CACHE;
+      break;
+    case CACHE_BUSY:
+      job->state = JOB_WAIT;
+      break;
+    case CACHE_FULL:
+      job->state = job->dest ? JOB_COPY : JOB_DONE;
+      break;
+    case CACHE_NO_MEMORY:
+      return no_memory (plan->image);
+    }
+  }
+  return 0;
+}
+
+static bool
+wants_stream (const struct job *job)
+{
+  return job->state == JOB_DIRECT || job->state == JOB_CACHE
+         || job->state == JOB_COPY;
+}
+
+/* In the order of the file.  Usually they are already. */
+static void
+sort_jobs (struct plan *plan)
+{
+  size_t i, j;
+
+  for (i = 1; i < plan->nr_jobs; ++i) {
+    const struct job job = plan->jobs[i];
+
+    for (j = i; j > 0 && plan->jobs[j - 1].run.host > job.run.host; --j)
+      plan->jobs[j] = plan->jobs[j - 1];
+    if (j < i)
+      plan->jobs[j] = job;
+  }
+}
+
+/* Give the jobs from 'first' on a place in the scratch memory, as many as
+ * fit, and append the ranges that fill it.  Returns the first job that has
+ * no place.
+ */
+static size_t
+place_streams (struct plan *plan, struct scratch *s, size_t first)
+{
+  struct source_range *group = NULL;
+  size_t used = 0, i;
+
+  for (i = first; i < plan->nr_jobs; ++i) {
+    struct job *job = &plan->jobs[i];
+    const uint64_t host = job->run.host;
+    const uint64_t left = job->run.source->size - host; /* > 0: entry.h */
+    const size_t length = job->run.bound < left ? job->run.bound
+                                                : (size_t) left;
+    size_t skip, grow;
+
+    if (!wants_stream (job))
+      continue;
+
+    if (group && host <= group->offset + group->length + MAX_GAP) {
+      skip = (size_t) (host - group->offset);
+      grow = skip + length > group->length ? skip + length - group->length
+                                           : 0;
+      if (grow > s->in_size - used)
+        break;
+      job->in = (uint8_t *) group->buf + skip;
+      group->length += grow;
+      used += grow;
+    }
+    else {
+      if (length > s->in_size - used || plan->nr_ranges == PLAN_RUNS)
+        break;
+      group = &plan->ranges[plan->nr_ranges++];
+      *group = (struct source_range) { host, length, s->in + used };
+      job->in = group->buf;
+      used += length;
+    }
+    job->in_length = length;
+  }
+  return i;
+}
+
+/* Read and inflate all jobs that want a stream, and read the plan's data
+ * ranges with the first of them.
+ */
+static int
+load_streams (struct plan *plan, struct scratch *s)
+{
+  size_t first = 0;
+
+  while (first < plan->nr_jobs) {
+    const size_t end = place_streams (plan, s, first);
+    size_t i;
+
+    if (source_readv (plan->image->source, plan->ranges, plan->nr_ranges)
+        == -1)
+      return -1;
+    plan->nr_ranges = 0;
+    for (i = first; i < end; ++i)
+      if (wants_stream (&plan->jobs[i]) && decode (s, &plan->jobs[i]) == -1)
+        return -1;
+    first = end;
+  }
+  return 0;
+}
+
+/* Everything of our own is loaded: now wait for others.  What another
+ * could not load is to do again.  Returns the number of jobs that are
+ * left.
+ */
+static size_t
+wait_for_others (struct plan *plan)
+{
+  size_t i, left = 0;
+
+  for (i = 0; i < plan->nr_jobs; ++i) {
+    struct job *job = &plan->jobs[i];
+
+    if (job->state != JOB_WAIT)
+      continue;
+    if (cache_wait (job->entry) == 0) {
+      copy_out (job, job->entry->data);
+      cache_release (job->entry);
+      job->state = JOB_DONE;
+    }
+    else {
+      job->state = JOB_TODO;
+      left++;
+    }
+  }
+  return left;
+}
+
+/* After an error: nobody must wait for us for ever. */
+static void
+abandon_jobs (struct plan *plan)
+{
+  size_t i;
+
+  for (i = 0; i < plan->nr_jobs; ++i) {
+    struct job *job = &plan->jobs[i];
+
+    if (job->state == JOB_CACHE)
+      cache_fail (job->entry);
+    else if (job->state == JOB_WAIT)
+      cache_release (job->entry);
+    job->state = JOB_DONE;
+  }
+}
+
+static int
+do_jobs (struct plan *plan)
+{
+  struct scratch *s;
+  int r = 0;
+
+  sort_jobs (plan);
+  if (serve_cached (plan) == 0)
+    return 0;
+  s = scratch_get (plan->image->scratches);
+  if (s == NULL)
+    return no_memory (plan->image);
+  do {
+    if (claim_jobs (plan) == -1 || load_streams (plan, s) == -1) {
+      abandon_jobs (plan);
+      r = -1;
+    }
+  } while (r == 0 && wait_for_others (plan) > 0);
+  scratch_put (plan->image->scratches, s);
+  return r;
+}
+
+/* --- Requests --- */
+
+/* Carry out a plan and empty it. */
+static int
+do_plan (struct plan *plan)
+{
+  if (plan->nr_jobs > 0 && do_jobs (plan) == -1)
+    return -1;
+  if (plan->nr_ranges > 0
+      && source_readv (plan->image->source, plan->ranges, plan->nr_ranges)
+           == -1)
+    return -1;
+  plan->nr_jobs = plan->nr_ranges = 0;
+  return 0;
+}
+
+static void
+add_job (struct plan *plan, const struct run *run, uint8_t *dest)
+{
+  plan->image = run->image;
+  plan->jobs[plan->nr_jobs++]
+    = (struct job) { .run = *run, .dest = dest, .state = JOB_TODO };
+}
+
+/* Put a run into the plan. */
+static int
+plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
+{
+  switch (run->kind) {
+  case RUN_HOLE:
+  case RUN_ZERO:
+    memset (dest, 0, run->length);
+    return 0;
+  case RUN_DATA:
+    plan->image = run->image;
+    plan->ranges[plan->nr_ranges++]
+      = (struct source_range) { run->host, run->length, dest };
+    return 0;
+  case RUN_COMPRESSED:
+    add_job (plan, run, dest);
+    return 0;
+  case RUN_BAD:
+    break;
+  }
+  return damaged (run, entry_fault_text (run->fault));
+}
+
+/* The same for a prefetch.  Damage is for those who read it to find. */
+static void
+plan_prefetch (struct plan *plan, const struct run *run)
+{
+  const bool inflate
+    = run->kind == RUN_COMPRESSED
+      && plan->inflate_room >= image_cluster_size (run->image);
+
+  if (inflate) {
+    plan->inflate_room -= image_cluster_size (run->image);
+    add_job (plan, run, NULL);
+  }
+  else if (run->kind == RUN_DATA)
+    source_prefetch (run->source, run->host, run->length);
+  else if (run->kind == RUN_COMPRESSED)
+    source_prefetch (run->source, run->host, run->bound);
+}
+
+/* Read, or prefetch if buf is NULL. */
+static int
+do_request (struct qcow_view *v, uint8_t *buf, uint32_t count,
+            uint64_t offset)
+{
+  struct plan plan;
+  struct map map;
+  struct run run;
+  int r;
+
+  plan.nr_ranges = plan.nr_jobs = 0;
+  /* More would push out what was prefetched first. */
+  plan.inflate_room = cache_capacity (v->image->cache) / 4;
+  map_begin (&map, v, offset, count);
+  while ((r = map_next (&map, &run)) == 1) {
+    if (buf == NULL)
+      plan_prefetch (&plan, &run);
+    else if (plan_read (&plan, &run, buf + (run.offset - offset)) == -1) {
+      r = -1;
+      break;
+    }
+    if (plan.nr_ranges + plan.nr_jobs == PLAN_RUNS) {
+      map_release (&map);
+      if (do_plan (&plan) == -1) {
+        r = -1;
+        break;
+      }
+    }
+  }
+  map_release (&map);
+  if (r == 0)
+    r = do_plan (&plan);
+  return r;
+}
+
+int
+qcow_read (struct qcow_view *v, void *buf, uint32_t count, uint64_t offset)
+{
+  return do_request (v, buf, count, offset);
+}
+
+int
+qcow_prefetch (struct qcow_view *v, uint32_t count, uint64_t offset)
+{
+  return do_request (v, NULL, count, offset);
+}

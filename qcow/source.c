@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What all sources have in common: the end of the file.  See source.h.
+ */
+
+#include <string.h>
+
+#include "source.h"
+
+/* Cut a range at the end of the source and zero what is beyond it. */
+static void
+clip_range (const struct source *s, struct source_range *range)
+{
+  size_t inside = range->length;
+
+  if (range->offset >= s->size)
+    inside = 0;
+  else if (range->length > s->size - range->offset)
+    inside = (size_t) (s->size - range->offset);
+  if (inside < range->length)
+    memset ((char *) range->buf + inside, 0, range->length - inside);
+  range->length = inside;
+}
+
+int
+source_readv (struct source *s, struct source_range *ranges, size_t n)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    clip_range (s, &ranges[i]);
+  return s->ops->readv (s, ranges, n);
+}
+
+int
+source_read (struct source *s, void *buf, size_t length, uint64_t offset)
+{
+  struct source_range range = { offset, length, buf };
+
+  return source_readv (s, &range, 1);
+}
+
+void
+source_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
+{
+  if (offset >= s->size) {
+    *hole = true;
+    *end = UINT64_MAX;
+  }
+  else if (s->ops->extent)
+    s->ops->extent (s, offset, hole, end);
+  else {
+    *hole = false;
+    *end = s->size;
+  }
+}
+
+void
+source_prefetch (struct source *s, uint64_t offset, uint64_t length)
+{
+  if (offset < s->size)
+    s->ops->prefetch (s, offset, length);
+}
+
+void
+source_close (struct source *s)
+{
+  if (s)
+    s->ops->close (s);
+}
