@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Sourced by every tests/*.t: a little TAP, a temporary directory, and
+# servers that are stopped and checked whatever way the test ends.
+#
+# A test sources this file, makes its own images in the current
+# directory (a fresh temporary one), calls ok / is / like / same_bytes /
+# run_ok / run_fails, and ends with done_testing.  Each of those prints
+# what differed.
+#
+# Invariants: nothing is written outside $tmp; no TCP ports (tests run
+# beside each other); every nbdkit that start_qcow started is stopped at
+# exit, and a test in which one of them died by a signal or reported a
+# sanitizer's finding fails, whatever else it saw.
+#
+# From the environment:
+#   QCOW_PLUGIN    the plugin to test (default: the one at the top)
+#   QCOW_PRELOAD   libraries for LD_PRELOAD in nbdkit alone: sanitizers
+#   QCOW_VALGRIND  a valgrind command line to run nbdkit under
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+plugin=${QCOW_PLUGIN:-$top/nbdkit-qcow-plugin.so}
+gen=$top/tests/generators
+export plugin gen
+export PATH=$PATH:/usr/sbin:/sbin
+export LC_ALL=C
+# The image's locks are what some tests are about; the others run qemu
+# on files that a server of ours holds, which is allowed for readers.
+export python=/usr/bin/python3
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-test.XXXXXX") || exit 1
+cd "$tmp" || exit 1
+
+_count=0
+_failed=0
+_servers=()
+_finished=no
+
+_cleanup ()
+{
+    local rc=$?
+    trap - EXIT
+    local i
+    for i in "${!_servers[@]}"; do
+        _stop "$i"
+    done
+    if [ "$_finished" = no ]; then
+        echo "# the test ended early (status $rc)"
+        rc=1
+    elif [ "$_failed" -gt 0 ]; then
+        rc=1
+    fi
+    cd /
+    chmod -R u+rwX "$tmp" 2>/dev/null
+    rm -rf "$tmp"
+    exit $rc
+}
+trap _cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# diag TEXT...: a comment in the TAP stream, each line marked.
+diag ()
+{
+    printf '%s\n' "$*" | sed 's/^/# /' | head -60
+}
+
+pass ()
+{
+    _count=$((_count + 1))
+    echo "ok $_count - ${1//#/}"
+}
+
+fail ()
+{
+    _count=$((_count + 1))
+    _failed=$((_failed + 1))
+    echo "not ok $_count - ${1//#/}"
+    shift
+    [ $# -eq 0 ] || diag "$@"
+    return 1
+}
+
+# ok NAME COMMAND...: passes if the command succeeds; its output is shown
+# if not.
+ok ()
+{
+    local name=$1 out
+    shift
+    if out=$("$@" 2>&1 < /dev/null); then
+        pass "$name"
+    else
+        fail "$name" "failed: $*" "$out"
+    fi
+}
+
+# not_ok NAME COMMAND...: passes if the command fails in an orderly way:
+# with a status that is neither 0 nor that of a signal.
+not_ok ()
+{
+    local name=$1 out rc
+    shift
+    out=$("$@" 2>&1 < /dev/null); rc=$?
+    if [ $rc -gt 0 ] && [ $rc -lt 126 ]; then
+        pass "$name"
+    else
+        fail "$name" "should have failed, status $rc: $*" "$out"
+    fi
+}
+
+# is NAME GOT WANTED
+is ()
+{
+    if [ "$2" = "$3" ]; then
+        pass "$1"
+    else
+        fail "$1" "got:    $2" "wanted: $3"
+    fi
+}
+
+# like NAME TEXT REGEX: the extended regular expression occurs in TEXT.
+like ()
+{
+    if grep -Eq -- "$3" <<< "$2"; then
+        pass "$1"
+    else
+        fail "$1" "got:    $2" "no match for: $3"
+    fi
+}
+
+# unlike NAME TEXT REGEX
+unlike ()
+{
+    if grep -Eq -- "$3" <<< "$2"; then
+        fail "$1" "got:    $2" "has a match for: $3"
+    else
+        pass "$1"
+    fi
+}
+
+# same_bytes NAME FILE1 FILE2: equal in length and content.
+same_bytes ()
+{
+    local out
+    if out=$(cmp -- "$2" "$3" 2>&1); then
+        pass "$1"
+    else
+        fail "$1" "$out" "$(stat -c '%n: %s bytes' -- "$2" "$3" 2>&1)" \
+             "$(cmp -l -- "$2" "$3" 2>/dev/null | head -5)"
+    fi
+}
+
+# same_text NAME FILE1 FILE2: like same_bytes, but shows a diff.
+same_text ()
+{
+    local out
+    if out=$(diff -u -- "$2" "$3" 2>&1); then
+        pass "$1"
+    else
+        fail "$1" "$out"
+    fi
+}
+
+done_testing ()
+{
+    local i
+    for i in "${!_servers[@]}"; do
+        _stop "$i" || fail "server ${i} ended well"
+    done
+    _servers=()
+    echo "1..$_count"
+    _finished=yes
+    exit 0
+}
+
+# In the child of nbdkit (--run) and in clients, no sanitizer.
+_nbdkit ()
+{
+    # shellcheck disable=SC2086
+    env ${QCOW_PRELOAD:+LD_PRELOAD="$QCOW_PRELOAD"} \
+        ${QCOW_VALGRIND:-} nbdkit "$@"
+}
+
+# start_qcow [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
+# Start a server.  Sets $uri, $sock, $pid and $log (its stderr) and
+# returns once it accepts connections; fails if it ends before.
+start_qcow ()
+{
+    local n=${#_servers[@]} opts=() i
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        opts+=("$1"); shift
+    done
+    [ $# -eq 0 ] || shift
+    sock=$tmp/sock$n
+    log=$tmp/log$n
+    uri="nbd+unix:///?socket=$sock"
+    _nbdkit -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
+            < /dev/null > "$log" 2>&1 &
+    pid=$!
+    _servers[n]=$pid
+    for i in $(seq 600); do
+        [ -s "$tmp/pid$n" ] && return 0
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    diag "the server did not start: $*" "$(cat "$log")"
+    return 1
+}
+
+# stop_qcow: stop the server that was started last, wait for it.
+# Fails if it did not end in an orderly way.
+stop_qcow ()
+{
+    local n=$((${#_servers[@]} - 1))
+    _stop "$n"
+}
+
+_stop ()
+{
+    local n=$1 p=${_servers[$1]:-} rc i bad=0
+    [ -n "$p" ] || return 0
+    _servers[n]=
+    kill "$p" 2>/dev/null
+    for i in $(seq 200); do
+        kill -0 "$p" 2>/dev/null || break
+        sleep 0.05
+    done
+    if kill -9 "$p" 2>/dev/null; then
+        diag "server $n had to be killed"
+        bad=1
+    fi
+    wait "$p" 2>/dev/null; rc=$?
+    [ $rc -eq 0 ] || { diag "server $n ended with status $rc"; bad=1; }
+    if grep -Eq '(Address|Thread|Leak|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed' "$tmp/log$n"; then
+        bad=1
+    fi
+    [ $bad -eq 0 ] || diag "$(tail -50 "$tmp/log$n")"
+    return $bad
+}
+
+# with_qcow COMMAND [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
+# Run COMMAND (a shell command that uses $uri) against a server that
+# lives as long as it.  The status is that of the command, or of nbdkit
+# if it did not start.  Writes to stdout and stderr.
+with_qcow ()
+{
+    local cmd=$1 opts=()
+    shift
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        opts+=("$1"); shift
+    done
+    [ $# -eq 0 ] || shift
+    _nbdkit -f -U - "${opts[@]}" "$plugin" "$@" \
+            --run "unset LD_PRELOAD; $cmd" < /dev/null
+}
+
+# refused NAME REGEX [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
+# The server must not start, must say a text that matches, and must not
+# die of it.
+refused ()
+{
+    local name=$1 re=$2 out rc
+    shift 2
+    out=$(with_qcow 'true' "$@" 2>&1); rc=$?
+    if [ $rc -ne 1 ]; then
+        fail "$name" "status $rc instead of 1" "$out"
+    elif ! grep -Eq -- "$re" <<< "$out"; then
+        fail "$name" "got: $out" "no match for: $re"
+    elif grep -Eq 'Sanitizer|runtime error:' <<< "$out"; then
+        fail "$name" "$out"
+    else
+        pass "$name"
+    fi
+}
+
+# qemu_map IMAGE: the map of what a server that is started in
+# brackets serves, as nbdinfo prints it.
+qemu_map ()
+{
+    nbdinfo --map -- [ qemu-nbd -r -f qcow2 "$1" ]
+}
+
+# poke FILE OFFSET HEX...: overwrite bytes in a file.
+poke ()
+{
+    local file=$1 offset=$2
+    shift 2
+    printf '%s' "$*" | tr -d ' ' | xxd -r -p |
+        dd of="$file" bs=1 seek=$((offset)) conv=notrunc status=none
+}
+
+# peek FILE OFFSET SIZE: a big-endian number in a file, in decimal.
+peek ()
+{
+    echo $((0x$(dd if="$1" bs=1 skip=$(($2)) count="$3" status=none |
+                    od -An -v -tx1 | tr -d ' \n')))
+}
+
+# text_source SIZE FILE...: data that compresses and differs everywhere.
+text_source ()
+{
+    "$python" "$gen/text-source.py" "$@"
+}
+
+# io IMAGE COMMAND...: run qemu-io commands, all in one process, on a
+# qcow2 image.  A command that fails ends the test: the image is not what
+# the test means.
+io ()
+{
+    local image=$1 args=() c out
+    shift
+    for c; do
+        args+=(-c "$c")
+    done
+    out=$(qemu-io -f qcow2 "${args[@]}" "$image" 2>&1 < /dev/null) || {
+        diag "qemu-io $image: $*" "$out"
+        exit 1
+    }
+}
+
+# io_script IMAGE < COMMANDS: the same from a list, one command a line.
+# (Not behind a pipe: there it could not end the test.)
+io_script ()
+{
+    local image=$1 list
+    mapfile -t list
+    io "$image" "${list[@]}"
+}
+
+# oracle IMAGE RAW: what qemu says that the image holds.
+oracle ()
+{
+    qemu-img convert -f qcow2 -O raw "$1" "$2" || exit 1
+}
+
+# serves NAME IMAGE RAW [NBD-COMPARE-OPTION...]
+# A server of the image gives exactly the bytes of RAW: to nbdcopy, and
+# in awkward requests.
+serves ()
+{
+    local name=$1 image=$2 raw=$3 out cmd
+    shift 3
+    cmd="nbdcopy \"\$uri\" served.raw && cmp '$raw' served.raw &&"
+    cmd+=" $python $gen/nbd-compare.py \"\$uri\" '$raw' $*"
+    rm -f served.raw
+    if out=$(with_qcow "$cmd" -- "$image" 2>&1); then
+        pass "$name"
+    else
+        fail "$name" "$out" "$(qemu-img info -U -f qcow2 "$image" 2>&1)"
+    fi
+}
+
+# status_of IMAGE RAW STEP: which steps can be read, as nbd-status.py
+# says, in one line: "FIRST COUNT OUTCOME; ...".  The server's own
+# messages go to the file status.log.
+status_of ()
+{
+    with_qcow "$python $gen/nbd-status.py \"\$uri\" '$2' $3" -- "$1" \
+              2> status.log | paste -s -d ';' | sed 's/;/; /g'
+}
+
+# our_map IMAGE: the map that we report.
+our_map ()
+{
+    # shellcheck disable=SC2016
+    with_qcow 'nbdinfo --map "$uri"' -- "$1"
+}
+
+# dense IMAGE: leave no hole in the file, so that every reader calls its
+# clusters data.
+dense ()
+{
+    cp --sparse=never "$1" "$1.dense" && mv "$1.dense" "$1" || exit 1
+    "$python" - "$1" <<'END' || { diag "$1 has holes"; exit 1; }
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+size = os.fstat(fd).st_size
+sys.exit(size > 0 and os.lseek(fd, 0, os.SEEK_HOLE) != size)
+END
+}

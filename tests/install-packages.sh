@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# tests/install-packages.sh SET...: install the Debian packages that the
+# sets need and that are missing.  Asks apt only if something is; as a
+# user through sudo.  Sets: build, try, test, ci, bench.
+
+set -e -u
+
+packages=
+for set in "$@"; do
+    case $set in
+        build) packages+=" gcc libc6-dev make pkg-config perl
+                           nbdkit nbdkit-plugin-dev
+                           libdeflate-dev zlib1g-dev libzstd-dev" ;;
+        try)   packages+=" nbdkit qemu-utils libnbd-bin e2fsprogs" ;;
+        test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
+                           libcmocka-dev perl xxd strace util-linux jq
+                           e2fsprogs fdisk procps" ;;
+        ci)    packages+=" clang llvm libclang-rt-14-dev valgrind" ;;
+        bench) packages+=" nbdkit qemu-utils libnbd-bin python3 fio
+                           e2fsprogs libdeflate-dev" ;;
+        *) echo "$0: no such set: $set" >&2; exit 1 ;;
+    esac
+done
+
+missing=()
+for p in $packages; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] ||
+        missing+=("$p")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo > /dev/null; then
+        echo "These packages are missing, and there is no sudo to install" \
+             "them: ${missing[*]}" >&2
+        exit 1
+    fi
+    sudo=sudo
+fi
+echo "Installing: ${missing[*]}"
+install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
+# On a fresh machine the package lists are missing or old.
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q
+$sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}"

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# make try: copy an image through the plugin with nbdcopy's progress bar,
+# and compare the copy with what qemu-img reads.
+#
+#   FILE=disk.qcow2   the image (default: a sample that is made and
+#                     removed: an ext4 file system in a compressed image)
+#   TO=disk.raw       where the copy goes (default: removed afterwards)
+
+set -e -u
+export PATH=$PATH:/usr/sbin:/sbin
+cd "$(dirname "$0")/.."
+plugin=$PWD/nbdkit-qcow-plugin.so
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-try.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+
+file=${FILE:-}
+to=${TO:-$tmp/copy.raw}
+
+if [ -z "$file" ]; then
+    file=$tmp/sample.qcow2
+    echo "Making a sample image: 1 GiB, ext4, some files of /usr."
+    truncate -s 1G "$tmp/sample.raw"
+    mkdir "$tmp/files"
+    cp -a /usr/share/common-licenses /usr/share/doc/[l-p]* /usr/include \
+       "$tmp/files/" 2>/dev/null || true
+    mkfs.ext4 -q -F -d "$tmp/files" "$tmp/sample.raw"
+    qemu-img convert -c -f raw -O qcow2 "$tmp/sample.raw" "$file"
+    rm -rf "$tmp/sample.raw" "$tmp/files"
+fi
+
+echo
+echo "\$ qemu-img info $file"
+qemu-img info "$file"
+echo
+echo "\$ nbdkit ./nbdkit-qcow-plugin.so $file --run 'nbdcopy -p \"\$uri\" $to'"
+export to
+nbdkit -U - "$plugin" "$file" --run 'nbdcopy -p "$uri" "$to"'
+
+echo
+echo "The copy, as large as it looks and as it is on disk:"
+ls -lhs "$to"
+echo
+echo "Comparing it with what qemu-img reads from the image ..."
+qemu-img compare -p -f raw -F qcow2 "$to" "$file"
