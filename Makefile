@@ -3,6 +3,7 @@
 # make            ./nbdkit-qcow-plugin.so and its man page
 # make try        install what is missing, build, copy an image and compare
 # make check      install what is missing, build, run every test
+# make fuzz       hostile images, for FUZZ_SECONDS=60
 # make bench      measure the speed against other readers
 # make install    honours DESTDIR, prefix, plugindir, mandir
 # make uninstall
@@ -79,6 +80,10 @@ $(BUILD)/%.o: %.c $(BUILD)/.libraries
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(QCOW_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+# Fuzzers are built by clang in their own directory: see 'make fuzz'.
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(QCOW_OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
 nbdkit-qcow-plugin.1: nbdkit-qcow-plugin.pod Makefile
 	pod2man -u -s 1 -c NBDKIT -r nbdkit-qcow-plugin-$(VERSION) \
 	  -n nbdkit-qcow-plugin $< $@.tmp
@@ -104,6 +109,28 @@ check:
 	@$(MAKE) --no-print-directory -j2 all unit
 	prove -j2 --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
 
+FUZZ_SECONDS = 60
+FUZZ_DIR = build/fuzz
+FUZZERS = $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))
+
+# What a fuzzer finds new stays in $(FUZZ_DIR)/corpus-NAME, and is where the
+# next run begins; what breaks it is kept in $(FUZZ_DIR).
+fuzz:
+	@tests/install-packages.sh build ci
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_DIR) \
+	  SANITIZE=fuzzer-no-link,address,undefined \
+	  CFLAGS='-O1 -g -fno-sanitize-recover=undefined' \
+	  $(FUZZERS:%=$(FUZZ_DIR)/tests/fuzz/%)
+	tests/fuzz/make-seeds.sh $(FUZZ_DIR)/seeds
+	for f in $(FUZZERS); do \
+	  mkdir -p $(FUZZ_DIR)/corpus-$$f && \
+	  $(FUZZ_DIR)/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
+	    -rss_limit_mb=512 -timeout=5 -max_len=65536 \
+	    -dict=tests/fuzz/dictionary -artifact_prefix=$(FUZZ_DIR)/$$f- \
+	    -print_final_stats=1 -verbosity=0 \
+	    $(FUZZ_DIR)/corpus-$$f $(FUZZ_DIR)/seeds || exit 1; \
+	done
+
 bench: all
 	@tests/install-packages.sh bench
 	tests/bench/bench
@@ -122,7 +149,7 @@ clean:
 
 FORCE:
 
-.PHONY: all unit check-unit deps try check bench install uninstall clean FORCE
+.PHONY: all unit check-unit deps try check fuzz bench install uninstall clean FORCE
 .SECONDARY:
 
 -include $(QCOW_OBJECTS:.o=.d) $(BUILD)/qcow-plugin.d $(UNIT_TESTS:=.d)

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# tests/fuzz/make-seeds.sh DIRECTORY: small images, one for each feature
+# and version, with which the fuzzer starts.
+
+set -e -u
+dir=$1
+mkdir -p "$dir"
+cd "$dir"
+
+make_image ()
+{
+    local name=$1 options=$2
+    shift 2
+    [ -e "$name" ] && return
+    qemu-img create -q -f qcow2 -o "$options" "$name.tmp" 64k
+    qemu-io -f qcow2 "$@" "$name.tmp" > /dev/null
+    mv "$name.tmp" "$name"
+}
+
+writes=(-c 'write -P 1 0 3k' -c 'write -z 4k 1k' -c 'write -P 2 9000 100'
+        -c 'write -z -u 20k 2k' -c 'write -P 3 63k 1k' -c 'write -z 63k 512')
+packed=(-c 'write -c -P 4 32k 4k' -c 'write -c -P 5 40k 4k')
+
+for bits in 9 10 12; do
+    size=$((1 << bits))
+    make_image "v3-$bits" "cluster_size=$size" "${writes[@]}"
+    make_image "v3-$bits-zlib" "cluster_size=$size" "${writes[@]}" "${packed[@]}"
+    make_image "v3-$bits-zstd" "cluster_size=$size,compression_type=zstd" \
+               "${writes[@]}" "${packed[@]}"
+done
+make_image v2 "cluster_size=512,compat=0.10" -c 'write -P 1 0 3k' "${packed[@]}"
+make_image preallocated "cluster_size=512,preallocation=metadata" \
+           -c 'write -P 1 0 3k'
+make_image dirty "cluster_size=512,lazy_refcounts=on" -c 'write -P 1 0 3k'
+if [ ! -e snapshot ]; then
+    make_image snapshot.new "cluster_size=512" "${writes[@]}"
+    qemu-img snapshot -c one snapshot.new
+    mv snapshot.new snapshot
+fi
