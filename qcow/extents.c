@@ -8,8 +8,9 @@
  * reads as zeros, which is worth telling: images with preallocated
  * metadata consist of little else.
  *
- * The answer about the file's holes is kept during a walk, so the source
- * is asked once for each of its fragments, not once for each run.
+ * Most files have no holes, and are not asked.  For others the answer is
+ * kept during a walk, so the source is asked once for each of its
+ * fragments, not once for each run.
  */
 
 #include "map.h"
@@ -27,6 +28,7 @@ struct merger {
 
 /* What is known of the holes of one source. */
 struct holes {
+  bool none;
   struct source *source;
   bool hole;
   uint64_t start, end;
@@ -68,6 +70,8 @@ add_data (struct merger *m, struct holes *h, const struct run *run)
   uint64_t done = 0;
   int r = 1;
 
+  if (h->none)
+    return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
   while (done < run->length && r == 1) {
     const uint64_t host = run->host + done;
     uint64_t n;
@@ -108,12 +112,15 @@ qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
               qcow_extent_fn fn, void *opaque)
 {
   struct merger merger = { .fn = fn, .opaque = opaque, .one = one };
-  struct holes holes = { NULL, false, 0, 0 };
+  struct holes holes = { .none = source_is_solid (v->image->source) };
   struct map map;
   struct run run;
   int r;
 
-  map_begin (&map, v, offset, count);
+  /* Where the file has no holes, the place of data in it is of no
+   * interest, and there is much less to look at.
+   */
+  map_begin (&map, v, offset, count, holes.none);
   while ((r = map_next (&map, &run)) == 1) {
     r = add_run (&merger, &holes, &run);
     if (r != 1)

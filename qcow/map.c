@@ -3,7 +3,9 @@
  * (view, guest range) -> runs.  See map.h.
  *
  * next_piece finds what one L2 entry says, or a stretch of empty L1
- * entries in one step; map_next joins pieces to a run.
+ * entries in one step; map_next joins pieces to a run.  Within a slice
+ * extend_in_slice does that in a loop of a few instructions for each
+ * entry, which is what the map of a large image takes its time for.
  *
  * L2 tables are read and cached in slices, so that a random read in a
  * large image does not fetch a whole table.  Entries are read in place.
@@ -68,13 +70,14 @@ next_boundary (uint64_t offset, unsigned shift)
 
 void
 map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
-           uint64_t length)
+           uint64_t length, bool kinds_only)
 {
   m->view = view;
   m->offset = offset;
   m->end = offset + length;
   m->slice = NULL;
   m->slice_start = m->slice_end = 0;
+  m->kinds_only = kinds_only;
   m->have_next = false;
 }
 
@@ -194,6 +197,31 @@ enter_slice (struct map *m, struct run *piece)
   return 1;
 }
 
+static bool
+in_slice (const struct map *m)
+{
+  return m->slice && m->offset >= m->slice_start && m->offset < m->slice_end
+         && m->offset < m->end;
+}
+
+static inline enum run_kind
+run_kind (enum entry_kind kind)
+{
+  switch (kind) {
+  case ENTRY_UNALLOCATED:
+    return RUN_HOLE;
+  case ENTRY_ZERO:
+    return RUN_ZERO;
+  case ENTRY_NORMAL:
+    return RUN_DATA;
+  case ENTRY_COMPRESSED:
+    return RUN_COMPRESSED;
+  case ENTRY_BAD:
+    break;
+  }
+  return RUN_BAD;
+}
+
 /* What is stored at m->offset, up to the end of the cluster or further.
  * Does not advance.  1, or -1 on error.
  */
@@ -206,8 +234,7 @@ next_piece (struct map *m, struct run *piece)
   struct entry e;
   const uint64_t *entries;
 
-  if (m->slice == NULL || m->offset < m->slice_start
-      || m->offset >= m->slice_end) {
+  if (!in_slice (m)) {
     const int r = enter_slice (m, piece);
 
     if (r != 1)
@@ -227,47 +254,59 @@ next_piece (struct map *m, struct run *piece)
   piece->source = image->source;
   piece->host = e.host;
   piece->bound = e.bound;
-  switch (e.kind) {
-  case ENTRY_UNALLOCATED:
-    piece->kind = RUN_HOLE;
-    piece->image = NULL;
-    piece->source = NULL;
-    break;
-  case ENTRY_ZERO:
-    piece->kind = RUN_ZERO;
-    break;
-  case ENTRY_NORMAL:
-    piece->kind = RUN_DATA;
+  piece->kind = run_kind (e.kind);
+  if (piece->kind == RUN_DATA)
     piece->host += in_cluster;
-    break;
-  case ENTRY_COMPRESSED:
-    piece->kind = RUN_COMPRESSED;
-    break;
-  case ENTRY_BAD:
-    piece->kind = RUN_BAD;
-    break;
-  }
   return 1;
 }
 
-/* Does 'piece' go on where 'run' ends? */
-static bool
-joins (const struct run *run, const struct run *piece)
+/* Does something of a kind, at 'host' if it has a place, go on where 'run'
+ * ends?
+ */
+static inline bool
+goes_on (const struct map *m, const struct run *run, enum run_kind kind,
+         uint64_t host)
 {
-  if (run->kind != piece->kind)
+  if (run->kind != kind)
     return false;
-  switch (run->kind) {
+  switch (kind) {
   case RUN_HOLE:
   case RUN_ZERO:
     return true;
   case RUN_DATA:
-    return run->source == piece->source
-           && run->host + run->length == piece->host;
+    return m->kinds_only || run->host + run->length == host;
   case RUN_COMPRESSED:
+    return m->kinds_only;
   case RUN_BAD:
     break;
   }
   return false;
+}
+
+/* m->offset is where 'run' ends, in the current slice: take what goes on
+ * there into the run.
+ */
+static void
+extend_in_slice (struct map *m, struct run *run)
+{
+  const struct entry_rules rules = m->view->image->rules;
+  const unsigned bits = rules.cluster_bits;
+  const uint64_t *entries
+    = (const uint64_t *) (const void *) m->slice->data;
+  const uint64_t end = min64 (m->slice_end, m->end);
+  uint64_t offset = m->offset;
+
+  while (offset < end) {
+    const struct entry e
+      = entry_l2 (&rules, be64toh (entries[(offset - m->slice_start) >> bits]));
+    const uint64_t n = min64 (UINT64_C (1) << bits, end - offset);
+
+    if (!goes_on (m, run, run_kind (e.kind), e.host))
+      break;
+    run->length += n;
+    offset += n;
+  }
+  m->offset = offset;
 }
 
 static void
@@ -295,10 +334,17 @@ map_next (struct map *m, struct run *run)
   m->have_next = false;
   m->offset += run->length;
 
-  while (m->offset < m->end) {
+  for (;;) {
+    if (in_slice (m)) {
+      extend_in_slice (m, run);
+      if (in_slice (m))
+        break;
+    }
+    if (m->offset >= m->end)
+      break;
     if (next_piece (m, &m->next) == -1)
       return -1;
-    if (!joins (run, &m->next)) {
+    if (!goes_on (m, run, m->next.kind, m->next.host)) {
       m->have_next = true;
       break;
     }

@@ -34,7 +34,7 @@ struct run {
   enum entry_fault fault; /* if BAD */
   uint64_t offset;        /* guest, bytes */
   uint64_t length;        /* bytes, > 0 */
-  struct image *image;    /* whose run it is; NULL for a hole */
+  struct image *image;    /* whose run it is */
   struct source *source;  /* where its bytes are, if DATA or COMPRESSED */
   uint64_t host;          /* if BAD: the offset that was found */
   uint32_t bound;         /* if COMPRESSED: the stream's length is at most */
@@ -50,14 +50,21 @@ struct map {
   struct cache_entry *slice;
   uint64_t slice_start, slice_end;
 
-  /* What was found after the end of the last run, and did not join it. */
+  bool kinds_only;
+
+  /* What was found beyond the slice of the last run, and did not join
+   * it.
+   */
   bool have_next;
   struct run next;
 };
 
-/* Start to walk [offset, offset + length), which lies in the view. */
+/* Start to walk [offset, offset + length), which lies in the view.  With
+ * kinds_only, runs that differ in nothing but their place in the file are
+ * joined, and 'host' and 'bound' are of no meaning.
+ */
 void map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
-                uint64_t length);
+                uint64_t length, bool kinds_only);
 
 /* The next run, clipped to the range.  1: *run is set; 0: the range is at
  * its end; -1: an L2 table could not be read (reported; errno EIO or

@@ -454,7 +454,7 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count,
   plan.nr_ranges = plan.nr_jobs = 0;
   /* More would push out what was prefetched first. */
   plan.inflate_room = cache_capacity (v->image->cache) / 4;
-  map_begin (&map, v, offset, count);
+  map_begin (&map, v, offset, count, false);
   while ((r = map_next (&map, &run)) == 1) {
     if (buf == NULL)
       plan_prefetch (&plan, &run);

@@ -55,6 +55,16 @@ source_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
   }
 }
 
+bool
+source_is_solid (struct source *s)
+{
+  bool hole;
+  uint64_t end;
+
+  source_extent (s, 0, &hole, &end);
+  return !hole && end == s->size;
+}
+
 void
 source_prefetch (struct source *s, uint64_t offset, uint64_t length)
 {

@@ -65,6 +65,8 @@ int source_read (struct source *s, void *buf, size_t length, uint64_t offset);
 /* See struct source_ops.  Beyond the end everything is a hole. */
 void source_extent (struct source *s, uint64_t offset, bool *hole,
                     uint64_t *end);
+/* Has the source no hole at all? */
+bool source_is_solid (struct source *s);
 void source_prefetch (struct source *s, uint64_t offset, uint64_t length);
 void source_close (struct source *s);
 
