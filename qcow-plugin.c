@@ -131,7 +131,7 @@ plugin_config_complete (void)
   return 0;
 }
 
-#define plugin_config_help                                                      \
+#define plugin_config_help                                                    \
   "[file=]<FILENAME>     (required) The QCOW image to serve, read-only.\n"    \
   "cache-size=<SIZE>     Memory for lookup tables and inflated clusters\n"    \
   "                      (default: 64M).\n"                                   \

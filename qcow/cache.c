@@ -54,8 +54,8 @@ struct cache {
 static uint64_t
 hash_key (struct cache_key key)
 {
-  uint64_t h = key.host ^ ((uint64_t) key.owner << 48)
-               ^ ((uint64_t) key.bound << 32);
+  uint64_t h
+    = key.host ^ ((uint64_t) key.owner << 48) ^ ((uint64_t) key.bound << 32);
 
   /* The finalizer of MurmurHash3: offsets differ in few, high bits. */
   h ^= h >> 33;
@@ -86,7 +86,8 @@ cache_new (uint64_t capacity, size_t largest)
     capacity = least;
   c->nr_shards = 1;
   while (c->nr_shards < MAX_SHARDS
-         && capacity / (2 * c->nr_shards) >= ENTRIES_PER_SHARD * cost (largest))
+         && capacity / (2 * c->nr_shards)
+              >= ENTRIES_PER_SHARD * cost (largest))
     c->nr_shards *= 2;
   while (buckets < MAX_BUCKETS
          && buckets * BYTES_PER_BUCKET < capacity / c->nr_shards)

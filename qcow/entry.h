@@ -55,7 +55,7 @@ struct entry_rules {
 static inline struct entry
 entry_bad (enum entry_fault fault, uint64_t host)
 {
-  return (struct entry) { ENTRY_BAD, fault, 0, host };
+  return (struct entry){ ENTRY_BAD, fault, 0, host };
 }
 
 /* An offset of something that is one cluster long. */
@@ -67,7 +67,7 @@ entry_cluster_at (const struct entry_rules *rules, uint64_t host,
     return entry_bad (unaligned, host);
   if (host >= rules->file_size)
     return entry_bad (past_end, host);
-  return (struct entry) { ENTRY_NORMAL, FAULT_NONE, 0, host };
+  return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, host };
 }
 
 static inline struct entry
@@ -76,9 +76,8 @@ entry_l1 (const struct entry_rules *rules, uint64_t raw)
   const uint64_t host = raw & QCOW_ENTRY_OFFSET_MASK;
 
   if (host == 0)
-    return (struct entry) { ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
-  return entry_cluster_at (rules, host, FAULT_L1_UNALIGNED,
-                           FAULT_L1_PAST_END);
+    return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+  return entry_cluster_at (rules, host, FAULT_L1_UNALIGNED, FAULT_L1_PAST_END);
 }
 
 static inline struct entry
@@ -95,8 +94,8 @@ entry_l2_compressed (const struct entry_rules *rules, uint64_t raw)
 
   if (host >= rules->file_size)
     return entry_bad (FAULT_PAST_END, host);
-  return (struct entry) { ENTRY_COMPRESSED, FAULT_NONE, (uint32_t) bound,
-                          host };
+  return (struct entry){ ENTRY_COMPRESSED, FAULT_NONE, (uint32_t) bound,
+                         host };
 }
 
 static inline struct entry
@@ -119,11 +118,11 @@ entry_l2 (const struct entry_rules *rules, uint64_t raw)
      */
     if (host & ((UINT64_C (1) << rules->cluster_bits) - 1))
       return entry_bad (FAULT_UNALIGNED, host);
-    return (struct entry) { ENTRY_ZERO, FAULT_NONE, 0, host };
+    return (struct entry){ ENTRY_ZERO, FAULT_NONE, 0, host };
   }
 
   if (host == 0)
-    return (struct entry) { ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+    return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
   return entry_cluster_at (rules, host, FAULT_UNALIGNED, FAULT_PAST_END);
 }
 

@@ -33,13 +33,15 @@ int problem_set (struct problem *problem, const char *fmt, ...)
  * errno value; EIO for everything that a client may see) and return -1.
  */
 int error_report (const struct qcow_hooks *hooks, int err, const char *object,
-                  const char *fmt, ...) __attribute__ ((format (printf, 4, 5)));
+                  const char *fmt, ...)
+  __attribute__ ((format (printf, 4, 5)));
 
 /* The same for a warning or a debug message; errno is kept. */
 void error_warn (const struct qcow_hooks *hooks, const char *object,
                  const char *fmt, ...) __attribute__ ((format (printf, 3, 4)));
 void error_debug (const struct qcow_hooks *hooks, const char *object,
-                  const char *fmt, ...) __attribute__ ((format (printf, 3, 4)));
+                  const char *fmt, ...)
+  __attribute__ ((format (printf, 3, 4)));
 
 /* Decides which of many errors of one object are worth a message: each
  * place once, and at most ERROR_FILTER_MAX places, since a client that

@@ -159,8 +159,7 @@ fixed_tables (const uint8_t *p, struct header *h, struct problem *problem)
 {
   const uint64_t refcount_offset = get_be64 (p + OFF_REFCOUNT_TABLE_OFFSET);
   const uint64_t refcount_bytes
-    = (uint64_t) get_be32 (p + OFF_REFCOUNT_TABLE_CLUSTERS)
-      << h->cluster_bits;
+    = (uint64_t) get_be32 (p + OFF_REFCOUNT_TABLE_CLUSTERS) << h->cluster_bits;
   uint64_t max_snapshot_bytes;
 
   h->l1_size = get_be32 (p + OFF_L1_SIZE);
@@ -246,8 +245,8 @@ one_extension (uint32_t type, const uint8_t *data, size_t length,
 {
   switch (type) {
   case QCOW_EXT_BACKING_FORMAT:
-    return copy_name (h->backing_format, QCOW_MAX_BACKING_FORMAT, data,
-                      length, "backing format", problem);
+    return copy_name (h->backing_format, QCOW_MAX_BACKING_FORMAT, data, length,
+                      "backing format", problem);
 
   case QCOW_EXT_DATA_FILE:
     return copy_name (h->data_file, QCOW_MAX_DATA_FILE_NAME, data, length,

@@ -15,8 +15,7 @@
 static int
 refuse (const struct image *image, const struct problem *problem)
 {
-  return error_report (image->hooks, EINVAL, image->name, "%s",
-                       problem->text);
+  return error_report (image->hooks, EINVAL, image->name, "%s", problem->text);
 }
 
 static int

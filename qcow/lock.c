@@ -24,7 +24,7 @@ static const off_t writer_bytes[] = { 101, 103, 200 };
 static struct flock
 one_byte (short type, off_t byte)
 {
-  return (struct flock) {
+  return (struct flock){
     .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1
   };
 }

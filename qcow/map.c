@@ -121,8 +121,7 @@ get_slice (struct map *m, uint64_t host)
     case CACHE_FULL: /* not with 'must' */
     case CACHE_NO_MEMORY:
       m->slice = NULL;
-      return error_report (image->hooks, ENOMEM, image->name,
-                           "out of memory");
+      return error_report (image->hooks, ENOMEM, image->name, "out of memory");
     }
   }
 }
@@ -160,7 +159,7 @@ enter_slice (struct map *m, struct run *piece)
   map_release (m);
 
   if (l1_index >= m->view->l1_size)
-    e = (struct entry) { ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+    e = (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
   else
     e = entry_l1 (&image->rules, m->view->l1[l1_index]);
 
@@ -168,7 +167,7 @@ enter_slice (struct map *m, struct run *piece)
   case ENTRY_NORMAL:
     break;
   case ENTRY_BAD:
-    *piece = (struct run) {
+    *piece = (struct run){
       .kind = RUN_BAD,
       .fault = e.fault,
       .host = e.host,
@@ -179,7 +178,7 @@ enter_slice (struct map *m, struct run *piece)
     };
     return 0;
   default:
-    *piece = (struct run) {
+    *piece = (struct run){
       .kind = RUN_HOLE,
       .offset = m->offset,
       .length = empty_l1_end (m, m->offset) - m->offset,
@@ -247,8 +246,8 @@ next_piece (struct map *m, struct run *piece)
   in_cluster = m->offset & ((UINT64_C (1) << bits) - 1);
 
   piece->offset = m->offset;
-  piece->length = min64 ((UINT64_C (1) << bits) - in_cluster,
-                         m->end - m->offset);
+  piece->length
+    = min64 ((UINT64_C (1) << bits) - in_cluster, m->end - m->offset);
   piece->fault = e.fault;
   piece->image = image;
   piece->source = image->source;
@@ -291,14 +290,13 @@ extend_in_slice (struct map *m, struct run *run)
 {
   const struct entry_rules rules = m->view->image->rules;
   const unsigned bits = rules.cluster_bits;
-  const uint64_t *entries
-    = (const uint64_t *) (const void *) m->slice->data;
+  const uint64_t *entries = (const uint64_t *) (const void *) m->slice->data;
   const uint64_t end = min64 (m->slice_end, m->end);
   uint64_t offset = m->offset;
 
   while (offset < end) {
-    const struct entry e
-      = entry_l2 (&rules, be64toh (entries[(offset - m->slice_start) >> bits]));
+    const struct entry e = entry_l2 (
+      &rules, be64toh (entries[(offset - m->slice_start) >> bits]));
     const uint64_t n = min64 (UINT64_C (1) << bits, end - offset);
 
     if (!goes_on (m, run, run_kind (e.kind), e.host))
@@ -312,8 +310,8 @@ extend_in_slice (struct map *m, struct run *run)
 static void
 debug_run (const struct map *m, const struct run *run)
 {
-  static const char *const names[] = { "hole", "zero", "data", "compressed",
-                                       "bad" };
+  static const char *const names[]
+    = { "hole", "zero", "data", "compressed", "bad" };
   const struct image *image = m->view->image;
 
   error_debug (image->hooks, image->name,

@@ -53,8 +53,7 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
     errno = err;
     return NULL;
   }
-  q->cache
-    = cache_new (options->cache_size, image_cluster_size (q->image));
+  q->cache = cache_new (options->cache_size, image_cluster_size (q->image));
   q->scratches = scratch_pool_new (image_cluster_size (q->image));
   if (q->cache == NULL || q->scratches == NULL) {
     error_report (&q->hooks, ENOMEM, options->filename, "out of memory");

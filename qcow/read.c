@@ -65,15 +65,16 @@ struct plan {
 static struct cache_key
 key_of (const struct job *job)
 {
-  return (struct cache_key) { job->run.host, job->run.image->id,
-                              job->run.bound };
+  return (struct cache_key){ job->run.host, job->run.image->id,
+                             job->run.bound };
 }
 
 /* Where in the inflated cluster the run begins. */
 static size_t
 in_cluster (const struct job *job)
 {
-  return (size_t) (job->run.offset & (image_cluster_size (job->run.image) - 1));
+  return (size_t) (job->run.offset
+                   & (image_cluster_size (job->run.image) - 1));
 }
 
 static bool
@@ -196,8 +197,8 @@ claim_jobs (struct plan *plan)
       job->state = JOB_DIRECT;
       continue;
     }
-    switch (cache_claim (plan->image->cache, key_of (job), size, 0,
-                         &job->entry)) {
+    switch (
+      cache_claim (plan->image->cache, key_of (job), size, 0, &job->entry)) {
     case CACHE_READY:
       copy_out (job, job->entry->data);
       cache_release (job->entry);
@@ -256,8 +257,8 @@ place_streams (struct plan *plan, struct scratch *s, size_t first)
     struct job *job = &plan->jobs[i];
     const uint64_t host = job->run.host;
     const uint64_t left = job->run.source->size - host; /* > 0: entry.h */
-    const size_t length = job->run.bound < left ? job->run.bound
-                                                : (size_t) left;
+    const size_t length
+      = job->run.bound < left ? job->run.bound : (size_t) left;
     size_t skip, grow;
 
     if (!wants_stream (job))
@@ -265,8 +266,7 @@ place_streams (struct plan *plan, struct scratch *s, size_t first)
 
     if (group && host <= group->offset + group->length + MAX_GAP) {
       skip = (size_t) (host - group->offset);
-      grow = skip + length > group->length ? skip + length - group->length
-                                           : 0;
+      grow = skip + length > group->length ? skip + length - group->length : 0;
       if (grow > s->in_size - used)
         break;
       job->in = (uint8_t *) group->buf + skip;
@@ -277,7 +277,7 @@ place_streams (struct plan *plan, struct scratch *s, size_t first)
       if (length > s->in_size - used || plan->nr_ranges == PLAN_RUNS)
         break;
       group = &plan->ranges[plan->nr_ranges++];
-      *group = (struct source_range) { host, length, s->in + used };
+      *group = (struct source_range){ host, length, s->in + used };
       job->in = group->buf;
       used += length;
     }
@@ -397,7 +397,7 @@ add_job (struct plan *plan, const struct run *run, uint8_t *dest)
 {
   plan->image = run->image;
   plan->jobs[plan->nr_jobs++]
-    = (struct job) { .run = *run, .dest = dest, .state = JOB_TODO };
+    = (struct job){ .run = *run, .dest = dest, .state = JOB_TODO };
 }
 
 /* Put a run into the plan. */
@@ -412,7 +412,7 @@ plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
   case RUN_DATA:
     plan->image = run->image;
     plan->ranges[plan->nr_ranges++]
-      = (struct source_range) { run->host, run->length, dest };
+      = (struct source_range){ run->host, run->length, dest };
     return 0;
   case RUN_COMPRESSED:
     add_job (plan, run, dest);
@@ -443,8 +443,7 @@ plan_prefetch (struct plan *plan, const struct run *run)
 
 /* Read, or prefetch if buf is NULL. */
 static int
-do_request (struct qcow_view *v, uint8_t *buf, uint32_t count,
-            uint64_t offset)
+do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
 {
   struct plan plan;
   struct map map;

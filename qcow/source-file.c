@@ -51,10 +51,9 @@ read_range (struct source_file *f, const struct source_range *range)
     if (r == -1) {
       if (errno == EINTR)
         continue;
-      return error_report_once (&f->errors, offset, f->source.hooks, EIO,
-                                f->source.name,
-                                "read of %zu bytes at offset %" PRIu64 ": %m",
-                                left, offset);
+      return error_report_once (
+        &f->errors, offset, f->source.hooks, EIO, f->source.name,
+        "read of %zu bytes at offset %" PRIu64 ": %m", left, offset);
     }
     if (r == 0)
       /* One message, wherever it is noticed. */

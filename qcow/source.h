@@ -33,8 +33,7 @@ struct source_ops {
   /* Read ranges that lie within the length taken at open.  0, or -1 with
    * the error reported.
    */
-  int (*readv) (struct source *s, const struct source_range *ranges,
-                size_t n);
+  int (*readv) (struct source *s, const struct source_range *ranges, size_t n);
 
   /* Is 'offset', which lies within the length, in a hole?  *hole says so,
    * *end is where that ends, at most the length.  It is always right to

@@ -17,7 +17,7 @@ for set in "$@"; do
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq
                            e2fsprogs fdisk procps" ;;
-        ci)    packages+=" clang llvm libclang-rt-14-dev valgrind" ;;
+        ci)    packages+=" clang clang-format llvm libclang-rt-14-dev" ;;
         bench) packages+=" nbdkit qemu-utils libnbd-bin python3 fio
                            e2fsprogs libdeflate-dev" ;;
         *) echo "$0: no such set: $set" >&2; exit 1 ;;

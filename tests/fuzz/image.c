@@ -59,9 +59,9 @@ use_view (struct qcow_view *v, uint64_t seed)
 
     seed = seed * UINT64_C (6364136223846793005) + 1442695040888963407;
     offset = i == 0 ? 0 : i == 1 ? size - 1 : seed % size;
-    count = size - offset < UINT32_MAX ? (uint32_t) (size - offset)
-                                       : UINT32_MAX;
-    w = (struct walk) { v, offset, offset + count, 0 };
+    count
+      = size - offset < UINT32_MAX ? (uint32_t) (size - offset) : UINT32_MAX;
+    w = (struct walk){ v, offset, offset + count, 0 };
     if (qcow_extents (v, count, offset, i % 3 == 2, on_extent, &w) == 0
         && w.next == offset)
       abort ();
@@ -81,9 +81,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   static const struct qcow_hooks hooks; /* nobody listens */
   static int fd = -1;
   char name[64];
-  struct qcow_options options = { .filename = name,
-                                  .cache_size = 1 << 20,
-                                  .force_share = true };
+  struct qcow_options options
+    = { .filename = name, .cache_size = 1 << 20, .force_share = true };
   struct qcow *q;
   uint64_t seed = size;
   size_t i;

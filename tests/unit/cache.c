@@ -15,7 +15,7 @@
 static struct cache_key
 key (uint64_t n)
 {
-  return (struct cache_key) { n * 4096, 1, 0 };
+  return (struct cache_key){ n * 4096, 1, 0 };
 }
 
 /* Claim and load if it is ours; the entry is pinned then. */
@@ -54,8 +54,8 @@ finds (void **state)
   cache_release (f);
 
   /* Every part of the key counts. */
-  assert_null (cache_peek (c, (struct cache_key) { 7 * 4096, 2, 0 }));
-  assert_null (cache_peek (c, (struct cache_key) { 7 * 4096, 1, 1 }));
+  assert_null (cache_peek (c, (struct cache_key){ 7 * 4096, 2, 0 }));
+  assert_null (cache_peek (c, (struct cache_key){ 7 * 4096, 1, 1 }));
   assert_int_equal (cache_stats (c).misses, 1);
   cache_free (c);
 }
@@ -214,9 +214,12 @@ threads (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (finds),       cmocka_unit_test (bounded),
-  cmocka_unit_test (keeps_what_is_used), cmocka_unit_test (full),
-  cmocka_unit_test (failed_load), cmocka_unit_test (threads),
+  cmocka_unit_test (finds),
+  cmocka_unit_test (bounded),
+  cmocka_unit_test (keeps_what_is_used),
+  cmocka_unit_test (full),
+  cmocka_unit_test (failed_load),
+  cmocka_unit_test (threads),
 };
 
 UNIT_MAIN (tests)

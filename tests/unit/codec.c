@@ -29,9 +29,8 @@ guarded (size_t size)
 
   assert_true (p != MAP_FAILED);
   if (pages > 0)
-    assert_int_equal (mprotect (p + page, pages * page,
-                                PROT_READ | PROT_WRITE),
-                      0);
+    assert_int_equal (
+      mprotect (p + page, pages * page, PROT_READ | PROT_WRITE), 0);
   return p + page + pages * page - size;
 }
 
@@ -92,9 +91,8 @@ deflate_raw (const void *in, size_t len, int flush, uint8_t *out, size_t max)
   z_stream z = { 0 };
   int r;
 
-  assert_int_equal (deflateInit2 (&z, 6, Z_DEFLATED, -12, 9,
-                                  Z_DEFAULT_STRATEGY),
-                    Z_OK);
+  assert_int_equal (
+    deflateInit2 (&z, 6, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY), Z_OK);
   z.next_in = (Bytef *) in;
   z.avail_in = (uInt) len;
   z.next_out = out;
@@ -284,12 +282,11 @@ used_again (void **state)
     size_t n = deflate_raw (plain, CLUSTER, i % 2 ? Z_FINISH : Z_SYNC_FLUSH,
                             packed, sizeof packed);
 
-    assert_int_equal (codec_inflate (c, QCOW_COMPRESSION_DEFLATE, packed,
-                                     n / 2, out, CLUSTER),
-                      -1);
     assert_int_equal (
-      codec_inflate (c, QCOW_COMPRESSION_DEFLATE, packed, n, out, CLUSTER),
-      0);
+      codec_inflate (c, QCOW_COMPRESSION_DEFLATE, packed, n / 2, out, CLUSTER),
+      -1);
+    assert_int_equal (
+      codec_inflate (c, QCOW_COMPRESSION_DEFLATE, packed, n, out, CLUSTER), 0);
     assert_memory_equal (out, plain, CLUSTER);
 
     n = zstd_frame (plain, CLUSTER, i % 2, packed, sizeof packed);

@@ -22,6 +22,7 @@ struct row {
   struct entry want;
 };
 
+/* clang-format off */
 static const struct row l2_rows[] = {
   { "nothing", 3, 16, 0x100000, 0, { ENTRY_UNALLOCATED, 0, 0, 0 } },
   { "only COPIED", 3, 16, 0x100000, COPIED, { ENTRY_UNALLOCATED, 0, 0, 0 } },
@@ -94,7 +95,9 @@ static const struct row l2_rows[] = {
     COMPRESSED | UINT64_C (0x1fff) << 49 | UINT64_C (0x1000000000000),
     { ENTRY_COMPRESSED, 0, 4194304, 0x1000000000000 } },
 };
+/* clang-format on */
 
+/* clang-format off */
 static const struct row l1_rows[] = {
   { "nothing", 3, 16, 0x100000, 0, { ENTRY_UNALLOCATED, 0, 0, 0 } },
   { "flags without an offset", 3, 16, 0x100000, COPIED | RESERVED | 1,
@@ -110,6 +113,7 @@ static const struct row l1_rows[] = {
   { "partly in the file", 3, 16, 0x40008, 0x40000,
     { ENTRY_NORMAL, 0, 0, 0x40000 } },
 };
+/* clang-format on */
 
 static void
 check (const struct row *row, struct entry got)
@@ -133,8 +137,8 @@ l2_table (void **state)
   (void) state;
   for (i = 0; i < sizeof l2_rows / sizeof l2_rows[0]; ++i) {
     const struct row *r = &l2_rows[i];
-    const struct entry_rules rules = { r->version, r->cluster_bits,
-                                       r->file_size };
+    const struct entry_rules rules
+      = { r->version, r->cluster_bits, r->file_size };
 
     check (r, entry_l2 (&rules, r->raw));
   }
@@ -148,8 +152,8 @@ l1_table (void **state)
   (void) state;
   for (i = 0; i < sizeof l1_rows / sizeof l1_rows[0]; ++i) {
     const struct row *r = &l1_rows[i];
-    const struct entry_rules rules = { r->version, r->cluster_bits,
-                                       r->file_size };
+    const struct entry_rules rules
+      = { r->version, r->cluster_bits, r->file_size };
 
     check (r, entry_l1 (&rules, r->raw));
   }
@@ -165,8 +169,7 @@ any_bits (void **state)
   (void) state;
   for (bits = 9; bits <= 21; ++bits)
     for (i = 0; i < 20000; ++i) {
-      const struct entry_rules rules = { 2 + (i & 1), bits,
-                                         raw >> (i % 64) };
+      const struct entry_rules rules = { 2 + (i & 1), bits, raw >> (i % 64) };
       struct entry e;
 
       raw ^= raw << 13; /* xorshift64 */

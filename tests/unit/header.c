@@ -77,6 +77,7 @@ struct change {
   const char *said;
 };
 
+/* clang-format off */
 static const struct change v3_changes[] = {
   { "magic", 0, 4, 0x514649fa, "not a QCOW image" },
   { "version 0", 4, 4, 0, "version is 0" },
@@ -148,7 +149,9 @@ static const struct change v3_changes[] = {
   { "backing_file_offset without a name", 8, 8, 1024, NULL },
   { "backing_file_size without an offset", 16, 4, 5000, NULL },
 };
+/* clang-format on */
 
+/* clang-format off */
 static const struct change v2_changes[] = {
   { "version 3's feature bits", 72, 8, UINT64_C (0xff) << 56, NULL },
   { "extension where version 3 has features", 72, 8,
@@ -156,6 +159,7 @@ static const struct change v2_changes[] = {
   { "extension that is too long", 72, 8, UINT64_C (0x12345678ffffffff),
     "extension 0x12345678 at 72: its length is 4294967295" },
 };
+/* clang-format on */
 
 static void
 apply (const struct change *c)

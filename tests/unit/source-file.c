@@ -38,9 +38,9 @@ end_of_file (void **state)
   assert_memory_equal (buf, "56789\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xee", 21);
 
   memset (buf, 0xee, sizeof buf);
-  ranges[0] = (struct source_range) { 9, 2, buf };
-  ranges[1] = (struct source_range) { UINT64_MAX, 3, buf + 10 };
-  ranges[2] = (struct source_range) { 0, 3, buf + 20 };
+  ranges[0] = (struct source_range){ 9, 2, buf };
+  ranges[1] = (struct source_range){ UINT64_MAX, 3, buf + 10 };
+  ranges[2] = (struct source_range){ 0, 3, buf + 20 };
   assert_int_equal (source_readv (s, ranges, 3), 0);
   assert_memory_equal (buf, "9\0\xee", 3);
   assert_memory_equal (buf + 10, "\0\0\0\xee", 4);
@@ -176,10 +176,9 @@ locked (void **state)
   (void) state;
   unit_write (&f, "x", 1, 0);
   for (i = 0; i < 3; ++i) {
-    struct flock lock = { .l_type = F_RDLCK,
-                          .l_whence = SEEK_SET,
-                          .l_start = bytes[i],
-                          .l_len = 1 };
+    struct flock lock = {
+      .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = bytes[i], .l_len = 1
+    };
 
     assert_int_equal (fcntl (f.fd, F_OFD_SETLK, &lock), 0);
     unit_forget ();
@@ -198,10 +197,9 @@ locked (void **state)
   /* We hold what keeps a writer away: bytes 100, 201, 203. */
   s = open_file (&f);
   for (i = 90; i < 210; ++i) {
-    struct flock lock = { .l_type = F_WRLCK,
-                          .l_whence = SEEK_SET,
-                          .l_start = (off_t) i,
-                          .l_len = 1 };
+    struct flock lock = {
+      .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t) i, .l_len = 1
+    };
 
     assert_int_equal (fcntl (f.fd, F_OFD_GETLK, &lock), 0);
     assert_int_equal (lock.l_type == F_RDLCK,

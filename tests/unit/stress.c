@@ -62,9 +62,8 @@ pack (const uint8_t *in, uint8_t *out, size_t max)
 {
   z_stream z = { 0 };
 
-  assert_int_equal (deflateInit2 (&z, 1, Z_DEFLATED, -12, 9,
-                                  Z_DEFAULT_STRATEGY),
-                    Z_OK);
+  assert_int_equal (
+    deflateInit2 (&z, 1, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY), Z_OK);
   z.next_in = (Bytef *) in;
   z.avail_in = CLUSTER;
   z.next_out = out;
@@ -104,8 +103,8 @@ make_image (void)
       make_cluster (c, plain);
       n = pack (plain, packed, sizeof packed);
       unit_write (&f, packed, n, next);
-      entry = UINT64_C (1) << 62
-              | (((next + n - 1) >> 9) - (next >> 9)) << 58 | next;
+      entry = UINT64_C (1) << 62 | (((next + n - 1) >> 9) - (next >> 9)) << 58
+              | next;
       next += n;
       break;
     case ZERO:
@@ -177,7 +176,7 @@ one_request (struct qcow_view *v, unsigned *seed, uint8_t *buf)
       abort ();
     break;
   case 1:
-    w = (struct walk) { offset, offset + count };
+    w = (struct walk){ offset, offset + count };
     if (qcow_extents (v, (uint32_t) count, offset, rand_r (seed) % 2,
                       on_extent, &w)
           == -1
