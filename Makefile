@@ -80,6 +80,9 @@ $(BUILD)/%.o: %.c $(BUILD)/.libraries
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(QCOW_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+$(BUILD)/tests/bench/inflate: $(BUILD)/tests/bench/inflate.o
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBS)
+
 # Fuzzers are built by clang in their own directory: see 'make fuzz'.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(QCOW_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
@@ -131,9 +134,11 @@ fuzz:
 	    $(FUZZ_DIR)/corpus-$$f $(FUZZ_DIR)/seeds || exit 1; \
 	done
 
+# BENCH_OPTIONS='--rows 1,4 --quick', and see tests/bench/bench --help.
 bench: all
-	@tests/install-packages.sh bench
-	tests/bench/bench
+	@tests/install-packages.sh build bench
+	@$(MAKE) --no-print-directory $(BUILD)/tests/bench/inflate
+	tests/bench/bench --inflate $(BUILD)/tests/bench/inflate $(BENCH_OPTIONS)
 
 install: all
 	install -d $(DESTDIR)$(plugindir) $(DESTDIR)$(mandir)/man1

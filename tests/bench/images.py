@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The images that the benchmark reads.
+
+Each is made when a row first asks for it and kept in the cache
+directory.  NAME.stamp beside it holds its recipe and its size: it is
+written last, so that an image without one, or with another recipe, is
+made again.  A recipe names what the image is made from too.
+
+To add an image: a function make_NAME (images, path) here, and a line in
+RECIPES.
+"""
+
+import os
+import random
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+from array import array
+
+from servers import Broken
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+# The content is real files: what compresses, and how evenly, decides the
+# figures.  3 GiB is many times any cache, and fits the page cache of a
+# small machine together with its compressed forms.
+CONTENT_FROM = "/usr"
+CONTENT_SIZE = 3 * GIB
+
+CLUSTER = 64 * KIB
+SCATTERED_SIZE = 1 * TIB
+SCATTERED_POOL = 1024
+COPIED = 1 << 63                # in an L1 or L2 entry: used only once
+
+# Where the start images have their only data.
+START_OFFSET = 4 * TIB
+
+
+class Images:
+    def __init__(self, directory):
+        self.directory = directory
+        self.warmed = set()
+
+    def path(self, name):
+        """The image's path; makes the image if it has to."""
+        path = os.path.join(self.directory, name)
+        text = self.recipe(name)
+        if not is_complete(path, text):
+            self.make(name, path, text)
+        return path
+
+    def recipe(self, name):
+        text, parent, _ = RECIPES[name]
+        if parent:
+            st = os.stat(self.path(parent))
+            text += "; of %s, %d bytes, %d" % (parent, st.st_size,
+                                               st.st_mtime_ns)
+        return text
+
+    def make(self, name, path, text):
+        os.makedirs(self.directory, exist_ok=True)
+        say("making %s: %s" % (path, text))
+        for old in (path, stamp_of(path)):
+            if os.path.exists(old):
+                os.unlink(old)
+        RECIPES[name][2](self, path)
+        with open(stamp_of(path), "w") as f:
+            f.write(stamp_text(path, text))
+
+    def warm(self, name):
+        """Bring the image into the page cache.
+
+        The first time in a run it is dropped before: pages that readahead
+        brought are not laid out as pages that a writer left, and both
+        sides of a row shall have the same kind.
+        """
+        path = self.path(name)
+        with open(path, "rb", buffering=0) as f:
+            if name not in self.warmed:
+                os.fsync(f.fileno())
+                os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            for start, end in data_ranges(f.fileno()):
+                read_range(f, start, end)
+        self.warmed.add(name)
+
+
+def stamp_of(path):
+    return path + ".stamp"
+
+
+def stamp_text(path, text):
+    return "%s\n%d bytes\n" % (text, os.stat(path).st_size)
+
+
+def is_complete(path, text):
+    try:
+        with open(stamp_of(path)) as f:
+            return f.read() == stamp_text(path, text)
+    except FileNotFoundError:
+        return False
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(*argv):
+    """A command that makes an image: patient, and out of the way."""
+    done = subprocess.run(["nice", *argv], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        raise Broken("%s: status %d: %s"
+                     % (" ".join(argv), done.returncode,
+                        done.stdout.decode(errors="replace")[-2000:].strip()))
+
+
+def data_ranges(fd):
+    """The parts of a sparse file that are there."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+        except OSError:         # ENXIO: no more data
+            return
+        end = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, end
+
+
+def read_range(f, start, end):
+    buffer = memoryview(bytearray(4 * MIB))
+    f.seek(start)
+    while start < end:
+        n = f.readinto(buffer[:min(len(buffer), end - start)])
+        if n == 0:
+            return
+        start += n
+
+
+def densest_window(path, length, step=256 * MIB):
+    """The offset, a multiple of step, of the window of that length that
+    has the most data: random reads of holes would measure nothing."""
+    size = os.stat(path).st_size
+    with open(path, "rb") as f:
+        ranges = list(data_ranges(f.fileno()))
+
+    def data_in(offset):
+        return sum(max(0, min(e, offset + length) - max(s, offset))
+                   for s, e in ranges)
+    return max(range(0, max(size - length, 0) + 1, step), key=data_in)
+
+
+# ---- real content
+
+def wanted_files(top, limit):
+    """(path, lstat) of files and links in sorted order, up to that many
+    bytes; directories, before what is in them."""
+    total = 0
+    for where, dirs, files in os.walk(top):
+        dirs.sort()
+        yield where, os.lstat(where)
+        links = [d for d in dirs if os.path.islink(os.path.join(where, d))]
+        for name in sorted(files + links):
+            path = os.path.join(where, name)
+            st = os.lstat(path)
+            if stat.S_ISREG(st.st_mode):
+                if not os.access(path, os.R_OK):
+                    continue
+                total += st.st_size
+            if total > limit:
+                return
+            yield path, st
+
+
+def copy_tree(top, target, limit):
+    for path, st in wanted_files(top, limit):
+        to = os.path.join(target, os.path.relpath(path, top))
+        if stat.S_ISDIR(st.st_mode):
+            os.makedirs(to, exist_ok=True)
+        elif stat.S_ISLNK(st.st_mode):
+            os.symlink(os.readlink(path), to)
+        elif stat.S_ISREG(st.st_mode):
+            shutil.copyfile(path, to)
+
+
+def tree_size(top):
+    return sum(os.lstat(os.path.join(where, name)).st_size
+               for where, _, files in os.walk(top) for name in files)
+
+
+def copy_clusters(source, target):
+    """Copy a sparse file so that it has a hole wherever the QCOW2 images
+    made of it have no cluster: mkfs writes zeros too, and the raw image
+    would have more to copy than they."""
+    zeros = bytes(CLUSTER)
+    done = 0
+    with open(source, "rb", buffering=0) as f, \
+            open(target, "wb", buffering=0) as out:
+        out.truncate(os.fstat(f.fileno()).st_size)
+        for start, end in data_ranges(f.fileno()):
+            offset = max(done, start // CLUSTER * CLUSTER)
+            while offset < end:
+                block = os.pread(f.fileno(), CLUSTER, offset)
+                if block != zeros:
+                    os.pwrite(out.fileno(), block, offset)
+                offset += CLUSTER
+            done = offset
+
+
+def make_raw(images, path):
+    """An ext4 file system twice as large as its files, as a sparse file."""
+    tree, made = path + ".tree", path + ".made"
+    shutil.rmtree(tree, ignore_errors=True)
+    try:
+        copy_tree(CONTENT_FROM, tree, CONTENT_SIZE)
+        with open(made, "wb") as f:
+            f.truncate(-(-2 * tree_size(tree) // GIB) * GIB)
+        run("mkfs.ext4", "-q", "-F", "-d", tree, made)
+        copy_clusters(made, path)
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+        if os.path.exists(made):
+            os.unlink(made)
+
+
+def converter(*options):
+    def make(images, path):
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options,
+            images.path("content.raw"), path)
+    return make
+
+
+# ---- special shapes
+
+def make_empty(images, path):
+    run("qemu-img", "create", "-f", "qcow2", path, "16T")
+
+
+def make_start(images, path):
+    run("qemu-img", "create", "-f", "qcow2", path, "16T")
+    run("qemu-io", "-f", "qcow2", "-c",
+        "write -P 0x55 %d 64k" % START_OFFSET, path)
+
+
+def make_start_raw(images, path):
+    with open(path, "wb") as f:
+        f.truncate(8 * TIB)     # ext4 has no room for a file of 16 TiB
+        f.seek(START_OFFSET)
+        f.write(b"\x55" * CLUSTER)
+
+
+def scattered_block(rng):
+    """Every cluster of the pool once, none followed by its neighbour.
+
+    The first is always number 0, which has no predecessor: so no two
+    blocks are contiguous at their border either, in whatever order.
+    """
+    block = list(range(1, SCATTERED_POOL))
+    while True:
+        rng.shuffle(block)
+        full = [0] + block
+        if all(a + 1 != b for a, b in zip(full, full[1:])):
+            return full
+
+
+def scattered_l2(rng, pool_offset):
+    """One L2 table, big-endian, of blocks one after the other."""
+    entries = array("Q")
+    while len(entries) < CLUSTER // 8:
+        entries.extend(pool_offset + CLUSTER * n for n in scattered_block(rng))
+    entries.byteswap()
+    return entries.tobytes()
+
+
+def scattered_header(l1_size):
+    """qcow2 v3, 16-bit refcounts: cluster 1 is the refcount table, 2 its
+    only block, 3 the L1 table."""
+    return struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 16,
+                       SCATTERED_SIZE, 0, l1_size, 3 * CLUSTER, 1 * CLUSTER,
+                       1, 0, 0, 0, 0, 0, 4, 104)
+
+
+def make_scattered(images, path):
+    """1 TiB, every cluster data, no two neighbours contiguous in the file.
+
+    The clusters share a small pool of real data; refcounts are right, so
+    `qemu-img check` finds nothing.  16 different L2 tables take turns:
+    enough, and much quicker to make than 2048.
+    """
+    rng = random.Random(1)
+    tables = SCATTERED_SIZE // CLUSTER // (CLUSTER // 8)
+    pool_offset = (4 + tables) * CLUSTER
+    shared = SCATTERED_SIZE // CLUSTER // SCATTERED_POOL
+    l1 = b"".join(struct.pack(">Q", COPIED | (4 + n) * CLUSTER)
+                  for n in range(tables))
+    refcounts = (struct.pack(">H", 1) * (4 + tables)
+                 + struct.pack(">H", shared) * SCATTERED_POOL)
+    with open(path, "wb") as f:
+        for content in (scattered_header(tables),
+                        struct.pack(">Q", 2 * CLUSTER), refcounts, l1):
+            f.write(content.ljust(CLUSTER, b"\0"))
+        kinds = [scattered_l2(rng, pool_offset) for _ in range(16)]
+        for n in range(tables):
+            f.write(kinds[n % len(kinds)])
+        for n in range(SCATTERED_POOL):
+            f.write(rng.randbytes(CLUSTER))
+
+
+# name: (recipe, the image it is made of, the function that makes it)
+RECIPES = {
+    "content.raw":
+        ("ext4 of the first %d MiB of %s, version 1"
+         % (CONTENT_SIZE // MIB, CONTENT_FROM), None, make_raw),
+    "plain.qcow2":
+        ("qemu-img convert", "content.raw", converter()),
+    "zlib.qcow2":
+        ("qemu-img convert -c", "content.raw", converter("-c")),
+    "zstd.qcow2":
+        ("qemu-img convert -c -o compression_type=zstd", "content.raw",
+         converter("-c", "-o", "compression_type=zstd")),
+    "zlib-2m.qcow2":
+        ("qemu-img convert -c -o cluster_size=2M", "content.raw",
+         converter("-c", "-o", "cluster_size=2M")),
+    "empty-16t.qcow2":
+        ("qemu-img create, 16T", None, make_empty),
+    "start-16t.qcow2":
+        ("qemu-img create, 16T, 64 KiB at 4T", None, make_start),
+    "start-8t.raw":
+        ("8 TiB sparse, 64 KiB at 4T", None, make_start_raw),
+    "scattered-1t.qcow2":
+        ("1 TiB over %d clusters, version 1" % SCATTERED_POOL, None,
+         make_scattered),
+}
