@@ -121,8 +121,9 @@ read_l1 (struct image *image)
    * than a cluster behind it was not written out in full, and is zeros.
    */
   if (bytes > 0
-      && h->l1_table_offset + bytes
-           >= image->source->size + image_cluster_size (image))
+      && (h->l1_table_offset >= image->source->size
+          || h->l1_table_offset + bytes
+               >= image->source->size + image_cluster_size (image)))
     return error_report (image->hooks, EINVAL, image->name,
                          "the L1 table (%" PRIu64 " bytes at %" PRIu64 ") "
                          "lies beyond the end of the file at %" PRIu64
