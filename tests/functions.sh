@@ -5,8 +5,8 @@
 #
 # A test sources this file, makes its own images in the current
 # directory (a fresh temporary one), calls ok / is / like / same_bytes /
-# run_ok / run_fails, and ends with done_testing.  Each of those prints
-# what differed.
+# serves / refused and so on, and ends with done_testing.  Each of those
+# prints what differed.
 #
 # Invariants: nothing is written outside $tmp; no TCP ports (tests run
 # beside each other); every nbdkit that start_qcow started is stopped at
@@ -17,6 +17,9 @@
 #   QCOW_PLUGIN    the plugin to test (default: the one at the top)
 #   QCOW_PRELOAD   libraries for LD_PRELOAD in nbdkit alone: sanitizers
 #   QCOW_VALGRIND  a valgrind command line to run nbdkit under
+#   QCOW_TIMEOUT   seconds after which a client and its server count as
+#                  hanging (default 120)
+#   QCOW_SEED      a number: other random images than the usual ones
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 plugin=${QCOW_PLUGIN:-$top/nbdkit-qcow-plugin.so}
@@ -24,8 +27,7 @@ gen=$top/tests/generators
 export plugin gen
 export PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C
-# The image's locks are what some tests are about; the others run qemu
-# on files that a server of ours holds, which is allowed for readers.
+# The one that Debian's packages extend, whatever else is in PATH.
 export python=/usr/bin/python3
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-test.XXXXXX") || exit 1
@@ -33,7 +35,8 @@ cd "$tmp" || exit 1
 
 _count=0
 _failed=0
-_servers=()
+_servers=()                     # what to wait for
+_pids=()                        # nbdkit itself: another with strace
 _finished=no
 
 _cleanup ()
@@ -177,7 +180,7 @@ done_testing ()
 _nbdkit ()
 {
     # shellcheck disable=SC2086
-    env ${QCOW_PRELOAD:+LD_PRELOAD="$QCOW_PRELOAD"} \
+    ${_limit:-} env ${QCOW_PRELOAD:+LD_PRELOAD="$QCOW_PRELOAD"} \
         ${QCOW_VALGRIND:-} nbdkit "$@"
 }
 
@@ -194,12 +197,19 @@ start_qcow ()
     sock=$tmp/sock$n
     log=$tmp/log$n
     uri="nbd+unix:///?socket=$sock"
-    _nbdkit -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
-            < /dev/null > "$log" 2>&1 &
+    rm -f "$tmp/pid$n" "$sock"
+    # exec, so that $pid is that of nbdkit and not of a shell around it.
+    _limit="exec" _nbdkit -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" \
+            "$plugin" "$@" < /dev/null > "$log" 2>&1 &
     pid=$!
     _servers[n]=$pid
+    _pids[n]=$pid
     for i in $(seq 600); do
-        [ -s "$tmp/pid$n" ] && return 0
+        if [ -s "$tmp/pid$n" ]; then
+            pid=$(cat "$tmp/pid$n")
+            _pids[n]=$pid
+            return 0
+        fi
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.05
     done
@@ -220,12 +230,12 @@ _stop ()
     local n=$1 p=${_servers[$1]:-} rc i bad=0
     [ -n "$p" ] || return 0
     _servers[n]=
-    kill "$p" 2>/dev/null
+    kill "${_pids[n]}" 2>/dev/null
     for i in $(seq 200); do
         kill -0 "$p" 2>/dev/null || break
         sleep 0.05
     done
-    if kill -9 "$p" 2>/dev/null; then
+    if kill -9 "${_pids[n]}" "$p" 2>/dev/null; then
         diag "server $n had to be killed"
         bad=1
     fi
@@ -244,7 +254,7 @@ _stop ()
 # if it did not start.  Writes to stdout and stderr.
 with_qcow ()
 {
-    local cmd=$1 opts=()
+    local cmd=$1 opts=() _limit="timeout -k 5 ${QCOW_TIMEOUT:-120}"
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
         opts+=("$1"); shift
@@ -296,6 +306,25 @@ peek ()
                     od -An -v -tx1 | tr -d ' \n')))
 }
 
+# with_qemu COMMAND IMAGE: like with_qcow, against qemu-nbd.
+with_qemu ()
+{
+    local pid rc i uri
+    rm -f "$tmp/qemu.sock"
+    qemu-nbd -r -t -e 8 -f qcow2 -k "$tmp/qemu.sock" "$2" < /dev/null &
+    pid=$!
+    for i in $(seq 600); do
+        [ ! -S "$tmp/qemu.sock" ] || break
+        kill -0 $pid 2>/dev/null || return 1
+        sleep 0.02
+    done
+    uri="nbd+unix:///?socket=$tmp/qemu.sock" \
+        timeout -k 5 "${QCOW_TIMEOUT:-120}" sh -c "$1" < /dev/null; rc=$?
+    kill $pid
+    wait $pid
+    return $rc
+}
+
 # text_source SIZE FILE...: data that compresses and differs everywhere.
 text_source ()
 {
@@ -304,7 +333,7 @@ text_source ()
 
 # io IMAGE COMMAND...: run qemu-io commands, all in one process, on a
 # qcow2 image.  A command that fails ends the test: the image is not what
-# the test means.
+# the test means.  (Without -d unmap qemu-io ignores discards.)
 io ()
 {
     local image=$1 args=() c out
@@ -312,7 +341,7 @@ io ()
     for c; do
         args+=(-c "$c")
     done
-    out=$(qemu-io -f qcow2 "${args[@]}" "$image" 2>&1 < /dev/null) || {
+    out=$(qemu-io -d unmap -f qcow2 "${args[@]}" "$image" 2>&1 < /dev/null) || {
         diag "qemu-io $image: $*" "$out"
         exit 1
     }
@@ -327,10 +356,41 @@ io_script ()
     io "$image" "${list[@]}"
 }
 
+# random_image IMAGE SEED SIZE CLUSTER COUNT [CREATE-OPTION]: an image with
+# a history of COUNT random commands (random-writes.py).  Makes the files
+# src0 .. src3 if they are not there.
+random_image ()
+{
+    local image=$1 seed=$2 size=$3 cluster=$4 count=$5 create=${6:-}
+    local c list session=()
+    [ -e src3 ] || text_source $((16 << 20)) src0 src1 src2 src3
+    rm -f "$image"
+    qemu-img create -q -f qcow2 -o cluster_size="$cluster${create:+,$create}" \
+             "$image" "$size" || exit 1
+    mapfile -t list < <("$python" "$gen/random-writes.py" \
+                            "$seed" "$size" "$cluster" "$count")
+    for c in "${list[@]}" ''; do
+        if [ -n "$c" ]; then
+            session+=("$c")
+        elif [ ${#session[@]} -gt 0 ]; then
+            io "$image" "${session[@]}"
+            session=()
+        fi
+    done
+    qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ] || {
+        diag "seed $seed: qemu has made a broken image"
+        exit 1
+    }
+}
+
 # oracle IMAGE RAW: what qemu says that the image holds.
 oracle ()
 {
-    qemu-img convert -f qcow2 -O raw "$1" "$2" || exit 1
+    local out
+    out=$(qemu-img convert -f qcow2 -O raw "$1" "$2" 2>&1) || {
+        diag "$out"
+        exit 1
+    }
 }
 
 # serves NAME IMAGE RAW [NBD-COMPARE-OPTION...]

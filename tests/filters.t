@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# nbdkit's filters on top of the plugin: cow, cache, readahead, partition,
+# blocksize, noextents, retry, log and the other ones that make sense on a
+# read-only disk.
+
+source "$(dirname "$0")/functions.sh"
+
+seed=${QCOW_SEED:-99}
+size=$((65536 * 100))
+random_image image.qcow2 "$seed" $size 65536 120
+dense image.qcow2
+oracle image.qcow2 oracle.raw
+before=$(sha256sum < image.qcow2)
+
+# through NAME NBDKIT-OPTION... -- FILTER-PARAMETER...
+# The bytes, in nbdcopy's requests and in awkward ones, are right.
+# Messages go to the file through.log.
+through ()
+{
+    local name=$1 opts=() out
+    shift
+    while [ "$1" != -- ]; do
+        opts+=("$1"); shift
+    done
+    shift
+    rm -f got.raw
+    # shellcheck disable=SC2016
+    if out=$(with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw oracle.raw &&
+             "$python" "$gen/nbd-compare.py" "$uri" oracle.raw \
+                 --cluster 65536 --borders 20 --connections 3' \
+             "${opts[@]}" -- image.qcow2 "$@" 2>&1); then
+        pass "$name"
+    else
+        fail "$name" "$out"
+    fi
+    printf '%s\n' "$out" > through.log
+}
+
+through "cow" --filter=cow --
+through "cache" --filter=cache --
+through "cache, on read" --filter=cache -- cache-on-read=true
+through "readahead" --filter=readahead --
+unlike "... finds what it needs in the plugin" "$(cat through.log)" 'warning'
+through "blocksize" --filter=blocksize -- \
+        minblock=4096 maxdata=64K
+through "blocksize-policy" --filter=blocksize-policy -- \
+        blocksize-minimum=1 blocksize-preferred=4096 blocksize-maximum=32M
+through "noextents" --filter=noextents --
+through "retry" --filter=retry -- retries=2 retry-delay=1
+through "retry-request" --filter=retry-request -- retry-request-retries=2
+through "log" --filter=log -- logfile=nbd.log
+like "... has logged a read" "$(cat nbd.log)" ' Read '
+like "... and the extents" "$(cat nbd.log)" ' Extents '
+through "nocache" --filter=nocache -- cachemode=emulate
+through "noparallel" --filter=noparallel -- serialize=requests
+through "multi-conn" --filter=multi-conn -- multi-conn-mode=disable
+through "stats" --filter=stats -- statsfile=stats.txt
+through "rate" --filter=rate -- rate=10G
+through "several at once" \
+        --filter=log --filter=cow --filter=cache --filter=readahead \
+        -- logfile=several.log
+through "scan" --filter=scan -- scan-ahead=false
+
+# noextents: everything is data.
+is "noextents: the map" \
+   "$(with_qcow 'nbdinfo --map "$uri"' --filter=noextents -- image.qcow2 |
+          awk '{ print $1, $2, $3 }')" "0 $size 0"
+
+# cow: what is written is read, the rest is as before, the file is not
+# touched.
+cp oracle.raw written.raw
+for c in 'write -P 7 1000 3000' 'write -z 200000 70000' \
+         'write -P 8 6500000 53600'; do
+    echo "$c"
+done > writes
+mapfile -t list < writes
+args=()
+for c in "${list[@]}"; do args+=(-c "$c"); done
+qemu-io -f raw "${args[@]}" written.raw > /dev/null
+# shellcheck disable=SC2016
+ok "cow: write and read" with_qcow \
+   'qemu-io -f raw "$uri" < writes && nbdcopy "$uri" cow.raw' \
+   --filter=cow -- image.qcow2
+same_bytes "cow: the bytes" cow.raw written.raw
+
+# offset and truncate.
+# shellcheck disable=SC2016
+ok "offset" with_qcow 'nbdcopy "$uri" offset.raw' --filter=offset \
+   -- image.qcow2 offset=70001 range=300007
+tail -c +70002 oracle.raw | head -c 300007 > wanted.raw
+same_bytes "offset: the bytes" offset.raw wanted.raw
+# shellcheck disable=SC2016
+ok "truncate" with_qcow 'nbdcopy "$uri" truncate.raw' --filter=truncate \
+   -- image.qcow2 truncate=7000001
+cp oracle.raw wanted.raw
+truncate -s 7000001 wanted.raw
+same_bytes "truncate: the bytes" truncate.raw wanted.raw
+
+# partition: a disk with two of them, the second at an odd sector.
+"$python" - <<'END'
+import struct
+size = 4 << 20
+disk = bytearray(size)
+parts = ((1, 2048), (2049 + 30, 5001))
+for i, (start, count) in enumerate(parts):
+    at = 446 + 16 * i
+    disk[at:at + 16] = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0x83,
+                                   b"\xfe\xff\xff", start, count)
+    for s in range(count):
+        disk[(start + s) * 512:(start + s + 1) * 512] = \
+            (b"%d %07d\n" % (i, s)).ljust(512, b"." if s % 3 else b"\0")
+disk[510:512] = b"\x55\xaa"
+open("disk.raw", "wb").write(disk)
+start, count = parts[1]
+open("wanted.raw", "wb").write(disk[start * 512:(start + count) * 512])
+END
+for options in '' -c; do
+    # shellcheck disable=SC2086
+    qemu-img convert $options -f raw -O qcow2 disk.raw disk.qcow2
+    rm -f part.raw
+    # shellcheck disable=SC2016
+    ok "partition" with_qcow 'nbdcopy "$uri" part.raw' --filter=partition \
+       -- disk.qcow2 partition=2
+    same_bytes "partition: the bytes" part.raw wanted.raw
+done
+
+# A filter that reads through another format inside: tar.
+mkdir inside
+printf 'an image in an archive\n' > inside/a.txt
+tar -cf disk.tar inside
+truncate -s %512 disk.tar
+qemu-img convert -c -f raw -O qcow2 disk.tar tar.qcow2
+# shellcheck disable=SC2016
+is "tar" "$(with_qcow 'nbdcopy "$uri" - 2>/dev/null' --filter=tar \
+             -- tar.qcow2 tar-entry=inside/a.txt 2>/dev/null)" \
+   "an image in an archive"
+
+is "the image was not changed" "$(sha256sum < image.qcow2)" "$before"
+
+done_testing

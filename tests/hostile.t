@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Random damage to the tables and the header of images, a hundred times:
+# each is either refused with status 1 and a message, or served, and then
+# every cluster is either EIO or what qemu reads there.  qemu reads zeros
+# beyond the end of the file, where we say EIO; and where qemu cannot read,
+# we must not either.
+#
+# QCOW_SEED=N tries other damage; a failure names its seed.
+
+source "$(dirname "$0")/functions.sh"
+
+seed=${QCOW_SEED:-5000}
+rounds=100
+
+for spec in base512:512:400 base4096:4096:100 base65536:65536:24; do
+    IFS=: read -r base cluster clusters <<< "$spec"
+    random_image $base.qcow2 "$seed" $((cluster * clusters)) "$cluster" 150
+done
+
+# damage.py SEED FROM TO: a few bytes of the header or of the L1 and L2
+# tables, or the end of the file, are changed.
+cat > damage.py <<'END'
+import random, struct, sys
+rng = random.Random(int(sys.argv[1]))
+data = bytearray(open(sys.argv[2], "rb").read())
+bits, = struct.unpack_from(">I", data, 20)
+cluster = 1 << bits
+l1_size, l1 = struct.unpack_from(">IQ", data, 36)
+tables = [struct.unpack_from(">Q", data, l1 + 8 * i)[0] & 0xfffffffffffe00
+          for i in range(l1_size)]
+tables = [t for t in tables if t]
+
+def value(old):
+    """Another 64-bit number for an entry, near to what makes sense."""
+    return rng.choice((
+        lambda: old ^ 1 << rng.randrange(64),
+        lambda: old ^ 1 << rng.randrange(9, bits + 8),
+        lambda: old ^ 1 << 62,
+        lambda: old | 1,
+        lambda: rng.randrange(0, len(data) + 3 * cluster, 512) | 1 << 63,
+        lambda: rng.randrange(0, len(data) + cluster, cluster) | 1 << 63,
+        lambda: rng.getrandbits(64),
+        lambda: (len(data) + rng.randrange(-2, 3) * cluster) // cluster
+        * cluster | 1 << 63,
+        lambda: 0xffffffffffffffff,
+    ))()
+
+for _ in range(rng.choice((1, 1, 2, 5, 20))):
+    where = rng.choice(("header", "l1", "l2", "l2", "l2", "l2", "cut"))
+    if where == "header":
+        # Not nb_snapshots: qemu reads the snapshot table at once, and we
+        # only when somebody wants a snapshot.
+        at = rng.randrange(0, 112)
+        if rng.random() < 0.3 and not 60 <= at < 64:
+            data[at] ^= 1 << rng.randrange(8)
+    elif where == "cut":
+        if rng.random() < 0.2:
+            del data[rng.randrange(len(data) // 2, len(data)):]
+    else:
+        at = l1 + 8 * rng.randrange(l1_size) if where == "l1" else \
+            rng.choice(tables) + 8 * rng.randrange(cluster // 8)
+        if at + 8 <= len(data):
+            old, = struct.unpack_from(">Q", data, at)
+            struct.pack_into(">Q", data, at, value(old) & (1 << 64) - 1)
+open(sys.argv[3], "wb").write(data)
+END
+
+# read.py URI STEP: what each step holds, one line for each.
+cat > read.py <<'END'
+import errno, hashlib, sys, nbd
+def connect():
+    h = nbd.NBD()
+    h.connect_uri(sys.argv[1])
+    return h
+h = connect()
+size, step = h.get_size(), int(sys.argv[2])
+for n, at in enumerate(range(0, size // 512 * 512, step)):
+    count = min(step, size // 512 * 512 - at)
+    try:
+        got = h.pread(count, at)
+        print(n, "zero" if not any(got) else hashlib.md5(got).hexdigest())
+    except nbd.Error as e:
+        if e.errnum == errno.ENOTCONN and "--reconnect" in sys.argv:
+            h = connect()
+            print(n, "EIO")
+        else:
+            print(n, errno.errorcode[e.errnum])
+END
+served=0
+refused=0
+eio=0
+problems=
+for ((i = 0; i < rounds; i++)); do
+    case $((i % 3)) in
+        0) cluster=512 ;;
+        1) cluster=4096 ;;
+        2) cluster=65536 ;;
+    esac
+    s=$((seed + i))
+    "$python" damage.py $s base$cluster.qcow2 image.qcow2
+    # shellcheck disable=SC2016
+    timeout 60 env s=$cluster nbdkit -f -U - "$plugin" image.qcow2 --run \
+        '"$python" read.py "$uri" $s > ours && nbdinfo --map "$uri" > map' \
+        > log 2>&1 < /dev/null; rc=$?
+    if [ $rc -eq 1 ] && ! grep -q Traceback log && grep -q 'image\.qcow2' log
+    then
+        refused=$((refused + 1))
+        continue
+    elif [ $rc -ne 0 ]; then
+        problems+="seed $s: status $rc: $(tail -3 log)"$'\n'
+        continue
+    fi
+    served=$((served + 1))
+    if ! with_qemu "$python read.py \"\$uri\" $cluster --reconnect > theirs" \
+         image.qcow2 > qemu.log 2>&1; then
+        # It refuses to open what we serve.
+        problems+="seed $s: qemu: $(tail -1 qemu.log)"$'\n'
+        continue
+    fi
+    # Where the file was cut inside a stream qemu inflates zeros instead of
+    # what is missing, and may even be lucky.
+    cut=$(($(stat -c %s image.qcow2) < $(stat -c %s base$cluster.qcow2)))
+    bad=$(join ours theirs | awk -v cut=$cut '
+        $2 != $3 && !($2 == "EIO" && ($3 == "zero" || cut))')
+    eio=$((eio + $(grep -c EIO ours)))
+    [ -z "$bad" ] || problems+="seed $s: cluster, ours, qemu's: $(head -3 <<< "$bad")"$'\n'
+done
+is "damage of all sorts" "$problems" ""
+diag "$served served, $refused refused, $eio clusters EIO"
+is "... some of it was served, some refused, some unreadable" \
+   $((served > 20 && refused > 2 && eio > 20)) 1
+
+done_testing

@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The plugin as a program: its parameters and its help, what it says of
+# itself, its exports, and the ways in which nbdkit can start and stop it.
+
+source "$(dirname "$0")/functions.sh"
+
+text_source $((4 << 20)) disk.raw
+qemu-img convert -f raw -O qcow2 disk.raw image.qcow2
+# shellcheck disable=SC2016
+copy='nbdcopy "$uri" copy.raw && cmp copy.raw disk.raw && rm copy.raw'
+
+# Exported symbols: nothing that could clash with another plugin.
+is "exported symbols" \
+   "$(nm -D --defined-only "$plugin" | awk '{ print $3 }' |
+          grep -Ev '^(plugin_init|qcow_debug_[a-z0-9_]+)$')" ""
+like "... and plugin_init is one" "$(nm -D --defined-only "$plugin")" \
+     ' T plugin_init$'
+
+# --help and the man page know the same keys.
+help=$(nbdkit "$plugin" --help 2>&1)
+like "--help: file=" "$help" '^\[file=\]<FILENAME>'
+like "--help: cache-size=" "$help" '^cache-size='
+like "--help: force-share=" "$help" '^force-share='
+grep -Eo '^\[?[-_A-Za-z0-9]+=' <<< "$help" | tr -d '[=' | sort -u > help.keys
+grep -Eo '^=item (B<|\[B<)[-_A-Za-z0-9]+=' "$top/nbdkit-qcow-plugin.pod" |
+    sed 's/.*<//; s/=$//' | sort -u > page.keys
+same_text "--help and the man page have the same keys" help.keys page.keys
+ok "the man page has no errors" podchecker "$top/nbdkit-qcow-plugin.pod"
+is "no line of --help is too long" \
+   "$(awk 'length > 79' <<< "$help" | grep -v "$top")" ""
+
+# --version and --dump-plugin.
+like "--version" "$(nbdkit "$plugin" --version)" '^qcow [0-9]+\.[0-9]+'
+nbdkit "$plugin" --dump-plugin > dump
+for line in name=qcow thread_model=parallel errno_is_preserved=1 \
+            magic_config_key=file qcow_zlib=yes qcow_zstd=yes; do
+    like "--dump-plugin: $line" "$(cat dump)" "^$line\$"
+done
+for has in open close get_size can_multi_conn can_extents can_cache \
+           block_size pread extents cache; do
+    like "--dump-plugin: has_$has" "$(cat dump)" "^has_$has=1\$"
+done
+unlike "--dump-plugin: no pwrite" "$(cat dump)" '^has_pwrite'
+is "--dump-plugin: our own lines all begin with qcow_" \
+   "$(sed '1,/^has_/d' dump | grep -Ev '^(has_|qcow_[a-z0-9_]+=.)')" ""
+like "--dump-plugin with a parameter" \
+     "$(nbdkit "$plugin" image.qcow2 --dump-plugin)" '^name=qcow$'
+
+# Parameters.
+ok "FILENAME" with_qcow "$copy" -- image.qcow2
+ok "file=FILENAME" with_qcow "$copy" -- file=image.qcow2
+ok "an absolute name" with_qcow "$copy" -- "$tmp/image.qcow2"
+ln -s image.qcow2 link
+ok "a symbolic link" with_qcow "$copy" -- link
+refused "no parameter" 'file=' --
+refused "an empty name" 'file' -- file=
+refused "the file twice" 'file' -- image.qcow2 file=image.qcow2
+refused "an unknown parameter" "unknown parameter.*frobnicate" \
+        -- image.qcow2 frobnicate=1
+refused "a parameter in other letters" "unknown parameter.*Cache-Size" \
+        -- image.qcow2 Cache-Size=1M
+for value in '' x -1 1X 1.5M '1 M' 99999999999999999999 0x10; do
+    refused "cache-size=$value" 'cache-size|could not parse|size' \
+            -- image.qcow2 cache-size="$value"
+done
+for value in 64K 1M 64M 1G; do
+    ok "cache-size=$value" with_qcow "$copy" -- image.qcow2 cache-size=$value
+done
+for value in '' 2 maybe TRUEISH -1; do
+    refused "force-share=$value" 'force-share|boolean' \
+            -- image.qcow2 force-share="$value"
+done
+for value in true false on off yes no 1 0; do
+    ok "force-share=$value" with_qcow "$copy" -- image.qcow2 force-share=$value
+done
+
+# Exports.
+# shellcheck disable=SC2016
+is "listed: one export without a name" \
+   "$(with_qcow 'nbdinfo --list --json "$uri"' -- image.qcow2 |
+          jq -c '[.exports[]."export-name"]')" '[""]'
+for name in x / .. image.qcow2 1 ' ' $'\303\274'; do
+    export name
+    # shellcheck disable=SC2016
+    out=$(with_qcow '"$python" -c "
+import os, sys, nbd
+h = nbd.NBD()
+h.set_export_name(os.environ[\"name\"])
+try:
+    h.connect_unix(\"$unixsocket\")
+except nbd.Error as e:
+    sys.exit(0)
+sys.exit(\"connected\")"' -- image.qcow2 2>&1)
+    is "the export '$name' is refused" $? 0
+    like "... and the server says so" "$out" 'export'
+done
+# shellcheck disable=SC2016
+like "a description with the version" \
+     "$(with_qcow 'nbdinfo --json "$uri"' -- image.qcow2 |
+            jq -r '.exports[0].description')" '[Qq][Cc][Oo][Ww]'
+# nbdkit's -e changes what $uri asks for.
+not_ok "nbdkit -e other" with_qcow "$copy" -e other -- image.qcow2
+
+# Debug flags.
+ok "verbose" with_qcow "$copy" -v -- image.qcow2
+for flag in $(nm -D --defined-only "$plugin" | awk '{ print $3 }' |
+                  sed -n 's/^qcow_debug_//p'); do
+    ok "-D qcow.$flag=1" with_qcow "$copy" -D "qcow.$flag=1" -- image.qcow2
+    like "the man page has -D qcow.$flag" \
+         "$(cat "$top/nbdkit-qcow-plugin.pod")" "-D qcow\\.$flag="
+done
+
+# A bad image stops the start, also in the background, where nobody could
+# see a later message.
+printf 'no image' > bad
+out=$(_nbdkit -U "$tmp/bad.sock" "$plugin" bad 2>&1 < /dev/null)
+is "a bad image in the background: status" $? 1
+like "a bad image in the background: the message" "$out" 'bad:'
+is "... and no socket" "$(ls "$tmp/bad.sock" 2>/dev/null)" ""
+
+# A relative name while nbdkit goes to the background, which changes its
+# directory; and the current directory elsewhere.
+mkdir sub
+cd sub || exit 1
+_nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" ../image.qcow2 < /dev/null
+is "in the background with a relative name: status" $? 0
+cd ..
+for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
+ok "in the background with a relative name" \
+   nbdcopy "nbd+unix:///?socket=$tmp/d.sock" copy.raw
+same_bytes "... the bytes" copy.raw disk.raw
+# The file can be renamed and removed meanwhile.
+mv image.qcow2 moved.qcow2
+ok "the image was renamed" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" copy.raw
+same_bytes "... the bytes" copy.raw disk.raw
+mv moved.qcow2 image.qcow2
+kill "$(cat d.pid)"
+
+# -s, on standard input and output.
+cat > stdio.py <<'END'
+import os, sys, nbd
+h = nbd.NBD()
+h.connect_command(["nbdkit", "-s", "--exit-with-parent",
+                   os.environ["plugin"], "image.qcow2"])
+raw = open("disk.raw", "rb").read()
+assert h.get_size() == len(raw)
+for offset in range(0, len(raw), 1 << 20):
+    assert h.pread(1 << 20, offset) == raw[offset:offset + (1 << 20)]
+h.shutdown()
+END
+ok "nbdkit -s" "$python" stdio.py
+
+# Socket activation.
+ok "socket activation" \
+   nbdcopy -- [ nbdkit -f "$plugin" image.qcow2 ] copy.raw
+same_bytes "... the bytes" copy.raw disk.raw
+
+# As another user: the image is opened before nbdkit changes to it.
+if [ "$(id -u)" = 0 ]; then
+    cp image.qcow2 mine.qcow2
+    chmod 600 mine.qcow2
+    chmod 711 "$tmp"
+    # shellcheck disable=SC2016
+    ok "nbdkit -u nobody" with_qcow "$copy" -u nobody -g nogroup \
+       -- mine.qcow2
+fi
+# A file that nobody may write, and as root one that is another's.
+cp image.qcow2 readonly.qcow2
+chmod 444 readonly.qcow2
+[ "$(id -u)" != 0 ] || chown 65534:65534 readonly.qcow2
+ok "a read-only file, of another user for root" \
+   with_qcow "$copy" -- readonly.qcow2
+if [ "$(id -u)" = 0 ]; then
+    # And somebody else's as a normal user.
+    cp "$plugin" plugin.so
+    chmod 755 "$tmp"
+    cp image.qcow2 roots.qcow2
+    chmod 644 roots.qcow2
+    ok "somebody else's file that may only be read" \
+       setpriv --reuid=65534 --regid=65534 --clear-groups \
+       nbdkit -f -U - ./plugin.so roots.qcow2 \
+       --run 'nbdcopy "$uri" - | cmp - disk.raw'
+fi
+
+# Ctrl-C ends it quickly, also while many large reads are on their way.
+cat > busy.py <<'END'
+import sys, nbd
+h = nbd.NBD()
+h.connect_uri(sys.argv[1])
+size = h.get_size()
+buffers = []
+print("busy", flush=True)
+try:
+    while True:
+        while h.aio_in_flight() < 64:
+            b = nbd.Buffer(size)
+            buffers.append(b)
+            h.aio_pread(b, 0, completion=lambda e: 1)
+        h.poll(-1)
+        del buffers[:-80]
+except nbd.Error:
+    pass
+END
+qemu-img convert -c -f raw -O qcow2 disk.raw zlib.qcow2
+for signal in INT TERM; do
+    if start_qcow -- zlib.qcow2 cache-size=64K; then
+        "$python" busy.py "$uri" > busy.log 2>&1 &
+        client=$!
+        for i in $(seq 600); do [ ! -s busy.log ] || break; sleep 0.02; done
+        sleep 0.3
+        before=$(date +%s%N)
+        kill -$signal "$pid"
+        for i in $(seq 1000); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.02
+        done
+        took=$((($(date +%s%N) - before) / 1000000))
+        is "SIG$signal under load: within 10 s (took $took ms)" \
+           $((took < 10000)) 1
+        kill $client 2>/dev/null
+        wait $client 2>/dev/null
+        stop_qcow || fail "the server ended well"
+    fi
+done
+
+done_testing

@@ -1,0 +1,264 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What must not be served: headers that break a rule or a limit, features
+# that we lack, files that are no images.  Each stops the start with
+# status 1 and a message with the file's name, the field and its value;
+# and beside each limit, that a header just inside it is served.
+#
+# Where qemu refuses the same header it is asked, too: a mutation that it
+# accepts would not be one.
+
+source "$(dirname "$0")/functions.sh"
+
+text_source $((1 << 20)) src0
+head -c 1M src0 > disk.raw
+qemu-img convert -f raw -O qcow2 disk.raw v3.qcow2
+qemu-img convert -f raw -O qcow2 -o compat=0.10 disk.raw v2.qcow2
+qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd \
+         disk.raw zstd.qcow2
+qemu-img convert -f raw -O qcow2 -o cluster_size=512 disk.raw small.qcow2
+
+# qemu_refuses IMAGE
+qemu_refuses ()
+{
+    ! qemu-io -r -f qcow2 -c 'read 0 512' "$1" > qemu.log 2>&1
+}
+
+# bad NAME BASE REGEX [OFFSET HEX]...: refused by qemu and by us.
+bad ()
+{
+    local name=$1 base=$2 re=$3
+    shift 3
+    cp "$base" bad.qcow2
+    while [ $# -gt 0 ]; do
+        poke bad.qcow2 "$1" "$2"
+        shift 2
+    done
+    qemu_refuses bad.qcow2 || fail "$name: qemu refuses it, too"
+    refused "$name" "bad\\.qcow2.*($re)" -- bad.qcow2
+}
+
+# ours NAME BASE REGEX [OFFSET HEX]...: refused by us only.
+ours ()
+{
+    local name=$1 base=$2 re=$3
+    shift 3
+    cp "$base" bad.qcow2
+    while [ $# -gt 0 ]; do
+        poke bad.qcow2 "$1" "$2"
+        shift 2
+    done
+    refused "$name" "bad\\.qcow2.*($re)" -- bad.qcow2
+}
+
+# good NAME BASE [OFFSET HEX]...: served, with the bytes of the disk.
+good ()
+{
+    local name=$1 base=$2
+    shift 2
+    cp "$base" good.qcow2
+    while [ $# -gt 0 ]; do
+        poke good.qcow2 "$1" "$2"
+        shift 2
+    done
+    rm -f oracle.raw
+    oracle good.qcow2 oracle.raw
+    serves "$name" good.qcow2 oracle.raw --random 20
+}
+
+for v in v2 v3; do
+    bad "$v: magic" $v.qcow2 '[Mm]agic|not a QCOW' 0 00
+    bad "$v: magic without its last byte" $v.qcow2 '[Mm]agic|not a QCOW' 3 00
+    for n in 0 4 5 2147483647 4294967295; do
+        bad "$v: version $n" $v.qcow2 "version.*$n" 4 "$(printf %08x $n)"
+    done
+    for n in 0 8 22 31 32 63 64 255 4294967295; do
+        bad "$v: cluster_bits $n" $v.qcow2 "cluster_bits.*$n" \
+            20 "$(printf %08x $n)"
+    done
+    # Sizes for which the L1 table is too short.
+    bad "$v: size one cluster more than L1 holds" $v.qcow2 'l1_size|size' \
+        24 0000000020010000
+    for n in 0010000000000000 1000000000000000 7fffffffffffffff \
+             8000000000000000 ffffffffffffffff; do
+        bad "$v: size 0x$n" $v.qcow2 'size' 24 $n
+    done
+    bad "$v: AES" $v.qcow2 'crypt_method|AES|[Ee]ncrypt' 32 00000001
+    bad "$v: LUKS" $v.qcow2 'crypt_method|LUKS|[Ee]ncrypt' 32 00000002
+    bad "$v: crypt_method 3" $v.qcow2 'crypt_method.*3' 32 00000003
+    bad "$v: crypt_method of all ones" $v.qcow2 'crypt_method.*4294967295' \
+        32 ffffffff
+    bad "$v: l1_size 0" $v.qcow2 'l1_size.*0' 36 00000000
+    for n in 4194305 2147483648 4294967295; do
+        bad "$v: l1_size $n" $v.qcow2 "l1_size.*$n" 36 "$(printf %08x $n)"
+    done
+    bad "$v: l1_table_offset not aligned" $v.qcow2 'l1_table_offset' \
+        40 0000000000030200
+    bad "$v: l1_table_offset 2^63" $v.qcow2 'l1_table_offset' \
+        40 8000000000000000
+    bad "$v: l1_table_offset at the end of the numbers" $v.qcow2 \
+        'l1_table_offset' 40 7fffffffffff0000 36 00200000
+    ours "$v: l1_table_offset beyond the file" $v.qcow2 \
+        'l1_table_offset|L1 table' \
+        40 0000000040000000
+    bad "$v: refcount_table_offset not aligned" $v.qcow2 \
+        'refcount_table_offset' 48 0000000000010008
+    bad "$v: refcount_table_offset huge" $v.qcow2 'refcount_table_offset' \
+        48 ffffffffffff0000
+    bad "$v: refcount_table_clusters 0" $v.qcow2 \
+        'refcount_table_clusters.*0' 56 00000000
+    bad "$v: refcount_table_clusters 129" $v.qcow2 \
+        'refcount_table_clusters.*129' 56 00000081
+    bad "$v: refcount_table_clusters of all ones" $v.qcow2 \
+        'refcount_table_clusters.*4294967295' 56 ffffffff
+    for n in 65537 4294967295; do
+        bad "$v: nb_snapshots $n" $v.qcow2 "nb_snapshots.*$n" \
+            60 "$(printf %08x $n)"
+    done
+    bad "$v: snapshots_offset not aligned, without snapshots" $v.qcow2 \
+        'snapshots_offset' 64 0000000000000200
+    bad "$v: snapshots_offset huge" $v.qcow2 'snapshots_offset' \
+        60 00000001 64 ffffffffffff0000
+    bad "$v: backing_file_offset beyond the cluster" $v.qcow2 'backing' \
+        8 0000000000010001 16 00000005
+    bad "$v: backing_file_size 1024" $v.qcow2 'backing' \
+        8 0000000000000400 16 00000400
+    bad "$v: backing name that leaves the cluster" $v.qcow2 'backing' \
+        8 000000000000fff0 16 00000011
+    bad "$v: backing_file_size of all ones" $v.qcow2 'backing' \
+        8 0000000000000400 16 ffffffff
+    good "$v: a backing_file_offset with a name of no bytes" $v.qcow2 \
+        8 0000000000000400 16 00000000
+    good "$v: as it is" $v.qcow2
+done
+
+# Version 3 alone.
+for n in 7 32 4294967295; do
+    bad "refcount_order $n" v3.qcow2 "refcount_order.*$n" \
+        96 "$(printf %08x $n)"
+done
+for n in 0 72 96 100 103; do
+    bad "header_length $n" v3.qcow2 "header_length.*$n" \
+        100 "$(printf %08x $n)"
+done
+for n in 65537 65544 4294967288 4294967295; do
+    bad "header_length $n" v3.qcow2 "header_length.*$n" \
+        100 "$(printf %08x $n)"
+done
+bad "header_length 520 with clusters of 512" small.qcow2 \
+    'header_length.*520' 100 00000208
+# Without the field of the compression type; and with unknown fields.
+good "header_length 104" v3.qcow2 100 00000068 104 0000000000000000
+good "header_length 4096" v3.qcow2 100 00001000
+good "header_length of the whole cluster" v3.qcow2 100 00010000
+good "padding behind the compression type" v3.qcow2 105 ffffffffffffff
+
+bad "zstd without its feature bit" zstd.qcow2 'compression' \
+    72 0000000000000000
+bad "the feature bit without zstd" v3.qcow2 'compression' \
+    72 0000000000000008
+bad "compression_type 2" zstd.qcow2 'compression_type.*2' 104 02
+bad "compression_type 255" zstd.qcow2 'compression_type.*255' 104 ff
+bad "extended L2 with clusters that are too small" small.qcow2 \
+    'L2|l1_size|cluster_bits|subcluster' 72 0000000000000010
+
+# Limits of the L1 table, from inside: 32 MiB of it, most of it hole.
+cp v3.qcow2 long.qcow2
+truncate -s 64M long.qcow2
+good "l1_size 4194304" long.qcow2 36 00400000
+
+# Features that are recognised but not served, by their names.
+printf 'base' > base.raw
+truncate -s 1M base.raw
+qemu-img create -q -f qcow2 -b base.raw -F raw feature.qcow2
+refused "a backing file is refused, by its name" \
+        'feature\.qcow2.*base\.raw|base\.raw.*feature\.qcow2' -- feature.qcow2
+rm feature.qcow2
+qemu-img create -q -f qcow2 -o data_file=data.raw feature.qcow2 1M
+refused "an external data file" 'feature\.qcow2.*data.file' -- feature.qcow2
+rm feature.qcow2
+qemu-img create -q -f qcow2 -o extended_l2=on feature.qcow2 1M
+refused "extended L2" 'feature\.qcow2.*([Ee]xtended|subcluster)' \
+        -- feature.qcow2
+rm feature.qcow2
+qemu-img create -q -f qcow2 --object secret,id=s,data=x \
+         -o encrypt.format=aes,encrypt.key-secret=s feature.qcow2 1M 2> log
+[ -e feature.qcow2 ] || diag "$(cat log)"
+refused "AES encryption" 'feature\.qcow2.*(AES|[Ee]ncrypt)' -- feature.qcow2
+rm feature.qcow2
+# (qemu 7.2 cannot always tell how fast the machine is; then again.)
+for _ in 1 2 3 4 5; do
+    ! qemu-img create -q -f qcow2 --object secret,id=s,data=x \
+      -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
+      feature.qcow2 1M 2> log || break
+done
+refused "LUKS encryption" 'feature\.qcow2.*(LUKS|[Ee]ncrypt)' \
+        -- feature.qcow2
+qemu-img create -q -f qcow version1.qcow 1M
+refused "version 1" 'version1\.qcow.*version.*1' -- version1.qcow
+
+# Header extensions that leave their area.  The first one is at 112.
+bad "an extension that is longer than the cluster" v3.qcow2 'extension' \
+    116 00010000
+bad "an extension of 4 GiB" v3.qcow2 'extension' 116 ffffffff
+bad "an unknown extension that is too long" v3.qcow2 'extension' \
+    112 12345678 116 0000ff89
+
+# Files that are no images.
+: > empty
+refused "an empty file" 'empty' -- empty
+printf 'This is not a disk image.\n' > text
+refused "a text file" 'text.*([Mm]agic|not a QCOW)' -- text
+printf 'QFI\373' > magic
+refused "nothing but the magic" 'magic:' -- magic
+head -c 71 v3.qcow2 > short
+refused "a header that is cut in version 2's part" 'short' -- short
+head -c 103 v3.qcow2 > short
+refused "a header that is cut in version 3's part" 'short' -- short
+head -c 200 v3.qcow2 > short
+refused "nothing but a header" 'short.*(l1_table_offset|L1 table)' -- short
+refused "a raw disk" 'disk\.raw.*([Mm]agic|not a QCOW)' -- disk.raw
+for format in vmdk vdi vpc vhdx qed; do
+    qemu-img create -q -f $format other.$format 1M
+    refused "a $format image" "other.$format.*([Mm]agic|not a QCOW)" \
+            -- other.$format
+done
+mkdir directory
+refused "a directory" 'directory' -- directory
+mkfifo fifo
+refused "a FIFO, without waiting for its writer" 'fifo' -- fifo
+refused "/dev/null" '/dev/null' -- /dev/null
+refused "/dev/zero" '/dev/zero' -- /dev/zero
+"$python" -c 'import socket; s = socket.socket(socket.AF_UNIX); s.bind("s")'
+refused "a socket" '(^|[^a-z])s:' -- s
+refused "a missing file" 'missing\.qcow2.*No such file' -- missing.qcow2
+refused "a missing directory" 'no/such/file.*No such file' -- no/such/file
+ln -s nowhere dangling
+refused "a dangling link" 'dangling.*No such file' -- dangling
+refused "a file below a file" 'v3\.qcow2/x.*Not a directory' -- v3.qcow2/x
+
+# A name with bytes that a terminal would obey.
+name=$'odd\033[31mname\n.qcow2'
+printf 'no image' > "$name"
+out=$(with_qcow true -- "$name" 2>&1)
+is "an escape sequence in a name is not printed as it is" \
+   "$(tr -cd '\033' <<< "$out" | wc -c)" 0
+
+# A file that we may not read.  Root may read all, so as root become
+# somebody else.
+chmod 755 "$tmp"
+cp "$plugin" plugin.so
+cp v3.qcow2 secret.qcow2
+chmod 000 secret.qcow2
+if [ "$(id -u)" = 0 ]; then
+    nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+else
+    nobody=()
+fi
+out=$("${nobody[@]}" nbdkit -f -U - ./plugin.so secret.qcow2 --run true \
+                     2>&1 < /dev/null)
+is "an unreadable file: status" $? 1
+like "an unreadable file" "$out" 'secret\.qcow2.*Permission denied'
+
+done_testing

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Exact transcripts of what the server reads from the image file: a fresh
+# 1 MiB read of neighbouring clusters is one read of the file, of exactly
+# that; part of a cluster is read as a part; compressed neighbours are read
+# together; zeros cost nothing; and a copy reads no byte twice.
+
+source "$(dirname "$0")/functions.sh"
+
+# The server runs under strace.  (Without a sanitizer or valgrind, which
+# would be traced with it.)
+unset QCOW_PRELOAD
+calls=read,pread64,readv,preadv,preadv2,lseek,mmap,io_uring_enter
+QCOW_VALGRIND="strace -f -qq -y -e trace=$calls -o $tmp/trace"
+
+text_source $((4 << 20)) disk.raw
+qemu-img convert -f raw -O qcow2 disk.raw plain.qcow2
+qemu-img convert -c -f raw -O qcow2 disk.raw zlib.qcow2
+qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd \
+         disk.raw zstd.qcow2
+l1=$(peek plain.qcow2 40 8)
+l2=$(($(peek plain.qcow2 "$l1" 8) & 0xffffffffffffff))
+first=$(($(peek plain.qcow2 $l2 8) & 0xffffffffffffff))
+is "the clusters follow each other" \
+   "$(($(peek plain.qcow2 $((l2 + 8 * 63)) 8) & 0xffffffffffffff))" \
+   $((first + 63 * 65536))
+
+# reads IMAGE COMMAND...: "LENGTH@OFFSET" of each read of the image while a
+# client runs those libnbd commands; those before the first client are
+# marked by "-" at the end.  Every way of reading is watched; only pread is
+# expected.
+reads ()
+{
+    local image=$1
+    shift
+    start_qcow -- "$image" > /dev/null || return 1
+    # What was read to open it.
+    local opened
+    opened=$(wc -l < trace)
+    "$python" -m nbd -u "$uri" "$@" || return 1
+    stop_qcow > /dev/null || return 1
+    tail -n +$((opened + 1)) trace | transcript "$image"
+}
+
+transcript ()
+{
+    "$python" -c '
+import re, sys
+image = sys.argv[1]
+pending = {}
+for line in sys.stdin:
+    thread, _, call = line.strip().partition(" ")
+    call = call.strip()
+    if "<unfinished ...>" in call:
+        pending[thread] = call.split("<unfinished")[0]
+        continue
+    m = re.match(r"<\.\.\. \w+ resumed>(.*)", call)
+    if m:
+        call = pending.pop(thread, "") + m.group(1)
+    name = call.split("(")[0]
+    if "/" + image + ">" not in call or name == "lseek":
+        continue
+    m = re.match(r"pread64\(.*, (\d+), (\d+)\) += (\d+)$", call)
+    if m:
+        print("%s@%s" % (m.group(3), m.group(2)))
+    else:
+        print("unexpected:", call)
+' "$1"
+}
+
+# Metadata is not what this is about: leave out reads below the clusters.
+data_reads ()
+{
+    reads "$@" | awk -F@ -v first="$first" '
+        /unexpected/ || $2 + $1 > first' | paste -sd' '
+}
+
+is "a fresh 1 MiB read" "$(data_reads plain.qcow2 -c 'h.pread(1 << 20, 0)')" \
+   "1048576@$first"
+is "1 MiB from the middle of a cluster" \
+   "$(data_reads plain.qcow2 -c 'h.pread(1 << 20, 100000)')" \
+   "1048576@$((first + 100000))"
+is "all of it" "$(data_reads plain.qcow2 -c 'h.pread(4 << 20, 0)')" \
+   "4194304@$first"
+is "one byte" "$(data_reads plain.qcow2 -c 'h.pread(1, 70000)')" \
+   "1@$((first + 70000))"
+is "a part of a cluster" \
+   "$(data_reads plain.qcow2 -c 'h.pread(4096, 65536)')" \
+   "4096@$((first + 65536))"
+is "one read after the other" \
+   "$(data_reads plain.qcow2 -c 'h.pread(4096, 0); h.pread(8192, 4096)')" \
+   "4096@$first 8192@$((first + 4096))"
+is "the map reads no data" \
+   "$(data_reads plain.qcow2 -c \
+      'h.get_size()' -c 'h.block_status(4 << 20, 0, lambda *a: 0) if h.can_meta_context("base:allocation") else 0')" ""
+
+# Metadata, counted: the header, the L1 table and the part of the L2 table
+# that is needed, and none of it twice.
+start_qcow -- plain.qcow2 > /dev/null
+"$python" -m nbd -u "$uri" -c '
+for i in range(0, 4 << 20, 65536):
+    h.pread(65536, i)
+for i in range(0, 4 << 20, 65536):
+    h.pread(1, i)'
+stop_qcow > /dev/null
+transcript plain.qcow2 < trace > all.txt
+n=$(awk -F@ -v l2=$l2 '$2 < l2 + 65536 && $2 + $1 > l2' all.txt | wc -l)
+is "128 reads need the L2 table once" "$n" 1
+is "no read past the end of the file" \
+   "$(awk -F@ -v size="$(stat -c %s plain.qcow2)" '$1 + $2 > size' all.txt)" ""
+is "only preads" "$(grep -c unexpected all.txt)" 0
+
+# A copy reads each byte of the disk once.
+start_qcow -- plain.qcow2 > /dev/null
+nbdcopy "$uri" copy.raw
+stop_qcow > /dev/null
+same_bytes "a copy under strace" copy.raw disk.raw
+transcript plain.qcow2 < trace > all.txt
+is "a copy reads no byte twice" "$("$python" - all.txt "$first" <<'END'
+import sys
+ranges = sorted((int(o), int(o) + int(l)) for l, o in
+                (line.split("@") for line in open(sys.argv[1])))
+first, end, total = int(sys.argv[2]), 0, 0
+for low, high in ranges:
+    if low < end:
+        print("%d..%d is read again" % (low, min(high, end)))
+    end = max(end, high)
+    total += max(0, high - max(low, first))
+print(total)
+END
+)" 4194304
+
+# Compressed neighbours.
+for codec in zlib zstd; do
+    first=$((0x50000))
+    n=$(data_reads $codec.qcow2 -c 'h.pread(1 << 20, 0)' | wc -w)
+    is "$codec: 16 neighbours are one read" "$n" 1
+    n=$(data_reads $codec.qcow2 -c 'h.pread(100, 0); h.pread(100, 30000)
+h.pread(65536, 0)' | wc -w)
+    is "$codec: a cluster that was inflated is not read again" "$n" 1
+done
+
+# Zeros of all sorts are not read at all.
+qemu-img create -q -f qcow2 zeros.qcow2 4M
+io zeros.qcow2 'write -q 0 1M' 'write -q -z 0 1M' 'write -q -z -u 2M 1M'
+first=$((0x50000))
+is "zeros need no read" "$(data_reads zeros.qcow2 -c 'h.pread(4 << 20, 0)')" ""
+
+# Holes of the file inside clusters cost no lseek for each cluster.
+qemu-img create -q -f qcow2 -o preallocation=metadata meta.qcow2 64M
+start_qcow -- meta.qcow2 > /dev/null
+nbdinfo --map "$uri" > /dev/null
+stop_qcow > /dev/null
+n=$(grep -c 'lseek.*meta\.qcow2' trace)
+is "1024 clusters in one hole: $n calls of lseek" $((n <= 20)) 1
+
+done_testing
