@@ -77,6 +77,8 @@ $(BUILD)/%.o: %.c $(BUILD)/.libraries
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(UNIT_TESTS:%=%.o): | $(BUILD)/.cmocka
+
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(QCOW_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
@@ -92,7 +94,14 @@ nbdkit-qcow-plugin.1: nbdkit-qcow-plugin.pod Makefile
 	  -n nbdkit-qcow-plugin $< $@.tmp
 	mv $@.tmp $@
 
-unit: $(UNIT_TESTS)
+unit: $(BUILD)/.cmocka $(UNIT_TESTS)
+
+$(BUILD)/.cmocka:
+	@$(PKG_CONFIG) --exists cmocka || \
+	  { echo "cmocka is missing: install the package libcmocka-dev" \
+	         "('make deps' does it)"; exit 1; }
+	@mkdir -p $(@D)
+	@touch $@
 
 check-unit: unit
 	prove -j2 --exec '' $(UNIT_TESTS)
@@ -119,7 +128,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))
 # What a fuzzer finds new stays in $(FUZZ_DIR)/corpus-NAME, and is where the
 # next run begins; what breaks it is kept in $(FUZZ_DIR).
 fuzz:
-	@tests/install-packages.sh build ci
+	@tests/install-packages.sh build test ci
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_DIR) \
 	  SANITIZE=fuzzer-no-link,address,undefined \
 	  CFLAGS='-O1 -g -fno-sanitize-recover=undefined' \
@@ -128,7 +137,7 @@ fuzz:
 	for f in $(FUZZERS); do \
 	  mkdir -p $(FUZZ_DIR)/corpus-$$f && \
 	  $(FUZZ_DIR)/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
-	    -rss_limit_mb=512 -timeout=5 -max_len=65536 \
+	    -rss_limit_mb=512 -timeout=5 -max_len=131072 \
 	    -dict=tests/fuzz/dictionary -artifact_prefix=$(FUZZ_DIR)/$$f- \
 	    -print_final_stats=1 -verbosity=0 \
 	    $(FUZZ_DIR)/corpus-$$f $(FUZZ_DIR)/seeds || exit 1; \

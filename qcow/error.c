@@ -10,8 +10,36 @@
 
 #include "error.h"
 
-/* Enough for a path of 4095 bytes, all of them escaped, and a text. */
-#define MESSAGE_MAX (4 * 4096 + 2048)
+/* The object's name and another one in the text may have 4095 bytes each;
+ * escaped, they may be four times as many.
+ */
+#define TEXT_MAX (4096 + 1024)
+#define MESSAGE_MAX (4 * 4096 + 4 * TEXT_MAX)
+
+/* Control characters, which a terminal would obey: those of ASCII, and the
+ * C1 set, U+0080 to U+009F, which is 0xc2 0x80 to 0xc2 0x9f in UTF-8 and
+ * single bytes elsewhere.  A byte of that range that continues another
+ * UTF-8 character is no control character.  Returns how many bytes at p
+ * are one, 0 to 2; *in_character counts the continuation bytes to come.
+ */
+static unsigned
+control_length (const unsigned char *p, unsigned *in_character)
+{
+  if (*p < 0x20 || *p == 0x7f) {
+    *in_character = 0;
+    return 1;
+  }
+  if (*p >= 0x80 && *p <= 0xbf && *in_character > 0) {
+    --*in_character;
+    return 0;
+  }
+  *in_character = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc2 ? 1 : 0;
+  if (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f) {
+    *in_character = 0;
+    return 2;
+  }
+  return *p >= 0x80 && *p <= 0x9f;
+}
 
 /* Append 'in' to out[len..], control characters as \xNN.  Returns the
  * new length.
@@ -20,12 +48,15 @@ static size_t
 append_escaped (char *out, size_t len, const char *in)
 {
   const unsigned char *p = (const unsigned char *) in;
+  unsigned in_character = 0;
 
-  for (; *p && len + 5 < MESSAGE_MAX; ++p) {
-    if (*p < 0x20 || *p == 0x7f)
-      len += (size_t) snprintf (&out[len], 5, "\\x%02x", *p);
-    else
-      out[len++] = (char) *p;
+  while (*p && len + 9 < MESSAGE_MAX) {
+    unsigned n = control_length (p, &in_character);
+
+    if (n == 0)
+      out[len++] = (char) *p++;
+    for (; n > 0; --n)
+      len += (size_t) snprintf (&out[len], 5, "\\x%02x", *p++);
   }
   out[len] = '\0';
   return len;
@@ -36,7 +67,7 @@ emit (void (*hook) (const char *), const char *object, const char *fmt,
       va_list args)
 {
   const int saved_errno = errno;
-  char text[2048];
+  char text[TEXT_MAX];
   char out[MESSAGE_MAX];
   size_t len;
 

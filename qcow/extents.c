@@ -127,7 +127,10 @@ qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
       break;
   }
   map_release (&map);
-  if (r == -1)
+  /* What was found before an error is worth telling; who asks for the rest
+   * gets the error.
+   */
+  if (r == -1 && !merger.have && merger.count == 0)
     return -1;
   return flush (&merger);
 }

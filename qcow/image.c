@@ -39,7 +39,8 @@ refuse_features (const struct image *image)
     return error_report (image->hooks, EINVAL, image->name,
                          "the image keeps its data in the external data "
                          "file '%s': external data files are not supported",
-                         h->data_file);
+                         h->data_file[0] ? h->data_file
+                                         : "(no name recorded)");
   if (h->incompatible & QCOW_INCOMPAT_EXTENDED_L2)
     return error_report (image->hooks, EINVAL, image->name,
                          "the image has extended L2 entries (subclusters), "

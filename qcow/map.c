@@ -340,8 +340,11 @@ map_next (struct map *m, struct run *run)
     }
     if (m->offset >= m->end)
       break;
+    /* What was found is good, whatever comes next: that is for the next
+     * call to find again.
+     */
     if (next_piece (m, &m->next) == -1)
-      return -1;
+      break;
     if (!goes_on (m, run, m->next.kind, m->next.host)) {
       m->have_next = true;
       break;

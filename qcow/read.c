@@ -100,7 +100,7 @@ no_memory (const struct image *image)
  * offset where to look in the file.
  */
 static int
-damaged (const struct run *run, const char *what)
+damaged_cluster (const struct run *run, const char *what)
 {
   struct image *image = run->image;
   const uint64_t cluster = run->offset & ~(image_cluster_size (image) - 1);
@@ -112,8 +112,33 @@ damaged (const struct run *run, const char *what)
                             cluster, run->host, what);
 }
 
+/* One message for all that an L2 table would map. */
+static int
+damaged_table (const struct run *run)
+{
+  struct image *image = run->image;
+  const unsigned shift = 2 * image->header.cluster_bits - 3;
+  const uint64_t start = run->offset >> shift << shift;
+
+  return error_report_once (
+    &image->damage, start, image->hooks, EIO, image->name,
+    "damaged L1 entry: everything from guest offset %" PRIu64 " to %" PRIu64
+    " is lost, host offset 0x%" PRIx64 ": %s",
+    start, start + ((UINT64_C (1) << shift) - 1), run->host,
+    entry_fault_text (run->fault));
+}
+
+static int
+damaged (const struct run *run)
+{
+  if (run->fault == FAULT_L1_UNALIGNED || run->fault == FAULT_L1_PAST_END)
+    return damaged_table (run);
+  return damaged_cluster (run, entry_fault_text (run->fault));
+}
+
 /* --- Compressed clusters --- */
 
+/* 1: done; 0: it is damaged, but nobody wants to read it now; -1. */
 static int
 inflate_to (struct scratch *s, const struct job *job, uint8_t *out)
 {
@@ -122,35 +147,35 @@ inflate_to (struct scratch *s, const struct job *job, uint8_t *out)
   if (codec_inflate (s->codec, image->header.compression, job->in,
                      job->in_length, out, image_cluster_size (image))
       == 0)
-    return 0;
+    return 1;
   if (errno == ENOMEM)
     return no_memory (image);
-  return damaged (&job->run, "the compressed data does not inflate to one "
-                             "cluster");
+  if (job->dest == NULL)
+    return 0;
+  return damaged_cluster (&job->run, "the compressed data does not inflate "
+                                     "to one cluster");
 }
 
 /* The stream is in memory: finish the job. */
 static int
 decode (struct scratch *s, struct job *job)
 {
-  switch (job->state) {
-  case JOB_DIRECT:
-    if (inflate_to (s, job, job->dest) == -1)
-      return -1;
-    break;
-  case JOB_CACHE:
-    if (inflate_to (s, job, job->entry->data) == -1)
-      return -1;
+  uint8_t *out = job->state == JOB_DIRECT  ? job->dest
+                 : job->state == JOB_CACHE ? job->entry->data
+                                           : s->out;
+  const int r = inflate_to (s, job, out);
+
+  if (r == -1)
+    return -1;
+  if (job->state == JOB_CACHE && r == 0)
+    cache_fail (job->entry);
+  else if (job->state == JOB_CACHE) {
     cache_fill (job->entry);
-    copy_out (job, job->entry->data);
+    copy_out (job, out);
     cache_release (job->entry);
-    break;
-  default:
-    if (inflate_to (s, job, s->out) == -1)
-      return -1;
-    copy_out (job, s->out);
-    break;
   }
+  else if (job->state == JOB_COPY)
+    copy_out (job, out);
   job->state = JOB_DONE;
   return 0;
 }
@@ -420,7 +445,7 @@ plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
   case RUN_BAD:
     break;
   }
-  return damaged (run, entry_fault_text (run->fault));
+  return damaged (run);
 }
 
 /* The same for a prefetch.  Damage is for those who read it to find. */

@@ -6,10 +6,10 @@
  * image is never mapped into memory: a file that shrinks must be an error
  * and not SIGBUS.
  *
- * Holes: lseek is asked as seldom as possible.  Most images are solid, so
- * the first question is asked from offset 0, and nothing below the first
- * hole is asked again; after that the last answer is remembered.  Both
- * are under the lock, which is never held during a system call.
+ * Holes: lseek is asked as seldom as possible, once for each fragment of
+ * the file.  Most images are solid, so the first question is asked from
+ * offset 0; what is found out is remembered in a sorted list, under the
+ * lock, which is never held during a system call.
  */
 
 #include <errno.h>
@@ -26,16 +26,33 @@
 #include "lock.h"
 #include "source.h"
 
+/* [start, end) of the file is a hole, or has none. */
+struct fragment {
+  uint64_t start, end;
+  bool hole;
+};
+
+/* 24 KiB; a file with more of them forgets them all at times, which costs
+ * a system call each.
+ */
+#define MAX_FRAGMENTS 1024
+
+/* To find where a fragment begins, look back this far: runs are not always
+ * asked for in the order of the file.
+ */
+#define LOOK_BACK (UINT64_C (16) << 20)
+
 struct source_file {
   struct source source;
   int fd;
   struct error_filter errors;
 
-  pthread_mutex_t lock; /* for what follows */
-  bool asked;           /* solid_end is known */
-  uint64_t solid_end;   /* no hole in [0, solid_end) */
-  bool hole;            /* [start, end) is a hole, or has none */
-  uint64_t start, end;
+  /* Under the lock: the fragments that are known, in their order, without
+   * overlaps.
+   */
+  pthread_mutex_t lock;
+  size_t nr_fragments;
+  struct fragment fragments[MAX_FRAGMENTS];
 };
 
 static int
@@ -82,81 +99,112 @@ file_readv (struct source *s, const struct source_range *ranges, size_t n)
   return 0;
 }
 
-/* Ask the kernel.  Where it can't tell, there is no hole. */
-static void
-seek_extent (const struct source_file *f, uint64_t offset, bool *hole,
-             uint64_t *end)
+/* Ask the kernel what begins at 'offset'.  Where it can't tell, there is
+ * no hole; nor where the file was cut while being served: whoever reads
+ * there must get his error.
+ */
+static struct fragment
+seek_fragment (const struct source_file *f, uint64_t offset)
 {
+  struct fragment found = { offset, f->source.size, false };
   const off_t data = lseek (f->fd, (off_t) offset, SEEK_DATA);
   off_t next;
 
-  *hole = false;
-  *end = f->source.size;
   if (data == -1) {
-    *hole = errno == ENXIO; /* no data up to the end */
-    return;
+    /* ENXIO: no data up to the end, wherever that is now. */
+    found.hole
+      = errno == ENXIO && lseek (f->fd, 0, SEEK_END) >= (off_t) f->source.size;
+    return found;
   }
   if ((uint64_t) data > offset) {
-    *hole = true;
-    if ((uint64_t) data < *end)
-      *end = (uint64_t) data;
-    return;
-  }
-  next = lseek (f->fd, (off_t) offset, SEEK_HOLE);
-  if (next != -1 && (uint64_t) next > offset && (uint64_t) next < *end)
-    *end = (uint64_t) next;
-}
-
-/* An answer from what is remembered. */
-static bool
-remembered_extent (struct source_file *f, uint64_t offset, bool *hole,
-                   uint64_t *end)
-{
-  bool known = true;
-
-  pthread_mutex_lock (&f->lock);
-  if (f->asked && offset < f->solid_end) {
-    *hole = false;
-    *end = f->solid_end;
-  }
-  else if (offset >= f->start && offset < f->end) {
-    *hole = f->hole;
-    *end = f->end;
+    found.hole = true;
+    next = data;
   }
   else
-    known = false;
+    next = lseek (f->fd, (off_t) offset, SEEK_HOLE);
+  if (next != -1 && (uint64_t) next > offset && (uint64_t) next < found.end)
+    found.end = (uint64_t) next;
+  return found;
+}
+
+/* The index of the first known fragment that ends after 'offset'. */
+static size_t
+fragment_index (const struct source_file *f, uint64_t offset)
+{
+  size_t low = 0, high = f->nr_fragments;
+
+  while (low < high) {
+    const size_t mid = low + (high - low) / 2;
+
+    if (f->fragments[mid].end <= offset)
+      low = mid + 1;
+    else
+      high = mid;
+  }
+  return low;
+}
+
+/* Is it known what 'offset' lies in?  If not, *after is where the last
+ * known fragment before it ends.
+ */
+static bool
+recall (struct source_file *f, uint64_t offset, struct fragment *found,
+        uint64_t *after)
+{
+  size_t i;
+  bool known;
+
+  pthread_mutex_lock (&f->lock);
+  i = fragment_index (f, offset);
+  known = i < f->nr_fragments && f->fragments[i].start <= offset;
+  if (known)
+    *found = f->fragments[i];
+  *after = i > 0 ? f->fragments[i - 1].end : 0;
   pthread_mutex_unlock (&f->lock);
   return known;
+}
+
+static void
+remember (struct source_file *f, struct fragment new)
+{
+  size_t i;
+
+  pthread_mutex_lock (&f->lock);
+  if (f->nr_fragments == MAX_FRAGMENTS)
+    f->nr_fragments = 0;
+  i = fragment_index (f, new.start);
+  /* The rest of it may be known; another thread may have been faster. */
+  if (i < f->nr_fragments && f->fragments[i].start <= new.end
+      && f->fragments[i].hole == new.hole) {
+    if (new.start < f->fragments[i].start)
+      f->fragments[i].start = new.start;
+  }
+  else if (i == f->nr_fragments || f->fragments[i].start >= new.end) {
+    memmove (&f->fragments[i + 1], &f->fragments[i],
+             (f->nr_fragments - i) * sizeof f->fragments[0]);
+    f->fragments[i] = new;
+    f->nr_fragments++;
+  }
+  pthread_mutex_unlock (&f->lock);
 }
 
 static void
 file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
 {
   struct source_file *f = (struct source_file *) s;
-  bool asked;
+  struct fragment found;
+  uint64_t from;
 
-  pthread_mutex_lock (&f->lock);
-  asked = f->asked;
-  pthread_mutex_unlock (&f->lock);
-  if (!asked) {
-    bool hole0;
-    uint64_t end0;
-
-    seek_extent (f, 0, &hole0, &end0);
-    pthread_mutex_lock (&f->lock);
-    f->asked = true;
-    f->solid_end = hole0 ? 0 : end0;
-    pthread_mutex_unlock (&f->lock);
+  if (!recall (f, offset, &found, &from)) {
+    if (offset - from > LOOK_BACK)
+      from = offset & ~(LOOK_BACK - 1);
+    found = seek_fragment (f, from);
+    if (found.end <= offset)
+      found = seek_fragment (f, offset);
+    remember (f, found);
   }
-
-  if (remembered_extent (f, offset, hole, end))
-    return;
-  seek_extent (f, offset, hole, end);
-  pthread_mutex_lock (&f->lock);
-  f->hole = *hole;
-  f->start = offset;
-  f->end = *end;
-  pthread_mutex_unlock (&f->lock);
+  *hole = found.hole;
+  *end = found.end;
 }
 
 static void

@@ -216,12 +216,14 @@ lines=$(wc -l < messages)
 is "... with few messages ($lines)" $((lines >= 1 && lines <= 100)) 1
 
 # nbdcopy and qemu-img fail on it, as they should, and the server lives.
+# (One request at a time: nbdkit 1.32 itself has an assertion that fails at
+# times when a client goes while replies are on their way.)
 cp base.qcow2 image.qcow2
 poke image.qcow2 $((l2 + 40)) "8000000000052a00"
 if start_qcow -- image.qcow2; then
-    not_ok "nbdcopy of a damaged image" nbdcopy "$uri" copy.raw
+    not_ok "nbdcopy of a damaged image" nbdcopy --synchronous "$uri" copy.raw
     not_ok "qemu-img convert of a damaged image" \
-           qemu-img convert -f raw -O raw "$uri" copy.raw
+           qemu-img convert -m 1 -f raw -O raw "$uri" copy.raw
     ok "nbdinfo --map of it" nbdinfo --map "$uri"
     is "the rest can still be read" \
        "$("$python" "$gen/nbd-status.py" "$uri" disk.raw 65536 | paste -sd,)" \
@@ -247,5 +249,21 @@ if start_qcow -- image.qcow2; then
     is "... once" "$(wc -l < "$log")" 1
     stop_qcow || fail "the server ended well"
 fi
+
+# Also before anybody asked for the map: what is lost is no hole, which a
+# copy would leave out.
+for where in "$(entry 8)" $(($(entry 8) + 1000)) "$(entry 0)"; do
+    for client in 'nbdcopy --synchronous "$uri" copy.raw' \
+                  'qemu-img convert -m 1 -f raw -O raw "$uri" copy.raw'; do
+        cp base.qcow2 image.qcow2
+        if start_qcow -- image.qcow2; then
+            truncate -s "$where" image.qcow2
+            export uri
+            not_ok "a copy of a file that was cut at $where: ${client%% *}" \
+                   sh -c "$client"
+            stop_qcow || fail "the server ended well"
+        fi
+    done
+done
 
 done_testing

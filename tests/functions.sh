@@ -33,6 +33,19 @@ export python=/usr/bin/python3
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-test.XXXXXX") || exit 1
 cd "$tmp" || exit 1
 
+# Whoever starts nbdkit, also a client by socket activation, gets it with
+# what the environment asks for at that time.  It is the same process in
+# the end.
+mkdir wrapped
+cat > wrapped/nbdkit <<END
+#!/bin/sh
+set -- \$QCOW_VALGRIND '$(command -v nbdkit)' "\$@"
+[ -z "\$QCOW_PRELOAD" ] || set -- env LD_PRELOAD="\$QCOW_PRELOAD" "\$@"
+exec "\$@"
+END
+chmod +x wrapped/nbdkit
+PATH=$tmp/wrapped:$PATH
+
 _count=0
 _failed=0
 _servers=()                     # what to wait for
@@ -176,14 +189,6 @@ done_testing ()
     exit 0
 }
 
-# In the child of nbdkit (--run) and in clients, no sanitizer.
-_nbdkit ()
-{
-    # shellcheck disable=SC2086
-    ${_limit:-} env ${QCOW_PRELOAD:+LD_PRELOAD="$QCOW_PRELOAD"} \
-        ${QCOW_VALGRIND:-} nbdkit "$@"
-}
-
 # start_qcow [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
 # Start a server.  Sets $uri, $sock, $pid and $log (its stderr) and
 # returns once it accepts connections; fails if it ends before.
@@ -198,9 +203,8 @@ start_qcow ()
     log=$tmp/log$n
     uri="nbd+unix:///?socket=$sock"
     rm -f "$tmp/pid$n" "$sock"
-    # exec, so that $pid is that of nbdkit and not of a shell around it.
-    _limit="exec" _nbdkit -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" \
-            "$plugin" "$@" < /dev/null > "$log" 2>&1 &
+    nbdkit -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
+           < /dev/null > "$log" 2>&1 &
     pid=$!
     _servers[n]=$pid
     _pids[n]=$pid
@@ -254,13 +258,15 @@ _stop ()
 # if it did not start.  Writes to stdout and stderr.
 with_qcow ()
 {
-    local cmd=$1 opts=() _limit="timeout -k 5 ${QCOW_TIMEOUT:-120}"
+    local cmd=$1 opts=()
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
         opts+=("$1"); shift
     done
     [ $# -eq 0 ] || shift
-    _nbdkit -f -U - "${opts[@]}" "$plugin" "$@" \
+    # Clients run without sanitizers.
+    timeout -k 5 "${QCOW_TIMEOUT:-120}" \
+            nbdkit -f -U - "${opts[@]}" "$plugin" "$@" \
             --run "unset LD_PRELOAD; $cmd" < /dev/null
 }
 

@@ -152,7 +152,7 @@ if start_qcow -- image.qcow2 force-share=true; then
 fi
 
 # The locks survive that nbdkit goes to the background.
-_nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" image.qcow2 < /dev/null
+nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" image.qcow2 < /dev/null
 for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
 is "in the background: the locks" "$("$python" locks.py image.qcow2)" \
    "100r 201r 203r"

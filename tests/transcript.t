@@ -6,13 +6,13 @@
 # that; part of a cluster is read as a part; compressed neighbours are read
 # together; zeros cost nothing; and a copy reads no byte twice.
 
+# Without a sanitizer, which would be traced with it.
+unset QCOW_PLUGIN QCOW_PRELOAD
 source "$(dirname "$0")/functions.sh"
 
-# The server runs under strace.  (Without a sanitizer or valgrind, which
-# would be traced with it.)
-unset QCOW_PRELOAD
+# The server runs under strace.
 calls=read,pread64,readv,preadv,preadv2,lseek,mmap,io_uring_enter
-QCOW_VALGRIND="strace -f -qq -y -e trace=$calls -o $tmp/trace"
+export QCOW_VALGRIND="strace -f -qq -y -e trace=$calls -o $tmp/trace"
 
 text_source $((4 << 20)) disk.raw
 qemu-img convert -f raw -O qcow2 disk.raw plain.qcow2

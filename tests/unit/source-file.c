@@ -120,6 +120,55 @@ holes (void **state)
   close (f.fd);
 }
 
+/* Lost data must be read, to be missed: it is no hole. */
+static void
+cut_is_no_hole (void **state)
+{
+  enum { M = 1 << 20 };
+  const struct unit_file f = unit_file_new ();
+  static uint8_t data[M];
+  struct source *s;
+
+  (void) state;
+  memset (data, 1, sizeof data);
+  unit_write (&f, data, M, 0);
+  s = open_file (&f);
+  assert_int_equal (ftruncate (f.fd, M / 2), 0);
+  check_extent (s, M / 2, false, M);
+  check_extent (s, M - 1, false, M);
+  source_close (s);
+  close (f.fd);
+}
+
+/* More fragments than are remembered, asked for in any order. */
+static void
+fragmented (void **state)
+{
+  enum { PIECE = 65536, PIECES = 3000 };
+  const struct unit_file f = unit_file_new ();
+  static uint8_t data[PIECE];
+  struct source *s;
+  uint64_t i, x = 1;
+
+  (void) state;
+  memset (data, 1, sizeof data);
+  for (i = 0; i < PIECES; i += 2)
+    unit_write (&f, data, PIECE, i * PIECE);
+  s = open_file (&f);
+  for (i = 0; i < 3 * PIECES; ++i) {
+    const uint64_t n = i < PIECES       ? i
+                       : i < 2 * PIECES ? 2 * PIECES - 1 - i
+                                        : x % PIECES;
+
+    x = x * UINT64_C (6364136223846793005) + 1442695040888963407;
+    x ^= x >> 33;
+    if (n < PIECES - 1)
+      check_extent (s, n * PIECE + x % PIECE, n % 2, (n + 1) * PIECE);
+  }
+  source_close (s);
+  close (f.fd);
+}
+
 static void
 begins_with_a_hole (void **state)
 {
@@ -212,6 +261,7 @@ locked (void **state)
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (end_of_file), cmocka_unit_test (cut_while_served),
   cmocka_unit_test (holes),       cmocka_unit_test (begins_with_a_hole),
+  cmocka_unit_test (fragmented),  cmocka_unit_test (cut_is_no_hole),
   cmocka_unit_test (refused),     cmocka_unit_test (locked),
 };
 

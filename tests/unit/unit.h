@@ -25,7 +25,7 @@
 #include "qcow/qcow.h"
 
 /* What the hooks heard: the last text, and how many there were. */
-static char unit_error_text[20480];
+static char unit_error_text[65536];
 static unsigned unit_errors, unit_warnings;
 
 static inline void
