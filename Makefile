@@ -85,6 +85,10 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(QCOW_OBJECTS)
 $(BUILD)/tests/bench/inflate: $(BUILD)/tests/bench/inflate.o
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBS)
 
+$(BUILD)/tests/asan-exit.so: tests/asan-exit.c
+	@mkdir -p $(@D)
+	$(CC) -shared -fPIC $(WARNINGS) -D_GNU_SOURCE -o $@ $<
+
 # Fuzzers are built by clang in their own directory: see 'make fuzz'.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(QCOW_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
