@@ -46,6 +46,11 @@ END
 chmod +x wrapped/nbdkit
 PATH=$tmp/wrapped:$PATH
 
+# What a test may set for all that follows: further parameters of the
+# plugin, and the format in which qemu opens images.
+params=()
+format=qcow2
+
 _count=0
 _failed=0
 _servers=()                     # what to wait for
@@ -204,6 +209,7 @@ start_qcow ()
     uri="nbd+unix:///?socket=$sock"
     rm -f "$tmp/pid$n" "$sock"
     nbdkit -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
+           "${params[@]}" \
            < /dev/null > "$log" 2>&1 &
     pid=$!
     _servers[n]=$pid
@@ -266,7 +272,7 @@ with_qcow ()
     [ $# -eq 0 ] || shift
     # Clients run without sanitizers.
     timeout -k 5 "${QCOW_TIMEOUT:-120}" \
-            nbdkit -f -U - "${opts[@]}" "$plugin" "$@" \
+            nbdkit -f -U - "${opts[@]}" "$plugin" "$@" "${params[@]}" \
             --run "unset LD_PRELOAD; $cmd" < /dev/null
 }
 
@@ -293,7 +299,7 @@ refused ()
 # brackets serves, as nbdinfo prints it.
 qemu_map ()
 {
-    nbdinfo --map -- [ qemu-nbd -r -f qcow2 "$1" ]
+    nbdinfo --map -- [ qemu-nbd -r -f "$format" "$1" ]
 }
 
 # poke FILE OFFSET HEX...: overwrite bytes in a file.
@@ -317,7 +323,7 @@ with_qemu ()
 {
     local pid rc i uri
     rm -f "$tmp/qemu.sock"
-    qemu-nbd -r -t -e 8 -f qcow2 -k "$tmp/qemu.sock" "$2" < /dev/null &
+    qemu-nbd -r -t -e 8 -f "$format" -k "$tmp/qemu.sock" "$2" < /dev/null &
     pid=$!
     for i in $(seq 600); do
         [ ! -S "$tmp/qemu.sock" ] || break
@@ -337,8 +343,8 @@ text_source ()
     "$python" "$gen/text-source.py" "$@"
 }
 
-# io IMAGE COMMAND...: run qemu-io commands, all in one process, on a
-# qcow2 image.  A command that fails ends the test: the image is not what
+# io IMAGE COMMAND...: run qemu-io commands, all in one process, on an
+# image of $format.  A command that fails ends the test: the image is not what
 # the test means.  (Without -d unmap qemu-io ignores discards.)
 io ()
 {
@@ -347,7 +353,7 @@ io ()
     for c; do
         args+=(-c "$c")
     done
-    out=$(qemu-io -d unmap -f qcow2 "${args[@]}" "$image" 2>&1 < /dev/null) || {
+    out=$(qemu-io -d unmap -f "$format" "${args[@]}" "$image" 2>&1 < /dev/null) || {
         diag "qemu-io $image: $*" "$out"
         exit 1
     }
@@ -393,7 +399,7 @@ random_image ()
 oracle ()
 {
     local out
-    out=$(qemu-img convert -f qcow2 -O raw "$1" "$2" 2>&1) || {
+    out=$(qemu-img convert -f "$format" -O raw "$1" "$2" 2>&1) || {
         diag "$out"
         exit 1
     }
@@ -412,7 +418,7 @@ serves ()
     if out=$(with_qcow "$cmd" -- "$image" 2>&1); then
         pass "$name"
     else
-        fail "$name" "$out" "$(qemu-img info -U -f qcow2 "$image" 2>&1)"
+        fail "$name" "$out" "$(qemu-img info -U -f "$format" "$image" 2>&1)"
     fi
 }
 
