@@ -11,9 +11,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <libdeflate.h>
@@ -34,7 +36,17 @@
 NBDKIT_DLL_PUBLIC int qcow_debug_runs = 0;
 NBDKIT_DLL_PUBLIC int qcow_debug_cache = 0;
 
+/* The values of a parameter that may be given several times.  The strings
+ * are nbdkit's.
+ */
+struct list {
+  const char **values;
+  size_t n;
+};
+
 static const char *filename;
+static const char *snapshot;
+static struct list allow, backing, backing_formats, data_files;
 static uint64_t cache_size = QCOW_DEFAULT_CACHE_SIZE;
 static bool force_share;
 
@@ -63,6 +75,10 @@ static void
 plugin_unload (void)
 {
   qcow_close (image);
+  free (allow.values);
+  free (backing.values);
+  free (backing_formats.values);
+  free (data_files.values);
 }
 
 static void
@@ -93,10 +109,39 @@ set_once (const char *key, const char *value, const char **var)
 }
 
 static int
+append (const char *key, const char *value, struct list *list)
+{
+  const char **values;
+
+  if (value[0] == '\0') {
+    nbdkit_error ("%s= needs a value", key);
+    return -1;
+  }
+  values = realloc (list->values, (list->n + 1) * sizeof values[0]);
+  if (values == NULL) {
+    nbdkit_error ("realloc: %m");
+    return -1;
+  }
+  list->values = values;
+  list->values[list->n++] = value;
+  return 0;
+}
+
+static int
 plugin_config (const char *key, const char *value)
 {
   if (strcmp (key, "file") == 0)
     return set_once (key, value, &filename);
+  if (strcmp (key, "snapshot") == 0)
+    return set_once (key, value, &snapshot);
+  if (strcmp (key, "allow") == 0)
+    return append (key, value, &allow);
+  if (strcmp (key, "backing") == 0)
+    return append (key, value, &backing);
+  if (strcmp (key, "backing-format") == 0)
+    return append (key, value, &backing_formats);
+  if (strcmp (key, "data-file") == 0)
+    return append (key, value, &data_files);
 
   if (strcmp (key, "cache-size") == 0) {
     const int64_t r = nbdkit_parse_size (value);
@@ -133,10 +178,22 @@ plugin_config_complete (void)
 
 #define plugin_config_help                                                    \
   "[file=]<FILENAME>     (required) The QCOW image to serve, read-only.\n"    \
+  "allow=<WHERE>         What names inside images may reach: image-dir "      \
+  "(the\n"                                                                    \
+  "                      image's directory), a directory, or any; may be\n"   \
+  "                      given several times (default: nothing).\n"           \
+  "backing=<FILE>        Use this backing file instead of the one that the\n" \
+  "                      image names; the n-th is for the n-th layer.\n"      \
+  "backing-format=<FORMAT>\n"                                                 \
+  "                      raw or qcow: what the n-th backing file is\n"        \
+  "                      (default: as recorded in the image).\n"              \
   "cache-size=<SIZE>     Memory for lookup tables and inflated clusters\n"    \
   "                      (default: 64M).\n"                                   \
+  "data-file=<FILE>      Use this external data file instead of the one\n"    \
+  "                      that the image names.\n"                             \
   "force-share=<BOOL>    Serve the image even if another process has it\n"    \
-  "                      open for writing (default: false)."
+  "                      open for writing (default: false).\n"                \
+  "snapshot=<ID-OR-NAME> Serve only this internal snapshot."
 
 static int
 plugin_get_ready (void)
@@ -144,6 +201,15 @@ plugin_get_ready (void)
   const struct qcow_options options = {
     .filename = filename,
     .cache_size = cache_size,
+    .allow = allow.values,
+    .nr_allow = allow.n,
+    .backing = backing.values,
+    .nr_backing = backing.n,
+    .backing_formats = backing_formats.values,
+    .nr_backing_formats = backing_formats.n,
+    .data_files = data_files.values,
+    .nr_data_files = data_files.n,
+    .snapshot = snapshot,
     .force_share = force_share,
     .debug_runs = qcow_debug_runs,
     .debug_cache = qcow_debug_cache,
@@ -158,11 +224,46 @@ plugin_get_ready (void)
   return image ? 0 : -1;
 }
 
+/* One export more, or one longer name or description, and nbdkit refuses
+ * the whole list.
+ */
+#define MAX_LISTED 10000
+#define MAX_NAME_LENGTH 4096
+
+struct listing {
+  struct nbdkit_exports *exports;
+  unsigned listed, left_out;
+};
+
+static int
+list_one (void *opaque, const char *name, const char *description)
+{
+  struct listing *l = opaque;
+
+  if (name == NULL || strlen (name) > MAX_NAME_LENGTH
+      || l->listed == MAX_LISTED) {
+    l->left_out++;
+    return 0;
+  }
+  l->listed++;
+  return nbdkit_add_export (l->exports, name, description);
+}
+
 static int
 plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
                      struct nbdkit_exports *exports)
 {
-  return nbdkit_add_export (exports, "", qcow_description (image));
+  static atomic_flag warned = ATOMIC_FLAG_INIT;
+  struct listing l = { .exports = exports };
+
+  if (qcow_list (image, list_one, &l) == -1)
+    return -1;
+  if (l.left_out > 0 && !atomic_flag_test_and_set (&warned))
+    nbdkit_error ("warning: %s: %u snapshots are not listed, since there "
+                  "are too many, or they have no name that can be listed; "
+                  "they can still be asked for by id or name",
+                  filename, l.left_out);
+  return 0;
 }
 
 static const char *
@@ -184,9 +285,9 @@ plugin_close (void *handle)
 }
 
 static const char *
-plugin_export_description (UNUSED void *handle)
+plugin_export_description (void *handle)
 {
-  return qcow_description (image);
+  return qcow_view_description (handle);
 }
 
 static int64_t

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * One bounded cache for everything that is worth keeping: slices of L2
- * tables and inflated clusters.
+ * tables, inflated clusters, and regions of long chains (map.c).
  *
  * A miss is loaded once, however many threads want it: cache_claim tells
  * one of them to load, the others to wait.  No lock is held while one
@@ -9,8 +9,8 @@
  * does not move or change.
  *
  * Whoever gets CACHE_MINE must call cache_fill or cache_fail, and must
- * not wait for anything in between but I/O: then no two threads can wait
- * for each other.
+ * not wait for anything in between but I/O (who loads a region, also for
+ * slices): then no two threads can wait for each other.
  *
  * Everything may be called by any number of threads at once, except
  * cache_new and cache_free.
@@ -28,8 +28,8 @@ struct cache;
  * keys.
  */
 struct cache_key {
-  uint64_t host;  /* offset in the owner's file */
-  uint32_t owner; /* an image's id */
+  uint64_t host;  /* offset in the image's file; or a region's number */
+  uint32_t owner; /* an image's id; or a view's, for a region */
   uint32_t bound; /* of a compressed cluster; 0: a slice of an L2 table */
 };
 

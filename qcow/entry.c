@@ -23,6 +23,14 @@ entry_fault_text (enum entry_fault fault)
     return "the cluster lies beyond the end of the file";
   case FAULT_ZERO_IN_V2:
     return "zero flag in a version 2 image";
+  case FAULT_NO_STREAM:
+    return "a compressed cluster of no bytes";
+  case FAULT_SUBCLUSTERS:
+    return "the subclusters' bits contradict each other";
+  case FAULT_NOT_IN_PLACE:
+    return "the cluster is not at its guest offset in the data file";
+  case FAULT_NOT_DATA_FILE:
+    return "a compressed cluster in an image with a data file";
   }
   return NULL;
 }

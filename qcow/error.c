@@ -10,10 +10,10 @@
 
 #include "error.h"
 
-/* The object's name and another one in the text may have 4095 bytes each;
- * escaped, they may be four times as many.
+/* The object's name, and up to three other names in the text, may have
+ * 4095 bytes each; escaped, they may be four times as many.
  */
-#define TEXT_MAX (4096 + 1024)
+#define TEXT_MAX (3 * 4096 + 1024)
 #define MESSAGE_MAX (4 * 4096 + 4 * TEXT_MAX)
 
 /* Control characters, which a terminal would obey: those of ASCII, and the

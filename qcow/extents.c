@@ -4,9 +4,11 @@
  *
  * Runs that look the same to a client are merged.  Damaged parts are data:
  * the client will read them and get its error just there, and the rest of
- * the map is of use.  Where unencrypted data lies in a hole of the file it
+ * the map is of use.  Where unencrypted data lies in a hole of its file it
  * reads as zeros, which is worth telling: images with preallocated
- * metadata consist of little else.
+ * metadata consist of little else.  For a cluster of an image that is
+ * 'zero', since it has a place; a raw backing file has just a hole there
+ * (qemu-nbd).
  *
  * Most files have no holes, and are not asked.  For others the answer is
  * kept during a walk, so the source is asked once for each of its
@@ -67,6 +69,8 @@ add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
 static int
 add_data (struct merger *m, struct holes *h, const struct run *run)
 {
+  const enum qcow_extent in_hole
+    = run->image ? QCOW_EXTENT_ZERO : QCOW_EXTENT_HOLE_ZERO;
   uint64_t done = 0;
   int r = 1;
 
@@ -84,8 +88,7 @@ add_data (struct merger *m, struct holes *h, const struct run *run)
     n = h->end - host;
     if (n > run->length - done)
       n = run->length - done;
-    r = add (m, run->offset + done, n,
-             h->hole ? QCOW_EXTENT_ZERO : QCOW_EXTENT_DATA);
+    r = add (m, run->offset + done, n, h->hole ? in_hole : QCOW_EXTENT_DATA);
     done += n;
   }
   return r;
@@ -107,17 +110,37 @@ add_run (struct merger *m, struct holes *h, const struct run *run)
   return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
 }
 
+/* A data file that is too short has nothing but a hole behind its end. */
+static bool
+is_short (const struct layer *layer)
+{
+  return layer->image && layer->image->rules.data_file
+         && layer->source->size < layer->size;
+}
+
+/* Has no file of the view a hole? */
+static bool
+is_solid (const struct qcow_view *v)
+{
+  unsigned i;
+
+  for (i = 0; i < v->nr_layers; ++i)
+    if (!source_is_solid (v->layers[i].source) || is_short (&v->layers[i]))
+      return false;
+  return true;
+}
+
 int
 qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
               qcow_extent_fn fn, void *opaque)
 {
   struct merger merger = { .fn = fn, .opaque = opaque, .one = one };
-  struct holes holes = { .none = source_is_solid (v->image->source) };
+  struct holes holes = { .none = is_solid (v) };
   struct map map;
   struct run run;
   int r;
 
-  /* Where the file has no holes, the place of data in it is of no
+  /* Where the files have no holes, the place of data in them is of no
    * interest, and there is much less to look at.
    */
   map_begin (&map, v, offset, count, holes.none);
@@ -126,7 +149,7 @@ qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
     if (r != 1)
       break;
   }
-  map_release (&map);
+  map_end (&map);
   /* What was found before an error is worth telling; who asks for the rest
    * gets the error.
    */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * On-disk constants and limits of the QCOW2 format, each with its
+ * On-disk constants and limits of the QCOW formats, each with its
  * source.  "spec" is docs/interop/qcow2.rst in qemu; "qemu" is what
- * qemu 7.2 accepts, found by trying.
+ * qemu 7.2 accepts, found by trying.  There is no other description of
+ * version 1 than qemu.
  *
  * All numbers on disk are big-endian; offsets are in bytes from the
  * start of the file.
@@ -17,7 +18,8 @@
 
 #define QCOW_MAGIC 0x514649fbU /* "QFI\xfb" (spec) */
 
-/* Lengths of the fixed part of the header (spec). */
+/* Lengths of the fixed part of the header (spec; version 1: qemu). */
+#define QCOW_V1_HEADER_LENGTH 48
 #define QCOW_V2_HEADER_LENGTH 72
 #define QCOW_V3_HEADER_LENGTH 104
 
@@ -25,10 +27,20 @@
 #define QCOW_MIN_CLUSTER_BITS 9
 #define QCOW_MAX_CLUSTER_BITS 21
 
+/* Version 1: clusters of 512 bytes to 64 KiB, L2 tables of 512 bytes to
+ * 64 KiB, whatever the cluster size (qemu).
+ */
+#define QCOW_V1_MAX_CLUSTER_BITS 16
+#define QCOW_V1_MIN_L2_BITS 6
+#define QCOW_V1_MAX_L2_BITS 13
+#define QCOW_V1_MAX_L1_BYTES INT32_MAX
+
 /* Limits that the spec leaves open and qemu sets. */
 #define QCOW_MAX_L1_BYTES (32U << 20)
 #define QCOW_MAX_REFCOUNT_TABLE_BYTES (8U << 20)
 #define QCOW_MAX_SNAPSHOTS 65536
+#define QCOW_MAX_SNAPSHOT_EXTRA 1024
+#define QCOW_MAX_SNAPSHOT_TABLE_BYTES (64U << 20)
 #define QCOW_MAX_REFCOUNT_ORDER 6
 #define QCOW_MAX_BACKING_NAME 1023
 #define QCOW_MAX_BACKING_FORMAT 15
@@ -75,16 +87,35 @@
 #define QCOW_ENTRY_COMPRESSED (UINT64_C (1) << 62)
 #define QCOW_ENTRY_ZERO (UINT64_C (1) << 0)
 
+/* Says that a cluster is used once, which a reader has no use for, but
+ * with an external data file also that a cluster at host offset 0 is
+ * allocated (spec).
+ */
+#define QCOW_ENTRY_COPIED (UINT64_C (1) << 63)
+
+/* Version 1: bit 63 of an L2 entry; other bits are the offset (qemu). */
+#define QCOW_V1_ENTRY_COMPRESSED (UINT64_C (1) << 63)
+
 /* Extended L2: the subclusters of a cluster, and their least size
  * (spec).
  */
 #define QCOW_SUBCLUSTERS 32
+#define QCOW_SUBCLUSTER_BITS 5
 #define QCOW_MIN_SUBCLUSTER_BYTES 512
 
 /* Compressed clusters are counted in sectors of this size (spec). */
 #define QCOW_SECTOR_BYTES 512
 
 /* Big-endian numbers at any alignment. */
+static inline uint16_t
+get_be16 (const uint8_t *p)
+{
+  uint16_t v;
+
+  memcpy (&v, p, sizeof v);
+  return be16toh (v);
+}
+
 static inline uint32_t
 get_be32 (const uint8_t *p)
 {

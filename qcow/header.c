@@ -36,6 +36,15 @@ enum {
   OFF_COMPRESSION_TYPE = 104,
 };
 
+/* Version 1, where they differ (qemu). */
+enum {
+  V1_OFF_SIZE = 24,
+  V1_OFF_CLUSTER_BITS = 32,
+  V1_OFF_L2_BITS = 33,
+  V1_OFF_CRYPT_METHOD = 36,
+  V1_OFF_L1_TABLE_OFFSET = 40,
+};
+
 static uint64_t
 cluster_size (const struct header *h)
 {
@@ -73,15 +82,81 @@ fixed_magic (const uint8_t *p, struct header *h, struct problem *problem)
                         p[0], p[1], p[2], p[3]);
 
   h->version = get_be32 (p + OFF_VERSION);
-  if (h->version == 1)
+  if (h->version < 1 || h->version > 3)
     return problem_set (problem,
-                        "header: version is 1: QCOW version 1 images are "
-                        "not supported, only versions 2 and 3");
-  if (h->version != 2 && h->version != 3)
-    return problem_set (problem,
-                        "header: version is %" PRIu32 ": only versions 2 "
+                        "header: version is %" PRIu32 ": only versions 1, 2 "
                         "and 3 are known",
                         h->version);
+  return 0;
+}
+
+/* All of a version 1 header. */
+static int
+fixed_version_1 (const uint8_t *p, struct header *h, struct problem *problem)
+{
+  unsigned shift;
+  uint64_t l1_size;
+
+  h->size = get_be64 (p + V1_OFF_SIZE);
+  if (h->size < 2 || h->size > INT64_MAX)
+    return problem_set (problem,
+                        "header: size is %" PRIu64 ": must be 2 to 2^63 - 1 "
+                        "in version 1",
+                        h->size);
+
+  h->cluster_bits = p[V1_OFF_CLUSTER_BITS];
+  if (h->cluster_bits < QCOW_MIN_CLUSTER_BITS
+      || h->cluster_bits > QCOW_V1_MAX_CLUSTER_BITS)
+    return problem_set (problem,
+                        "header: cluster_bits is %u: must be %d to %d in "
+                        "version 1 (clusters of 512 bytes to 64 KiB)",
+                        h->cluster_bits, QCOW_MIN_CLUSTER_BITS,
+                        QCOW_V1_MAX_CLUSTER_BITS);
+  h->l2_bits = p[V1_OFF_L2_BITS];
+  if (h->l2_bits < QCOW_V1_MIN_L2_BITS || h->l2_bits > QCOW_V1_MAX_L2_BITS)
+    return problem_set (problem,
+                        "header: l2_bits is %u: must be %d to %d (L2 tables "
+                        "of 512 bytes to 64 KiB)",
+                        h->l2_bits, QCOW_V1_MIN_L2_BITS, QCOW_V1_MAX_L2_BITS);
+
+  h->crypt_method = get_be32 (p + V1_OFF_CRYPT_METHOD);
+  if (h->crypt_method > QCOW_CRYPT_AES)
+    return problem_set (problem,
+                        "header: crypt_method is %" PRIu32 ": must be 0 "
+                        "(none) or 1 (AES) in version 1",
+                        h->crypt_method);
+
+  shift = header_l1_shift (h);
+  l1_size = (h->size >> shift) + ((h->size & ((1ULL << shift) - 1)) != 0);
+  if (l1_size > QCOW_V1_MAX_L1_BYTES / sizeof (uint64_t))
+    return problem_set (problem,
+                        "header: size is %" PRIu64 ": the L1 table for it "
+                        "would have %" PRIu64 " entries, at most %zu are "
+                        "possible",
+                        h->size, l1_size,
+                        QCOW_V1_MAX_L1_BYTES / sizeof (uint64_t));
+  h->l1_size = (uint32_t) l1_size;
+  h->l1_table_offset = get_be64 (p + V1_OFF_L1_TABLE_OFFSET);
+  if (h->l1_table_offset > INT64_MAX - l1_size * sizeof (uint64_t))
+    return problem_set (problem,
+                        "header: l1_table_offset is 0x%" PRIx64 ": the table "
+                        "would end beyond 2^63 - 1",
+                        h->l1_table_offset);
+
+  h->backing_offset = get_be64 (p + OFF_BACKING_FILE_OFFSET);
+  h->backing_size = get_be32 (p + OFF_BACKING_FILE_SIZE);
+  if (h->backing_offset == 0)
+    h->backing_size = 0;
+  if (h->backing_size > QCOW_MAX_BACKING_NAME)
+    return problem_set (problem,
+                        "header: backing_file_size is %" PRIu32 ": must be "
+                        "at most %d",
+                        h->backing_size, QCOW_MAX_BACKING_NAME);
+  if (h->backing_offset > (uint64_t) INT64_MAX - h->backing_size)
+    return problem_set (problem,
+                        "header: backing_file_offset is 0x%" PRIx64
+                        ": the name would end beyond 2^63 - 1",
+                        h->backing_offset);
   return 0;
 }
 
@@ -154,13 +229,21 @@ fixed_version_3 (const uint8_t *p, struct header *h, struct problem *problem)
   return 0;
 }
 
+/* An L2 table is one cluster of entries. */
+static void
+set_l2_bits (struct header *h)
+{
+  const bool extended = h->incompatible & QCOW_INCOMPAT_EXTENDED_L2;
+
+  h->l2_bits = h->cluster_bits - (extended ? 4 : 3);
+}
+
 static int
 fixed_tables (const uint8_t *p, struct header *h, struct problem *problem)
 {
   const uint64_t refcount_offset = get_be64 (p + OFF_REFCOUNT_TABLE_OFFSET);
   const uint64_t refcount_bytes
     = (uint64_t) get_be32 (p + OFF_REFCOUNT_TABLE_CLUSTERS) << h->cluster_bits;
-  uint64_t max_snapshot_bytes;
 
   h->l1_size = get_be32 (p + OFF_L1_SIZE);
   if (h->l1_size > QCOW_MAX_L1_BYTES / sizeof (uint64_t))
@@ -195,11 +278,10 @@ fixed_tables (const uint8_t *p, struct header *h, struct problem *problem)
                         "header: nb_snapshots is %" PRIu32 ": must be at "
                         "most %d",
                         h->nb_snapshots, QCOW_MAX_SNAPSHOTS);
+  h->snapshots_offset = get_be64 (p + OFF_SNAPSHOTS_OFFSET);
   /* 40 bytes is the least that a table entry can have. */
-  max_snapshot_bytes = h->nb_snapshots * UINT64_C (40);
-  return check_table (h, "header: snapshots_offset",
-                      get_be64 (p + OFF_SNAPSHOTS_OFFSET), max_snapshot_bytes,
-                      problem);
+  return check_table (h, "header: snapshots_offset", h->snapshots_offset,
+                      h->nb_snapshots * UINT64_C (40), problem);
 }
 
 int
@@ -207,11 +289,15 @@ header_fixed (const uint8_t bytes[HEADER_FIXED_BYTES], struct header *header,
               struct problem *problem)
 {
   memset (header, 0, sizeof *header);
-  if (fixed_magic (bytes, header, problem) == -1
-      || fixed_geometry (bytes, header, problem) == -1
+  if (fixed_magic (bytes, header, problem) == -1)
+    return -1;
+  if (header->version == 1)
+    return fixed_version_1 (bytes, header, problem);
+  if (fixed_geometry (bytes, header, problem) == -1
       || fixed_version_3 (bytes, header, problem) == -1
       || fixed_tables (bytes, header, problem) == -1)
     return -1;
+  set_l2_bits (header);
   return 0;
 }
 
@@ -310,6 +396,13 @@ walk_extensions (const uint8_t *cluster, size_t start, size_t end,
   return 0;
 }
 
+void
+header_backing_name (const uint8_t *name, struct header *header)
+{
+  memcpy (header->backing_file, name, header->backing_size);
+  header->backing_file[header->backing_size] = '\0';
+}
+
 static int
 parse_backing_file (const uint8_t *cluster, struct header *h, size_t *area_end,
                     struct problem *problem)
@@ -320,6 +413,8 @@ parse_backing_file (const uint8_t *cluster, struct header *h, size_t *area_end,
   *area_end = cluster_size (h);
   if (offset == 0)
     return 0;
+  h->backing_offset = offset;
+  h->backing_size = size;
   if (offset > cluster_size (h))
     return problem_set (problem,
                         "header: backing_file_offset is 0x%" PRIx64 ": must "
@@ -332,8 +427,8 @@ parse_backing_file (const uint8_t *cluster, struct header *h, size_t *area_end,
                         "cluster",
                         size, QCOW_MAX_BACKING_NAME);
   *area_end = offset;
-  return copy_name (h->backing_file, QCOW_MAX_BACKING_NAME, cluster + offset,
-                    size, "backing file's name", problem);
+  header_backing_name (cluster + offset, h);
+  return 0;
 }
 
 /* The name that the image itself gives to an incompatible feature, or
@@ -397,9 +492,7 @@ check_features (const struct header *h, const struct extensions *ext,
 static int
 check_l1_covers_size (const struct header *h, struct problem *problem)
 {
-  const bool extended = h->incompatible & QCOW_INCOMPAT_EXTENDED_L2;
-  const unsigned l2_bits = h->cluster_bits - (extended ? 4 : 3);
-  const unsigned shift = h->cluster_bits + l2_bits;
+  const unsigned shift = header_l1_shift (h);
   const uint64_t need
     = (h->size >> shift) + ((h->size & ((UINT64_C (1) << shift) - 1)) != 0);
 

@@ -2,8 +2,8 @@
  *
  * bytes -> struct header.  Pure: no I/O, no allocation.
  *
- * Sources: qemu's docs/interop/qcow2.rst, and for the limits what
- * qemu 7.2 refuses.
+ * Sources: qemu's docs/interop/qcow2.rst, and for the limits and for
+ * version 1 what qemu 7.2 refuses.
  */
 
 #ifndef QCOW_HEADER_H
@@ -19,17 +19,24 @@
  * without complaint has no value out of the ranges given here.
  */
 struct header {
-  uint32_t version;         /* 2 or 3 */
-  unsigned cluster_bits;    /* 9..21 */
-  uint64_t size;            /* virtual size in bytes, <= INT64_MAX */
-  uint32_t crypt_method;    /* QCOW_CRYPT_* */
-  uint32_t l1_size;         /* entries, enough for size, <= 4194304 */
-  uint64_t l1_table_offset; /* cluster aligned; + the table <= INT64_MAX */
-  uint32_t nb_snapshots;    /* <= 65536 */
-  uint64_t incompatible;    /* QCOW_INCOMPAT_*, no others */
-  uint64_t autoclear;       /* any */
-  uint32_t header_length;   /* bytes, <= the cluster size */
-  unsigned compression;     /* QCOW_COMPRESSION_* */
+  uint32_t version;          /* 1, 2 or 3 */
+  unsigned cluster_bits;     /* 9..21 */
+  unsigned l2_bits;          /* log2 of the entries of an L2 table, 6..18 */
+  uint64_t size;             /* virtual size in bytes, <= INT64_MAX */
+  uint32_t crypt_method;     /* QCOW_CRYPT_* */
+  uint32_t l1_size;          /* entries, enough for size, <= 4194304;
+                                version 1: <= 2^28 */
+  uint64_t l1_table_offset;  /* cluster aligned (not in version 1);
+                                + the table <= INT64_MAX */
+  uint32_t nb_snapshots;     /* <= 65536 */
+  uint64_t snapshots_offset; /* cluster aligned */
+  uint64_t incompatible;     /* QCOW_INCOMPAT_*, no others */
+  uint64_t autoclear;        /* any */
+  uint32_t header_length;    /* bytes, <= the cluster size */
+  unsigned compression;      /* QCOW_COMPRESSION_* */
+
+  uint64_t backing_offset; /* where its name is; 0: none */
+  uint32_t backing_size;   /* bytes of its name, <= 1023 */
 
   /* From the area after the fixed fields; "" if not there.  As qemu
    * does, a name is cut at its first NUL.
@@ -48,12 +55,24 @@ struct header {
 int header_fixed (const uint8_t bytes[HEADER_FIXED_BYTES],
                   struct header *header, struct problem *problem);
 
-/* Parse what follows in the first cluster: extensions and the name of
- * the backing file; then check what needs both parts.  'cluster' is the
- * whole first cluster (1 << cluster_bits bytes), zeros where the file is
- * shorter.  0, or -1 and the reason.
+/* Version 2 and 3: parse what follows in the first cluster: extensions
+ * and the name of the backing file; then check what needs both parts.
+ * 'cluster' is the whole first cluster (1 << cluster_bits bytes), zeros
+ * where the file is shorter.  0, or -1 and the reason.
  */
 int header_extensions (const uint8_t *cluster, struct header *header,
                        struct problem *problem);
+
+/* Version 1, where the name may be anywhere in the file: take the name of
+ * the backing file, 'name' is its backing_size bytes.
+ */
+void header_backing_name (const uint8_t *name, struct header *header);
+
+/* log2 of the guest bytes that an L1 entry spans. */
+static inline unsigned
+header_l1_shift (const struct header *header)
+{
+  return header->cluster_bits + header->l2_bits;
+}
 
 #endif /* QCOW_HEADER_H */

@@ -15,13 +15,15 @@
 static int
 refuse (const struct image *image, const struct problem *problem)
 {
-  return error_report (image->hooks, EINVAL, image->name, "%s", problem->text);
+  return error_report (image->shared->hooks, EINVAL, image->name, "%s",
+                       problem->text);
 }
 
 static int
 no_memory (const struct image *image)
 {
-  return error_report (image->hooks, ENOMEM, image->name, "out of memory");
+  return error_report (image->shared->hooks, ENOMEM, image->name,
+                       "out of memory");
 }
 
 /* Features that the format has and this program has not. */
@@ -31,27 +33,10 @@ refuse_features (const struct image *image)
   const struct header *h = &image->header;
 
   if (h->crypt_method != QCOW_CRYPT_NONE)
-    return error_report (image->hooks, EINVAL, image->name,
+    return error_report (image->shared->hooks, EINVAL, image->name,
                          "the image is encrypted (%s): encrypted images are "
                          "not supported",
                          h->crypt_method == QCOW_CRYPT_AES ? "AES" : "LUKS");
-  if (h->incompatible & QCOW_INCOMPAT_DATA_FILE)
-    return error_report (image->hooks, EINVAL, image->name,
-                         "the image keeps its data in the external data "
-                         "file '%s': external data files are not supported",
-                         h->data_file[0] ? h->data_file
-                                         : "(no name recorded)");
-  if (h->incompatible & QCOW_INCOMPAT_EXTENDED_L2)
-    return error_report (image->hooks, EINVAL, image->name,
-                         "the image has extended L2 entries (subclusters), "
-                         "which are not supported");
-  if (h->backing_file[0] != '\0')
-    return error_report (image->hooks, EINVAL, image->name,
-                         "the image has the backing file '%s' (format '%s'): "
-                         "backing files are not supported",
-                         h->backing_file,
-                         h->backing_format[0] ? h->backing_format
-                                              : "not recorded");
   return 0;
 }
 
@@ -59,118 +44,148 @@ static void
 warn_of_state (const struct image *image)
 {
   if (image->header.incompatible & QCOW_INCOMPAT_CORRUPT)
-    error_warn (image->hooks, image->name,
+    error_warn (image->shared->hooks, image->name,
                 "the image is marked corrupt: it is served as it is, some "
                 "of its content may be wrong or unreadable ('qemu-img check' "
                 "tells more)");
   else if (image->header.incompatible & QCOW_INCOMPAT_DIRTY)
-    error_warn (image->hooks, image->name,
+    error_warn (image->shared->hooks, image->name,
                 "the image is marked dirty: it was not closed properly; its "
                 "content can be read as it is ('qemu-img check' tells more)");
+}
+
+/* Version 2 and 3: the whole first cluster.  'first' has FIRST_READ bytes
+ * of it already.
+ */
+static int
+read_extensions (struct image *image, const uint8_t *first)
+{
+  const uint64_t length = image_cluster_size (image);
+  struct problem problem;
+  uint8_t *cluster;
+  int r = -1;
+
+  if (length <= FIRST_READ)
+    return header_extensions (first, &image->header, &problem) == 0
+             ? 0
+             : refuse (image, &problem);
+  cluster = malloc (length);
+  if (cluster == NULL)
+    return no_memory (image);
+  if (source_read (image->source, cluster, length, 0) == 0)
+    r = header_extensions (cluster, &image->header, &problem) == 0
+          ? 0
+          : refuse (image, &problem);
+  free (cluster);
+  return r;
+}
+
+/* Version 1: the name of the backing file may be anywhere. */
+static int
+read_backing_name (struct image *image)
+{
+  struct header *h = &image->header;
+  uint8_t name[QCOW_MAX_BACKING_NAME];
+
+  if (h->backing_size == 0)
+    return 0;
+  if (h->backing_offset + h->backing_size > image->source->size)
+    return error_report (image->shared->hooks, EINVAL, image->name,
+                         "header: backing_file_offset is 0x%" PRIx64
+                         ": the name of %" PRIu32 " bytes lies beyond the "
+                         "end of the file at %" PRIu64,
+                         h->backing_offset, h->backing_size,
+                         image->source->size);
+  if (source_read (image->source, name, h->backing_size, h->backing_offset)
+      == -1)
+    return -1;
+  header_backing_name (name, h);
+  return 0;
+}
+
+/* What is missing of a table may be zeros, but not of the header. */
+static int
+check_length (const struct image *image)
+{
+  const uint64_t least = image->header.version == 1   ? QCOW_V1_HEADER_LENGTH
+                         : image->header.version == 2 ? QCOW_V2_HEADER_LENGTH
+                                                      : QCOW_V3_HEADER_LENGTH;
+
+  if (image->source->size >= least)
+    return 0;
+  return error_report (image->shared->hooks, EINVAL, image->name,
+                       "the file has %" PRIu64 " bytes, a header of version "
+                       "%" PRIu32 " has %" PRIu64 ": was the file cut?",
+                       image->source->size, image->header.version, least);
 }
 
 static int
 read_header (struct image *image)
 {
   struct problem problem;
-  uint64_t length;
-  uint8_t *first, *p;
+  uint8_t *first = malloc (FIRST_READ);
   int r = -1;
 
-  first = malloc (FIRST_READ);
   if (first == NULL)
     return no_memory (image);
   if (source_read (image->source, first, FIRST_READ, 0) == -1)
     goto out;
-  if (header_fixed (first, &image->header, &problem) == -1) {
+  if (header_fixed (first, &image->header, &problem) == -1)
     refuse (image, &problem);
-    goto out;
-  }
-
-  length = image_cluster_size (image);
-  if (length > FIRST_READ) {
-    p = realloc (first, length);
-    if (p == NULL) {
-      no_memory (image);
-      goto out;
-    }
-    first = p;
-    if (source_read (image->source, first + FIRST_READ, length - FIRST_READ,
-                     FIRST_READ)
-        == -1)
-      goto out;
-  }
-  if (header_extensions (first, &image->header, &problem) == -1) {
-    refuse (image, &problem);
-    goto out;
-  }
-  r = refuse_features (image);
+  else if (check_length (image) == -1)
+    r = -1;
+  else if (image->header.version == 1)
+    r = read_backing_name (image);
+  else
+    r = read_extensions (image, first);
+  if (r == 0)
+    r = refuse_features (image);
 
 out:
   free (first);
   return r;
 }
 
-static int
-read_l1 (struct image *image)
+static void
+set_rules (struct image *image)
 {
   const struct header *h = &image->header;
-  const uint64_t bytes = h->l1_size * sizeof (uint64_t);
-  uint32_t i;
 
-  /* As everywhere: what begins before the end of the file and ends less
-   * than a cluster behind it was not written out in full, and is zeros.
-   */
-  if (bytes > 0
-      && (h->l1_table_offset >= image->source->size
-          || h->l1_table_offset + bytes
-               >= image->source->size + image_cluster_size (image)))
-    return error_report (image->hooks, EINVAL, image->name,
-                         "the L1 table (%" PRIu64 " bytes at %" PRIu64 ") "
-                         "lies beyond the end of the file at %" PRIu64
-                         ": was the file cut?",
-                         bytes, h->l1_table_offset, image->source->size);
-
-  image->l1 = malloc (bytes > 0 ? bytes : 1);
-  if (image->l1 == NULL)
-    return no_memory (image);
-  if (source_read (image->source, image->l1, bytes, h->l1_table_offset) == -1)
-    return -1;
-  for (i = 0; i < h->l1_size; ++i)
-    image->l1[i] = be64toh (image->l1[i]);
-  return 0;
+  image->rules = (struct entry_rules){
+    .version = h->version,
+    .cluster_bits = h->cluster_bits,
+    .l2_bits = h->l2_bits,
+    .extended = (h->incompatible & QCOW_INCOMPAT_EXTENDED_L2) != 0,
+    .data_file = (h->incompatible & QCOW_INCOMPAT_DATA_FILE) != 0,
+    .file_size = image->source->size,
+  };
 }
 
 struct image *
-image_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
+image_open (struct shared *shared, struct source *source, uint32_t id)
 {
   struct image *image = calloc (1, sizeof *image);
   int err;
 
   if (image == NULL) {
-    error_report (hooks, ENOMEM, options->filename, "out of memory");
+    error_report (shared->hooks, ENOMEM, source->name, "out of memory");
+    source_close (source);
+    errno = ENOMEM;
     return NULL;
   }
-  image->hooks = hooks;
-  image->debug_runs = options->debug_runs;
+  image->shared = shared;
+  image->source = image->data = source;
+  image->name = source->name;
+  image->id = id;
   error_filter_init (&image->damage);
-  image->source
-    = source_file_open (options->filename, options->force_share, hooks);
-  if (image->source == NULL)
-    goto err;
-  image->name = image->source->name;
-  if (image->source->size == 0) {
-    error_report (hooks, EINVAL, image->name,
+  if (source->size == 0) {
+    error_report (shared->hooks, EINVAL, image->name,
                   "the file is empty, it is not a QCOW image");
     goto err;
   }
   if (read_header (image) == -1)
     goto err;
-  image->rules.version = image->header.version;
-  image->rules.cluster_bits = image->header.cluster_bits;
-  image->rules.file_size = image->source->size;
-  if (read_l1 (image) == -1)
-    goto err;
+  set_rules (image);
   warn_of_state (image);
   return image;
 
@@ -186,8 +201,24 @@ image_close (struct image *image)
 {
   if (image == NULL)
     return;
+  if (image->data != image->source)
+    source_close (image->data);
   source_close (image->source);
   error_filter_destroy (&image->damage);
-  free (image->l1);
   free (image);
+}
+
+struct l1_table *
+image_get_l1 (const struct image *image, uint64_t offset, uint32_t size,
+              const char *what)
+{
+  return l1_table_get (image->shared->l1_tables, image->source, offset, size,
+                       image_cluster_size (image), what);
+}
+
+struct l1_table *
+image_get_active_l1 (const struct image *image)
+{
+  return image_get_l1 (image, image->header.l1_table_offset,
+                       image->header.l1_size, "the L1 table");
 }

@@ -1,57 +1,49 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One opened QCOW file, and what a view of it is.  Private to qcow/.
+ * One opened QCOW file.  Private to qcow/.
  *
- * All of it is constant once the image is open, so it needs no lock; the
- * parts that change (the cache, the scratch pool, the error filter, the
- * source) lock themselves.
+ * Constant once the chain is open, so it needs no lock; the error filter
+ * and the sources lock themselves.
  */
 
 #ifndef QCOW_IMAGE_H
 #define QCOW_IMAGE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-#include "cache.h"
 #include "entry.h"
 #include "error.h"
 #include "header.h"
-#include "qcow.h"
-#include "scratch.h"
+#include "shared.h"
 #include "source.h"
 
 struct image {
-  const struct qcow_hooks *hooks;
-  const char *name; /* the source's: for messages */
-  struct source *source;
+  struct shared *shared;
+  const char *name;      /* the source's: for messages */
+  struct source *source; /* header, tables, and clusters unless … */
+  struct source *data; /* … they are in a data file; else equal to source */
   struct header header;
   struct entry_rules rules;
-  uint64_t *l1; /* header.l1_size entries, host byte order */
   struct error_filter damage;
-
-  /* Shared with the other images of a chain; owned by struct qcow. */
-  struct cache *cache;
-  struct scratch_pool *scratches;
-  uint32_t id; /* the owner in cache keys */
-  bool debug_runs;
+  uint32_t id; /* in the chain: the owner in cache keys */
 };
 
-/* What a client sees: an L1 table, and how much of the image it spans. */
-struct qcow_view {
-  struct image *image;
-  const uint64_t *l1;
-  uint64_t l1_size; /* entries */
-  uint64_t size;    /* bytes */
-};
-
-/* Open the file, read and check header and active L1 table.  cache and
- * scratches are left for the caller to set.  NULL with the error reported
- * and errno as qcow_open.
+/* Read and check the header.  The image owns the source from now on, also
+ * on failure; a data file is for the caller to open and to set.  NULL with
+ * the error reported and errno EINVAL, EIO or ENOMEM.
  */
-struct image *image_open (const struct qcow_options *options,
-                          const struct qcow_hooks *hooks);
+struct image *image_open (struct shared *shared, struct source *source,
+                          uint32_t id);
+
+/* Closes the sources, too. */
 void image_close (struct image *image);
+
+/* The L1 table at this place of the image; see l1.h. */
+struct l1_table *image_get_l1 (const struct image *image, uint64_t offset,
+                               uint32_t size, const char *what);
+
+/* The one that the header names. */
+struct l1_table *image_get_active_l1 (const struct image *image);
 
 static inline uint64_t
 image_cluster_size (const struct image *image)

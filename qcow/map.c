@@ -2,70 +2,71 @@
  *
  * (view, guest range) -> runs.  See map.h.
  *
- * next_piece finds what one L2 entry says, or a stretch of empty L1
- * entries in one step; map_next joins pieces to a run.  Within a slice
- * extend_in_slice does that in a loop of a few instructions for each
- * entry, which is what the map of a large image takes its time for.
+ * For each place the layers are asked from the top down, until one has
+ * something there.  A layer's answer is a run, which is kept until the map
+ * has gone past its end; so in the usual case, that a layer has nothing or
+ * everything far and wide, going through it costs a comparison, and the
+ * tables of no layer are walked twice.
  *
- * L2 tables are read and cached in slices, so that a random read in a
- * large image does not fetch a whole table.  Entries are read in place.
+ * How far a layer is walked at once is bounded by a window, that grows as
+ * the map goes on: a client that asks for the first extent of a whole disk
+ * must not have the whole disk walked through in each layer, just to get
+ * a short answer.
+ *
+ * Reads of long chains would still ask every layer for every request.  So
+ * the runs of a region, REGION_CLUSTERS of the view, are kept in the cache
+ * once they are known, and the next request finds them there.
  */
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "map.h"
+#include "min64.h"
 
-/* A slice of 16 KiB has 2048 entries: 128 MiB of a disk with 64 KiB
- * clusters.  A read of 16 KiB from the page cache takes little longer than
- * one of 4 KiB, and a map of a whole image has a quarter of the look-ups;
- * beyond that, gains are small, and random reads over a large image would
- * fill the cache with entries that nobody wants.
+/* Bytes of the guest.  With small clusters some microseconds of walking in
+ * each layer; of a larger window, more would be thrown away by clients that
+ * ask for one extent at a time, as qemu does.
  */
-#define SLICE_BITS 14
+#define FIRST_WINDOW (UINT64_C (1) << 20)
 
-/* The constants of a view's geometry. */
-static unsigned
-cluster_bits (const struct map *m)
-{
-  return m->view->image->header.cluster_bits;
-}
-
-/* log2 of the guest bytes that an L1 entry spans. */
-static unsigned
-l1_shift (const struct map *m)
-{
-  return 2 * cluster_bits (m) - 3;
-}
-
-static unsigned
-slice_bits (const struct map *m)
-{
-  return cluster_bits (m) < SLICE_BITS ? cluster_bits (m) : SLICE_BITS;
-}
-
-/* log2 of the guest bytes that a slice spans. */
-static unsigned
-slice_shift (const struct map *m)
-{
-  return cluster_bits (m) + slice_bits (m) - 3;
-}
-
-static uint64_t
-min64 (uint64_t a, uint64_t b)
-{
-  return a < b ? a : b;
-}
-
-/* The next boundary of 1 << shift bytes after 'offset', or the largest
- * number if there is none.
+/* From this many layers on a region is worth its place in the cache.  With
+ * fewer, most of the time goes elsewhere.
  */
-static uint64_t
-next_boundary (uint64_t offset, unsigned shift)
-{
-  const uint64_t mask = (UINT64_C (1) << shift) - 1;
+#define REGION_MIN_LAYERS 4
 
-  return (offset | mask) == UINT64_MAX ? UINT64_MAX : (offset | mask) + 1;
+/* A region in clusters of the top layer, 4 MiB of the usual ones: eight
+ * requests of nbdcopy.  One that has more runs than REGION_RUNS is not
+ * kept: its layers are small things everywhere.
+ */
+#define REGION_CLUSTER_BITS 6
+#define REGION_RUNS 64
+
+/* Longer requests are those for extents of many regions, which would only
+ * fill the cache.
+ */
+#define MAX_REGION_REQUEST (UINT64_C (64) << 20)
+
+/* What the cache keeps: the runs in order, without gaps.  0: too many. */
+struct region {
+  unsigned count;
+  struct run runs[REGION_RUNS];
+};
+
+_Static_assert(sizeof (struct region) <= MAP_LARGEST_CACHED,
+               "a region fits in the cache");
+
+static bool
+one_layer (const struct map *m)
+{
+  return m->view->nr_layers == 1;
+}
+
+static unsigned
+region_shift (const struct qcow_view *view)
+{
+  return view->layers[0].image->header.cluster_bits + REGION_CLUSTER_BITS;
 }
 
 void
@@ -75,256 +76,247 @@ map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
   m->view = view;
   m->offset = offset;
   m->end = offset + length;
-  m->slice = NULL;
-  m->slice_start = m->slice_end = 0;
   m->kinds_only = kinds_only;
+  m->walking = NULL;
+  m->found = NULL;
+  m->window = FIRST_WINDOW;
+  m->window_end = offset;
+  m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && !kinds_only
+                   && length <= MAX_REGION_REQUEST;
+  m->region = NULL;
   m->have_next = false;
+  if (one_layer (m)) {
+    m->walking = &view->layers[0];
+    walk_begin (&m->walk, m->walking, offset, length, kinds_only);
+  }
 }
 
 void
 map_release (struct map *m)
 {
-  if (m->slice)
-    cache_release (m->slice);
-  m->slice = NULL;
-  m->slice_start = m->slice_end = 0;
+  if (m->walking)
+    walk_release (&m->walk);
+  if (m->region)
+    cache_release (m->region);
+  m->region = NULL;
 }
 
-/* Pin the slice at 'host' of the image. */
-static int
-get_slice (struct map *m, uint64_t host)
+void
+map_end (struct map *m)
 {
-  struct image *image = m->view->image;
-  const size_t size = (size_t) 1 << slice_bits (m);
-  const struct cache_key key = { host, image->id, 0 };
-
-  for (;;) {
-    switch (cache_claim (image->cache, key, size, 1, &m->slice)) {
-    case CACHE_READY:
-      return 0;
-
-    case CACHE_MINE:
-      if (source_read (image->source, m->slice->data, size, host) == -1) {
-        cache_fail (m->slice);
-        m->slice = NULL;
-        return -1;
-      }
-      cache_fill (m->slice);
-      return 0;
-
-    case CACHE_BUSY:
-      if (cache_wait (m->slice) == 0)
-        return 0;
-      m->slice = NULL;
-      break; /* it failed for the other: try ourselves */
-
-    case CACHE_FULL: /* not with 'must' */
-    case CACHE_NO_MEMORY:
-      m->slice = NULL;
-      return error_report (image->hooks, ENOMEM, image->name, "out of memory");
-    }
-  }
-}
-
-/* How far the L1 entries from the one of 'offset' on are empty, or lie
- * beyond the table.
- */
-static uint64_t
-empty_l1_end (const struct map *m, uint64_t offset)
-{
-  const struct qcow_view *view = m->view;
-  const unsigned shift = l1_shift (m);
-  uint64_t i = offset >> shift;
-
-  while (i < view->l1_size && (i << shift) < m->end
-         && (view->l1[i] & QCOW_ENTRY_OFFSET_MASK) == 0)
-    ++i;
-  if (i >= view->l1_size)
-    return m->end;
-  return min64 (i << shift, m->end);
-}
-
-/* Make the slice for m->offset the current one.  1: done; 0: there is no
- * L2 table and *piece says what is there instead; -1: error.
- */
-static int
-enter_slice (struct map *m, struct run *piece)
-{
-  struct image *image = m->view->image;
-  const uint64_t l1_index = m->offset >> l1_shift (m);
-  const uint64_t slice_mask = (UINT64_C (1) << slice_shift (m)) - 1;
-  uint64_t in_table;
-  struct entry e;
-
   map_release (m);
+  if (m->found != m->found_inline)
+    free (m->found);
+}
 
-  if (l1_index >= m->view->l1_size)
-    e = (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
-  else
-    e = entry_l1 (&image->rules, m->view->l1[l1_index]);
+/* --- Asking the layers --- */
 
-  switch (e.kind) {
-  case ENTRY_NORMAL:
-    break;
-  case ENTRY_BAD:
-    *piece = (struct run){
-      .kind = RUN_BAD,
-      .fault = e.fault,
-      .host = e.host,
-      .image = image,
-      .offset = m->offset,
-      .length
-      = min64 (next_boundary (m->offset, l1_shift (m)), m->end) - m->offset,
-    };
-    return 0;
-  default:
-    *piece = (struct run){
-      .kind = RUN_HOLE,
-      .offset = m->offset,
-      .length = empty_l1_end (m, m->offset) - m->offset,
-    };
+static int
+make_found (struct map *m)
+{
+  const unsigned n = m->view->nr_layers;
+  unsigned i;
+
+  m->found = m->found_inline;
+  if (n > sizeof m->found_inline / sizeof m->found_inline[0])
+    m->found = malloc (n * sizeof m->found[0]);
+  if (m->found == NULL)
+    return error_report (m->view->shared->hooks, ENOMEM,
+                         m->view->layers[0].image->name, "out of memory");
+  for (i = 0; i < n; ++i)
+    m->found[i].offset = m->found[i].length = 0;
+  return 0;
+}
+
+/* Make found[i] the run of the layer at m->offset. */
+static int
+look_into (struct map *m, unsigned i)
+{
+  const struct layer *layer = &m->view->layers[i];
+  struct run *run = &m->found[i];
+  uint64_t end;
+  int r;
+
+  /* Below its end a layer has nothing, nor has what is below it. */
+  if (m->offset >= layer->size) {
+    *run = (struct run){ .kind = RUN_HOLE,
+                         .offset = m->offset,
+                         .length = m->end - m->offset };
     return 0;
   }
 
-  /* Where in the table the slice of this offset begins, in bytes. */
-  in_table = (m->offset & ((UINT64_C (1) << l1_shift (m)) - 1))
-             >> slice_shift (m) << slice_bits (m);
-  if (get_slice (m, e.host + in_table) == -1)
+  end = min64 (layer->size, m->window_end);
+  if (m->walking != layer || m->walk.offset != m->offset
+      || m->walk.end != end) {
+    if (m->walking)
+      walk_release (&m->walk);
+    m->walking = layer;
+    walk_begin (&m->walk, layer, m->offset, end - m->offset, m->kinds_only);
+  }
+  r = walk_next (&m->walk, run);
+  return r == 1 ? 0 : -1;
+}
+
+/* The part of a run that lies in [offset, end). */
+static void
+cut_run (const struct run *run, uint64_t offset, uint64_t end,
+         struct run *part)
+{
+  *part = *run;
+  part->offset = offset;
+  part->length = min64 (run->offset + run->length, end) - offset;
+  if (run->kind == RUN_DATA)
+    part->host += offset - run->offset;
+}
+
+/* What is stored at m->offset, as far as all layers have been looked into.
+ * Does not advance.  0, or -1 on error.
+ */
+static int
+ask_layers (struct map *m, struct run *piece)
+{
+  uint64_t end = m->end;
+  unsigned i;
+
+  if (m->found == NULL && make_found (m) == -1)
     return -1;
-  m->slice_start = m->offset & ~slice_mask;
-  m->slice_end = next_boundary (m->offset, slice_shift (m));
-  return 1;
-}
-
-static bool
-in_slice (const struct map *m)
-{
-  return m->slice && m->offset >= m->slice_start && m->offset < m->slice_end
-         && m->offset < m->end;
-}
-
-static inline enum run_kind
-run_kind (enum entry_kind kind)
-{
-  switch (kind) {
-  case ENTRY_UNALLOCATED:
-    return RUN_HOLE;
-  case ENTRY_ZERO:
-    return RUN_ZERO;
-  case ENTRY_NORMAL:
-    return RUN_DATA;
-  case ENTRY_COMPRESSED:
-    return RUN_COMPRESSED;
-  case ENTRY_BAD:
-    break;
+  if (m->offset >= m->window_end) {
+    m->window_end = min64 (m->end, m->offset + m->window);
+    m->window *= 2;
   }
-  return RUN_BAD;
+
+  for (i = 0; i < m->view->nr_layers; ++i) {
+    struct run *run = &m->found[i];
+
+    if (m->offset >= run->offset + run->length && look_into (m, i) == -1)
+      return -1;
+    end = min64 (end, run->offset + run->length);
+    if (run->kind != RUN_HOLE)
+      break;
+    /* What is beyond its end is nobody's. */
+    if (m->offset >= m->view->layers[i].size)
+      break;
+  }
+  if (i == m->view->nr_layers)
+    --i;
+
+  cut_run (&m->found[i], m->offset, end, piece);
+  return 0;
 }
 
-/* What is stored at m->offset, up to the end of the cluster or further.
- * Does not advance.  1, or -1 on error.
+/* --- Regions --- */
+
+static int next_of_layers (struct map *m, struct run *run);
+
+/* Find out what is in the region, asking the layers.  An error is not
+ * remembered: who wants the place where it is will get it.
+ */
+static int
+fill_region (const struct qcow_view *view, uint64_t number,
+             struct region *region)
+{
+  const uint64_t start = number << region_shift (view);
+  const uint64_t length
+    = min64 (view->size - start, UINT64_C (1) << region_shift (view));
+  struct map m;
+  struct run run;
+  int r;
+
+  region->count = 0;
+  map_begin (&m, view, start, length, false);
+  m.use_regions = false;
+  while ((r = next_of_layers (&m, &run)) == 1) {
+    if (region->count == REGION_RUNS) {
+      region->count = 0;
+      r = 0;
+      break;
+    }
+    region->runs[region->count++] = run;
+  }
+  map_end (&m);
+  return r;
+}
+
+/* Pin the region of m->offset if that is possible. */
+static bool
+enter_region (struct map *m)
+{
+  const uint64_t number = m->offset >> region_shift (m->view);
+  const struct cache_key key = { number, m->view->id, 0 };
+  struct cache_entry *entry;
+
+  if (m->region && m->region_number == number)
+    return true;
+  map_release (m); /* we may have to wait */
+
+  switch (cache_claim (m->view->shared->cache, key, sizeof (struct region), 0,
+                       &entry)) {
+  case CACHE_READY:
+    break;
+  case CACHE_MINE:
+    if (fill_region (m->view, number, (struct region *) (void *) entry->data)
+        == -1) {
+      cache_fail (entry);
+      return false;
+    }
+    cache_fill (entry);
+    break;
+  case CACHE_BUSY:
+    if (cache_wait (entry) == -1)
+      return false;
+    break;
+  default:
+    return false;
+  }
+  m->region = entry;
+  m->region_number = number;
+  return true;
+}
+
+/* What the region says of m->offset.  False if there is none that does. */
+static bool
+ask_region (struct map *m, struct run *piece)
+{
+  const struct region *region;
+  unsigned low = 0, high;
+
+  if (!enter_region (m))
+    return false;
+  region = (const struct region *) (const void *) m->region->data;
+  if (region->count == 0)
+    return false;
+  /* The last run that begins at or before the offset. */
+  high = region->count - 1;
+  while (low < high) {
+    const unsigned mid = low + (high - low + 1) / 2;
+
+    if (region->runs[mid].offset <= m->offset)
+      low = mid;
+    else
+      high = mid - 1;
+  }
+  cut_run (&region->runs[low], m->offset, m->end, piece);
+  return true;
+}
+
+/* --- Joining --- */
+
+/* What is stored at m->offset, as far as that is known.  Does not advance.
+ * 0, or -1 on error.
  */
 static int
 next_piece (struct map *m, struct run *piece)
 {
-  struct image *image = m->view->image;
-  const unsigned bits = cluster_bits (m);
-  uint64_t in_cluster;
-  struct entry e;
-  const uint64_t *entries;
-
-  if (!in_slice (m)) {
-    const int r = enter_slice (m, piece);
-
-    if (r != 1)
-      return r == 0 ? 1 : -1;
-  }
-
-  entries = (const uint64_t *) (const void *) m->slice->data;
-  e = entry_l2 (&image->rules,
-                be64toh (entries[(m->offset - m->slice_start) >> bits]));
-  in_cluster = m->offset & ((UINT64_C (1) << bits) - 1);
-
-  piece->offset = m->offset;
-  piece->length
-    = min64 ((UINT64_C (1) << bits) - in_cluster, m->end - m->offset);
-  piece->fault = e.fault;
-  piece->image = image;
-  piece->source = image->source;
-  piece->host = e.host;
-  piece->bound = e.bound;
-  piece->kind = run_kind (e.kind);
-  if (piece->kind == RUN_DATA)
-    piece->host += in_cluster;
-  return 1;
+  if (m->use_regions && ask_region (m, piece))
+    return 0;
+  return ask_layers (m, piece);
 }
 
-/* Does something of a kind, at 'host' if it has a place, go on where 'run'
- * ends?
- */
-static inline bool
-goes_on (const struct map *m, const struct run *run, enum run_kind kind,
-         uint64_t host)
-{
-  if (run->kind != kind)
-    return false;
-  switch (kind) {
-  case RUN_HOLE:
-  case RUN_ZERO:
-    return true;
-  case RUN_DATA:
-    return m->kinds_only || run->host + run->length == host;
-  case RUN_COMPRESSED:
-    return m->kinds_only;
-  case RUN_BAD:
-    break;
-  }
-  return false;
-}
-
-/* m->offset is where 'run' ends, in the current slice: take what goes on
- * there into the run.
- */
-static void
-extend_in_slice (struct map *m, struct run *run)
-{
-  const struct entry_rules rules = m->view->image->rules;
-  const unsigned bits = rules.cluster_bits;
-  const uint64_t *entries = (const uint64_t *) (const void *) m->slice->data;
-  const uint64_t end = min64 (m->slice_end, m->end);
-  uint64_t offset = m->offset;
-
-  while (offset < end) {
-    const struct entry e = entry_l2 (
-      &rules, be64toh (entries[(offset - m->slice_start) >> bits]));
-    const uint64_t n = min64 (UINT64_C (1) << bits, end - offset);
-
-    if (!goes_on (m, run, run_kind (e.kind), e.host))
-      break;
-    run->length += n;
-    offset += n;
-  }
-  m->offset = offset;
-}
-
-static void
-debug_run (const struct map *m, const struct run *run)
-{
-  static const char *const names[]
-    = { "hole", "zero", "data", "compressed", "bad" };
-  const struct image *image = m->view->image;
-
-  error_debug (image->hooks, image->name,
-               "run: %" PRIu64 "+%" PRIu64 " %s host %" PRIu64, run->offset,
-               run->length, names[run->kind], run->host);
-}
-
-int
-map_next (struct map *m, struct run *run)
+static int
+next_of_layers (struct map *m, struct run *run)
 {
   if (m->offset >= m->end)
     return 0;
-
   if (m->have_next)
     *run = m->next;
   else if (next_piece (m, run) == -1)
@@ -332,28 +324,44 @@ map_next (struct map *m, struct run *run)
   m->have_next = false;
   m->offset += run->length;
 
-  for (;;) {
-    if (in_slice (m)) {
-      extend_in_slice (m, run);
-      if (in_slice (m))
-        break;
-    }
-    if (m->offset >= m->end)
-      break;
+  while (m->offset < m->end) {
     /* What was found is good, whatever comes next: that is for the next
      * call to find again.
      */
     if (next_piece (m, &m->next) == -1)
       break;
-    if (!goes_on (m, run, m->next.kind, m->next.host)) {
+    if (!run_joins (run, m->next.kind, m->next.source, m->next.host,
+                    m->kinds_only)) {
       m->have_next = true;
       break;
     }
     run->length += m->next.length;
     m->offset += m->next.length;
   }
-
-  if (m->view->image->debug_runs)
-    debug_run (m, run);
   return 1;
+}
+
+static void
+debug_run (const struct map *m, const struct run *run)
+{
+  static const char *const names[]
+    = { "hole", "zero", "data", "compressed", "bad" };
+  const char *name = run->image    ? run->image->name
+                     : run->source ? run->source->name
+                                   : m->view->layers[0].image->name;
+
+  error_debug (m->view->shared->hooks, name,
+               "run: %" PRIu64 "+%" PRIu64 " %s host %" PRIu64, run->offset,
+               run->length, names[run->kind], run->host);
+}
+
+int
+map_next (struct map *m, struct run *run)
+{
+  const int r
+    = one_layer (m) ? walk_next (&m->walk, run) : next_of_layers (m, run);
+
+  if (r == 1 && m->view->shared->debug_runs)
+    debug_run (m, run);
+  return r;
 }

@@ -16,6 +16,7 @@
 #define QCOW_QCOW_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* How the module speaks.  Each text is one line without a newline, valid
@@ -28,12 +29,34 @@ struct qcow_hooks {
   void (*debug) (const char *text);
 };
 
+/* Nothing of it is kept. */
 struct qcow_options {
-  const char *filename; /* local file or block device; not kept */
-  uint64_t cache_size;  /* bytes for L2 slices and inflated clusters */
-  bool force_share;     /* serve even though a writer holds the image */
-  bool debug_runs;      /* a debug message for each run of each request */
-  bool debug_cache;     /* cache statistics when the image is closed */
+  const char *filename; /* local file or block device */
+  uint64_t cache_size;  /* bytes for lookup tables and inflated clusters */
+
+  /* What names inside images may reach: "image-dir", "any" or a directory
+   * (see fence.h).
+   */
+  const char *const *allow;
+  size_t nr_allow;
+
+  /* The n-th one is for the n-th layer below the top: the file, "raw" or
+   * "qcow".  What is missing is taken from the image.
+   */
+  const char *const *backing;
+  size_t nr_backing;
+  const char *const *backing_formats;
+  size_t nr_backing_formats;
+
+  /* The n-th one is for the n-th layer that has a data file. */
+  const char *const *data_files;
+  size_t nr_data_files;
+
+  const char *snapshot; /* serve only this one (id or name); or NULL */
+
+  bool force_share; /* serve even though a writer holds the image */
+  bool debug_runs;  /* a debug message for each run of each request */
+  bool debug_cache; /* cache statistics when the image is closed */
 };
 
 /* What cache_size is if the user says nothing. */
@@ -41,32 +64,47 @@ struct qcow_options {
 
 struct qcow;
 
-/* Open an image: take qemu's locks, read and check the header and the
- * active L1 table.  The hooks and the image's memory belong to the
- * result, which the caller closes; the options are not kept.  Starts no
+/* Open an image and all files that it needs: take qemu's locks, read and
+ * check headers, L1 tables, and the snapshot table.  The hooks and the
+ * image's memory belong to the result, which the caller closes.  Starts no
  * thread, and the result may be used after a fork.  On failure, NULL:
- * errno is ENOENT, EACCES … from opening the file, else EINVAL (not an
- * image that can be served), EIO, EBUSY (held by a writer) or ENOMEM.
+ * errno is ENOENT, EACCES … from opening a file, else EINVAL (not an image
+ * that can be served), EPERM (names a file that is not allowed), EIO,
+ * EBUSY (held by a writer) or ENOMEM.
  */
 struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 void qcow_close (struct qcow *q);
 
-/* One line about the image, for people: "QCOW2 version 3, …".  Valid
- * until qcow_close.
+/* Called for each view that a client may ask for by name: "", and the
+ * snapshots.  A name is valid UTF-8 without control characters, or NULL: a
+ * view that has no such name, or none that leads to it.  The description is
+ * for people.  Both are valid during the call.  Returns 0, or -1 with errno
+ * to end the list.
  */
-const char *qcow_description (const struct qcow *q);
+typedef int (*qcow_list_fn) (void *opaque, const char *name,
+                             const char *description);
 
-/* What one client sees.  "" names the active layer, the only view.  On
- * failure, NULL and errno (ENOENT: no such view).
+/* 0, or -1 if the function said so, or with errno ENOMEM. */
+int qcow_list (struct qcow *q, qcow_list_fn fn, void *opaque);
+
+/* What one client sees.  "" names the default view: the active layer, or
+ * the one snapshot that is served.  Any other name is a snapshot's id, or
+ * its name if no id is like that.  On failure, NULL and errno (ENOENT: no
+ * such view; else as qcow_open).
  */
 struct qcow_view *qcow_view_open (struct qcow *q, const char *name);
 void qcow_view_close (struct qcow_view *v);
 
+/* One line about the view, for people: "QCOW2 version 3, …".  Valid until
+ * qcow_view_close.
+ */
+const char *qcow_view_description (const struct qcow_view *v);
+
 /* Virtual size in bytes, any number from 0 to INT64_MAX. */
 uint64_t qcow_view_size (const struct qcow_view *v);
 
-/* The size of the pieces in which the image is stored: a power of two,
+/* The size of the pieces in which the top layer is stored: a power of two,
  * 512 bytes to 2 MiB.
  */
 uint32_t qcow_view_cluster_size (const struct qcow_view *v);

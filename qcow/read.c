@@ -54,11 +54,13 @@ struct job {
 };
 
 struct plan {
+  struct shared *shared;
+  /* sources[i] is where ranges[i] is to be read from. */
   struct source_range ranges[PLAN_RUNS];
+  struct source *sources[PLAN_RUNS];
   size_t nr_ranges;
   struct job jobs[PLAN_RUNS];
   size_t nr_jobs;
-  struct image *image;   /* of the jobs and ranges */
   uint64_t inflate_room; /* bytes that a prefetch may still inflate */
 };
 
@@ -93,7 +95,15 @@ copy_out (const struct job *job, const uint8_t *cluster)
 static int
 no_memory (const struct image *image)
 {
-  return error_report (image->hooks, ENOMEM, image->name, "out of memory");
+  return error_report (image->shared->hooks, ENOMEM, image->name,
+                       "out of memory");
+}
+
+/* Views of the same image may have different damage at the same offset. */
+static uint64_t
+place_of (const struct run *run, uint64_t offset)
+{
+  return offset ^ (run->host * UINT64_C (0x9e3779b97f4a7c15) + run->fault);
 }
 
 /* The guest offset tells people which part of the disk is lost, the host
@@ -105,8 +115,8 @@ damaged_cluster (const struct run *run, const char *what)
   struct image *image = run->image;
   const uint64_t cluster = run->offset & ~(image_cluster_size (image) - 1);
 
-  return error_report_once (&image->damage, cluster, image->hooks, EIO,
-                            image->name,
+  return error_report_once (&image->damage, place_of (run, cluster),
+                            image->shared->hooks, EIO, image->name,
                             "damaged cluster at guest offset %" PRIu64
                             ", host offset 0x%" PRIx64 ": %s",
                             cluster, run->host, what);
@@ -117,11 +127,12 @@ static int
 damaged_table (const struct run *run)
 {
   struct image *image = run->image;
-  const unsigned shift = 2 * image->header.cluster_bits - 3;
+  const unsigned shift = header_l1_shift (&image->header);
   const uint64_t start = run->offset >> shift << shift;
 
   return error_report_once (
-    &image->damage, start, image->hooks, EIO, image->name,
+    &image->damage, place_of (run, start), image->shared->hooks, EIO,
+    image->name,
     "damaged L1 entry: everything from guest offset %" PRIu64 " to %" PRIu64
     " is lost, host offset 0x%" PRIx64 ": %s",
     start, start + ((UINT64_C (1) << shift) - 1), run->host,
@@ -194,7 +205,7 @@ serve_cached (struct plan *plan)
 
     if (job->state == JOB_DONE)
       continue;
-    entry = cache_peek (plan->image->cache, key_of (job));
+    entry = cache_peek (plan->shared->cache, key_of (job));
     if (entry) {
       copy_out (job, entry->data);
       cache_release (entry);
@@ -210,7 +221,6 @@ serve_cached (struct plan *plan)
 static int
 claim_jobs (struct plan *plan)
 {
-  const size_t size = image_cluster_size (plan->image);
   size_t i;
 
   for (i = 0; i < plan->nr_jobs; ++i) {
@@ -222,8 +232,9 @@ claim_jobs (struct plan *plan)
       job->state = JOB_DIRECT;
       continue;
     }
-    switch (
-      cache_claim (plan->image->cache, key_of (job), size, 0, &job->entry)) {
+    switch (cache_claim (plan->shared->cache, key_of (job),
+                         image_cluster_size (job->run.image), 0,
+                         &job->entry)) {
     case CACHE_READY:
       copy_out (job, job->entry->data);
       cache_release (job->entry);
@@ -239,7 +250,7 @@ claim_jobs (struct plan *plan)
       job->state = job->dest ? JOB_COPY : JOB_DONE;
       break;
     case CACHE_NO_MEMORY:
-      return no_memory (plan->image);
+      return no_memory (job->run.image);
     }
   }
   return 0;
@@ -252,7 +263,15 @@ wants_stream (const struct job *job)
          || job->state == JOB_COPY;
 }
 
-/* In the order of the file.  Usually they are already. */
+static bool
+comes_after (const struct job *a, const struct job *b)
+{
+  if (a->run.image != b->run.image)
+    return a->run.image->id > b->run.image->id;
+  return a->run.host > b->run.host;
+}
+
+/* File by file, each in its order.  Usually they are already. */
 static void
 sort_jobs (struct plan *plan)
 {
@@ -261,11 +280,41 @@ sort_jobs (struct plan *plan)
   for (i = 1; i < plan->nr_jobs; ++i) {
     const struct job job = plan->jobs[i];
 
-    for (j = i; j > 0 && plan->jobs[j - 1].run.host > job.run.host; --j)
+    for (j = i; j > 0 && comes_after (&plan->jobs[j - 1], &job); --j)
       plan->jobs[j] = plan->jobs[j - 1];
     if (j < i)
       plan->jobs[j] = job;
   }
+}
+
+static void
+add_range (struct plan *plan, struct source *source, struct source_range range)
+{
+  plan->sources[plan->nr_ranges] = source;
+  plan->ranges[plan->nr_ranges++] = range;
+}
+
+/* Read all ranges of the plan: those of one source together. */
+static int
+read_ranges (struct plan *plan)
+{
+  while (plan->nr_ranges > 0) {
+    struct source *source = plan->sources[0];
+    struct source_range now[PLAN_RUNS];
+    size_t nr_now = 0, nr_later = 0, i;
+
+    for (i = 0; i < plan->nr_ranges; ++i)
+      if (plan->sources[i] == source)
+        now[nr_now++] = plan->ranges[i];
+      else {
+        plan->sources[nr_later] = plan->sources[i];
+        plan->ranges[nr_later++] = plan->ranges[i];
+      }
+    plan->nr_ranges = nr_later;
+    if (source_readv (source, now, nr_now) == -1)
+      return -1;
+  }
+  return 0;
 }
 
 /* Give the jobs from 'first' on a place in the scratch memory, as many as
@@ -289,7 +338,8 @@ place_streams (struct plan *plan, struct scratch *s, size_t first)
     if (!wants_stream (job))
       continue;
 
-    if (group && host <= group->offset + group->length + MAX_GAP) {
+    if (group && plan->sources[plan->nr_ranges - 1] == job->run.source
+        && host <= group->offset + group->length + MAX_GAP) {
       skip = (size_t) (host - group->offset);
       grow = skip + length > group->length ? skip + length - group->length : 0;
       if (grow > s->in_size - used)
@@ -301,8 +351,9 @@ place_streams (struct plan *plan, struct scratch *s, size_t first)
     else {
       if (length > s->in_size - used || plan->nr_ranges == PLAN_RUNS)
         break;
-      group = &plan->ranges[plan->nr_ranges++];
-      *group = (struct source_range){ host, length, s->in + used };
+      group = &plan->ranges[plan->nr_ranges];
+      add_range (plan, job->run.source,
+                 (struct source_range){ host, length, s->in + used });
       job->in = group->buf;
       used += length;
     }
@@ -323,10 +374,8 @@ load_streams (struct plan *plan, struct scratch *s)
     const size_t end = place_streams (plan, s, first);
     size_t i;
 
-    if (source_readv (plan->image->source, plan->ranges, plan->nr_ranges)
-        == -1)
+    if (read_ranges (plan) == -1)
       return -1;
-    plan->nr_ranges = 0;
     for (i = first; i < end; ++i)
       if (wants_stream (&plan->jobs[i]) && decode (s, &plan->jobs[i]) == -1)
         return -1;
@@ -388,16 +437,16 @@ do_jobs (struct plan *plan)
   sort_jobs (plan);
   if (serve_cached (plan) == 0)
     return 0;
-  s = scratch_get (plan->image->scratches);
+  s = scratch_get (plan->shared->scratches);
   if (s == NULL)
-    return no_memory (plan->image);
+    return no_memory (plan->jobs[0].run.image);
   do {
     if (claim_jobs (plan) == -1 || load_streams (plan, s) == -1) {
       abandon_jobs (plan);
       r = -1;
     }
   } while (r == 0 && wait_for_others (plan) > 0);
-  scratch_put (plan->image->scratches, s);
+  scratch_put (plan->shared->scratches, s);
   return r;
 }
 
@@ -409,18 +458,13 @@ do_plan (struct plan *plan)
 {
   if (plan->nr_jobs > 0 && do_jobs (plan) == -1)
     return -1;
-  if (plan->nr_ranges > 0
-      && source_readv (plan->image->source, plan->ranges, plan->nr_ranges)
-           == -1)
-    return -1;
-  plan->nr_jobs = plan->nr_ranges = 0;
-  return 0;
+  plan->nr_jobs = 0;
+  return read_ranges (plan);
 }
 
 static void
 add_job (struct plan *plan, const struct run *run, uint8_t *dest)
 {
-  plan->image = run->image;
   plan->jobs[plan->nr_jobs++]
     = (struct job){ .run = *run, .dest = dest, .state = JOB_TODO };
 }
@@ -435,9 +479,8 @@ plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
     memset (dest, 0, run->length);
     return 0;
   case RUN_DATA:
-    plan->image = run->image;
-    plan->ranges[plan->nr_ranges++]
-      = (struct source_range){ run->host, run->length, dest };
+    add_range (plan, run->source,
+               (struct source_range){ run->host, run->length, dest });
     return 0;
   case RUN_COMPRESSED:
     add_job (plan, run, dest);
@@ -475,9 +518,10 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
   struct run run;
   int r;
 
+  plan.shared = v->shared;
   plan.nr_ranges = plan.nr_jobs = 0;
   /* More would push out what was prefetched first. */
-  plan.inflate_room = cache_capacity (v->image->cache) / 4;
+  plan.inflate_room = cache_capacity (v->shared->cache) / 4;
   map_begin (&map, v, offset, count, false);
   while ((r = map_next (&map, &run)) == 1) {
     if (buf == NULL)
@@ -494,7 +538,7 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
       }
     }
   }
-  map_release (&map);
+  map_end (&map);
   if (r == 0)
     r = do_plan (&plan);
   return r;

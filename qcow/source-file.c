@@ -221,8 +221,7 @@ file_close (struct source *s)
 {
   struct source_file *f = (struct source_file *) s;
 
-  if (f->fd >= 0)
-    close (f->fd);
+  close (f->fd);
   pthread_mutex_destroy (&f->lock);
   error_filter_destroy (&f->errors);
   free (f->source.name);
@@ -236,9 +235,11 @@ static const struct source_ops file_ops = {
   .close = file_close,
 };
 
-/* Set source.size, or refuse what is neither a file nor a disk. */
+/* Find out length and identity, or refuse what is neither a file nor a
+ * disk.
+ */
 static int
-find_size (struct source_file *f)
+look_at (struct source_file *f)
 {
   const char *name = f->source.name;
   const struct qcow_hooks *hooks = f->source.hooks;
@@ -247,6 +248,8 @@ find_size (struct source_file *f)
 
   if (fstat (f->fd, &st) == -1)
     return error_report (hooks, errno, name, "fstat: %m");
+  f->source.device = st.st_dev;
+  f->source.inode = st.st_ino;
   if (S_ISREG (st.st_mode)) {
     f->source.size = (uint64_t) st.st_size;
     return 0;
@@ -269,32 +272,43 @@ find_size (struct source_file *f)
 }
 
 struct source *
-source_file_open (const char *filename, bool force_share,
-                  const struct qcow_hooks *hooks)
+source_file_from_fd (int fd, const char *filename, bool force_share,
+                     const struct qcow_hooks *hooks)
 {
   struct source_file *f = calloc (1, sizeof *f);
   int err;
 
   if (f == NULL || (f->source.name = strdup (filename)) == NULL) {
     free (f);
+    close (fd);
     error_report (hooks, ENOMEM, filename, "out of memory");
     return NULL;
   }
+  f->fd = fd;
   f->source.ops = &file_ops;
   f->source.hooks = hooks;
   error_filter_init (&f->errors);
   pthread_mutex_init (&f->lock, NULL);
-
-  /* O_NONBLOCK: a FIFO must be refused, not waited for. */
-  f->fd = open (filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-  if (f->fd == -1)
-    error_report (hooks, errno, filename, "can't open the image: %m");
-  else if (find_size (f) == 0
-           && (force_share || lock_image (f->fd, filename, hooks) == 0))
+  if (look_at (f) == 0
+      && (force_share || lock_image (f->fd, filename, hooks) == 0))
     return &f->source;
 
   err = errno;
   file_close (&f->source);
   errno = err;
   return NULL;
+}
+
+struct source *
+source_file_open (const char *filename, bool force_share,
+                  const struct qcow_hooks *hooks)
+{
+  /* O_NONBLOCK: a FIFO must be refused, not waited for. */
+  const int fd = open (filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+  if (fd == -1) {
+    error_report (hooks, errno, filename, "can't open the file: %m");
+    return NULL;
+  }
+  return source_file_from_fd (fd, filename, force_share, hooks);
 }

@@ -53,6 +53,7 @@ struct source {
   const struct qcow_hooks *hooks; /* outlive the source */
   char *name;                     /* as the user gave it, for messages */
   uint64_t size;                  /* bytes, <= INT64_MAX */
+  uint64_t device, inode;         /* the same for the same file */
 };
 
 /* Read all ranges; what lies past the end of the source becomes zeros.
@@ -75,5 +76,12 @@ void source_close (struct source *s);
  */
 struct source *source_file_open (const char *filename, bool force_share,
                                  const struct qcow_hooks *hooks);
+
+/* The same for a file that is already open; 'fd' belongs to the source
+ * from now on, also on failure.
+ */
+struct source *source_file_from_fd (int fd, const char *filename,
+                                    bool force_share,
+                                    const struct qcow_hooks *hooks);
 
 #endif /* QCOW_SOURCE_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * header.c: a table of single-field changes of a good header, each with
+ * header.c: tables of single-field changes of good headers, each with
  * what must be said about it.  The rules are those of qemu, see the
  * sources that header.c names.
  */
@@ -21,6 +21,21 @@ good_header (uint32_t version)
   unit_header (cluster, version, 16, UINT64_C (1) << 30, 2, 0x30000);
 }
 
+/* A good version 1 image of 1 GiB: 4 KiB clusters, L2 tables of 512
+ * entries, as qemu writes it.
+ */
+static void
+good_v1_header (void)
+{
+  memset (cluster, 0, sizeof cluster);
+  put_be32 (cluster, 0x514649fb);
+  put_be32 (cluster + 4, 1);
+  put_be64 (cluster + 24, UINT64_C (1) << 30);
+  cluster[32] = 12;
+  cluster[33] = 9;
+  put_be64 (cluster + 40, 48);
+}
+
 /* Parse 'cluster': the reason, or "" if it is accepted. */
 static const char *
 parse (struct header *h)
@@ -29,7 +44,7 @@ parse (struct header *h)
 
   problem.text[0] = '\0';
   if (header_fixed (cluster, h, &problem) == 0
-      && header_extensions (cluster, h, &problem) == 0) {
+      && (h->version == 1 || header_extensions (cluster, h, &problem) == 0)) {
     assert_string_equal (problem.text, "");
     return "";
   }
@@ -67,6 +82,114 @@ good (void **state)
   assert_int_equal (h.header_length, 72);
 }
 
+static void
+good_v1 (void **state)
+{
+  struct header h;
+
+  (void) state;
+  good_v1_header ();
+  memset (&h, 0xee, sizeof h);
+  assert_string_equal (parse (&h), "");
+  assert_int_equal (h.version, 1);
+  assert_int_equal (h.cluster_bits, 12);
+  assert_int_equal (h.l2_bits, 9);
+  assert_int_equal (header_l1_shift (&h), 21);
+  assert_int_equal (h.size, UINT64_C (1) << 30);
+  assert_int_equal (h.crypt_method, QCOW_CRYPT_NONE);
+  assert_int_equal (h.l1_size, 512);
+  assert_int_equal (h.l1_table_offset, 48);
+  assert_int_equal (h.backing_offset, 0);
+  assert_int_equal (h.backing_size, 0);
+  /* What version 1 has not. */
+  assert_int_equal (h.nb_snapshots, 0);
+  assert_int_equal (h.incompatible, 0);
+  assert_int_equal (h.autoclear, 0);
+  assert_int_equal (h.compression, QCOW_COMPRESSION_DEFLATE);
+  assert_string_equal (h.backing_file, "");
+  assert_string_equal (h.backing_format, "");
+  assert_string_equal (h.data_file, "");
+}
+
+/* There is no l1_size in version 1: it follows from the size. */
+static void
+v1_l1_size (void **state)
+{
+  static const struct {
+    uint64_t size;
+    uint8_t cluster_bits, l2_bits;
+    uint32_t l1_size; /* 0: too many */
+  } rows[] = {
+    { 2, 12, 9, 1 },
+    { 1 << 21, 12, 9, 1 },
+    { (1 << 21) + 1, 12, 9, 2 },
+    { (1 << 22) - 1, 12, 9, 2 },
+    { 1 << 15, 9, 6, 1 },
+    { (1 << 15) + 1, 9, 6, 2 },
+    { 1 << 29, 16, 13, 1 },
+    { (1 << 29) + 1, 16, 13, 2 },
+    /* The table has at most INT_MAX bytes. */
+    { UINT64_C (0xfffffff) << 21, 12, 9, 0xfffffff },
+    { (UINT64_C (0xfffffff) << 21) + 1, 12, 9, 0 },
+    { UINT64_C (0xfffffff) << 29, 16, 13, 0xfffffff },
+    { (UINT64_C (0xfffffff) << 29) + 1, 16, 13, 0 },
+    { INT64_MAX, 16, 13, 0 },
+    { INT64_MAX, 9, 6, 0 },
+  };
+  struct header h;
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+    good_v1_header ();
+    put_be64 (cluster + 24, rows[i].size);
+    cluster[32] = rows[i].cluster_bits;
+    cluster[33] = rows[i].l2_bits;
+    if (rows[i].l1_size == 0) {
+      assert_non_null (strstr (parse (&h), "the L1 table for it"));
+      continue;
+    }
+    assert_string_equal (parse (&h), "");
+    assert_int_equal (h.l1_size, rows[i].l1_size);
+  }
+}
+
+/* The entries of an L2 table: a field of its own in version 1, else as
+ * many as fit into a cluster.
+ */
+static void
+l2_bits (void **state)
+{
+  struct header h;
+  unsigned bits, l2, version;
+
+  (void) state;
+  for (bits = 9; bits <= 16; ++bits)
+    for (l2 = 6; l2 <= 13; ++l2) {
+      good_v1_header ();
+      cluster[32] = (uint8_t) bits;
+      cluster[33] = (uint8_t) l2;
+      assert_string_equal (parse (&h), "");
+      assert_int_equal (h.l2_bits, l2);
+      assert_int_equal (header_l1_shift (&h), bits + l2);
+    }
+
+  for (version = 2; version <= 3; ++version)
+    for (bits = 9; bits <= 21; ++bits) {
+      memset (cluster, 0, sizeof cluster);
+      unit_header (cluster, version, bits, 1, 1, UINT64_C (2) << bits);
+      assert_string_equal (parse (&h), "");
+      assert_int_equal (h.l2_bits, bits - 3);
+      assert_int_equal (header_l1_shift (&h), 2 * bits - 3);
+      if (version == 2 || bits < 14)
+        continue;
+      put_be64 (cluster + 72, 16);
+      assert_string_equal (parse (&h), "");
+      assert_int_equal (h.l2_bits, bits - 4);
+      assert_int_equal (header_l1_shift (&h), 2 * bits - 4);
+    }
+}
+
 /* One change: 'width' bytes at 'offset' become 'value'.  'said' must
  * occur in the reason, NULL: still accepted.
  */
@@ -81,7 +204,8 @@ struct change {
 static const struct change v3_changes[] = {
   { "magic", 0, 4, 0x514649fa, "not a QCOW image" },
   { "version 0", 4, 4, 0, "version is 0" },
-  { "version 1", 4, 4, 1, "version is 1: QCOW version 1" },
+  /* Other fields are there then. */
+  { "version 1", 4, 4, 1, "cluster_bits is 0: must be 9 to 16" },
   { "version 4", 4, 4, 4, "version is 4" },
   { "cluster_bits 8", 20, 4, 8, "cluster_bits is 8" },
   { "cluster_bits 22", 20, 4, 22, "cluster_bits is 22" },
@@ -161,6 +285,61 @@ static const struct change v2_changes[] = {
 };
 /* clang-format on */
 
+/* Many values are those of qemu's iotest 092. */
+/* clang-format off */
+static const struct change v1_changes[] = {
+  { "magic", 0, 4, 0x514649fa, "not a QCOW image" },
+  { "version 0", 4, 4, 0, "version is 0" },
+  { "mtime", 20, 4, 0xffffffff, NULL },
+  { "size 0", 24, 8, 0, "size is 0: must be 2" },
+  { "size 1", 24, 8, 1, "size is 1: must be 2" },
+  { "size 2", 24, 8, 2, NULL },
+  { "size not in sectors", 24, 8, 1000, NULL },
+  { "size 0xeeee...", 24, 8, UINT64_C (0xeeeeeeeeeeeeeeee),
+    "size is 17216961135462248174" },
+  { "size 0x7fff...", 24, 8, INT64_MAX, "size is 9223372036854775807" },
+  { "size 2^63", 24, 8, UINT64_C (1) << 63, "size is 9223372036854775808" },
+  { "size 2^64 - 1", 24, 8, UINT64_MAX, "size is 18446744073709551615" },
+  /* What adding a whole span would wrap around to nothing. */
+  { "size 2^64 - a span + 1", 24, 8, -(UINT64_C (1) << 21) + 1, "size is" },
+  { "cluster_bits 0", 32, 1, 0, "cluster_bits is 0" },
+  { "cluster_bits 0x08", 32, 1, 0x08, "cluster_bits is 8" },
+  { "cluster_bits 9", 32, 1, 9, NULL },
+  { "cluster_bits 16", 32, 1, 16, NULL },
+  { "cluster_bits 0x11", 32, 1, 0x11, "cluster_bits is 17" },
+  { "cluster_bits 0x1f", 32, 1, 0x1f, "cluster_bits is 31" },
+  { "cluster_bits 0xff", 32, 1, 0xff, "cluster_bits is 255" },
+  { "l2_bits 0", 33, 1, 0, "l2_bits is 0" },
+  { "l2_bits 0x05", 33, 1, 0x05, "l2_bits is 5" },
+  { "l2_bits 6", 33, 1, 6, NULL },
+  { "l2_bits 13", 33, 1, 13, NULL },
+  { "l2_bits 0x0e", 33, 1, 0x0e, "l2_bits is 14" },
+  { "l2_bits 0x1b", 33, 1, 0x1b, "l2_bits is 27" },
+  { "l2_bits 0xff", 33, 1, 0xff, "l2_bits is 255" },
+  { "padding", 34, 2, 0xffff, NULL },
+  { "crypt_method 1", 36, 4, 1, NULL },
+  { "crypt_method 2", 36, 4, 2, "crypt_method is 2: must be 0 (none) or 1" },
+  { "crypt_method huge", 36, 4, 0xffffffff, "crypt_method is 4294967295" },
+  { "l1_table_offset odd", 40, 8, 0x12345, NULL },
+  { "l1_table_offset up to 2^63 - 1", 40, 8, INT64_MAX - 4096, NULL },
+  { "l1_table_offset beyond", 40, 8, INT64_MAX - 4095,
+    "l1_table_offset is 0x7ffffffffffff000" },
+  { "l1_table_offset 2^64 - 1", 40, 8, UINT64_MAX,
+    "l1_table_offset is 0xffffffffffffffff" },
+  { "backing_file_offset without a name", 8, 8, 1 << 20, NULL },
+  { "backing_file_offset 2^63", 8, 8, UINT64_C (1) << 63,
+    "backing_file_offset is 0x8000000000000000" },
+  { "backing_file_offset 2^64 - 1", 8, 8, UINT64_MAX,
+    "backing_file_offset is 0xffffffffffffffff" },
+  { "backing_file_size without an offset", 16, 4, 5000, NULL },
+  /* Nothing of a later version. */
+  { "version 2's cluster_bits", 20, 4, 99, NULL },
+  { "version 3's features", 72, 8, UINT64_MAX, NULL },
+  { "version 3's header_length", 100, 4, 1, NULL },
+  { "version 3's compression_type", 104, 1, 1, NULL },
+};
+/* clang-format on */
+
 static void
 apply (const struct change *c)
 {
@@ -196,6 +375,11 @@ single_changes (void **state)
     good_header (2);
     apply (&v2_changes[i]);
     expect (v2_changes[i].name, parse_only (), v2_changes[i].said);
+  }
+  for (i = 0; i < sizeof v1_changes / sizeof v1_changes[0]; ++i) {
+    good_v1_header ();
+    apply (&v1_changes[i]);
+    expect (v1_changes[i].name, parse_only (), v1_changes[i].said);
   }
 }
 
@@ -253,6 +437,69 @@ names (void **state)
   expect ("format of 15 bytes", parse (&h), NULL);
   extension (112, 0xe2792aca, name, 16);
   expect ("format of 16 bytes", parse (&h), "backing format has 16 bytes");
+}
+
+/* Version 1: the name is anywhere in the file, and the reader of the file
+ * brings it.
+ */
+static void
+v1_name (void **state)
+{
+  struct header h;
+  uint8_t *name = malloc (1023);
+
+  (void) state;
+  assert_non_null (name);
+  memset (name, 'x', 1023);
+
+  good_v1_header ();
+  put_be64 (cluster + 8, UINT64_C (0x123456789abcd));
+  put_be32 (cluster + 16, 1023);
+  assert_string_equal (parse (&h), "");
+  assert_int_equal (h.backing_offset, UINT64_C (0x123456789abcd));
+  assert_int_equal (h.backing_size, 1023);
+  assert_string_equal (h.backing_file, "");
+  header_backing_name (name, &h);
+  assert_int_equal (strlen (h.backing_file), 1023);
+  assert_int_equal (strspn (h.backing_file, "x"), 1023);
+
+  put_be32 (cluster + 16, 1024);
+  expect ("1024 bytes", parse (&h), "backing_file_size is 1024");
+  put_be32 (cluster + 16, 0xffffffff);
+  expect ("huge", parse (&h), "backing_file_size is 4294967295");
+
+  /* What is there before, and after the end, is not the name. */
+  put_be32 (cluster + 16, 4);
+  assert_string_equal (parse (&h), "");
+  memset (h.backing_file, 'y', sizeof h.backing_file);
+  memcpy (name, "base.raw", 8);
+  header_backing_name (name, &h);
+  assert_string_equal (h.backing_file, "base");
+
+  /* Cut at its first NUL, as qemu does. */
+  put_be32 (cluster + 16, 8);
+  assert_string_equal (parse (&h), "");
+  memcpy (name, "a\0b", 3);
+  header_backing_name (name, &h);
+  assert_string_equal (h.backing_file, "a");
+
+  put_be32 (cluster + 16, 0);
+  assert_string_equal (parse (&h), "");
+  header_backing_name (name, &h);
+  assert_string_equal (h.backing_file, "");
+
+  /* An offset of 0 is none, whatever the size says. */
+  put_be64 (cluster + 8, 0);
+  put_be32 (cluster + 16, 8);
+  assert_string_equal (parse (&h), "");
+  assert_int_equal (h.backing_size, 0);
+
+  /* The name's end is a number that a file offset can hold. */
+  put_be64 (cluster + 8, INT64_MAX - 8);
+  expect ("up to 2^63 - 1", parse (&h), NULL);
+  put_be32 (cluster + 16, 9);
+  expect ("beyond", parse (&h), "backing_file_offset is 0x7ffffffffffffff7");
+  free (name);
 }
 
 static void
@@ -391,8 +638,10 @@ zstd (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (good),           cmocka_unit_test (single_changes),
-  cmocka_unit_test (names),          cmocka_unit_test (extension_area),
+  cmocka_unit_test (good),           cmocka_unit_test (good_v1),
+  cmocka_unit_test (single_changes), cmocka_unit_test (v1_l1_size),
+  cmocka_unit_test (l2_bits),        cmocka_unit_test (names),
+  cmocka_unit_test (v1_name),        cmocka_unit_test (extension_area),
   cmocka_unit_test (luks_extension), cmocka_unit_test (feature_names),
   cmocka_unit_test (extended_l2),    cmocka_unit_test (zstd),
 };

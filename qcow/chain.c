@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * An image with the files that it needs.  See chain.h.
+ *
+ * Every file is either named by the user, and opened as it is, or by an
+ * image, and opened through the fence.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chain.h"
+#include "fence.h"
+
+enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
+
+/* What is needed while the chain is being opened. */
+struct opening {
+  struct shared *shared;
+  const struct qcow_options *options;
+  struct fence *fence;
+  struct chain *chain;
+  size_t data_files; /* how many of data_file= are used up */
+};
+
+static int
+no_memory (const struct opening *o, const char *name)
+{
+  return error_report (o->shared->hooks, ENOMEM, name, "out of memory");
+}
+
+/* --- Names --- */
+
+/* A relative name is joined to the directory part of the name of the file
+ * that holds it, as it is written (qemu).  A new string.
+ */
+static char *
+join_name (const char *holder, const char *name)
+{
+  const char *slash = strrchr (holder, '/');
+  const size_t dir
+    = slash && name[0] != '/' ? (size_t) (slash - holder) + 1 : 0;
+  char *path = malloc (dir + strlen (name) + 1);
+
+  if (path) {
+    memcpy (path, holder, dir);
+    strcpy (path + dir, name);
+  }
+  return path;
+}
+
+/* What a backing file's name is as a local name, or NULL if it is none, and
+ * the reason.  A name has a protocol if its first ':' comes before its
+ * first '/' (qemu).
+ */
+static const char *
+local_name (const char *stored, struct problem *problem)
+{
+  const char *p = strpbrk (stored, ":/");
+
+  if (p == NULL || *p == '/')
+    return stored;
+  if (strncmp (stored, "file:", 5) == 0 && stored[5] != '\0')
+    return stored + 5;
+  problem_set (problem,
+               "the backing file '%s' is not a local file: '%.*s:' is not "
+               "supported in the names of backing files (if a file is "
+               "called so, its name would be './%s'; or name it yourself "
+               "with backing=FILE)",
+               stored, (int) (p - stored), stored, stored);
+  return NULL;
+}
+
+/* --- Formats --- */
+
+/* As the header of an image, or the user, calls it. */
+static enum layer_format
+format_by_name (const char *name)
+{
+  if (strcmp (name, "raw") == 0)
+    return FORMAT_RAW;
+  if (strcmp (name, "qcow2") == 0 || strcmp (name, "qcow") == 0)
+    return FORMAT_QCOW;
+  return FORMAT_UNKNOWN;
+}
+
+static int
+looks_like_qcow (struct source *source, bool *yes)
+{
+  uint8_t magic[4];
+
+  if (source_read (source, magic, sizeof magic, 0) == -1)
+    return -1;
+  *yes = get_be32 (magic) == QCOW_MAGIC;
+  return 0;
+}
+
+/* What the image or the user says about the backing file of 'above', which
+ * is the layer number 'depth' below the top.  0, or -1 with the error
+ * reported if it is not supported; FORMAT_UNKNOWN: nobody says anything.
+ */
+static int
+format_said (const struct opening *o, const struct image *above,
+             unsigned depth, enum layer_format *format)
+{
+  const struct qcow_options *options = o->options;
+  const char *recorded = above->header.backing_format;
+
+  *format = FORMAT_UNKNOWN;
+  if (depth <= options->nr_backing_formats)
+    *format = format_by_name (options->backing_formats[depth - 1]);
+  else if (recorded[0] != '\0') {
+    *format = format_by_name (recorded);
+    if (*format == FORMAT_UNKNOWN)
+      return error_report (o->shared->hooks, EINVAL, above->name,
+                           "the backing file '%s' has the format '%s', which "
+                           "is not supported: only raw and QCOW images are "
+                           "(recorded as raw, qcow or qcow2)",
+                           above->header.backing_file, recorded);
+  }
+  return 0;
+}
+
+/* How to read the file, or FORMAT_UNKNOWN with the error reported.  What
+ * is not recorded is not guessed: a guest can write an image's header into
+ * its raw disk, and have us open what it names.  Nor is what was recorded
+ * about another file believed of one that the user has put in its place.
+ */
+static enum layer_format
+backing_format (const struct opening *o, const struct image *above,
+                unsigned depth, enum layer_format said, struct source *source)
+{
+  const struct qcow_options *options = o->options;
+  const bool replaced
+    = depth <= options->nr_backing && depth > options->nr_backing_formats;
+  bool qcow;
+
+  if (said == FORMAT_QCOW || (said == FORMAT_RAW && !replaced))
+    return said;
+  if (looks_like_qcow (source, &qcow) == -1)
+    return FORMAT_UNKNOWN;
+  if (!qcow)
+    return FORMAT_RAW;
+  error_report (o->shared->hooks, EINVAL, above->name,
+                "the backing file '%s' starts like a QCOW image, but its "
+                "format is recorded as %s: that may be a trick of whoever "
+                "wrote to a raw disk.  Say what it is with "
+                "backing-format=qcow or backing-format=raw",
+                source->name, said == FORMAT_RAW ? "raw" : "nothing");
+  return FORMAT_UNKNOWN;
+}
+
+/* --- Opening --- */
+
+static struct source *
+open_named_by_user (const struct opening *o, const char *name)
+{
+  return source_file_open (name, o->shared->force_share, o->shared->hooks);
+}
+
+/* 'name' as found in 'image', which stores it as 'stored'. */
+static struct source *
+open_named_by_image (const struct opening *o, const struct image *image,
+                     const char *what, const char *stored, const char *name,
+                     const char *parameter)
+{
+  struct reference ref = { .image = image->name,
+                           .what = what,
+                           .stored = stored,
+                           .parameter = parameter };
+  char *path = join_name (image->name, name);
+  struct source *source = NULL;
+  int fd;
+
+  if (path == NULL) {
+    no_memory (o, image->name);
+    return NULL;
+  }
+  ref.path = path;
+  fd = fence_open (o->fence, &ref);
+  if (fd >= 0)
+    source = source_file_from_fd (fd, path, o->shared->force_share,
+                                  o->shared->hooks);
+  free (path);
+  return source;
+}
+
+/* The n-th data-file= is for the n-th image from the top that has a data
+ * file.  The name in an image is taken literally, and the file is raw
+ * whatever it holds (qemu).
+ */
+static int
+open_data_file (struct opening *o, struct image *image)
+{
+  const struct qcow_options *options = o->options;
+  const char *stored = image->header.data_file;
+  struct source *source;
+
+  if (!image->rules.data_file)
+    return 0;
+  if (o->data_files < options->nr_data_files)
+    source = open_named_by_user (o, options->data_files[o->data_files++]);
+  else if (stored[0] == '\0')
+    return error_report (o->shared->hooks, EINVAL, image->name,
+                         "the image keeps its data in an external data "
+                         "file, but does not say in which: name it with "
+                         "data-file=FILE");
+  else
+    source = open_named_by_image (o, image, "data file", stored, stored,
+                                  "data-file");
+  if (source == NULL)
+    return -1;
+  image->data = source;
+  return 0;
+}
+
+/* The image owns the source, also on failure. */
+static int
+add_image (struct opening *o, struct source *source)
+{
+  struct chain *chain = o->chain;
+  struct chain_layer *layer = &chain->layers[chain->nr_layers];
+  unsigned i;
+
+  for (i = 0; i < chain->nr_layers; ++i) {
+    const struct source *other = chain->layers[i].image->source;
+
+    if (other->device == source->device && other->inode == source->inode) {
+      error_report (o->shared->hooks, EINVAL, source->name,
+                    "the backing files form a loop: this image is a backing "
+                    "file of itself");
+      source_close (source);
+      errno = EINVAL;
+      return -1;
+    }
+  }
+  layer->image = image_open (o->shared, source, chain->nr_layers);
+  if (layer->image == NULL)
+    return -1;
+  chain->nr_layers++;
+  if (open_data_file (o, layer->image) == -1)
+    return -1;
+  if (chain->nr_layers == 1)
+    return 0;
+  layer->l1 = image_get_active_l1 (layer->image);
+  return layer->l1 ? 0 : -1;
+}
+
+static void
+add_raw (struct opening *o, struct source *source)
+{
+  o->chain->layers[o->chain->nr_layers++].raw = source;
+}
+
+/* The backing file of 'above'. */
+static struct source *
+open_backing_file (const struct opening *o, const struct image *above,
+                   unsigned depth)
+{
+  const struct qcow_options *options = o->options;
+  const char *stored = above->header.backing_file;
+  struct problem problem;
+  const char *name;
+
+  if (depth <= options->nr_backing)
+    return open_named_by_user (o, options->backing[depth - 1]);
+  name = local_name (stored, &problem);
+  if (name == NULL) {
+    error_report (o->shared->hooks, EINVAL, above->name, "%s", problem.text);
+    return NULL;
+  }
+  return open_named_by_image (o, above, "backing file", stored, name,
+                              "backing");
+}
+
+/* Open the layer below the lowest one, an image that has a backing
+ * file.
+ */
+static int
+add_layer (struct opening *o)
+{
+  struct chain *chain = o->chain;
+  const unsigned depth = chain->nr_layers;
+  const struct image *above = chain->layers[depth - 1].image;
+  enum layer_format format;
+  struct source *source;
+  int err;
+
+  if (depth > QCOW_MAX_DEPTH)
+    return error_report (o->shared->hooks, EINVAL, above->name,
+                         "there are more than %d backing files below each "
+                         "other",
+                         QCOW_MAX_DEPTH);
+  if (format_said (o, above, depth, &format) == -1)
+    return -1;
+  source = open_backing_file (o, above, depth);
+  if (source == NULL)
+    return -1;
+  format = backing_format (o, above, depth, format, source);
+  if (format == FORMAT_UNKNOWN) {
+    err = errno;
+    source_close (source);
+    errno = err;
+    return -1;
+  }
+  if (format == FORMAT_QCOW)
+    return add_image (o, source);
+  add_raw (o, source);
+  return 0;
+}
+
+/* The lowest layer as an image that has a backing file, or NULL. */
+static const struct image *
+has_backing_file (const struct chain *chain)
+{
+  const struct image *lowest = chain->layers[chain->nr_layers - 1].image;
+
+  return lowest && lowest->header.backing_file[0] != '\0' ? lowest : NULL;
+}
+
+/* What the user names and nobody needs is a misunderstanding. */
+static int
+check_all_used (const struct opening *o)
+{
+  const struct qcow_options *options = o->options;
+  const struct chain *chain = o->chain;
+  const struct chain_layer *lowest = &chain->layers[chain->nr_layers - 1];
+  const char *name = lowest->image ? lowest->image->name : lowest->raw->name;
+  const unsigned depth = chain->nr_layers - 1;
+
+  if (options->nr_backing > depth)
+    return error_report (o->shared->hooks, EINVAL, name,
+                         "has no backing file, so there is none to replace "
+                         "by backing=%s",
+                         options->backing[depth]);
+  if (options->nr_backing_formats > depth)
+    return error_report (o->shared->hooks, EINVAL, name,
+                         "has no backing file, so backing-format=%s says "
+                         "nothing",
+                         options->backing_formats[depth]);
+  if (options->nr_data_files > o->data_files)
+    return error_report (o->shared->hooks, EINVAL, options->filename,
+                         "%s external data file, so there is none to "
+                         "replace by data-file=%s",
+                         o->data_files == 0 ? "has no" : "has no further",
+                         options->data_files[o->data_files]);
+  return 0;
+}
+
+/* What the user says must mean something. */
+static int
+check_formats (const struct opening *o)
+{
+  const struct qcow_options *options = o->options;
+  size_t i;
+
+  for (i = 0; i < options->nr_backing_formats; ++i)
+    if (format_by_name (options->backing_formats[i]) == FORMAT_UNKNOWN)
+      return error_report (o->shared->hooks, EINVAL, options->filename,
+                           "backing-format=%s: must be raw or qcow",
+                           options->backing_formats[i]);
+  return 0;
+}
+
+static int
+open_layers (struct opening *o)
+{
+  struct source *source = open_named_by_user (o, o->options->filename);
+
+  if (source == NULL || add_image (o, source) == -1)
+    return -1;
+  while (has_backing_file (o->chain))
+    if (add_layer (o) == -1)
+      return -1;
+  return check_all_used (o);
+}
+
+struct chain *
+chain_open (struct shared *shared, const struct qcow_options *options)
+{
+  struct opening o = { .shared = shared, .options = options };
+  int r = -1, err;
+
+  o.chain = calloc (1, sizeof *o.chain);
+  if (o.chain == NULL)
+    no_memory (&o, options->filename);
+  else {
+    o.fence = fence_new (options->allow, options->nr_allow, options->filename,
+                         shared->hooks);
+    if (o.fence && check_formats (&o) == 0)
+      r = open_layers (&o);
+  }
+  err = errno;
+  fence_free (o.fence);
+  if (r == -1) {
+    chain_close (o.chain);
+    o.chain = NULL;
+  }
+  errno = err;
+  return o.chain;
+}
+
+void
+chain_close (struct chain *chain)
+{
+  unsigned i;
+
+  if (chain == NULL)
+    return;
+  for (i = 0; i < chain->nr_layers; ++i) {
+    struct chain_layer *layer = &chain->layers[i];
+
+    if (layer->l1)
+      l1_table_put (layer->image->shared->l1_tables, layer->l1);
+    image_close (layer->image);
+    source_close (layer->raw);
+  }
+  free (chain);
+}
+
+uint64_t
+chain_largest_cluster (const struct chain *chain)
+{
+  uint64_t largest = 0;
+  unsigned i;
+
+  for (i = 0; i < chain->nr_layers; ++i) {
+    const struct image *image = chain->layers[i].image;
+
+    if (image && image_cluster_size (image) > largest)
+      largest = image_cluster_size (image);
+  }
+  return largest;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The rule of what may be opened because an image names it.  See fence.h.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fence.h"
+
+/* An allowed directory. */
+struct directory {
+  int fd;        /* O_PATH; -1: not open */
+  char *real;    /* where it really is */
+  bool is_named; /* by the user, and not as image-dir */
+};
+
+struct fence {
+  const struct qcow_hooks *hooks;
+  bool any;
+  char *image_dir; /* where that really is; NULL: not known */
+  size_t nr;
+  struct directory directories[];
+};
+
+/* The directory part of a name: a new string. */
+static char *
+directory_part (const char *name)
+{
+  const char *slash = strrchr (name, '/');
+
+  if (slash == NULL)
+    return strdup (".");
+  return slash == name ? strdup ("/")
+                       : strndup (name, (size_t) (slash - name));
+}
+
+static int
+open_directory (struct directory *d, const char *name,
+                const struct qcow_hooks *hooks)
+{
+  d->real = realpath (name, NULL);
+  if (d->real)
+    d->fd = open (d->real, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (d->fd == -1)
+    return error_report (hooks, errno, name,
+                         "allow=%s: can't open the directory: %m", name);
+  return 0;
+}
+
+static int
+add_allowed (struct fence *f, const char *value, const char *image_dir)
+{
+  struct directory *d;
+
+  if (strcmp (value, "any") == 0) {
+    f->any = true;
+    return 0;
+  }
+  d = &f->directories[f->nr++];
+  d->fd = -1;
+  d->is_named = strcmp (value, "image-dir") != 0;
+  return open_directory (d, d->is_named ? value : image_dir, f->hooks);
+}
+
+struct fence *
+fence_new (const char *const *allow, size_t nr, const char *image,
+           const struct qcow_hooks *hooks)
+{
+  struct fence *f = calloc (1, sizeof *f + nr * sizeof f->directories[0]);
+  char *image_dir = directory_part (image);
+  size_t i;
+  int err;
+
+  if (f == NULL || image_dir == NULL) {
+    free (f);
+    free (image_dir);
+    error_report (hooks, ENOMEM, image, "out of memory");
+    return NULL;
+  }
+  f->hooks = hooks;
+  f->image_dir = realpath (image_dir, NULL);
+  for (i = 0; i < nr; ++i)
+    if (add_allowed (f, allow[i], image_dir) == -1) {
+      err = errno;
+      fence_free (f);
+      f = NULL;
+      errno = err;
+      break;
+    }
+  free (image_dir);
+  return f;
+}
+
+void
+fence_free (struct fence *f)
+{
+  size_t i;
+
+  if (f == NULL)
+    return;
+  for (i = 0; i < f->nr; ++i) {
+    if (f->directories[i].fd >= 0)
+      close (f->directories[i].fd);
+    free (f->directories[i].real);
+  }
+  free (f->image_dir);
+  free (f);
+}
+
+/* What is left of a real path below a real directory, or NULL if it is
+ * not there.
+ */
+static const char *
+below (const char *path, const char *directory)
+{
+  const size_t n = strlen (directory);
+
+  if (strcmp (directory, "/") == 0)
+    return path[1] != '\0' ? path + 1 : NULL;
+  if (strncmp (path, directory, n) != 0 || path[n] != '/')
+    return NULL;
+  return path + n + 1;
+}
+
+static int
+can_not_open (const struct fence *f, const struct reference *ref)
+{
+  const int err = errno;
+  const bool moved = err == ENOENT || err == ENOTDIR;
+
+  return error_report (
+    f->hooks, err, ref->image, "can't open the %s '%s' (%s): %m%s%s%s",
+    ref->what, ref->stored, ref->path,
+    moved ? " (if it is elsewhere now, say where with " : "",
+    moved ? ref->parameter : "", moved ? "=FILE)" : "");
+}
+
+/* The directory in which the file really is, or would be: a new string. */
+static char *
+real_directory (const char *path)
+{
+  char *real = realpath (path, NULL);
+  char *dir = directory_part (real ? real : path);
+
+  if (real == NULL && dir) {
+    real = realpath (dir, NULL);
+    if (real == NULL)
+      return dir;
+    free (dir);
+    return real;
+  }
+  free (real);
+  return dir;
+}
+
+/* Tell what the name means, and the parameter that would allow it. */
+static int
+not_allowed (const struct fence *f, const struct reference *ref)
+{
+  char *real = realpath (ref->path, NULL);
+  char *dir = real_directory (ref->path);
+  struct stat st;
+  const bool device = stat (ref->path, &st) == 0 && S_ISBLK (st.st_mode);
+  const bool in_image_dir
+    = dir && f->image_dir && !device
+      && (strcmp (dir, f->image_dir) == 0 || below (dir, f->image_dir));
+
+  error_report (f->hooks, EPERM, ref->image,
+                "the image names the %s '%s' (%s), which is not opened: an "
+                "image may come from a stranger, and what it names is opened "
+                "only where that is allowed.  If you trust it, add allow=%s, "
+                "or name the file yourself with %s=FILE",
+                ref->what, ref->stored, real ? real : ref->path,
+                in_image_dir ? "image-dir"
+                : dir        ? dir
+                             : "DIR",
+                ref->parameter);
+  free (dir);
+  free (real);
+  errno = EPERM;
+  return -1;
+}
+
+/* Open a place below a directory to look at it: whatever is there now, the
+ * kernel does not follow a link nor leave the directory.
+ */
+static int
+open_below (const struct directory *d, const char *rest)
+{
+  const struct open_how how = {
+    .flags = O_PATH | O_CLOEXEC,
+    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+  };
+
+  return (int) syscall (SYS_openat2, d->fd, rest, &how, sizeof how);
+}
+
+/* 'fd' was only opened to be looked at: open what it is, if it is of the
+ * right type.
+ */
+static int
+open_for_reading (const struct fence *f, const struct reference *ref, int fd,
+                  bool devices)
+{
+  char self[64];
+  struct stat st;
+  int r;
+
+  if (fstat (fd, &st) == -1)
+    return can_not_open (f, ref);
+  if (S_ISBLK (st.st_mode) && !devices)
+    return error_report (f->hooks, EPERM, ref->image,
+                         "the %s '%s' (%s) is a block device: an image may "
+                         "name one only below a directory that you allow by "
+                         "its name, as with allow=/dev",
+                         ref->what, ref->stored, ref->path);
+  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode))
+    return error_report (f->hooks, EPERM, ref->image,
+                         "the %s '%s' (%s) is %s: an image may only name "
+                         "regular files and block devices",
+                         ref->what, ref->stored, ref->path,
+                         S_ISDIR (st.st_mode)    ? "a directory"
+                         : S_ISFIFO (st.st_mode) ? "a FIFO"
+                         : S_ISCHR (st.st_mode)  ? "a character device"
+                                                 : "a special file");
+  snprintf (self, sizeof self, "/proc/self/fd/%d", fd);
+  r = open (self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  return r == -1 ? can_not_open (f, ref) : r;
+}
+
+/* Open the real path from one of the allowed directories that it lies
+ * below; *covered says whether there is one, *devices whether it is one
+ * that the user named.
+ */
+static int
+open_in_directories (const struct fence *f, const char *real, bool *covered,
+                     bool *devices)
+{
+  size_t i;
+  int fd = -1;
+
+  *covered = *devices = false;
+  for (i = 0; i < f->nr; ++i) {
+    const struct directory *d = &f->directories[i];
+    const char *rest = below (real, d->real);
+
+    if (rest == NULL)
+      continue;
+    *covered = true;
+    *devices |= d->is_named;
+    if (fd == -1)
+      fd = open_below (d, rest);
+  }
+  return fd;
+}
+
+int
+fence_open (const struct fence *f, const struct reference *ref)
+{
+  char *real;
+  bool covered, devices;
+  int fd, r, err;
+
+  if (!f->any && f->nr == 0)
+    return not_allowed (f, ref);
+  real = realpath (ref->path, NULL);
+  if (real == NULL)
+    return can_not_open (f, ref);
+  fd = open_in_directories (f, real, &covered, &devices);
+  if (fd == -1 && f->any) {
+    covered = true;
+    fd = open (real, O_PATH | O_CLOEXEC);
+  }
+  err = errno;
+  free (real);
+  errno = err;
+
+  if (!covered)
+    return not_allowed (f, ref);
+  if (fd == -1 && errno == ENOSYS)
+    return error_report (f->hooks, EPERM, ref->image,
+                         "this kernel can't open the %s '%s' safely (it has "
+                         "no openat2): name the file yourself with %s=FILE",
+                         ref->what, ref->stored, ref->parameter);
+  if (fd == -1)
+    return can_not_open (f, ref);
+  r = open_for_reading (f, ref, fd, devices);
+  err = errno;
+  close (fd);
+  errno = err;
+  return r;
+}

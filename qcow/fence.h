@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The rule of what may be opened because an image names it: nothing, but
+ * what the user allows.  Used while the chain is opened, by one thread.
+ *
+ * What an image names may come from a stranger.  So a name goes through
+ * realpath, must then lie below an allowed directory, and is opened from
+ * that directory's descriptor in a way that can't leave it again, whoever
+ * renames or links what in the meantime.  Only regular files are opened,
+ * and block devices below a directory that the user has named.
+ */
+
+#ifndef QCOW_FENCE_H
+#define QCOW_FENCE_H
+
+#include <stddef.h>
+
+#include "error.h"
+
+struct fence;
+
+/* A reference to another file, found inside an image. */
+struct reference {
+  const char *image;     /* the image's name, for messages */
+  const char *what;      /* "backing file", "data file" */
+  const char *stored;    /* the name as it stands in the image */
+  const char *path;      /* what it means */
+  const char *parameter; /* that names such a file: "backing" */
+};
+
+/* 'allow' are nr values of allow=: "image-dir", "any" or a directory;
+ * 'image' is the name that the user gave for the image.  NULL with the
+ * error reported, and errno, if a directory can't be used.
+ */
+struct fence *fence_new (const char *const *allow, size_t nr,
+                         const char *image, const struct qcow_hooks *hooks);
+void fence_free (struct fence *fence);
+
+/* Open the file for reading if it may be opened.  The caller closes the
+ * descriptor.  -1 with the error reported, and errno EPERM if it is not
+ * allowed.
+ */
+int fence_open (const struct fence *fence, const struct reference *ref);
+
+#endif /* QCOW_FENCE_H */

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * L1 tables in memory.  See l1.h.
+ *
+ * The tables are in a list: there are as many as there are images in the
+ * chain and snapshots in use, few enough, and it is only walked when a
+ * connection begins.
+ *
+ * Invariants under the lock: a table in the list has uses > 0; 'bytes' is
+ * the sum of what the tables in the list take.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "format.h"
+#include "l1.h"
+
+enum { LOADING, READY, FAILED };
+
+struct l1_tables {
+  pthread_mutex_t lock;
+  pthread_cond_t changed; /* a table left LOADING */
+  uint64_t bytes;
+  struct l1_table *first;
+};
+
+struct l1_tables *
+l1_tables_new (void)
+{
+  struct l1_tables *all = calloc (1, sizeof *all);
+
+  if (all == NULL)
+    return NULL;
+  pthread_mutex_init (&all->lock, NULL);
+  pthread_cond_init (&all->changed, NULL);
+  return all;
+}
+
+void
+l1_tables_free (struct l1_tables *all)
+{
+  if (all == NULL)
+    return;
+  pthread_cond_destroy (&all->changed);
+  pthread_mutex_destroy (&all->lock);
+  free (all);
+}
+
+static uint64_t
+bytes_of (const struct l1_table *table)
+{
+  return table->size * sizeof (uint64_t);
+}
+
+/* Under the lock: drop one use, and the table with the last of them. */
+static void
+drop (struct l1_tables *all, struct l1_table *table)
+{
+  struct l1_table **p = &all->first;
+
+  if (--table->uses > 0)
+    return;
+  while (*p != table)
+    p = &(*p)->next;
+  *p = table->next;
+  all->bytes -= bytes_of (table);
+  free ((void *) table->entries);
+  free (table);
+}
+
+/* Fill the table, which nobody else looks into yet. */
+static int
+load (struct l1_table *table, const char *what)
+{
+  struct source *source = table->source;
+  uint64_t *entries = malloc (table->size > 0 ? bytes_of (table) : 1);
+  uint32_t i;
+
+  table->entries = entries;
+  if (entries == NULL)
+    return error_report (source->hooks, ENOMEM, source->name,
+                         "out of memory for %s", what);
+  if (source_read (source, entries, bytes_of (table), table->offset) == -1)
+    return -1;
+  for (i = 0; i < table->size; ++i)
+    entries[i] = be64toh (entries[i]);
+  return 0;
+}
+
+/* As everywhere: what begins before the end of the file and ends less
+ * than a cluster behind it was not written out in full, and is zeros.
+ */
+static int
+check_place (const struct source *source, uint64_t offset, uint64_t bytes,
+             uint64_t slack, const char *what)
+{
+  if (bytes == 0
+      || (offset < source->size
+          && (bytes <= source->size - offset
+              || bytes - (source->size - offset) < slack)))
+    return 0;
+  return error_report (source->hooks, EINVAL, source->name,
+                       "%s (%" PRIu64 " bytes at %" PRIu64 ") lies beyond "
+                       "the end of the file at %" PRIu64 ": was the file cut?",
+                       what, bytes, offset, source->size);
+}
+
+/* Under the lock: find a table and add a use. */
+static struct l1_table *
+find (struct l1_tables *all, const struct source *source, uint64_t offset,
+      uint32_t size)
+{
+  struct l1_table *t;
+
+  for (t = all->first; t; t = t->next)
+    if (t->source == source && t->offset == offset && t->size == size
+        && t->state != FAILED) {
+      t->uses++;
+      break;
+    }
+  return t;
+}
+
+/* Under the lock: a new table in state LOADING, or NULL: too much memory
+ * or none.
+ */
+static struct l1_table *
+add (struct l1_tables *all, struct source *source, uint64_t offset,
+     uint32_t size)
+{
+  struct l1_table *t;
+
+  if (size * sizeof (uint64_t) > QCOW_MAX_L1_MEMORY - all->bytes) {
+    errno = EAGAIN;
+    return NULL;
+  }
+  t = calloc (1, sizeof *t);
+  if (t == NULL)
+    return NULL;
+  t->source = source;
+  t->offset = offset;
+  t->size = size;
+  t->uses = 1;
+  t->state = LOADING;
+  t->next = all->first;
+  all->first = t;
+  all->bytes += bytes_of (t);
+  return t;
+}
+
+static int
+no_room (const struct source *source, uint32_t size, const char *what)
+{
+  if (errno == EAGAIN)
+    return error_report (source->hooks, ENOMEM, source->name,
+                         "%s has %" PRIu64 " bytes: with it, the L1 tables "
+                         "in use would take more than %" PRIu64 " MiB, the "
+                         "most that is allowed",
+                         what, size * UINT64_C (8), QCOW_MAX_L1_MEMORY >> 20);
+  return error_report (source->hooks, ENOMEM, source->name,
+                       "out of memory for %s", what);
+}
+
+struct l1_table *
+l1_table_get (struct l1_tables *all, struct source *source, uint64_t offset,
+              uint32_t size, uint64_t slack, const char *what)
+{
+  struct l1_table *t;
+  bool failed;
+  int r = 0, err = 0;
+
+  if (check_place (source, offset, size * sizeof (uint64_t), slack, what)
+      == -1)
+    return NULL;
+
+  pthread_mutex_lock (&all->lock);
+  t = find (all, source, offset, size);
+  if (t)
+    while (t->state == LOADING)
+      pthread_cond_wait (&all->changed, &all->lock);
+  else {
+    t = add (all, source, offset, size);
+    if (t == NULL) {
+      pthread_mutex_unlock (&all->lock);
+      no_room (source, size, what);
+      return NULL;
+    }
+    pthread_mutex_unlock (&all->lock);
+    r = load (t, what);
+    err = errno;
+    pthread_mutex_lock (&all->lock);
+    t->state = r == 0 ? READY : FAILED;
+    pthread_cond_broadcast (&all->changed);
+  }
+  failed = t->state == FAILED;
+  if (failed)
+    drop (all, t);
+  pthread_mutex_unlock (&all->lock);
+  if (!failed)
+    return t;
+
+  /* The loader has reported why, to its own client. */
+  if (r == 0)
+    err = EIO;
+  error_report (source->hooks, err, source->name, "can't load %s", what);
+  return NULL;
+}
+
+void
+l1_table_put (struct l1_tables *all, struct l1_table *table)
+{
+  if (table == NULL)
+    return;
+  pthread_mutex_lock (&all->lock);
+  drop (all, table);
+  pthread_mutex_unlock (&all->lock);
+}
