@@ -1,0 +1,591 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Backing files: layers that are longer or shorter than each other; how
+# their names and formats are understood; and chains that must not be
+# served: of files that are missing, of the wrong sort or format, loops,
+# too many layers, layers that somebody writes.
+#
+# (What images in chains hold is in chains.t.)
+
+source "$(dirname "$0")/functions.sh"
+params=(allow=image-dir)
+
+text_source $((4 << 20)) src0 src1 src2 src3
+
+# make IMAGE SORT SIZE [BACKING FORMAT [OPTION...]]: an image of the SORT
+# v1, v2, v3 or ext (with extended L2).
+make ()
+{
+    local image=$1 sort=$2 size=$3 backing=${4:-} format=${5:-} f=qcow2
+    local options=()
+    shift $(($# < 5 ? $# : 5))
+    case $sort in
+        v1) f=qcow ;;
+        v2) options=(-o compat=0.10) ;;
+        ext) options=(-o extended_l2=on) ;;
+    esac
+    rm -f "$image"
+    # (-u: the backing file is not looked at.)
+    qemu-img create -q -f $f "${options[@]}" "$@" \
+             ${backing:+-u -b "$backing" -F "$format"} \
+             "$image" "$size" || exit 1
+}
+
+# format_of IMAGE: the name of qemu's driver for it.
+format_of ()
+{
+    if [ "$(peek "$1" 4 4)" = 1 ]; then echo qcow; else echo qcow2; fi
+}
+
+# compare NAME IMAGE [NBD-COMPARE-OPTION...]: bytes and map are qemu's.
+# (The files of the other layers must be dense.)
+compare ()
+{
+    local name=$1 image=$2 format
+    shift 2
+    format=$(format_of "$image")
+    dense "$image"
+    oracle "$image" oracle.raw
+    serves "$name" "$image" oracle.raw "$@"
+    same_map "$name" "$image"
+}
+
+same_map ()
+{
+    qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(cat log)"
+    our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
+    [ -s wanted.map ] || fail "$1: qemu's map is empty"
+    same_text "$1: the map" got.map wanted.map
+}
+
+# --- Lengths ----------------------------------------------------------
+
+# 274: the layer in the middle is shorter than those above and below it,
+# by whole clusters, sectors or all but one, and cuts what lies below it.
+for base in raw v3; do
+    if [ $base = raw ]; then
+        head -c 2M src1 > base
+    else
+        qemu-img convert -f raw -O qcow2 src1 base
+        qemu-img resize -q --shrink base 2M
+    fi
+    dense base
+    n=0
+    for middle in v1 v2 v3 ext; do
+        for length in 1048576 1049088 1000448 512; do
+            n=$((n + 1))
+            # (All lengths with all sorts would take long.)
+            [ $((n % 3)) = 0 ] || [ $length = 1000448 ] || continue
+            format=raw
+            [ $base = raw ] || format=qcow2
+            make middle $middle $length base $format
+            format=$(format_of middle) io middle "write -q -P 33 0 512"
+            format=$(format_of middle)
+            dense middle
+            make top v3 2M middle "$format"
+            [ $base$middle != v3v1 ] ||
+                params+=(backing-format=qcow backing-format=qcow)
+            format=qcow2
+            compare "274: $middle of $length over $base of 2 MiB" top
+            is "274: ... then there are zeros" \
+               "$(tail -c +$((length + 1)) oracle.raw | tr -d '\0' | wc -c)" 0
+            io top "write -q -P 44 $((length / 65536 * 65536 + 1024)) 70000"
+            oracle top oracle.raw
+            serves "274: ... written across the end" top oracle.raw
+            params=(allow=image-dir)
+        done
+    done
+done
+# Shrunk, and grown again: what was cut off does not come back.
+qemu-img convert -f raw -O qcow2 src1 base
+dense base
+make middle v3 2M base qcow2
+qemu-img resize -q --shrink middle 1M
+qemu-img resize -q middle 3M
+dense middle
+make top v2 4M middle qcow2
+compare "274: shrunk and grown" top
+is "274: ... to zeros" "$(tail -c 3M oracle.raw | tr -d '\0' | wc -c)" 0
+
+# Raw files of any length, also of no bytes, below longer and shorter
+# disks.
+n=0
+for length in 0 1 511 512 70001 131072 200000; do
+    head -c $length src2 > base.raw
+    for size in 512 66048 300032; do
+        n=$((n + 1))
+        sorts=(v1 v2 v3 ext)
+        make over "${sorts[n % 4]}" "$size" base.raw raw
+        same=$((length < size ? length : size))
+        { head -c $same src2; head -c $((size - same)) /dev/zero; } > over.raw
+        serves "$size bytes of ${sorts[n % 4]} over $length of raw" over \
+               over.raw --random 30
+    done
+done
+# The map of a base that ends in the middle of a sector, and of a cluster.
+head -c 70001 src2 > base.raw
+for size in 66048 131072 300032; do
+    make over v3 $size base.raw raw
+    compare "70001 bytes below $size" over
+    io over 'write -q -P 1 60k 512' 'write -q -z 64k 512'
+    compare "70001 bytes below $size, written" over
+done
+# Sizes in bytes are those of the header: qemu rounds them down, we don't.
+cp src1 base.raw
+make middle v3 1M base.raw raw
+poke middle 24 0000000000010001
+make top v3 128k middle qcow2
+{ head -c 65537 src1; head -c 65535 /dev/zero; } > top.raw
+serves "a layer of 65537 bytes in the middle" top top.raw --cluster 512
+
+# Holes of a raw file are holes; of a file in a deep chain as well.
+truncate -s 4M sparse
+dd if=src3 of=sparse bs=64k seek=7 count=3 conv=notrunc status=none
+dd if=src3 of=sparse bs=64k seek=40 count=1 conv=notrunc status=none
+below=sparse format=raw
+for n in 1 2 3 4; do
+    make layer$n v3 $((5 << 20)) $below $format
+    below=layer$n format=qcow2
+    format=qcow2 io layer$n "write -q -P $n $((n * 192))k 70000"
+    dense layer$n
+    compare "a sparse base, $n layers above it" layer$n
+done
+like "... holes of the base" "$(cat got.map)" ' 917504 +1703936 +3 '
+
+# --- Names ------------------------------------------------------------
+
+# The file that a name should lead to has its own content.
+mkdir -p dir/sub other links
+place ()
+{
+    mkdir -p "$(dirname "$1")"
+    { printf '%s\n' "$1"; cat "$tmp/src0"; } 2> log | head -c 65536 > "$1"
+}
+for file in base.raw outer.raw dir/base.raw dir/sub/base.raw \
+            dir/sub/inner.raw other/base.raw links/base.raw; do
+    place $file
+done
+
+# over IMAGE NAME [FORMAT]: an image with the backing file of that name.
+over ()
+{
+    make "$1" v3 64k "$2" "${3:-raw}"
+}
+
+# leads NAME IMAGE FILE [PARAMETER...]: the image is served, and is what
+# that file is.  If the first parameter is "qemu", qemu says so, too.
+leads ()
+{
+    local name=$1 image=$2 file=$3 out
+    shift 3
+    if [ "${1:-}" = qemu ]; then
+        shift
+        oracle "$image" oracle.raw
+        cmp "$file" oracle.raw > log ||
+            fail "$name: this is what qemu finds" "$(cat log)"
+    fi
+    rm -f got.raw
+    # shellcheck disable=SC2016
+    if out=$(with_qcow 'nbdcopy "$uri" got.raw' -- "$image" "$@" 2>&1) &&
+       out=$(cmp got.raw "$file" 2>&1); then
+        pass "$name"
+    else
+        fail "$name" "$out" "$(head -1 got.raw 2>&1)"
+    fi
+}
+
+# Relative to the directory of the image, whatever the current one is.
+for name in base.raw ./base.raw .//sub/../base.raw ../dir/base.raw \
+            "$tmp/dir/base.raw" "$tmp/dir/../dir/./sub//../base.raw" \
+            "file:$tmp/dir/base.raw" "file://$tmp/dir/base.raw"; do
+    over dir/top "$name"
+    leads "the name ${name/$tmp/TMP}" dir/top dir/base.raw qemu
+    leads "... with an absolute name of the image" "$tmp/dir/top" \
+          dir/base.raw
+done
+over dir/top sub/inner.raw
+leads "a name in a directory below" dir/top dir/sub/inner.raw qemu
+# (qemu would look for such a name in the current directory.)
+for name in file:base.raw file:./base.raw; do
+    over dir/top $name
+    leads "the name $name: beside the image" dir/top dir/base.raw
+    over top $name
+    leads "... in the current directory" top base.raw qemu
+done
+# Names that contain anything.
+weird=(./a:b 'with blanks' 'quote"s'"'" 'back\slash' $'new\nline'
+       $'\xff\xfe' größe %41%20 '*' '~' -x image-dir any 'a,b=c' '#1' '?a=b'
+       ./json:{} ./nbd:unix:x ./file:x)
+for name in "${weird[@]}"; do
+    place "dir/$name"
+    over dir/top "$name"
+    leads "the name $(printf %q "$name")" dir/top "dir/$name" qemu
+done
+for name in a:b json:x:y; do
+    place "dir/$name"
+    over dir/top "file:$name"
+    leads "the name file:$name" dir/top "dir/$name"
+done
+# As long as it may be: 1023 bytes.
+name=$(printf './%.0s' {1..507})/base.raw
+over dir/top "$name"
+is "a name of 1023 bytes" "$(peek dir/top 16 4)" 1023
+leads "... is followed" dir/top dir/base.raw qemu
+# A zero byte ends the name (qemu); nothing before it: no backing file.
+over dir/top base.rawX
+poke dir/top $(($(peek dir/top 8 8) + 8)) 00
+leads "a name that a zero byte ends" dir/top dir/base.raw qemu
+
+# Symbolic links: the image's directory is that of the name as given.
+over dir/top base.raw
+ln -s ../dir/top links/top
+leads "the image through a link" links/top links/base.raw qemu
+ln -s dir dirlink
+leads "the image in a directory that is a link" dirlink/top dir/base.raw qemu
+rm links/base.raw
+refused "the image through a link, its base is not beside the link" \
+        'links/top.*base\.raw|base\.raw.*links/' -- links/top
+ln -s sub/inner.raw dir/alias
+over dir/top alias
+leads "a base that is a link" dir/top dir/sub/inner.raw qemu
+
+# The third layer: its name counts from the second one's directory.
+over dir/sub/mid ../base.raw
+over dir/top sub/mid qcow2
+leads "a chain through two directories" dir/top dir/base.raw qemu
+over dir/sub/mid base.raw
+leads "... and back" dir/top dir/sub/base.raw qemu
+# ... also when it was the user who named that.
+over other/mid base.raw
+params=()
+leads "backing=: its names count from its own directory" dir/top \
+      other/base.raw backing=other/mid allow=other
+leads "backing= twice needs no allow" dir/top outer.raw backing=other/mid \
+      backing=outer.raw
+refused "backing= once: what it names needs allow" \
+        'other/mid.*base\.raw.*allow=' -- dir/top backing=other/mid
+refused "... but image-dir is that of the image" 'base\.raw.*allow=' \
+        -- dir/top backing=other/mid allow=image-dir
+# backing= counts from the current directory, is no URL, and wins over a
+# name that nobody would follow.
+place ./a:b
+over dir/top json:x
+leads "backing= in the current directory" dir/top base.raw \
+      backing=base.raw backing-format=raw
+leads "backing= with a colon" dir/top ./a:b backing=a:b
+leads "backing= that is absolute" dir/top dir/base.raw \
+      backing="$tmp/dir/base.raw"
+
+# Nothing that an image names is opened unasked.
+over dir/top base.raw
+refused "without allow" "dir/top.*'base\\.raw'.*allow=image-dir" -- dir/top
+over dir/top ../outer.raw
+refused "outside of the image's directory" \
+        "dir/top.*outer\\.raw.*allow=$tmp" -- dir/top allow=image-dir
+leads "... with allow=DIR" dir/top outer.raw allow=.
+leads "... with allow=any" dir/top outer.raw allow=any
+params=(allow=image-dir)
+for name in ../outer.raw "$tmp/outer.raw"; do
+    over dir/sub/mid "${name/#../../..}"
+    over dir/top sub/mid qcow2
+    refused "the third layer leaves by ${name/$tmp/TMP}" \
+            'dir/sub/mid.*outer\.raw.*allow=' -- dir/top
+done
+ln -s ../../outer.raw dir/sub/alias
+over dir/sub/mid alias
+refused "the third layer leaves by a link" 'dir/sub/mid.*alias.*allow=' \
+        -- dir/top
+
+# --- What is no backing file ------------------------------------------
+
+cd dir || exit 1
+over top gone.raw
+refused "a file that is missing" 'top.*gone\.raw.*No such file' -- top
+refused "... and how to help" 'backing=' -- top
+place moved.raw
+leads "... which is elsewhere" top moved.raw backing=moved.raw
+refused "backing= that is missing" 'nowhere.*No such file' \
+        -- top backing=nowhere
+over top no/such/dir/base.raw
+refused "a directory that is missing" 'top.*no/such/dir.*No such file' -- top
+over top base.raw/x
+refused "a file in a file" 'top.*base\.raw/x.*Not a directory' -- top
+mkfifo fifo
+"$python" -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+ln -s nowhere dangling
+ln -s loop loop
+for spec in sub:directory fifo:FIFO socket:s dangling:'No such file' \
+            loop:'symbolic links' .:directory ..:directory /:directory; do
+    over top "${spec%%:*}"
+    refused "no backing file: ${spec%%:*}" "top.*(${spec#*:})" \
+            -- top allow=any
+    over top "${spec%%:*}"
+    refused "... nor by backing=" "${spec%%:*}.*(${spec#*:})" \
+            -- top backing="${spec%%:*}"
+done
+for device in /dev/null /dev/zero; do
+    over top $device
+    for allow in any /dev; do
+        refused "no backing file: $device, allow=$allow" \
+                "top.*$device.*character device" -- top allow=$allow
+    done
+done
+over top base.raw
+chmod 000 base.raw
+chmod 755 "$tmp"
+cp "$plugin" plugin.so
+nobody=()
+[ "$(id -u)" != 0 ] ||
+    nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+out=$("${nobody[@]}" nbdkit -f -U - ./plugin.so top allow=image-dir \
+                     --run true 2>&1 < /dev/null)
+is "a file that we may not read: status" $? 1
+like "a file that we may not read" "$out" 'top.*base\.raw.*Permission denied'
+chmod 644 base.raw
+
+for name in nbd:unix:/tmp/x nbd://localhost/x http://localhost/x ssh://h/x \
+            fat:. blkdebug::base.raw a:b https:base.raw x:/y \
+            'json:{"driver":"file","filename":"base.raw"}' 'json:' file: \
+            :base.raw FILE:base.raw; do
+    over top "$name"
+    refused "the name $name" "top.*$(printf %s "${name%%:*}:" |
+            sed 's/[^a-z]/./g').*" -- top allow=any
+done
+over top $'odd\033[31mname\n'
+out=$(with_qcow true -- top 2>&1)
+is "an escape sequence in a name is not printed as it is" \
+   "$(tr -cd '\033' <<< "$out" | wc -c)" 0
+
+# --- Formats ----------------------------------------------------------
+
+# recorded NAME [LENGTH]: top has that as the format of its backing file.
+# (A recorded 'raw' is at 112 + 8, as qemu-img writes it.)
+recorded ()
+{
+    over top "${2:-base.raw}" raw
+    [ "$(peek top 112 4)" = $((0xe2792aca)) ] || fail "the extension is there"
+    poke top 116 "$(printf %08x ${#1})"
+    poke top 120 0000000000000000
+    poke top 120 "$(printf %s "$1" | xxd -p)"
+}
+make image v3 64k
+io image 'write -q -s ../src1 0 64k'
+oracle image image.raw
+make old v1 64k
+format=qcow io old 'write -q -s ../src2 0 64k'
+format=qcow oracle old old.raw
+for name in foo vmdk qed vdi vpc luks dmg nbd file Raw RAW qcow3 raw2 'raw '; do
+    recorded "$name"
+    refused "the recorded format '$name'" "top.*'$name'" -- top
+    leads "... and backing-format=raw" top base.raw backing-format=raw
+done
+# Real images of those formats, recorded and not.  (What does not begin
+# like ours is raw if nothing else is recorded.)
+for name in vmdk vdi qed; do
+    qemu-img create -q -f $name disk.$name 64k
+    recorded $name disk.$name
+    refused "a $name image" "top.*disk\\.$name.*$name" -- top
+done
+for name in qcow qcow2; do
+    recorded $name
+    refused "a raw file that is recorded as $name" \
+            'base\.raw.*([Mm]agic|not a QCOW)' -- top
+    recorded $name image
+    leads "an image that is recorded as $name" top image.raw
+    recorded $name old
+    leads "a version 1 image that is recorded as $name" top old.raw
+done
+for file in image old; do
+    recorded raw $file
+    head -c 65536 $file > start.raw
+    truncate -s 64k start.raw
+    leads "$file, recorded as raw: its bytes" top start.raw qemu
+    for f in qcow qcow2; do
+        leads "... and backing-format=$f" top $file.raw backing-format=$f
+    done
+    over top $file
+    poke top 112 00000000
+    refused "$file, without a format" "top.*$file.*backing-format=" -- top
+    leads "... and backing-format=raw" top start.raw backing-format=raw
+    leads "... and backing-format=qcow" top $file.raw backing-format=qcow
+done
+over top base.raw
+poke top 112 00000000
+leads "a raw file, without a format" top base.raw qemu
+make top v1 64k base.raw raw
+format=qcow leads "a raw file below version 1" top base.raw qemu
+refused "backing-format=qcow for it" 'base\.raw.*([Mm]agic|not a QCOW)' \
+        -- top backing-format=qcow
+refused "backing-format=foo" 'backing-format.*foo' -- top backing-format=foo
+refused "backing-format= of nothing" 'backing-format' -- top backing-format=
+
+# The n-th is for the n-th layer below the top.
+make mid v1 64k old qcow
+over top mid qcow2
+refused "two layers, none recorded for the second" \
+        'mid.*old.*backing-format=' -- top
+refused "... and only one given" 'mid.*old.*backing-format=' \
+        -- top backing-format=qcow
+leads "... and both given" top old.raw backing-format=qcow backing-format=qcow
+head -c 65536 old > start.raw
+truncate -s 64k start.raw
+leads "... in their order" top start.raw backing-format=qcow \
+      backing-format=raw
+
+# More than there are layers.
+refused "backing= for an image without" 'image.*no backing file' \
+        -- image backing=base.raw
+refused "backing-format= for an image without" 'image.*backing-format=raw' \
+        -- image backing-format=raw
+over top base.raw
+refused "backing= twice, for one layer" 'base\.raw.*other|other.*base\.raw' \
+        -- top backing=base.raw backing=other
+refused "backing-format= twice, for one layer" 'backing-format=qcow' \
+        -- top backing-format=raw backing-format=qcow
+refused "backing= a third time" 'no backing file|third' \
+        -- top backing=mid backing-format=qcow backing=base.raw backing=third
+cd ..
+
+# --- Loops and depth --------------------------------------------------
+
+# Each is refused at once, whichever layer it begins at.
+export QCOW_TIMEOUT=20
+# (What is recorded in each is the name of a file; qemu-img does not make
+# an image over itself, so each is made under another name.)
+ring () { make ring.tmp "$2" 1M "$3" qcow2 && cat ring.tmp > "$1"; }
+ring a v3 c
+ring b v3 a
+ring c v1 b
+params=(allow=image-dir backing-format={qcow,qcow,qcow,qcow})
+for image in a b c; do
+    refused "a loop of three, from $image" "$image.*loop" -- $image
+done
+ring top v3 b
+refused "a loop of three, from above it" 'b.*loop' -- top
+ring a v3 b
+for image in a b; do
+    refused "a loop of two, from $image" "$image.*loop" -- $image
+done
+for name in a ./a "$tmp/a" sub/../a; do
+    mkdir -p sub
+    ring a v3 "$name"
+    refused "a loop of one, ${name/$tmp/TMP}" 'a.*loop' -- a
+done
+ln -s a alias
+ln a hard
+for name in alias hard; do
+    ring a v3 $name
+    refused "a loop of one through another name, $name" 'loop' -- a
+done
+refused "a loop by backing=" 'loop' -- a backing=a
+unset QCOW_TIMEOUT
+params=(allow=image-dir)
+# Raw bytes of one's own are no loop.
+make ring.tmp v3 64k a raw
+cat ring.tmp > a
+compare "an image that names itself as raw" a
+
+# As deep as it may be, every layer with something of its own; then deeper.
+cat > deep.py <<'PY'
+import os, struct, sys
+sys.path.insert(0, os.environ["gen"])
+from qcow2 import Image, text
+depth = 256
+class Overlay(Image):
+    def header(self):
+        name = self.below.encode()
+        head = bytearray(super().header())
+        struct.pack_into(">QI", head, 8, 256, len(name))
+        kind = b"raw" if self.below == "base" else b"qcow2"
+        head += struct.pack(">II8s", 0xe2792aca, len(kind), kind)
+        return bytes(head.ljust(256, b"\0") + name)
+size = (depth + 40) * 512
+disk = bytearray(text("base", size))
+open("base", "wb").write(disk)
+for i in range(depth, -1, -1):
+    # layer256 is the lowest one, and layer0 is one too many.
+    image = Overlay(9, size)
+    image.below = "layer%d" % (i + 1) if i < depth else "base"
+    for cluster in {(i * 7) % (depth + 40), (i * 3 + 1) % (depth + 40)}:
+        data = text("layer %d" % i, 512)
+        image.normal(cluster, data)
+        disk[cluster * 512:cluster * 512 + 512] = data
+    image.save("layer%d" % i)
+    if i == 1:
+        open("deep.raw", "wb").write(disk)
+PY
+mkdir deep
+cd deep || exit 1
+"$python" ../deep.py || fail "deep.py"
+serves "256 layers below the top" layer1 deep.raw --cluster 512 --random 100
+oracle layer1 oracle.raw
+same_bytes "... as qemu says" oracle.raw deep.raw
+same_map "256 layers below the top" layer1
+params+=(cache-size=64K)
+serves "... with a small cache" layer1 deep.raw --cluster 512 --connections 2
+params=(allow=image-dir)
+refused "257 layers below the top" 'layer[0-9]+.*256' -- layer0
+cd ..
+
+# --- Layers in use, and damage ----------------------------------------
+
+qemu-img convert -f raw -O qcow2 src1 base.qcow2
+make mid v3 4M base.qcow2 qcow2
+make top v3 4M mid qcow2
+# writer FILE: qemu-io writes it until 'quit' is said to it.
+writer ()
+{
+    rm -f control
+    mkfifo control
+    qemu-io -f qcow2 "$1" < control > writer.log 2>&1 &
+    writer=$!
+    exec 9> control
+    echo 'read 0 512' >&9
+    local i
+    for i in $(seq 600); do
+        ! grep -q 'read 512/512' writer.log || return 0
+        kill -0 $writer 2>/dev/null || break
+        sleep 0.02
+    done
+    fail "a writer" "$(cat writer.log)"
+}
+head -c 4M src1 > disk.raw
+if writer base.qcow2; then
+    refused "somebody writes the lowest layer" 'base\.qcow2.*force-share' \
+            -- top
+    params=(allow=image-dir force-share=true)
+    serves "... with force-share=true" top disk.raw --random 20
+    params=(allow=image-dir)
+    echo quit >&9
+    exec 9>&-
+    wait "$writer"
+fi
+if start_qcow -- top; then
+    for file in top mid base.qcow2; do
+        like "we serve $file: qemu can't write it" \
+             "$(qemu-io -f qcow2 -c 'write 0 512' $file 2>&1)" 'lock'
+    done
+    stop_qcow || fail "the server ended well"
+fi
+
+# Damage in a layer is EIO where it is seen, and there only.
+l2=$(($(peek base.qcow2 "$(peek base.qcow2 40 8)" 8) & 0xffffffffffffff))
+poke base.qcow2 $((l2 + 40)) 8000000000052a00
+poke base.qcow2 $((l2 + 56)) 8000000000052a00
+io top 'write -q -s src1 0 300k'
+dd if=src1 of=part bs=64k skip=7 count=1 status=none
+io mid "write -q -s part 448k 64k"
+is "damage below: where nothing is above it" \
+   "$(status_of top disk.raw 65536)" "0 5 same; 5 1 EIO; 6 58 same"
+like "... whose it is" "$(cat status.log)" 'base\.qcow2'
+poke mid 0 00
+refused "a layer that is no image" 'mid.*([Mm]agic|not a QCOW)' -- top
+poke mid 0 51
+poke base.qcow2 79 20
+refused "a layer with an unknown feature" 'base\.qcow2.*incompatible' -- top
+poke base.qcow2 79 00
+poke base.qcow2 32 00000001
+refused "a layer that is encrypted" 'base\.qcow2.*(AES|[Ee]ncrypt)' -- top
+
+done_testing
