@@ -10,6 +10,7 @@ To add an image: a function make_NAME (images, path) here, and a line in
 RECIPES.
 """
 
+import glob
 import os
 import random
 import shutil
@@ -76,13 +77,14 @@ class Images:
         brought are not laid out as pages that a writer left, and both
         sides of a row shall have the same kind.
         """
-        path = self.path(name)
-        with open(path, "rb", buffering=0) as f:
-            if name not in self.warmed:
-                os.fsync(f.fileno())
-                os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            for start, end in data_ranges(f.fileno()):
-                read_range(f, start, end)
+        for path in [self.path(name), *layers_below(self.path(name))]:
+            with open(path, "rb", buffering=0) as f:
+                if name not in self.warmed:
+                    os.fsync(f.fileno())
+                    os.posix_fadvise(f.fileno(), 0, 0,
+                                     os.POSIX_FADV_DONTNEED)
+                for start, end in data_ranges(f.fileno()):
+                    read_range(f, start, end)
         self.warmed.add(name)
 
 
@@ -307,6 +309,71 @@ def make_scattered(images, path):
             f.write(rng.randbytes(CLUSTER))
 
 
+# ---- a chain
+
+CHAIN_LAYERS = 64
+CHAIN_PIECE = 1 * MIB           # of neighbouring clusters of one layer
+
+
+def layers_below(path):
+    """The other files of a chain, if the image has some."""
+    return sorted(glob.glob(glob.escape(path) + ".layer[0-9][0-9]"))
+
+
+def layer_header(size, backing):
+    """qcow2 v3: cluster 1 is the refcount table (an empty one: nobody
+    writes to these images), from 2 on the L1 table."""
+    name = backing.encode()
+    fixed = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3,
+                        4 * KIB if name else 0, len(name), 16, size, 0,
+                        -(-size // (CLUSTER * CLUSTER // 8)), 2 * CLUSTER,
+                        CLUSTER, 1, 0, 0, 0, 0, 0, 4, 104)
+    extension = struct.pack(">II8s", 0xe2792aca, 5, b"qcow2") if name else b""
+    return (fixed + extension).ljust(4 * KIB, b"\0") + name
+
+
+def write_layer(raw, path, size, backing, clusters):
+    """An image of these clusters of an open raw image."""
+    tables = sorted({c // (CLUSTER // 8) for c in clusters})
+    where = {t: (3 + n) * CLUSTER for n, t in enumerate(tables)}
+    data = (3 + len(tables)) * CLUSTER
+    l2 = {t: array("Q", bytes(CLUSTER)) for t in tables}
+    with open(path, "wb") as f:
+        for n, c in enumerate(clusters):
+            l2[c // (CLUSTER // 8)][c % (CLUSTER // 8)] = \
+                COPIED | (data + n * CLUSTER)
+            f.seek(data + n * CLUSTER)
+            f.write(os.pread(raw, CLUSTER, c * CLUSTER).ljust(CLUSTER, b"\0"))
+        f.seek(0)
+        f.write(layer_header(size, backing))
+        for t in tables:
+            f.seek(2 * CLUSTER + 8 * t)
+            f.write(struct.pack(">Q", COPIED | where[t]))
+            l2[t].byteswap()
+            f.seek(where[t])
+            f.write(l2[t].tobytes())
+
+
+def make_chain(images, path):
+    """The content, each piece of it in one of the layers by chance, as a
+    disk looks like of which a snapshot was taken every day."""
+    for old in layers_below(path):
+        os.unlink(old)
+    with open(images.path("content.raw"), "rb") as f:
+        size = os.fstat(f.fileno()).st_size
+        layers = [[] for _ in range(CHAIN_LAYERS + 1)]
+        for start, end in data_ranges(f.fileno()):
+            for c in range(start // CLUSTER, -(-end // CLUSTER)):
+                piece = c * CLUSTER // CHAIN_PIECE
+                layers[random.Random(piece).randrange(len(layers))].append(c)
+        backing = ""
+        for n, clusters in enumerate(layers):
+            top = n == CHAIN_LAYERS
+            name = path if top else "%s.layer%02d" % (path, n)
+            write_layer(f.fileno(), name, size, backing, clusters)
+            backing = os.path.basename(name)
+
+
 # name: (recipe, the image it is made of, the function that makes it)
 RECIPES = {
     "content.raw":
@@ -319,6 +386,8 @@ RECIPES = {
     "zstd.qcow2":
         ("qemu-img convert -c -o compression_type=zstd", "content.raw",
          converter("-c", "-o", "compression_type=zstd")),
+    "chain.qcow2":
+        ("%d overlays, version 1" % CHAIN_LAYERS, "content.raw", make_chain),
     "zlib-2m.qcow2":
         ("qemu-img convert -c -o cluster_size=2M", "content.raw",
          converter("-c", "-o", "cluster_size=2M")),
