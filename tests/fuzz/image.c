@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as an image.  Open it, map it, read what the map
- * says is data and some places that follow from the input, prefetch.
- * Whatever comes, the sanitizers must stay silent, extents must be in
- * order, and memory and time bounded (libFuzzer's limits).
+ * libFuzzer: any bytes as an image.  Open it, list its views; map each,
+ * read what the map says is data and some places that follow from the
+ * input, prefetch.  An image with a backing file gets a raw one of some
+ * bytes, one with a data file itself as that.  Whatever comes, the sanitizers
+ * must stay silent, extents must be in order, and memory and time bounded
+ * (libFuzzer's limits).
  */
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -80,38 +83,113 @@ use_view (struct qcow_view *v, uint64_t seed)
   }
 }
 
+/* Views beyond these are as the ones before. */
+#define MAX_VIEWS 8
+
+struct names {
+  unsigned n;
+  char *list[MAX_VIEWS];
+};
+
+static int
+on_name (void *opaque, const char *name, const char *description)
+{
+  struct names *names = opaque;
+
+  if (description == NULL)
+    abort ();
+  if (name && names->n < MAX_VIEWS) {
+    names->list[names->n] = strdup (name);
+    if (names->list[names->n++] == NULL)
+      abort ();
+  }
+  return 0;
+}
+
+static void
+use_all_views (struct qcow *q, uint64_t seed)
+{
+  struct names names = { 0 };
+  unsigned i;
+
+  if (qcow_list (q, on_name, &names) == -1)
+    abort ();
+  for (i = 0; i < names.n; ++i) {
+    struct qcow_view *v = qcow_view_open (q, names.list[i]);
+
+    if (v) {
+      (void) qcow_view_description (v);
+      use_view (v, seed + i);
+      qcow_view_close (v);
+    }
+    free (names.list[i]);
+  }
+}
+
+static void
+use_image (const struct qcow_options *options, uint64_t seed)
+{
+  static const struct qcow_hooks hooks = { hear, hear, hear };
+  struct qcow *q = qcow_open (options, &hooks);
+
+  if (q) {
+    use_all_views (q, seed);
+    qcow_close (q);
+  }
+}
+
+/* An unnamed file: its name in /proc.  The content is for all runs, or to
+ * be filled by each.
+ */
+static int
+make_file (const char *what, char name[64])
+{
+  const int fd = memfd_create (what, 0);
+
+  if (fd == -1)
+    abort ();
+  snprintf (name, 64, "/proc/self/fd/%d", fd);
+  return fd;
+}
+
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  static const struct qcow_hooks hooks = { hear, hear, hear };
   static int fd = -1;
-  char name[64];
+  static char name[64], raw_name[64];
+  const char *const raw[] = { raw_name };
+  const char *const itself[] = { name };
+  const char *const as_raw[] = { "raw" };
   struct qcow_options options
     = { .filename = name, .cache_size = 1 << 20, .force_share = true };
-  struct qcow *q;
   uint64_t seed = size;
   size_t i;
 
-  if (fd == -1)
-    fd = memfd_create ("image", 0);
-  if (fd == -1 || ftruncate (fd, 0) == -1
-      || pwrite (fd, data, size, 0) != (ssize_t) size)
+  if (fd == -1) {
+    const int raw_fd = make_file ("raw", raw_name);
+
+    fd = make_file ("image", name);
+    memset (buf, 'r', sizeof buf);
+    if (pwrite (raw_fd, buf, 3000, 1000) != 3000)
+      abort ();
+  }
+  if (ftruncate (fd, 0) == -1 || pwrite (fd, data, size, 0) != (ssize_t) size)
     abort ();
   for (i = 0; i < size; i += 61)
     seed = seed * 31 + data[i];
 
-  snprintf (name, sizeof name, "/proc/self/fd/%d", fd);
-  q = qcow_open (&options, &hooks);
-  if (q) {
-    struct qcow_view *v = qcow_view_open (q, "");
-
-    if (v) {
-      use_view (v, seed);
-      qcow_view_close (v);
-    }
-    qcow_close (q);
-  }
+  /* What the image does not need is an error, so one of these is right. */
+  use_image (&options, seed);
+  options.data_files = itself;
+  options.nr_data_files = 1;
+  use_image (&options, seed);
+  options.backing_formats = as_raw;
+  options.nr_backing_formats = options.nr_backing = 1;
+  options.backing = raw;
+  use_image (&options, seed);
+  options.nr_data_files = 0;
+  use_image (&options, seed);
   return 0;
 }

@@ -34,8 +34,25 @@ make_image v2 "cluster_size=512,compat=0.10" -c 'write -P 1 0 3k' "${packed[@]}"
 make_image preallocated "cluster_size=512,preallocation=metadata" \
            -c 'write -P 1 0 3k'
 make_image dirty "cluster_size=512,lazy_refcounts=on" -c 'write -P 1 0 3k'
+make_image extended "cluster_size=16k,extended_l2=on" "${writes[@]}" \
+           -c 'write -c -P 5 32k 16k'
+make_image data-file "cluster_size=512,data_file=data.raw.tmp" \
+           -c 'write -P 1 0 3k' -c 'write -z 1k 1k' -c 'discard 2k 512'
+rm -f data.raw.tmp
+: > empty.tmp
+make_image backing "cluster_size=512,backing_file=empty.tmp,backing_fmt=raw" \
+           -c 'write -P 1 0 3k' -c 'write -z 4k 1k'
+rm -f empty.tmp
+if [ ! -e v1 ]; then
+    qemu-img create -q -f qcow v1.tmp 64k
+    qemu-io -f qcow -c 'write -P 1 0 3k' -c 'write -P 2 9000 1k' \
+            -c 'write -c -P 4 32k 4k' v1.tmp > /dev/null
+    mv v1.tmp v1
+fi
 if [ ! -e snapshot ]; then
     make_image snapshot.new "cluster_size=512" "${writes[@]}"
     qemu-img snapshot -c one snapshot.new
+    qemu-io -f qcow2 -c 'write -P 9 1k 9k' snapshot.new > /dev/null
+    qemu-img snapshot -c two snapshot.new
     mv snapshot.new snapshot
 fi
