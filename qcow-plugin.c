@@ -45,7 +45,7 @@ struct list {
 };
 
 static const char *filename;
-static const char *snapshot;
+static const char *snapshot, *since, *bitmap;
 static struct list allow, backing, backing_formats, data_files;
 static uint64_t cache_size = QCOW_DEFAULT_CACHE_SIZE;
 static bool force_share;
@@ -134,6 +134,10 @@ plugin_config (const char *key, const char *value)
     return set_once (key, value, &filename);
   if (strcmp (key, "snapshot") == 0)
     return set_once (key, value, &snapshot);
+  if (strcmp (key, "since") == 0)
+    return set_once (key, value, &since);
+  if (strcmp (key, "bitmap") == 0)
+    return set_once (key, value, &bitmap);
   if (strcmp (key, "allow") == 0)
     return append (key, value, &allow);
   if (strcmp (key, "backing") == 0)
@@ -187,12 +191,18 @@ plugin_config_complete (void)
   "backing-format=<FORMAT>\n"                                                 \
   "                      raw or qcow: what the n-th backing file is\n"        \
   "                      (default: as recorded in the image).\n"              \
+  "bitmap=<NAME>         Serve the disk with what this dirty bitmap says "    \
+  "has\n"                                                                     \
+  "                      changed.\n"                                          \
   "cache-size=<SIZE>     Memory for lookup tables and inflated clusters\n"    \
   "                      (default: 64M).\n"                                   \
   "data-file=<FILE>      Use this external data file instead of the one\n"    \
   "                      that the image names.\n"                             \
   "force-share=<BOOL>    Serve the image even if another process has it\n"    \
   "                      open for writing (default: false).\n"                \
+  "since=<POINT>         Serve what changed since this snapshot, "            \
+  "'backing',\n"                                                              \
+  "                      or 'layer:N'.\n"                                     \
   "snapshot=<ID-OR-NAME> Serve only this internal snapshot."
 
 static int
@@ -210,6 +220,8 @@ plugin_get_ready (void)
     .data_files = data_files.values,
     .nr_data_files = data_files.n,
     .snapshot = snapshot,
+    .since = since,
+    .bitmap = bitmap,
     .force_share = force_share,
     .debug_runs = qcow_debug_runs,
     .debug_cache = qcow_debug_cache,
@@ -259,9 +271,9 @@ plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
   if (qcow_list (image, list_one, &l) == -1)
     return -1;
   if (l.left_out > 0 && !atomic_flag_test_and_set (&warned))
-    nbdkit_error ("warning: %s: %u snapshots are not listed, since there "
-                  "are too many, or they have no name that can be listed; "
-                  "they can still be asked for by id or name",
+    nbdkit_error ("warning: %s: %u snapshots or bitmaps are not listed, "
+                  "since there are too many, or they have no name that can "
+                  "be listed; they can still be asked for by id or name",
                   filename, l.left_out);
   return 0;
 }
@@ -358,6 +370,7 @@ add_extent (void *opaque, uint64_t offset, uint64_t length,
     [QCOW_EXTENT_DATA] = 0,
     [QCOW_EXTENT_ZERO] = NBDKIT_EXTENT_ZERO,
     [QCOW_EXTENT_HOLE_ZERO] = NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO,
+    [QCOW_EXTENT_UNCHANGED] = NBDKIT_EXTENT_HOLE,
   };
 
   return nbdkit_add_extent (opaque, offset, length, types[kind]);

@@ -10,12 +10,15 @@
  * 'zero', since it has a place; a raw backing file has just a hole there
  * (qemu-nbd).
  *
+ * A view that is compared with an older one, or has a dirty bitmap, says
+ * only of what changed what it is.
+ *
  * Most files have no holes, and are not asked.  For others the answer is
  * kept during a walk, so the source is asked once for each of its
  * fragments, not once for each run.
  */
 
-#include "map.h"
+#include "delta.h"
 
 /* Merges what is added, and hands on what is complete. */
 struct merger {
@@ -130,26 +133,106 @@ is_solid (const struct qcow_view *v)
   return true;
 }
 
+/* 1: all was added; 0: that was enough; -1: error. */
+static int
+add_range (struct merger *m, struct holes *h, const struct qcow_view *v,
+           uint64_t offset, uint64_t length)
+{
+  struct map map;
+  struct run run;
+  int r, added = 1;
+
+  /* Where the files have no holes, the place of data in them is of no
+   * interest, and there is much less to look at.
+   */
+  map_begin (&map, v, offset, length, h->none);
+  while ((r = map_next (&map, &run)) == 1) {
+    added = add_run (m, h, &run);
+    if (added != 1)
+      break;
+  }
+  map_end (&map);
+  return r == -1 ? -1 : added;
+}
+
+/* qemu-img thinks in sectors, and takes one of which the first part is
+ * unchanged for unchanged: so what is unchanged ends at the end of a sector,
+ * of the range or of the disk.
+ */
+static int
+add_unchanged (struct merger *m, struct holes *h, const struct qcow_view *v,
+               const struct run *run, uint64_t range_end)
+{
+  const uint64_t end = run->offset + run->length;
+  uint64_t whole = end;
+  int r;
+
+  if (end != range_end && end != v->size)
+    whole &= ~(uint64_t) (QCOW_SECTOR_BYTES - 1);
+  if (whole <= run->offset)
+    return add_range (m, h, v, run->offset, run->length);
+  if (whole == end)
+    return add (m, run->offset, run->length, QCOW_EXTENT_UNCHANGED);
+  r = add (m, run->offset, whole - run->offset, QCOW_EXTENT_UNCHANGED);
+  return r == 1 ? add_range (m, h, v, whole, end - whole) : r;
+}
+
+/* The parts that differ from the older view. */
+static int
+add_delta (struct merger *m, struct holes *h, const struct qcow_view *v,
+           uint64_t offset, uint64_t length)
+{
+  struct delta delta;
+  struct run run;
+  bool changed;
+  int r, added = 1;
+
+  delta_begin (&delta, v, v->since, offset, length);
+  while ((r = delta_next (&delta, &run, &changed)) == 1) {
+    added = changed ? add_run (m, h, &run)
+                    : add_unchanged (m, h, v, &run, offset + length);
+    if (added != 1)
+      break;
+  }
+  delta_end (&delta);
+  return r == -1 ? -1 : added;
+}
+
+/* The parts that the bitmap calls dirty. */
+static int
+add_dirty (struct merger *m, struct holes *h, const struct qcow_view *v,
+           uint64_t offset, uint64_t length)
+{
+  const uint64_t end = offset + length;
+  int added = 1;
+
+  while (offset < end && added == 1) {
+    bool dirty;
+    uint64_t same_end;
+
+    if (bitmap_look (v->bitmap, offset, end, &dirty, &same_end) == -1)
+      return -1;
+    added = dirty ? add_range (m, h, v, offset, same_end - offset)
+                  : add (m, offset, same_end - offset, QCOW_EXTENT_UNCHANGED);
+    offset = same_end;
+  }
+  return added;
+}
+
 int
 qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
               qcow_extent_fn fn, void *opaque)
 {
   struct merger merger = { .fn = fn, .opaque = opaque, .one = one };
   struct holes holes = { .none = is_solid (v) };
-  struct map map;
-  struct run run;
   int r;
 
-  /* Where the files have no holes, the place of data in them is of no
-   * interest, and there is much less to look at.
-   */
-  map_begin (&map, v, offset, count, holes.none);
-  while ((r = map_next (&map, &run)) == 1) {
-    r = add_run (&merger, &holes, &run);
-    if (r != 1)
-      break;
-  }
-  map_end (&map);
+  if (v->since)
+    r = add_delta (&merger, &holes, v, offset, count);
+  else if (v->bitmap)
+    r = add_dirty (&merger, &holes, v, offset, count);
+  else
+    r = add_range (&merger, &holes, v, offset, count);
   /* What was found before an error is worth telling; who asks for the rest
    * gets the error.
    */

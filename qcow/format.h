@@ -59,6 +59,7 @@
    | QCOW_INCOMPAT_COMPRESSION | QCOW_INCOMPAT_EXTENDED_L2)
 
 /* Autoclear feature bits (spec). */
+#define QCOW_AUTOCLEAR_BITMAPS (UINT64_C (1) << 0)
 #define QCOW_AUTOCLEAR_DATA_FILE_RAW (UINT64_C (1) << 1)
 
 /* crypt_method (spec). */
@@ -74,8 +75,23 @@
 #define QCOW_EXT_END 0x00000000U
 #define QCOW_EXT_BACKING_FORMAT 0xe2792acaU
 #define QCOW_EXT_FEATURE_TABLE 0x6803f857U
+#define QCOW_EXT_BITMAPS 0x23852875U
 #define QCOW_EXT_LUKS 0x0537be77U
 #define QCOW_EXT_DATA_FILE 0x44415441U
+
+/* Dirty bitmaps: limits (qemu), flags of a directory entry, the bit of a
+ * table entry without an offset that stands for a cluster of ones (spec).
+ */
+#define QCOW_MAX_BITMAPS 65535
+#define QCOW_MAX_BITMAP_DIRECTORY_BYTES (64U << 20)
+#define QCOW_MAX_BITMAP_BYTES (512U << 20)
+#define QCOW_MIN_GRANULARITY_BITS 9
+#define QCOW_MAX_GRANULARITY_BITS 31
+#define QCOW_BITMAP_TYPE_DIRTY 1
+#define QCOW_BITMAP_IN_USE (1U << 0)
+#define QCOW_BITMAP_AUTO (1U << 1)
+#define QCOW_BITMAP_EXTRA_COMPATIBLE (1U << 2)
+#define QCOW_BITMAP_ALL_ONES UINT64_C (1)
 
 /* One entry of the feature name table: kind, bit, name (spec). */
 #define QCOW_FEATURE_ENTRY_BYTES 48

@@ -324,6 +324,22 @@ copy_name (char *out, size_t max, const uint8_t *in, size_t length,
   return 0;
 }
 
+/* Bitmaps are of no use for reading the disk, so what is wrong with them
+ * is no reason to refuse the image.
+ */
+static void
+bitmaps_extension (const uint8_t *data, size_t length, struct header *h)
+{
+  h->nb_bitmaps = 0;
+  h->bitmaps_broken
+    = length != 24 || get_be32 (data) == 0 || get_be32 (data + 4) != 0;
+  if (h->bitmaps_broken)
+    return;
+  h->nb_bitmaps = get_be32 (data);
+  h->bitmap_directory_size = get_be64 (data + 8);
+  h->bitmap_directory_offset = get_be64 (data + 16);
+}
+
 static int
 one_extension (uint32_t type, const uint8_t *data, size_t length,
                struct header *h, struct extensions *ext,
@@ -341,6 +357,10 @@ one_extension (uint32_t type, const uint8_t *data, size_t length,
   case QCOW_EXT_FEATURE_TABLE:
     ext->features = data;
     ext->features_length = length;
+    return 0;
+
+  case QCOW_EXT_BITMAPS:
+    bitmaps_extension (data, length, h);
     return 0;
 
   case QCOW_EXT_LUKS:

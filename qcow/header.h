@@ -9,6 +9,7 @@
 #ifndef QCOW_HEADER_H
 #define QCOW_HEADER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,10 @@ struct header {
 
   uint64_t backing_offset; /* where its name is; 0: none */
   uint32_t backing_size;   /* bytes of its name, <= 1023 */
+
+  uint32_t nb_bitmaps;
+  uint64_t bitmap_directory_size, bitmap_directory_offset; /* not checked */
+  bool bitmaps_broken; /* their extension is not valid; nb_bitmaps is 0 */
 
   /* From the area after the fixed fields; "" if not there.  As qemu
    * does, a name is cut at its first NUL.

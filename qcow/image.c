@@ -222,3 +222,34 @@ image_get_active_l1 (const struct image *image)
   return image_get_l1 (image, image->header.l1_table_offset,
                        image->header.l1_size, "the L1 table");
 }
+
+int
+image_get_cached (const struct image *image, struct cache_key key, size_t size,
+                  struct cache_entry **entry)
+{
+  for (;;) {
+    switch (cache_claim (image->shared->cache, key, size, 1, entry)) {
+    case CACHE_READY:
+      return 0;
+
+    case CACHE_MINE:
+      if (source_read (image->source, (*entry)->data, size, key.host) == -1) {
+        cache_fail (*entry);
+        *entry = NULL;
+        return -1;
+      }
+      cache_fill (*entry);
+      return 0;
+
+    case CACHE_BUSY:
+      if (cache_wait (*entry) == 0)
+        return 0;
+      break; /* it failed for the other: try ourselves */
+
+    case CACHE_FULL: /* not with 'must' */
+    case CACHE_NO_MEMORY:
+      *entry = NULL;
+      return no_memory (image);
+    }
+  }
+}

@@ -45,6 +45,13 @@ struct l1_table *image_get_l1 (const struct image *image, uint64_t offset,
 /* The one that the header names. */
 struct l1_table *image_get_active_l1 (const struct image *image);
 
+/* Pin what the image's file has at key.host, 'size' bytes, in the cache;
+ * read it if it is not there.  The caller releases it.  0, or -1 with the
+ * error reported and errno EIO or ENOMEM.
+ */
+int image_get_cached (const struct image *image, struct cache_key key,
+                      size_t size, struct cache_entry **entry);
+
 static inline uint64_t
 image_cluster_size (const struct image *image)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * L1 tables in memory: each is there once however many views use it, only
- * as long as one does, and all together take no more than
+ * L1 tables, and tables of bitmaps, in memory: each is there once however many
+ * views use it, only as long as one does, and all together take no more than
  * QCOW_MAX_L1_MEMORY.
  *
  * Everything may be called by any number of threads at once, except new

@@ -66,7 +66,7 @@ one_layer (const struct map *m)
 static unsigned
 region_shift (const struct qcow_view *view)
 {
-  return view->layers[0].image->header.cluster_bits + REGION_CLUSTER_BITS;
+  return view->cluster_bits + REGION_CLUSTER_BITS;
 }
 
 void
@@ -81,8 +81,8 @@ map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
   m->found = NULL;
   m->window = FIRST_WINDOW;
   m->window_end = offset;
-  m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && !kinds_only
-                   && length <= MAX_REGION_REQUEST;
+  m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && view->id != 0
+                   && !kinds_only && length <= MAX_REGION_REQUEST;
   m->region = NULL;
   m->have_next = false;
   if (one_layer (m)) {
@@ -121,8 +121,8 @@ make_found (struct map *m)
   if (n > sizeof m->found_inline / sizeof m->found_inline[0])
     m->found = malloc (n * sizeof m->found[0]);
   if (m->found == NULL)
-    return error_report (m->view->shared->hooks, ENOMEM,
-                         m->view->layers[0].image->name, "out of memory");
+    return error_report (m->view->shared->hooks, ENOMEM, m->view->name,
+                         "out of memory");
   for (i = 0; i < n; ++i)
     m->found[i].offset = m->found[i].length = 0;
   return 0;
@@ -348,7 +348,7 @@ debug_run (const struct map *m, const struct run *run)
     = { "hole", "zero", "data", "compressed", "bad" };
   const char *name = run->image    ? run->image->name
                      : run->source ? run->source->name
-                                   : m->view->layers[0].image->name;
+                                   : m->view->name;
 
   error_debug (m->view->shared->hooks, name,
                "run: %" PRIu64 "+%" PRIu64 " %s host %" PRIu64, run->offset,

@@ -52,7 +52,11 @@ struct qcow_options {
   const char *const *data_files;
   size_t nr_data_files;
 
-  const char *snapshot; /* serve only this one (id or name); or NULL */
+  /* Serve only one view, as the default one: a snapshot (id or name); what
+   * changed since a snapshot, "backing" or "layer:N", to that snapshot or
+   * the active layer; the active layer with a dirty bitmap.  Or NULL.
+   */
+  const char *snapshot, *since, *bitmap;
 
   bool force_share; /* serve even though a writer holds the image */
   bool debug_runs;  /* a debug message for each run of each request */
@@ -76,11 +80,11 @@ struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 void qcow_close (struct qcow *q);
 
-/* Called for each view that a client may ask for by name: "", and the
- * snapshots.  A name is valid UTF-8 without control characters, or NULL: a
- * view that has no such name, or none that leads to it.  The description is
- * for people.  Both are valid during the call.  Returns 0, or -1 with errno
- * to end the list.
+/* Called for each view that a client may ask for by name, deltas aside:
+ * "", the snapshots, and the bitmaps.  A name is valid UTF-8 without control
+ * characters, or NULL: a view that has no such name, or none that leads to it.
+ * The description is for people.  Both are valid during the call.  Returns 0,
+ * or -1 with errno to end the list.
  */
 typedef int (*qcow_list_fn) (void *opaque, const char *name,
                              const char *description);
@@ -88,10 +92,11 @@ typedef int (*qcow_list_fn) (void *opaque, const char *name,
 /* 0, or -1 if the function said so, or with errno ENOMEM. */
 int qcow_list (struct qcow *q, qcow_list_fn fn, void *opaque);
 
-/* What one client sees.  "" names the default view: the active layer, or
- * the one snapshot that is served.  Any other name is a snapshot's id, or
- * its name if no id is like that.  On failure, NULL and errno (ENOENT: no
- * such view; else as qcow_open).
+/* What one client sees.  "" names the default view.  Any other name is a
+ * snapshot's id; or its name if no id is like that; or bitmap:NAME; or
+ * OLD..NEW, where OLD is a snapshot, "backing" or "layer:N", and NEW a
+ * snapshot or nothing, for the active layer.  On failure, NULL and errno
+ * (ENOENT: no such view; else as qcow_open).
  */
 struct qcow_view *qcow_view_open (struct qcow *q, const char *name);
 void qcow_view_close (struct qcow_view *v);
@@ -126,6 +131,8 @@ enum qcow_extent {
   QCOW_EXTENT_DATA,      /* stored, or damaged: a read will tell */
   QCOW_EXTENT_ZERO,      /* has a place in the image, a hole of the file */
   QCOW_EXTENT_HOLE_ZERO, /* reads as zeros, takes no space */
+  QCOW_EXTENT_UNCHANGED, /* of a delta or a bitmap: reads as in the older
+                            state, whatever that is */
 };
 
 /* Called for each extent, ascending and without gaps or overlaps.

@@ -224,9 +224,10 @@ find (const struct snapshots *s, struct key wanted)
 }
 
 const struct snapshot *
-snapshots_find (const struct snapshots *s, const char *id_or_name)
+snapshots_find (const struct snapshots *s, const char *id_or_name,
+                size_t length)
 {
-  return find (s, (struct key){ id_or_name, strlen (id_or_name) });
+  return find (s, (struct key){ id_or_name, length });
 }
 
 /* "" is the default view, and what the protocol calls a name is UTF-8. */

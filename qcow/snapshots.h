@@ -36,7 +36,7 @@ void snapshots_free (struct snapshots *s);
  * there are several (qemu).  NULL: there is none.
  */
 const struct snapshot *snapshots_find (const struct snapshots *s,
-                                       const char *id_or_name);
+                                       const char *id_or_name, size_t length);
 
 /* What a client has to ask for to get this snapshot: its name if that
  * leads back to it, else its id.  A new string, NULL if out of memory; ""

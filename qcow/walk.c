@@ -94,43 +94,6 @@ walk_release (struct walk *w)
   w->slice_start = w->slice_end = 0;
 }
 
-/* Pin the slice at 'host' of the image. */
-static int
-get_slice (struct walk *w, uint64_t host)
-{
-  struct image *image = w->layer->image;
-  const size_t size = (size_t) 1 << slice_bits (w);
-  const struct cache_key key = { host, image->id, 0 };
-
-  for (;;) {
-    switch (cache_claim (image->shared->cache, key, size, 1, &w->slice)) {
-    case CACHE_READY:
-      return 0;
-
-    case CACHE_MINE:
-      if (source_read (image->source, w->slice->data, size, host) == -1) {
-        cache_fail (w->slice);
-        w->slice = NULL;
-        return -1;
-      }
-      cache_fill (w->slice);
-      return 0;
-
-    case CACHE_BUSY:
-      if (cache_wait (w->slice) == 0)
-        return 0;
-      w->slice = NULL;
-      break; /* it failed for the other: try ourselves */
-
-    case CACHE_FULL: /* not with 'must' */
-    case CACHE_NO_MEMORY:
-      w->slice = NULL;
-      return error_report (image->shared->hooks, ENOMEM, image->name,
-                           "out of memory");
-    }
-  }
-}
-
 /* How far the L1 entries from the one of 'offset' on are empty, or lie
  * beyond the table.
  */
@@ -159,6 +122,7 @@ enter_slice (struct walk *w, struct run *piece)
   struct image *image = w->layer->image;
   const uint64_t l1_index = w->offset >> l1_shift (w);
   const uint64_t slice_mask = (UINT64_C (1) << slice_shift (w)) - 1;
+  struct cache_key key;
   uint64_t in_table;
   struct entry e;
 
@@ -195,7 +159,9 @@ enter_slice (struct walk *w, struct run *piece)
   /* Where in the table the slice of this offset begins, in bytes. */
   in_table = (w->offset & ((UINT64_C (1) << l1_shift (w)) - 1))
              >> slice_shift (w) << slice_bits (w);
-  if (get_slice (w, e.host + in_table) == -1)
+  key = (struct cache_key){ e.host + in_table, image->id, 0 };
+  if (image_get_cached (image, key, (size_t) 1 << slice_bits (w), &w->slice)
+      == -1)
     return -1;
   w->slice_start = w->offset & ~slice_mask;
   w->slice_end = next_boundary (w->offset, slice_shift (w));

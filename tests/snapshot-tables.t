@@ -135,7 +135,7 @@ ok "qemu's own words for an export" qemu-img compare -f raw -F raw \
    oracle.raw "nbd:unix:$sock:exportname=11"
 
 # Unknown names are refused when a client connects; the server says which.
-for n in nosuch 21 mon/ MON 01 ' 1' 'mon..' $'\e[31mno' '../image.qcow2' \
+for n in nosuch 21 mon/ MON 01 ' 1' 'mon..nope' $'\e[31mno' '../image.qcow2' \
          "$(printf 'y%.0s' {1..4000})"; do
     not_ok "there is no export '${n:0:20}'" nbdinfo --size "$(to "$n")"
 done

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What clients ask for by name.  See names.h.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "names.h"
+#include "text.h"
+
+#define BITMAP_PREFIX "bitmap:"
+#define LAYER_PREFIX "layer:"
+
+const struct snapshot *
+name_to_snapshot (const struct view_parts *p, const char *text, size_t length)
+{
+  return snapshots_find (p->snapshots, text, length);
+}
+
+/* "layer:N" -> N, or 0. */
+static unsigned
+layer_number (const char *text, size_t length)
+{
+  const size_t prefix = strlen (LAYER_PREFIX);
+  unsigned n = 0;
+  size_t i;
+
+  if (length <= prefix || memcmp (text, LAYER_PREFIX, prefix) != 0
+      || text[prefix] == '0')
+    return 0;
+  for (i = prefix; i < length; ++i) {
+    if (text[i] < '0' || text[i] > '9' || n > QCOW_MAX_DEPTH)
+      return 0;
+    n = 10 * n + (unsigned) (text[i] - '0');
+  }
+  return n;
+}
+
+bool
+name_to_old_point (const struct view_parts *p, const char *text, size_t length,
+                   struct view_point *point)
+{
+  *point = (struct view_point){ .snapshot = NULL, .depth = 0 };
+  if (length == 0)
+    return false;
+  point->snapshot = name_to_snapshot (p, text, length);
+  if (point->snapshot)
+    return true;
+  point->depth = length == 7 && memcmp (text, "backing", 7) == 0
+                   ? 1
+                   : layer_number (text, length);
+  return point->depth > 0 && point->depth < p->chain->nr_layers;
+}
+
+/* OLD..NEW or OLD.., split at the first ".." that makes sense. */
+static bool
+name_to_delta (const struct view_parts *p, const char *name,
+               struct view_point *old, struct view_point *new)
+{
+  const char *dots;
+
+  *new = (struct view_point){ .snapshot = NULL, .depth = 0 };
+  for (dots = strstr (name, ".."); dots; dots = strstr (dots + 1, "..")) {
+    const char *after = dots + 2;
+
+    if (!name_to_old_point (p, name, (size_t) (dots - name), old))
+      continue;
+    if (*after == '\0')
+      return true;
+    new->snapshot = name_to_snapshot (p, after, strlen (after));
+    if (new->snapshot)
+      return true;
+  }
+  return false;
+}
+
+struct qcow_view *
+name_open_view (const struct view_parts *p, const char *name)
+{
+  const size_t prefix = strlen (BITMAP_PREFIX);
+  const struct bitmap *bitmap;
+  struct view_point old, new = { .depth = 0 };
+
+  new.snapshot = name_to_snapshot (p, name, strlen (name));
+  if (new.snapshot)
+    return view_open_point (p, new);
+  if (strncmp (name, BITMAP_PREFIX, prefix) == 0) {
+    bitmap = bitmaps_find (p->bitmaps, name + prefix, strlen (name + prefix));
+    if (bitmap)
+      return view_open_bitmap (p, bitmap);
+  }
+  if (name_to_delta (p, name, &old, &new))
+    return view_open_delta (p, old, new);
+  error_report (p->shared->hooks, ENOENT, p->chain->layers[0].image->name,
+                "there is no export '%s': the image has no snapshot with "
+                "this id or name, nor is it bitmap:NAME, OLD..NEW or OLD.. "
+                "of what there is ('nbdinfo --list' shows snapshots and "
+                "bitmaps)",
+                name);
+  return NULL;
+}
+
+static int
+no_memory (const struct view_parts *p)
+{
+  return error_report (p->shared->hooks, ENOMEM,
+                       p->chain->layers[0].image->name, "out of memory");
+}
+
+/* Takes over the strings. */
+static int
+list_one (const struct view_parts *p, char *name, char *description,
+          qcow_list_fn fn, void *opaque)
+{
+  int r;
+
+  if (name && description)
+    r = fn (opaque, name[0] ? name : NULL, description);
+  else
+    r = no_memory (p);
+  free (name);
+  free (description);
+  return r;
+}
+
+/* "" if the bitmap can't be listed, or another has its name. */
+static char *
+bitmap_export_name (const struct view_parts *p, const struct bitmap *bitmap)
+{
+  char *name;
+
+  if (asprintf (&name, BITMAP_PREFIX "%.*s", (int) bitmap->name_length,
+                bitmap->name)
+      == -1)
+    return NULL;
+  if (!text_is_clean (bitmap->name, bitmap->name_length)
+      || bitmaps_find (p->bitmaps, bitmap->name, bitmap->name_length) != bitmap
+      || name_to_snapshot (p, name, strlen (name)))
+    name[0] = '\0';
+  return name;
+}
+
+int
+names_list (const struct view_parts *p, qcow_list_fn fn, void *opaque)
+{
+  unsigned i;
+
+  for (i = 0; i < p->snapshots->count; ++i) {
+    const struct snapshot *s = &p->snapshots->list[i];
+    const struct view_point point = { .snapshot = s };
+
+    if (list_one (p, snapshots_export_name (p->snapshots, s),
+                  view_describe_point (p, point), fn, opaque)
+        == -1)
+      return -1;
+  }
+  for (i = 0; i < p->bitmaps->count; ++i) {
+    const struct bitmap *b = &p->bitmaps->list[i];
+
+    if (list_one (p, bitmap_export_name (p, b), view_describe_bitmap (p, b),
+                  fn, opaque)
+        == -1)
+      return -1;
+  }
+  return 0;
+}
