@@ -33,6 +33,7 @@ CONTENT_SIZE = 3 * GIB
 CLUSTER = 64 * KIB
 SCATTERED_SIZE = 1 * TIB
 SCATTERED_POOL = 1024
+CHANGED_TABLES = 1000
 COPIED = 1 << 63                # in an L1 or L2 entry: used only once
 
 # Where the start images have their only data.
@@ -275,12 +276,13 @@ def scattered_l2(rng, pool_offset):
     return entries.tobytes()
 
 
-def scattered_header(l1_size):
+def scattered_header(l1_size, snapshots_offset=0):
     """qcow2 v3, 16-bit refcounts: cluster 1 is the refcount table, 2 its
     only block, 3 the L1 table."""
     return struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 16,
                        SCATTERED_SIZE, 0, l1_size, 3 * CLUSTER, 1 * CLUSTER,
-                       1, 0, 0, 0, 0, 0, 4, 104)
+                       1, 1 if snapshots_offset else 0, snapshots_offset,
+                       0, 0, 0, 4, 104)
 
 
 def make_scattered(images, path):
@@ -307,6 +309,39 @@ def make_scattered(images, path):
             f.write(kinds[n % len(kinds)])
         for n in range(SCATTERED_POOL):
             f.write(rng.randbytes(CLUSTER))
+
+
+def make_changed(images, path):
+    """The scattered image with a snapshot, since when CHANGED_TABLES of its
+    L2 tables were written to: one cluster in each."""
+    source = images.path("scattered-1t.qcow2")
+    tables = SCATTERED_SIZE // CLUSTER // (CLUSTER // 8)
+    end = -(-os.stat(source).st_size // CLUSTER) * CLUSTER
+    shutil.copyfile(source, path)
+    with open(path, "r+b") as f:
+        old_l1 = f.read(4 * CLUSTER)[3 * CLUSTER:]
+        new_l1 = array("Q", old_l1[:8 * tables])
+        new_l1.byteswap()
+        for n in range(CHANGED_TABLES):
+            index = n * tables // CHANGED_TABLES
+            f.seek(new_l1[index] & ~COPIED)
+            l2 = array("Q", f.read(CLUSTER))
+            l2[n % len(l2)], l2[(n + 1) % len(l2)] = \
+                l2[(n + 1) % len(l2)], l2[n % len(l2)]
+            new_l1[index] = COPIED | (end + n * CLUSTER)
+            f.seek(end + n * CLUSTER)
+            f.write(l2.tobytes())
+        end += CHANGED_TABLES * CLUSTER
+        # The snapshot's L1 table, and the snapshot table: id 1, "old".
+        f.seek(end)
+        f.write(old_l1)
+        f.write(struct.pack(">QIHHIIQIIQQ", end, tables, 1, 3, 0, 0, 0, 0, 16,
+                            0, SCATTERED_SIZE) + b"1old")
+        f.seek(0)
+        f.write(scattered_header(tables, end + CLUSTER))
+        new_l1.byteswap()
+        f.seek(3 * CLUSTER)
+        f.write(new_l1.tobytes())
 
 
 # ---- a chain
@@ -400,4 +435,7 @@ RECIPES = {
     "scattered-1t.qcow2":
         ("1 TiB over %d clusters, version 1" % SCATTERED_POOL, None,
          make_scattered),
+    "changed-1t.qcow2":
+        ("a snapshot, %d changed tables, version 1" % CHANGED_TABLES,
+         "scattered-1t.qcow2", make_changed),
 }
