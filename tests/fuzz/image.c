@@ -106,6 +106,23 @@ on_name (void *opaque, const char *name, const char *description)
   return 0;
 }
 
+/* What changed from one to the next, if there is such a thing. */
+static void
+use_delta (struct qcow *q, const char *old, const char *new, uint64_t seed)
+{
+  struct qcow_view *v;
+  char *name;
+
+  if (asprintf (&name, "%s..%s", old, new) == -1)
+    abort ();
+  v = qcow_view_open (q, name);
+  if (v) {
+    use_view (v, seed);
+    qcow_view_close (v);
+  }
+  free (name);
+}
+
 static void
 use_all_views (struct qcow *q, uint64_t seed)
 {
@@ -122,8 +139,13 @@ use_all_views (struct qcow *q, uint64_t seed)
       use_view (v, seed + i);
       qcow_view_close (v);
     }
-    free (names.list[i]);
+    if (i > 0) {
+      use_delta (q, names.list[i], names.list[i - 1], seed);
+      free (names.list[i - 1]);
+    }
   }
+  use_delta (q, "backing", "", seed);
+  free (names.list[names.n - 1]);
 }
 
 static void

@@ -49,6 +49,12 @@ if [ ! -e v1 ]; then
             -c 'write -c -P 4 32k 4k' v1.tmp > /dev/null
     mv v1.tmp v1
 fi
+if [ ! -e bitmap ]; then
+    make_image bitmap.new "cluster_size=512" "${writes[@]}"
+    qemu-img bitmap --add -g 512 bitmap.new b
+    qemu-io -f qcow2 -c 'write -P 9 1k 9k' bitmap.new > /dev/null
+    mv bitmap.new bitmap
+fi
 if [ ! -e snapshot ]; then
     make_image snapshot.new "cluster_size=512" "${writes[@]}"
     qemu-img snapshot -c one snapshot.new
