@@ -13,52 +13,6 @@ params=(allow=image-dir)
 
 text_source $((4 << 20)) src0 src1 src2 src3
 
-# make IMAGE SORT SIZE [BACKING FORMAT [OPTION...]]: an image of the SORT
-# v1, v2, v3 or ext (with extended L2).
-make ()
-{
-    local image=$1 sort=$2 size=$3 backing=${4:-} format=${5:-} f=qcow2
-    local options=()
-    shift $(($# < 5 ? $# : 5))
-    case $sort in
-        v1) f=qcow ;;
-        v2) options=(-o compat=0.10) ;;
-        ext) options=(-o extended_l2=on) ;;
-    esac
-    rm -f "$image"
-    # (-u: the backing file is not looked at.)
-    qemu-img create -q -f $f "${options[@]}" "$@" \
-             ${backing:+-u -b "$backing" -F "$format"} \
-             "$image" "$size" || exit 1
-}
-
-# format_of IMAGE: the name of qemu's driver for it.
-format_of ()
-{
-    if [ "$(peek "$1" 4 4)" = 1 ]; then echo qcow; else echo qcow2; fi
-}
-
-# compare NAME IMAGE [NBD-COMPARE-OPTION...]: bytes and map are qemu's.
-# (The files of the other layers must be dense.)
-compare ()
-{
-    local name=$1 image=$2 format
-    shift 2
-    format=$(format_of "$image")
-    dense "$image"
-    oracle "$image" oracle.raw
-    serves "$name" "$image" oracle.raw "$@"
-    same_map "$name" "$image"
-}
-
-same_map ()
-{
-    qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(cat log)"
-    our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
-    [ -s wanted.map ] || fail "$1: qemu's map is empty"
-    same_text "$1: the map" got.map wanted.map
-}
-
 # --- Lengths ----------------------------------------------------------
 
 # 274: the layer in the middle is shorter than those above and below it,
@@ -79,11 +33,11 @@ for base in raw v3; do
             [ $((n % 3)) = 0 ] || [ $length = 1000448 ] || continue
             format=raw
             [ $base = raw ] || format=qcow2
-            make middle $middle $length base $format
+            make_sort middle $middle $length base $format
             format=$(format_of middle) io middle "write -q -P 33 0 512"
             format=$(format_of middle)
             dense middle
-            make top v3 2M middle "$format"
+            make_sort top v3 2M middle "$format"
             [ $base$middle != v3v1 ] ||
                 params+=(backing-format=qcow backing-format=qcow)
             format=qcow2
@@ -100,11 +54,11 @@ done
 # Shrunk, and grown again: what was cut off does not come back.
 qemu-img convert -f raw -O qcow2 src1 base
 dense base
-make middle v3 2M base qcow2
+make_sort middle v3 2M base qcow2
 qemu-img resize -q --shrink middle 1M
 qemu-img resize -q middle 3M
 dense middle
-make top v2 4M middle qcow2
+make_sort top v2 4M middle qcow2
 compare "274: shrunk and grown" top
 is "274: ... to zeros" "$(tail -c 3M oracle.raw | tr -d '\0' | wc -c)" 0
 
@@ -116,7 +70,7 @@ for length in 0 1 511 512 70001 131072 200000; do
     for size in 512 66048 300032; do
         n=$((n + 1))
         sorts=(v1 v2 v3 ext)
-        make over "${sorts[n % 4]}" "$size" base.raw raw
+        make_sort over "${sorts[n % 4]}" "$size" base.raw raw
         same=$((length < size ? length : size))
         { head -c $same src2; head -c $((size - same)) /dev/zero; } > over.raw
         serves "$size bytes of ${sorts[n % 4]} over $length of raw" over \
@@ -126,16 +80,16 @@ done
 # The map of a base that ends in the middle of a sector, and of a cluster.
 head -c 70001 src2 > base.raw
 for size in 66048 131072 300032; do
-    make over v3 $size base.raw raw
+    make_sort over v3 $size base.raw raw
     compare "70001 bytes below $size" over
     io over 'write -q -P 1 60k 512' 'write -q -z 64k 512'
     compare "70001 bytes below $size, written" over
 done
 # Sizes in bytes are those of the header: qemu rounds them down, we don't.
 cp src1 base.raw
-make middle v3 1M base.raw raw
+make_sort middle v3 1M base.raw raw
 poke middle 24 0000000000010001
-make top v3 128k middle qcow2
+make_sort top v3 128k middle qcow2
 { head -c 65537 src1; head -c 65535 /dev/zero; } > top.raw
 serves "a layer of 65537 bytes in the middle" top top.raw --cluster 512
 
@@ -145,7 +99,7 @@ dd if=src3 of=sparse bs=64k seek=7 count=3 conv=notrunc status=none
 dd if=src3 of=sparse bs=64k seek=40 count=1 conv=notrunc status=none
 below=sparse format=raw
 for n in 1 2 3 4; do
-    make layer$n v3 $((5 << 20)) $below $format
+    make_sort layer$n v3 $((5 << 20)) $below $format
     below=layer$n format=qcow2
     format=qcow2 io layer$n "write -q -P $n $((n * 192))k 70000"
     dense layer$n
@@ -170,7 +124,7 @@ done
 # over IMAGE NAME [FORMAT]: an image with the backing file of that name.
 over ()
 {
-    make "$1" v3 64k "$2" "${3:-raw}"
+    make_sort "$1" v3 64k "$2" "${3:-raw}"
 }
 
 # leads NAME IMAGE FILE [PARAMETER...]: the image is served, and is what
@@ -369,10 +323,10 @@ recorded ()
     poke top 120 0000000000000000
     poke top 120 "$(printf %s "$1" | xxd -p)"
 }
-make image v3 64k
+make_sort image v3 64k
 io image 'write -q -s ../src1 0 64k'
 oracle image image.raw
-make old v1 64k
+make_sort old v1 64k
 format=qcow io old 'write -q -s ../src2 0 64k'
 format=qcow oracle old old.raw
 for name in foo vmdk qed vdi vpc luks dmg nbd file Raw RAW qcow3 raw2 'raw '; do
@@ -413,7 +367,7 @@ done
 over top base.raw
 poke top 112 00000000
 leads "a raw file, without a format" top base.raw qemu
-make top v1 64k base.raw raw
+make_sort top v1 64k base.raw raw
 format=qcow leads "a raw file below version 1" top base.raw qemu
 refused "backing-format=qcow for it" 'base\.raw.*([Mm]agic|not a QCOW)' \
         -- top backing-format=qcow
@@ -421,7 +375,7 @@ refused "backing-format=foo" 'backing-format.*foo' -- top backing-format=foo
 refused "backing-format= of nothing" 'backing-format' -- top backing-format=
 
 # The n-th is for the n-th layer below the top.
-make mid v1 64k old qcow
+make_sort mid v1 64k old qcow
 over top mid qcow2
 refused "two layers, none recorded for the second" \
         'mid.*old.*backing-format=' -- top
@@ -453,7 +407,7 @@ cd ..
 export QCOW_TIMEOUT=20
 # (What is recorded in each is the name of a file; qemu-img does not make
 # an image over itself, so each is made under another name.)
-ring () { make ring.tmp "$2" 1M "$3" qcow2 && cat ring.tmp > "$1"; }
+ring () { make_sort ring.tmp "$2" 1M "$3" qcow2 && cat ring.tmp > "$1"; }
 ring a v3 c
 ring b v3 a
 ring c v1 b
@@ -482,7 +436,7 @@ refused "a loop by backing=" 'loop' -- a backing=a
 unset QCOW_TIMEOUT
 params=(allow=image-dir)
 # Raw bytes of one's own are no loop.
-make ring.tmp v3 64k a raw
+make_sort ring.tmp v3 64k a raw
 cat ring.tmp > a
 compare "an image that names itself as raw" a
 
@@ -531,8 +485,8 @@ cd ..
 # --- Layers in use, and damage ----------------------------------------
 
 qemu-img convert -f raw -O qcow2 src1 base.qcow2
-make mid v3 4M base.qcow2 qcow2
-make top v3 4M mid qcow2
+make_sort mid v3 4M base.qcow2 qcow2
+make_sort top v3 4M mid qcow2
 # writer FILE: qemu-io writes it until 'quit' is said to it.
 writer ()
 {

@@ -16,52 +16,6 @@ params=(allow=image-dir)
 
 text_source $((4 << 20)) src0 src1 src2 src3
 
-# make IMAGE SORT SIZE [BACKING FORMAT [OPTION...]]: an image of the SORT
-# v1, v2, v3 or ext (with extended L2).
-make ()
-{
-    local image=$1 sort=$2 size=$3 backing=${4:-} format=${5:-} f=qcow2
-    local options=()
-    shift $(($# < 5 ? $# : 5))
-    case $sort in
-        v1) f=qcow ;;
-        v2) options=(-o compat=0.10) ;;
-        ext) options=(-o extended_l2=on) ;;
-    esac
-    rm -f "$image"
-    # (-u: the backing file is not looked at.)
-    qemu-img create -q -f $f "${options[@]}" "$@" \
-             ${backing:+-u -b "$backing" -F "$format"} \
-             "$image" "$size" || exit 1
-}
-
-# format_of IMAGE: the name of qemu's driver for it.
-format_of ()
-{
-    if [ "$(peek "$1" 4 4)" = 1 ]; then echo qcow; else echo qcow2; fi
-}
-
-# compare NAME IMAGE [NBD-COMPARE-OPTION...]: bytes and map are qemu's.
-# (The files of the other layers must be dense.)
-compare ()
-{
-    local name=$1 image=$2 format
-    shift 2
-    format=$(format_of "$image")
-    dense "$image"
-    oracle "$image" oracle.raw
-    serves "$name" "$image" oracle.raw "$@"
-    same_map "$name" "$image"
-}
-
-same_map ()
-{
-    qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(cat log)"
-    our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
-    [ -s wanted.map ] || fail "$1: qemu's map is empty"
-    same_text "$1: the map" got.map wanted.map
-}
-
 # areas.py URI RAW OFFSET...: 1 MiB around each offset is the same.
 cat > areas.py <<'PY'
 import os, sys, nbd
@@ -99,10 +53,10 @@ compare_large ()
 # of both in turn around its end.
 base=$(((3 << 30) + 1536))
 for sort in v2 ext; do
-    make base.qcow2 v3 $base
+    make_sort base.qcow2 v3 $base
     io base.qcow2 "write -q -P 42 $((base - 262656)) 262656"
     dense base.qcow2
-    make over.qcow2 $sort $((base + (1 << 30))) base.qcow2 qcow2
+    make_sort over.qcow2 $sort $((base + (1 << 30))) base.qcow2 qcow2
     for ((i = -16; i < 16; i += 2)); do
         echo "write -q -P $((i + 100)) $((base + i * 512)) 512"
     done > list
@@ -110,7 +64,7 @@ for sort in v2 ext; do
     dense over.qcow2
     compare_large "028: across the end of the base, $sort" over.qcow2 \
                   0 $base $((base + (1 << 30)))
-    make over.qcow2 $sort $((base + (1 << 30))) base.qcow2 qcow2
+    make_sort over.qcow2 $sort $((base + (1 << 30))) base.qcow2 qcow2
     compare_large "028: ... of which nothing is written" over.qcow2 $base
 done
 ok "028: 16 bytes of the base, then zeros" with_qcow \
@@ -140,7 +94,7 @@ groups ()
         group 1 $((at + $3 - c)) $((c * 3)) 0 "$1"
     done
 }
-make plain.qcow2 v3 6G
+make_sort plain.qcow2 v3 6G
 io_script plain.qcow2 < <(groups 0 $((4 << 30)) $((512 << 20)))
 qemu-img convert -c -O qcow2 -f qcow2 plain.qcow2 packed.qcow2
 for base in plain packed; do
@@ -150,7 +104,7 @@ for base in plain packed; do
         IFS=: read -r sort size far span <<< "$spec"
         case $base$sort in plainv[12]) continue ;; esac
         far=$((1 << far)) span=$((1 << span))
-        make over.qcow2 "$sort" "$size" $base.qcow2 qcow2
+        make_sort over.qcow2 "$sort" "$size" $base.qcow2 qcow2
         format=$(format_of over.qcow2) \
               io_script over.qcow2 < <(groups 98816 $far $span)
         dense over.qcow2
@@ -167,7 +121,7 @@ rm -f oracle.raw
 head -c 3M src0 > base.raw
 for spec in v2:4096:1:8 v3:4096:1:8 v3:65536:8:16 ext:16384:1:32; do
     IFS=: read -r sort cluster unit n <<< "$spec"
-    make over.qcow2 "$sort" 3M base.raw raw -o cluster_size="$cluster"
+    make_sort over.qcow2 "$sort" 3M base.raw raw -o cluster_size="$cluster"
     at=0
     for ((i = 0; i < n; i += 1 + n / 17)); do
         for ((j = 1; j <= n && at < 3 << 20; j += 1 + n / 17)); do
@@ -211,11 +165,11 @@ PY
 for spec in v2:1024 v3:1024 ext:4096; do
     IFS=: read -r sort quarter <<< "$spec"
     size=$((36 * 8 * 8 * quarter))
-    make base.qcow2 v3 $size '' '' -o cluster_size=$((quarter * 4))
+    make_sort base.qcow2 v3 $size '' '' -o cluster_size=$((quarter * 4))
     io_script base.qcow2 < <(zeros "$quarter" base)
     qemu-img resize -q --shrink base.qcow2 $((size - 5 * quarter))
     dense base.qcow2
-    make over.qcow2 "$sort" $size base.qcow2 qcow2 \
+    make_sort over.qcow2 "$sort" $size base.qcow2 qcow2 \
          -o cluster_size=$((quarter * 4))
     io_script over.qcow2 < <(zeros "$quarter" over)
     qemu-img resize -q --shrink over.qcow2 $((size - 3 * quarter))
@@ -231,18 +185,18 @@ zero_steps=('write -z -u 2M 2M' 'write -z 6M 2M' 'write -z -u 9M 1M'
    'write -z -u 25M 1M' 'write -z 26M 1M' 'write -z -u 28M 1M'
    'write 28M 512' 'write -z 30M 1M' 'discard 31M 512k')
 for sort in v2 v3 ext; do
-    make base.qcow2 v3 64M
+    make_sort base.qcow2 v3 64M
     io base.qcow2 'write -P 17 0 8M' 'write -P 18 9M 500k' 'write 10M 6M' \
        'write 18M 512k' 'write -z 20M 512k' 'write 24M 9M' \
        'write -c 33M 128k'
     dense base.qcow2
-    make over.qcow2 $sort 32M base.qcow2 qcow2
+    make_sort over.qcow2 $sort 32M base.qcow2 qcow2
     io over.qcow2 "${zero_steps[@]}"
     compare "179: $sort, zeros over a base" over.qcow2
-    make base.qcow2 $sort 32M
+    make_sort base.qcow2 $sort 32M
     io base.qcow2 "${zero_steps[@]}"
     dense base.qcow2
-    make over.qcow2 v3 40M base.qcow2 qcow2
+    make_sort over.qcow2 v3 40M base.qcow2 qcow2
     io over.qcow2 'write -z 1M 2M' 'write 11500k 700k' 'write -z -u 25500k 2M'
     compare "179: $sort, zeros in a base" over.qcow2
 done
@@ -277,15 +231,15 @@ PY
 for spec in 512:v3:no 512:v3:yes 4096:v3:no 16384:ext:no; do
     IFS=: read -r cluster sort backwards <<< "$spec"
     size=$((626 * cluster))
-    make base.qcow2 v3 $size '' '' -o cluster_size="$cluster"
+    make_sort base.qcow2 v3 $size '' '' -o cluster_size="$cluster"
     io_script base.qcow2 < <("$python" pairs.py "$cluster" base no)
     dense base.qcow2
-    make over.qcow2 "$sort" $size base.qcow2 qcow2 -o cluster_size="$cluster"
+    make_sort over.qcow2 "$sort" $size base.qcow2 qcow2 -o cluster_size="$cluster"
     io_script over.qcow2 < <("$python" pairs.py "$cluster" over "$backwards")
     compare "073: clusters of $cluster, $sort, backwards: $backwards" \
             over.qcow2 --cluster "$cluster" --borders 700
-    make second.qcow2 v2 $size base.qcow2 qcow2
-    make third.qcow2 ext $size second.qcow2 qcow2
+    make_sort second.qcow2 v2 $size base.qcow2 qcow2
+    make_sort third.qcow2 ext $size second.qcow2 qcow2
     qemu-img rebase -u -f qcow2 -b third.qcow2 -F qcow2 over.qcow2
     serves "073: ... with two layers between them" over.qcow2 oracle.raw \
            --cluster "$cluster" --borders 700
@@ -332,7 +286,7 @@ while read -r -a layers <&3; do
                                           "$size" $((1 << bits)) 25) ;;
             *)  more=()
                 [ "$sort" != zstd ] || more=(-o compression_type=zstd)
-                make "$name" "$sort" "$size" "$below" "$below_format" \
+                make_sort "$name" "$sort" "$size" "$below" "$below_format" \
                      -o cluster_size=$((1 << bits)) "${more[@]}"
                 # The first of its eight parts.
                 count=$(((size >> bits) / 2))

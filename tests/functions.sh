@@ -450,3 +450,49 @@ size = os.fstat(fd).st_size
 sys.exit(size > 0 and os.lseek(fd, 0, os.SEEK_HOLE) != size)
 END
 }
+
+# make_sort IMAGE SORT SIZE [BACKING FORMAT [OPTION...]]: an image of the SORT
+# v1, v2, v3 or ext (with extended L2).
+make_sort ()
+{
+    local image=$1 sort=$2 size=$3 backing=${4:-} format=${5:-} f=qcow2
+    local options=()
+    shift $(($# < 5 ? $# : 5))
+    case $sort in
+        v1) f=qcow ;;
+        v2) options=(-o compat=0.10) ;;
+        ext) options=(-o extended_l2=on) ;;
+    esac
+    rm -f "$image"
+    # (-u: the backing file is not looked at.)
+    qemu-img create -q -f $f "${options[@]}" "$@" \
+             ${backing:+-u -b "$backing" -F "$format"} \
+             "$image" "$size" || exit 1
+}
+
+# format_of IMAGE: the name of qemu's driver for it.
+format_of ()
+{
+    if [ "$(peek "$1" 4 4)" = 1 ]; then echo qcow; else echo qcow2; fi
+}
+
+# compare NAME IMAGE [NBD-COMPARE-OPTION...]: bytes and map are qemu's.
+# (The files of the other layers must be dense.)
+compare ()
+{
+    local name=$1 image=$2 format
+    shift 2
+    format=$(format_of "$image")
+    dense "$image"
+    oracle "$image" oracle.raw
+    serves "$name" "$image" oracle.raw "$@"
+    same_map "$name" "$image"
+}
+
+same_map ()
+{
+    qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(cat log)"
+    our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
+    [ -s wanted.map ] || fail "$1: qemu's map is empty"
+    same_text "$1: the map" got.map wanted.map
+}
