@@ -160,8 +160,8 @@ names_list (const struct view_parts *p, qcow_list_fn fn, void *opaque)
   for (i = 0; i < p->bitmaps->count; ++i) {
     const struct bitmap *b = &p->bitmaps->list[i];
 
-    if (list_one (p, bitmap_export_name (p, b), view_describe_bitmap (p, b),
-                  fn, opaque)
+    if (list_one (p, bitmap_export_name (p, b), view_describe_bitmap (b), fn,
+                  opaque)
         == -1)
       return -1;
   }

@@ -106,11 +106,10 @@ view_describe_point (const struct view_parts *p, struct view_point point)
 }
 
 char *
-view_describe_bitmap (const struct view_parts *p, const struct bitmap *bitmap)
+view_describe_bitmap (const struct bitmap *bitmap)
 {
   char name[256], *text;
 
-  (void) p;
   text_escape (name, sizeof name, bitmap->name, bitmap->name_length);
   if (asprintf (&text, "dirty bitmap '%s', %sgranularity %" PRIu64 " bytes",
                 name, bitmap->flags & QCOW_BITMAP_AUTO ? "" : "disabled, ",

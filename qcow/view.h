@@ -80,7 +80,6 @@ struct qcow_view *view_open_bitmap (const struct view_parts *p,
 /* For people: new strings, NULL if out of memory. */
 char *view_describe_point (const struct view_parts *p,
                            struct view_point point);
-char *view_describe_bitmap (const struct view_parts *p,
-                            const struct bitmap *bitmap);
+char *view_describe_bitmap (const struct bitmap *bitmap);
 
 #endif /* QCOW_VIEW_H */

@@ -20,22 +20,6 @@ to ()
     echo "nbd+unix:///$(escaped "$1")?socket=$sock"
 }
 
-# list.py URI: one line for each export, sorted: name and description.
-cat > list.py <<'END'
-import sys, nbd
-h = nbd.NBD()
-h.set_opt_mode(True)
-h.connect_uri(sys.argv[1])
-found = []
-def one(name, description):
-    found.append("%s\t%s" % (name, description))
-    return 0
-if h.opt_list(one) != len(found):
-    sys.exit("the count differs")
-h.opt_abort()
-print("\n".join(sorted(found)))
-END
-
 # begins.py: for each URI on stdin, the byte with which it begins.
 cat > begins.py <<'END'
 import sys, nbd
@@ -102,7 +86,7 @@ is "each by its id" "$(begins {1..20})" "$(echo {1..20})"
 listed=("${names[@]}" '')
 listed[2]=3 listed[3]=4 listed[5]=6 listed[11]=12 listed[12]=13 \
     listed[13]=14 listed[14]=15 listed[18]=19
-"$python" list.py "$uri" > list
+"$python" "$gen/nbd-list.py" "$uri" > list
 printf '%s\n' "${listed[@]}" | sort > wanted.list
 cut -f 1 list | sort > got.list
 same_text "what is listed" got.list wanted.list
@@ -162,7 +146,7 @@ for n in mon dup 2 nosuch; do
     like "... the message" "$(tail -n 1 "$log")" "image\.qcow2.*\b$n\b"
 done
 is "... one for each" "$(wc -l < "$log")" 4
-"$python" list.py "$uri" > list
+"$python" "$gen/nbd-list.py" "$uri" > list
 is "... only the default one is listed" "$(cut -f 1 list)" ""
 like "... and described as what it is" "$(cut -f 2 list)" '\b2\b.*\bdup\b'
 stop_qcow || fail "the server ended well"
@@ -176,7 +160,7 @@ qemu-img create -q -f qcow2 none.qcow2 1M
 refused "an image without snapshots" 'none\.qcow2.*snapshot.*mon' \
         -- none.qcow2 snapshot=mon
 is "... lists the default export only" \
-   "$(with_qcow '"$python" list.py "$uri" | cut -f 1 | wc -l' -- none.qcow2)" 1
+   "$(with_qcow '"$python" "$gen/nbd-list.py" "$uri" | cut -f 1 | wc -l' -- none.qcow2)" 1
 qemu-img create -q -f qcow none.qcow 1M
 refused "an image of version 1" 'none\.qcow.*snapshot.*mon' \
         -- none.qcow snapshot=mon
@@ -194,7 +178,7 @@ is "strings as ids" "$(begins mon b 'ü /' e '' twice g $'\n' i j a f)" \
 # eighth has only a line feed.
 printf '%s\n' '' a b 'ü /' e f g i j | sort > wanted.list
 for n in 1 2 3; do
-    "$python" list.py "$uri" > list
+    "$python" "$gen/nbd-list.py" "$uri" > list
 done
 cut -f 1 list | sort > got.list
 same_text "... as they are listed" got.list wanted.list
@@ -220,7 +204,7 @@ for count in 1000 9999 10000 65536; do
     is "$count snapshots: the first and the last, by id and name" \
        "$(begins 1 snap-1 $count last)" "2 2 7 7"
     for n in 1 2; do
-        "$python" list.py "$uri" | cut -f 1 > got.list
+        "$python" "$gen/nbd-list.py" "$uri" | cut -f 1 > got.list
     done
     listed=$((count < 9999 ? count : 9999))
     is "... $listed are listed, and the default one" "$(wc -l < got.list)" \
@@ -255,7 +239,7 @@ start_qcow -- image.qcow2 || fail "start"
 name=$(printf '%04095d' 0)
 is "names of 4096 bytes and more" "$(begins 1 "a${name//0/x}" 2 3 d)" \
    "1 1 2 3 4"
-"$python" list.py "$uri" > list
+"$python" "$gen/nbd-list.py" "$uri" > list
 is "... none longer than 4096 bytes is listed" \
    "$(cut -f 1 list | awk '{ print length ($0) }' | sort -nu | tail -1)" 4096
 is "... but the others are" "$(grep -Ec $'^(|ax*|dx*)\t' list)" 3
@@ -273,7 +257,7 @@ for more in 0 8; do
         ok "... is fine for qemu" in_qemu
         start_qcow -- image.qcow2 || fail "start"
         is "... and here" "$(begins x y)" "1 2"
-        ok "... can be listed" "$python" list.py "$uri"
+        ok "... can be listed" "$python" "$gen/nbd-list.py" "$uri"
         stop_qcow || fail "the server ended well"
     else
         not_ok "... is refused by qemu" in_qemu
@@ -298,7 +282,7 @@ for compat in 1.1 0.10; do
     is "extra data, compat $compat: which size counts" \
        "$(for n in {1..6}; do nbdinfo --size "$(to $n)"; done | xargs)" \
        "1048576 1048576 1048576 512000 1024 2097152"
-    "$python" list.py "$uri" | cut -f 2 > list
+    "$python" "$gen/nbd-list.py" "$uri" | cut -f 2 > list
     is "... and which VM state size" \
        "$(grep -Eo "\b(77|$vm)\b" list | xargs)" "77 $vm $vm $vm $vm $vm"
     qemu-img snapshot -l image.qcow2 > qemu.list
@@ -382,7 +366,7 @@ for n in "${bad[@]}"; do
     is "... is one" $(($(wc -l < "$log") - before)) 1
     is "... and the others are served" "$(begins '' 1 last)" "1 1 1"
 done
-is "... all are listed" "$("$python" list.py "$uri" | wc -l)" 11
+is "... all are listed" "$("$python" "$gen/nbd-list.py" "$uri" | wc -l)" 11
 stop_qcow || fail "the server ended well"
 like "... what is wrong" "$(cat "$log")" "large.*4194305"
 like "... what is wrong" "$(cat "$log")" "crooked.*$(hex 0 $((l1 + 256)))"

@@ -143,22 +143,6 @@ gives ()
     fi
 }
 
-# list.py URI: one line for each export, sorted: name and description.
-cat > list.py <<'END'
-import sys, nbd
-h = nbd.NBD()
-h.set_opt_mode(True)
-h.connect_uri(sys.argv[1])
-found = []
-def one(name, description):
-    found.append("%s\t%s" % (name, description))
-    return 0
-if h.opt_list(one) != len(found):
-    sys.exit("the count differs")
-h.opt_abort()
-print("\n".join(sorted(found)))
-END
-
 # flags.py SOCKET EXPORT...: a full view never has a hole that is not zero:
 # to 'qemu-img convert -B' and others that would mean "ask somebody else".
 cat > flags.py <<'END'
@@ -350,7 +334,7 @@ serves "VM state" image.qcow2 oracle.raw --cluster 4096 --borders 20
 is "... is not in the map" "$(our_map image.qcow2 | tr -s ' ')" \
    " 0 3145728 0 data"
 like "... but in the description, all 64 bits of its size" \
-     "$(with_qcow '"$python" list.py "$uri"' -- image.qcow2)" 1099511631872
+     "$(with_qcow '"$python" "$gen/nbd-list.py" "$uri"' -- image.qcow2)" 1099511631872
 params=()
 
 # The backing file of today counts, not that of then, and it is seen as far

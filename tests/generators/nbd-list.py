@@ -1,0 +1,18 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# nbd-list.py URI: a line for each export of the server, sorted: name, tab,
+# description.
+
+import sys, nbd
+h = nbd.NBD()
+h.set_opt_mode(True)
+h.connect_uri(sys.argv[1])
+found = []
+def one(name, description):
+    found.append("%s\t%s" % (name, description))
+    return 0
+if h.opt_list(one) != len(found):
+    sys.exit("the count differs")
+h.opt_abort()
+print("\n".join(sorted(found)))
