@@ -24,7 +24,8 @@ SANITIZE =
 
 # What pkg-config calls it, and the Debian package that has it.
 LIBRARIES = nbdkit:nbdkit-plugin-dev libdeflate:libdeflate-dev \
-            zlib:zlib1g-dev libzstd:libzstd-dev
+            zlib:zlib1g-dev libzstd:libzstd-dev \
+            libcurl:libcurl4-openssl-dev
 MODULES = $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
 prefix ?= $(shell $(PKG_CONFIG) --variable=prefix nbdkit)
@@ -40,7 +41,7 @@ ALL_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
 ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(CFLAGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
 ALL_LDFLAGS = -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
-LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd)
+LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd) -ldl
 
 QCOW_SOURCES = $(sort $(wildcard qcow/*.c))
 QCOW_OBJECTS = $(QCOW_SOURCES:%.c=$(BUILD)/%.o)
@@ -84,6 +85,9 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(QCOW_OBJECTS)
 
 $(BUILD)/tests/bench/inflate: $(BUILD)/tests/bench/inflate.o
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBS)
+
+$(BUILD)/tests/bench/delay-server: $(BUILD)/tests/bench/delay-server.o
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
 
 $(BUILD)/tests/asan-exit.so: tests/asan-exit.c
 	@mkdir -p $(@D)
@@ -150,8 +154,10 @@ fuzz:
 # BENCH_OPTIONS='--rows 1,4 --quick', and see tests/bench/bench --help.
 bench: all
 	@tests/install-packages.sh build bench
-	@$(MAKE) --no-print-directory $(BUILD)/tests/bench/inflate
-	tests/bench/bench --inflate $(BUILD)/tests/bench/inflate $(BENCH_OPTIONS)
+	@$(MAKE) --no-print-directory $(BUILD)/tests/bench/inflate \
+	  $(BUILD)/tests/bench/delay-server
+	tests/bench/bench --inflate $(BUILD)/tests/bench/inflate \
+	  --delay-server $(BUILD)/tests/bench/delay-server $(BENCH_OPTIONS)
 
 install: all
 	install -d $(DESTDIR)$(plugindir) $(DESTDIR)$(mandir)/man1

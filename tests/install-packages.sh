@@ -12,14 +12,15 @@ for set in "$@"; do
     case $set in
         build) packages+=" gcc libc6-dev make pkg-config perl
                            nbdkit nbdkit-plugin-dev
-                           libdeflate-dev zlib1g-dev libzstd-dev" ;;
+                           libdeflate-dev zlib1g-dev libzstd-dev
+                           libcurl4-openssl-dev" ;;
         try)   packages+=" nbdkit qemu-utils libnbd-bin e2fsprogs" ;;
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq
                            e2fsprogs fdisk procps" ;;
         ci)    packages+=" clang clang-format llvm libclang-rt-14-dev" ;;
-        bench) packages+=" nbdkit qemu-utils libnbd-bin python3 fio
-                           e2fsprogs libdeflate-dev" ;;
+        bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin
+                           python3 fio e2fsprogs libdeflate-dev" ;;
         *) echo "$0: no such set: $set" >&2; exit 1 ;;
     esac
 done

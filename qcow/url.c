@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * URLs.  See url.h.  The syntax is libcurl's business.
+ */
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "libcurl.h"
+#include "url.h"
+
+#define S3_PREFIX "s3://"
+
+static bool
+has_prefix (const char *s, const char *prefix)
+{
+  return strncasecmp (s, prefix, strlen (prefix)) == 0;
+}
+
+bool
+url_is_one (const char *name)
+{
+  return has_prefix (name, "http://") || has_prefix (name, "https://")
+         || has_prefix (name, S3_PREFIX);
+}
+
+static int
+no_memory (struct problem *problem)
+{
+  return problem_set (problem, "out of memory");
+}
+
+/* --- Escaping --- */
+
+static bool
+is_unreserved (unsigned char c)
+{
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
+         || (c >= 'a' && c <= 'z') || strchr ("-._~/", c) != NULL;
+}
+
+/* Escape everything but unreserved characters and slashes, as S3 signs it.
+ * A new string.
+ */
+static char *
+escape_path (const char *path)
+{
+  char *out = malloc (3 * strlen (path) + 1), *p = out;
+
+  if (out == NULL)
+    return NULL;
+  for (; *path; ++path) {
+    const unsigned char c = (unsigned char) *path;
+
+    if (is_unreserved (c))
+      *p++ = (char) c;
+    else
+      p += sprintf (p, "%%%02X", c);
+  }
+  *p = '\0';
+  return out;
+}
+
+/* --- Taking apart --- */
+
+static void
+lower_case (char *s)
+{
+  for (; *s; ++s)
+    *s = (char) tolower ((unsigned char) *s);
+}
+
+/* A part of the URL that may be missing: then *out is NULL.  -1: out of
+ * memory, or what is escaped in it is not allowed there.
+ */
+static int
+get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
+{
+  const CURLUcode r = curl_url_get (u, part, out, flags);
+
+  if (r == CURLUE_OK)
+    return 0;
+  *out = NULL;
+  return r == CURLUE_OUT_OF_MEMORY || r == CURLUE_URLDECODE ? -1 : 0;
+}
+
+/* Memory of libcurl's -> of ours, so that there is one way to free it. */
+static char *
+take (char *from_curl)
+{
+  char *s = from_curl ? strdup (from_curl) : NULL;
+
+  if (from_curl)
+    explicit_bzero (from_curl, strlen (from_curl));
+  curl_free (from_curl);
+  return s;
+}
+
+static int
+take_user_info (CURLU *u, struct url *url)
+{
+  char *user, *password;
+  int r;
+
+  r = get_part (u, CURLUPART_USER, CURLU_URLDECODE, &user);
+  if (r == 0)
+    r = get_part (u, CURLUPART_PASSWORD, CURLU_URLDECODE, &password);
+  else
+    password = NULL;
+  if (r == 0 && user) {
+    url->user = take (user);
+    url->password = password ? take (password) : strdup ("");
+    if (url->user == NULL || url->password == NULL)
+      return -1;
+  }
+  curl_url_set (u, CURLUPART_USER, NULL, 0);
+  curl_url_set (u, CURLUPART_PASSWORD, NULL, 0);
+  curl_url_set (u, CURLUPART_OPTIONS, NULL, 0);
+  curl_url_set (u, CURLUPART_FRAGMENT, NULL, 0);
+  return r;
+}
+
+/* A name or an address. */
+static bool
+is_host (const char *s)
+{
+  for (; *s; ++s)
+    if ((unsigned char) *s < 0x80 && !isalnum ((unsigned char) *s)
+        && strchr (".-_[]:", *s) == NULL)
+      return false;
+  return true;
+}
+
+/* The host in lower case, so that origins can be compared. */
+static int
+normalize_host (CURLU *u)
+{
+  char *host, *zone;
+  int r;
+
+  if (get_part (u, CURLUPART_HOST, 0, &host) == -1 || host == NULL
+      || get_part (u, CURLUPART_ZONEID, 0, &zone) == -1)
+    return -1;
+  lower_case (host);
+  if (!is_host (host))
+    r = -1;
+  else if (zone)
+    r = 0; /* to set the host would lose it */
+  else
+    r = curl_url_set (u, CURLUPART_HOST, host, 0) == CURLUE_OK ? 0 : -1;
+  curl_free (host);
+  curl_free (zone);
+  return r;
+}
+
+/* The whole of what 'u' is now. */
+static char *
+whole (CURLU *u)
+{
+  char *text;
+
+  if (get_part (u, CURLUPART_URL, CURLU_NO_DEFAULT_PORT, &text) == -1)
+    return NULL;
+  return take (text);
+}
+
+static int
+take_apart (CURLU *u, struct url *url)
+{
+  if (take_user_info (u, url) == -1 || normalize_host (u) == -1)
+    return -1;
+  url->text = whole (u);
+  curl_url_set (u, CURLUPART_QUERY, NULL, 0);
+  url->name = whole (u);
+  /* The path is never empty: "/" remains. */
+  curl_url_set (u, CURLUPART_PATH, NULL, 0);
+  url->origin = whole (u);
+  if (url->origin && url->origin[0] != '\0'
+      && url->origin[strlen (url->origin) - 1] == '/')
+    url->origin[strlen (url->origin) - 1] = '\0';
+  return url->text && url->name && url->origin ? 0 : -1;
+}
+
+static int
+parse_http (const char *text, struct url *url, struct problem *problem)
+{
+  CURLU *u;
+  CURLUcode code;
+  int r;
+
+  /* libcurl would take the next part of the path for the host. */
+  if (strstr (text, "://")[3] == '/')
+    return problem_set (problem, "there is no host in it");
+  u = curl_url ();
+  if (u == NULL)
+    return no_memory (problem);
+  code = curl_url_set (u, CURLUPART_URL, text,
+                       CURLU_ALLOW_SPACE | CURLU_URLENCODE
+                         | CURLU_NON_SUPPORT_SCHEME);
+  if (code == CURLUE_OUT_OF_MEMORY)
+    r = no_memory (problem);
+  else if (code != CURLUE_OK)
+    r = problem_set (problem, "it is not a valid URL: %s",
+                     curl_url_strerror (code));
+  else if (take_apart (u, url) == -1)
+    r = problem_set (problem, "it is not a valid URL");
+  else
+    r = 0;
+  curl_url_cleanup (u);
+  return r;
+}
+
+/* Amazon wants the bucket in the host's name, but its certificates do not
+ * cover a name with more dots, and old buckets have names that no host has;
+ * other servers know it only in the path.
+ */
+static char *
+s3_text (const char *bucket, const char *key, const struct url_s3 *s3)
+{
+  const bool path_style
+    = s3->endpoint
+      || strspn (bucket, "abcdefghijklmnopqrstuvwxyz0123456789-")
+           != strlen (bucket);
+  char *escaped_bucket = escape_path (bucket);
+  char *escaped_key = escape_path (key);
+  char *text = NULL;
+  int r = -1;
+
+  if (escaped_bucket == NULL || escaped_key == NULL)
+    r = -1;
+  else if (s3->endpoint) {
+    size_t n = strlen (s3->endpoint);
+
+    while (n > 0 && s3->endpoint[n - 1] == '/')
+      --n;
+    r = asprintf (&text, "%.*s/%s/%s", (int) n, s3->endpoint, escaped_bucket,
+                  escaped_key);
+  }
+  else if (path_style)
+    r = asprintf (&text, "https://s3.%s.amazonaws.com/%s/%s", s3->region,
+                  escaped_bucket, escaped_key);
+  else
+    r = asprintf (&text, "https://%s.s3.%s.amazonaws.com/%s", escaped_bucket,
+                  s3->region, escaped_key);
+  free (escaped_bucket);
+  free (escaped_key);
+  return r == -1 ? NULL : text;
+}
+
+/* In a host's name, and in a path that is signed. */
+static bool
+is_bucket (const char *s, size_t length)
+{
+  size_t i;
+
+  for (i = 0; i < length; ++i)
+    if (!isalnum ((unsigned char) s[i]) && strchr (".-_", s[i]) == NULL)
+      return false;
+  return length > 0 && s[0] != '.';
+}
+
+/* Is a part of the path just "." or ".."?  Such a path would not come through
+ * to the server as it is.
+ */
+static bool
+has_dots (const char *path)
+{
+  while (*path) {
+    const size_t n = strcspn (path + 1, "/");
+
+    if ((n == 1 && path[1] == '.')
+        || (n == 2 && path[1] == '.' && path[2] == '.'))
+      return true;
+    path += 1 + n;
+  }
+  return false;
+}
+
+static int
+parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
+          struct problem *problem)
+{
+  const char *bucket = text + strlen (S3_PREFIX);
+  const size_t n = strcspn (bucket, "/");
+  char *name, *http;
+  int r;
+
+  if (!is_bucket (bucket, n) || bucket[n] != '/')
+    return problem_set (problem, "must be s3://BUCKET/KEY");
+  if (has_dots (bucket + n))
+    return problem_set (problem, "a key with '.' or '..' between slashes "
+                                 "can't be asked for");
+  name = strdup (text);
+  if (name == NULL)
+    return no_memory (problem);
+  memcpy (name, S3_PREFIX, strlen (S3_PREFIX));
+  name[strlen (S3_PREFIX) + n] = '\0';
+  http = s3_text (name + strlen (S3_PREFIX), bucket + n + 1, s3);
+  name[strlen (S3_PREFIX) + n] = '/';
+  r = http ? parse_http (http, url, problem) : no_memory (problem);
+  free (http);
+  free (url->name);
+  url->name = name;
+  url->s3 = true;
+  return r;
+}
+
+int
+url_parse (const char *text, const struct url_s3 *s3, struct url *url,
+           struct problem *problem)
+{
+  *url = (struct url){ .name = NULL };
+  if (libcurl_load (problem) == -1)
+    return -1;
+  if (has_prefix (text, S3_PREFIX))
+    return parse_s3 (text, s3, url, problem);
+  if (!url_is_one (text))
+    return problem_set (problem, "only http, https and s3 URLs are "
+                                 "supported");
+  return parse_http (text, url, problem);
+}
+
+int
+url_parse_prefix (const char *text, struct url *url, struct problem *problem)
+{
+  const struct url_s3 s3 = { NULL, "" };
+  const bool bucket_only = has_prefix (text, S3_PREFIX)
+                           && strchr (text + strlen (S3_PREFIX), '/') == NULL;
+  char *with_slash;
+  int r;
+
+  if (asprintf (&with_slash, "%s%s", text, bucket_only ? "/" : "") == -1) {
+    *url = (struct url){ .name = NULL };
+    return no_memory (problem);
+  }
+  r = url_parse (with_slash, &s3, url, problem);
+  free (with_slash);
+  return r;
+}
+
+static void
+wipe (char *s)
+{
+  if (s)
+    explicit_bzero (s, strlen (s));
+  free (s);
+}
+
+void
+url_free (struct url *url)
+{
+  free (url->name);
+  wipe (url->text);
+  free (url->origin);
+  wipe (url->user);
+  wipe (url->password);
+  *url = (struct url){ .name = NULL };
+}
+
+/* --- Joining --- */
+
+/* Where the path begins, with its slash. */
+static const char *
+path_of (const char *name)
+{
+  const char *host = strstr (name, "://");
+
+  host = host ? host + 3 : name;
+  return host + strcspn (host, "/");
+}
+
+/* Remove "." and ".." from a path in place (RFC 3986, 5.2.4).  It begins
+ * with '/'.
+ */
+static void
+remove_dots (char *path)
+{
+  char *out = path;
+  const char *in = path;
+
+  while (*in) {
+    const size_t n = 1 + strcspn (in + 1, "/");
+    const bool last = in[n] == '\0';
+
+    if (n == 2 && in[1] == '.') {
+      if (last)
+        *out++ = '/';
+    }
+    else if (n == 3 && in[1] == '.' && in[2] == '.') {
+      while (out > path && *--out != '/')
+        ;
+      if (last)
+        *out++ = '/';
+    }
+    else {
+      memmove (out, in, n);
+      out += n;
+    }
+    in += n;
+  }
+  *out = '\0';
+}
+
+/* How much of a name is its directory, with the slash. */
+static size_t
+directory_length (const char *name)
+{
+  const char *path = path_of (name);
+  const char *slash = strrchr (path, '/');
+
+  return (size_t) ((slash ? slash + 1 : path) - name);
+}
+
+char *
+url_directory (const char *base)
+{
+  return strndup (base, directory_length (base));
+}
+
+char *
+url_join (const char *base, const char *file)
+{
+  const size_t dir = directory_length (base);
+  char *escaped
+    = has_prefix (base, S3_PREFIX) ? strdup (file) : escape_path (file);
+  char *joined = NULL;
+
+  if (escaped && asprintf (&joined, "%.*s%s", (int) dir, base, escaped) == -1)
+    joined = NULL;
+  free (escaped);
+  if (joined && *path_of (joined) == '/')
+    remove_dots (joined + (path_of (joined) - joined));
+  return joined;
+}
+
+/* --- Comparing --- */
+
+bool
+url_covers (const char *prefix, const char *name)
+{
+  const size_t n = strlen (prefix);
+
+  if (strncmp (prefix, name, n) != 0)
+    return false;
+  return name[n] == '\0' || name[n] == '/' || (n > 0 && prefix[n - 1] == '/');
+}
+
+static int
+hex_digit (char c)
+{
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
+}
+
+/* The next byte of a path as a server may understand it. */
+static char
+next_unescaped (const char **p)
+{
+  const char *s = *p;
+  char c = *s;
+
+  if (c == '%' && hex_digit (s[1]) >= 0 && hex_digit (s[2]) >= 0) {
+    c = (char) (16 * hex_digit (s[1]) + hex_digit (s[2]));
+    s += 2;
+  }
+  *p = s + 1;
+  return c == '\\' ? '/' : c;
+}
+
+bool
+url_is_tricky (const char *name)
+{
+  const char *p = path_of (name);
+  unsigned dots = 0;
+  bool other = false;
+
+  /* A part of the path that is nothing but one or two dots. */
+  while (*p) {
+    const char c = next_unescaped (&p);
+
+    if (c == '/') {
+      if (!other && (dots == 1 || dots == 2))
+        return true;
+      dots = 0;
+      other = false;
+    }
+    else if (c == '.')
+      dots++;
+    else
+      other = true;
+  }
+  return !other && (dots == 1 || dots == 2);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * URLs: taking them apart, joining names to them, and whether an allowed
+ * prefix covers one.  Pure, but for url_parse, which loads libcurl
+ * (libcurl.h).
+ *
+ * s3://BUCKET/KEY is a name of our own for an https URL; the key is taken
+ * literally.  In http and https URLs what must be escaped is escaped, and
+ * what is escaped stays so.
+ *
+ * What is secret in a URL (user name and password, the query, which may be
+ * a signature) is never in its 'name', which is all that messages show.
+ */
+
+#ifndef QCOW_URL_H
+#define QCOW_URL_H
+
+#include <stdbool.h>
+
+#include "error.h"
+
+struct url {
+  char *name;     /* without secrets and fragment: for messages, for joining
+                     and for comparing */
+  char *text;     /* what is asked for: http or https, without user info */
+  char *origin;   /* scheme, host and port: "https://host" */
+  char *user;     /* from the user info, or NULL */
+  char *password; /* likewise */
+  bool s3;        /* was s3://… */
+};
+
+/* Where s3:// URLs lead. */
+struct url_s3 {
+  const char *endpoint; /* an http or https URL, or NULL: Amazon's */
+  const char *region;
+};
+
+/* Does the name begin like a URL of a kind that is supported? */
+bool url_is_one (const char *name);
+
+/* Take a URL apart.  The strings of *url are for url_free, also after a
+ * failure.  0, or -1 and the reason.
+ */
+int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
+               struct problem *problem);
+
+/* The same for what may be a prefix: s3://BUCKET is one, too.  Of the result,
+ * only the name is of use.
+ */
+int url_parse_prefix (const char *text, struct url *url,
+                      struct problem *problem);
+
+/* Free the strings, and wipe the secret ones.  A URL of zeros is fine. */
+void url_free (struct url *url);
+
+/* The name of a file beside the one that is called 'base', a URL's name:
+ * 'file' is a relative file name, of which every byte means itself, but for
+ * '/', '.' and '..'.  A new string, NULL if out of memory.
+ */
+char *url_join (const char *base, const char *file);
+
+/* The same for the directory that 'base' is in. */
+char *url_directory (const char *base);
+
+/* Is 'name' (of a struct url, as 'prefix') the prefix, or below it: equal
+ * to it up to the end or a '/'?
+ */
+bool url_covers (const char *prefix, const char *name);
+
+/* Would a server perhaps take a part of the name's path for ".." that we
+ * have not: escaped, or with other slashes?
+ */
+bool url_is_tricky (const char *name);
+
+#endif /* QCOW_URL_H */
