@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <libdeflate.h>
 #include <zlib.h>
@@ -32,9 +33,10 @@
 /* A parameter that nbdkit passes and we have no use for. */
 #define UNUSED __attribute__ ((unused))
 
-/* Debug flags: -D qcow.runs=1, -D qcow.cache=1 */
+/* Debug flags: -D qcow.runs=1, -D qcow.cache=1, -D qcow.http=1 */
 NBDKIT_DLL_PUBLIC int qcow_debug_runs = 0;
 NBDKIT_DLL_PUBLIC int qcow_debug_cache = 0;
+NBDKIT_DLL_PUBLIC int qcow_debug_http = 0;
 
 /* The values of a parameter that may be given several times.  The strings
  * are nbdkit's.
@@ -44,13 +46,20 @@ struct list {
   size_t n;
 };
 
-static const char *filename;
+static const char *filename, *url;
 static const char *snapshot, *since, *bitmap;
 static struct list allow, backing, backing_formats, data_files;
+static struct list headers, resolve;
 static uint64_t cache_size = QCOW_DEFAULT_CACHE_SIZE;
 static bool force_share;
+static struct qcow_http_options http;
+
+/* What nbdkit_read_password returned: to be wiped. */
+static char *user_password, *cookie, *proxy_password;
+static char *access_key, *secret_key, *session_token;
 
 static struct qcow *image;
+static bool serving; /* after the fork */
 
 static void
 say_error (const char *text)
@@ -71,24 +80,67 @@ say_debug (const char *text)
   nbdkit_debug ("%s", text);
 }
 
+/* Nothing of nbdkit's notices before it serves that it should end, but then
+ * signals just kill it.
+ */
+static int
+sleep_or_end (unsigned ms)
+{
+  const struct timespec t
+    = { .tv_sec = ms / 1000, .tv_nsec = (long) (ms % 1000) * 1000000 };
+
+  if (serving)
+    return nbdkit_nanosleep (ms / 1000, (ms % 1000) * 1000000);
+  nanosleep (&t, NULL);
+  return 0;
+}
+
+static void
+wipe (char **secret)
+{
+  if (*secret)
+    explicit_bzero (*secret, strlen (*secret));
+  free (*secret);
+  *secret = NULL;
+}
+
+static void
+wipe_secrets (void)
+{
+  wipe (&user_password);
+  wipe (&cookie);
+  wipe (&proxy_password);
+  wipe (&access_key);
+  wipe (&secret_key);
+  wipe (&session_token);
+}
+
 static void
 plugin_unload (void)
 {
   qcow_close (image);
+  wipe_secrets ();
   free (allow.values);
   free (backing.values);
   free (backing_formats.values);
   free (data_files.values);
+  free (headers.values);
+  free (resolve.values);
 }
 
 static void
 plugin_dump_plugin (void)
 {
+  const char *curl = qcow_curl_version ();
+
   printf ("qcow_zlib=yes\n");
   printf ("qcow_zstd=yes\n");
   printf ("qcow_libdeflate_version=%s\n", LIBDEFLATE_VERSION_STRING);
   printf ("qcow_zlib_version=%s\n", zlibVersion ());
   printf ("qcow_zstd_version=%s\n", ZSTD_versionString ());
+  printf ("qcow_url=%s\n", curl ? "yes" : "no");
+  if (curl)
+    printf ("qcow_curl_version=%s\n", curl);
 }
 
 static int
@@ -127,89 +179,259 @@ append (const char *key, const char *value, struct list *list)
   return 0;
 }
 
+/* Never say what the value was. */
+static int
+read_secret (const char *key, const char *value, char **secret)
+{
+  if (*secret) {
+    nbdkit_error ("%s= was given before: it can only be given once", key);
+    return -1;
+  }
+  return nbdkit_read_password (value, secret);
+}
+
+static int
+parse_bool (const char *value, bool *var)
+{
+  const int r = nbdkit_parse_bool (value);
+
+  if (r == -1)
+    return -1;
+  *var = r;
+  return 0;
+}
+
+/* The same for what is called by its opposite. */
+static int
+parse_not (const char *value, bool *var)
+{
+  if (parse_bool (value, var) == -1)
+    return -1;
+  *var = !*var;
+  return 0;
+}
+
+static int
+parse_size (const char *value, uint64_t *var)
+{
+  const int64_t r = nbdkit_parse_size (value);
+
+  if (r == -1)
+    return -1;
+  *var = (uint64_t) r;
+  return 0;
+}
+
+static int
+parse_connections (const char *value)
+{
+  if (nbdkit_parse_unsigned ("connections", value, &http.connections) == -1)
+    return -1;
+  if (http.connections > 0)
+    return 0;
+  nbdkit_error ("connections=%s: must be at least 1", value);
+  return -1;
+}
+
+/* Parameters that are kept as they are. */
+static const struct {
+  const char *key;
+  const char **var;
+} texts[] = {
+  { "file", &filename },
+  { "url", &url },
+  { "snapshot", &snapshot },
+  { "since", &since },
+  { "bitmap", &bitmap },
+  { "cainfo", &http.cainfo },
+  { "capath", &http.capath },
+  { "endpoint-url", &http.endpoint_url },
+  { "http-version", &http.http_version },
+  { "protocols", &http.protocols },
+  { "proxy", &http.proxy },
+  { "proxy-user", &http.proxy_user },
+  { "region", &http.region },
+  { "unix-socket-path", &http.unix_socket_path },
+  { "user", &http.user },
+  { "user-agent", &http.user_agent },
+};
+
+/* Those that may be given several times. */
+static const struct {
+  const char *key;
+  struct list *list;
+} lists[] = {
+  { "allow", &allow },
+  { "backing", &backing },
+  { "backing-format", &backing_formats },
+  { "data-file", &data_files },
+  { "header", &headers },
+  { "resolve", &resolve },
+};
+
+/* Those that nobody must see. */
+static const struct {
+  const char *key;
+  char **secret;
+} secrets[] = {
+  { "access-key", &access_key },  { "cookie", &cookie },
+  { "password", &user_password }, { "proxy-password", &proxy_password },
+  { "secret-key", &secret_key },  { "session-token", &session_token },
+};
+
+#define COUNT(array) (sizeof (array) / sizeof (array)[0])
+
 static int
 plugin_config (const char *key, const char *value)
 {
-  if (strcmp (key, "file") == 0)
-    return set_once (key, value, &filename);
-  if (strcmp (key, "snapshot") == 0)
-    return set_once (key, value, &snapshot);
-  if (strcmp (key, "since") == 0)
-    return set_once (key, value, &since);
-  if (strcmp (key, "bitmap") == 0)
-    return set_once (key, value, &bitmap);
-  if (strcmp (key, "allow") == 0)
-    return append (key, value, &allow);
-  if (strcmp (key, "backing") == 0)
-    return append (key, value, &backing);
-  if (strcmp (key, "backing-format") == 0)
-    return append (key, value, &backing_formats);
-  if (strcmp (key, "data-file") == 0)
-    return append (key, value, &data_files);
+  size_t i;
 
-  if (strcmp (key, "cache-size") == 0) {
-    const int64_t r = nbdkit_parse_size (value);
+  for (i = 0; i < COUNT (texts); ++i)
+    if (strcmp (key, texts[i].key) == 0)
+      return set_once (key, value, texts[i].var);
+  for (i = 0; i < COUNT (lists); ++i)
+    if (strcmp (key, lists[i].key) == 0)
+      return append (key, value, lists[i].list);
+  for (i = 0; i < COUNT (secrets); ++i)
+    if (strcmp (key, secrets[i].key) == 0)
+      return read_secret (key, value, secrets[i].secret);
 
-    if (r == -1)
-      return -1;
-    cache_size = (uint64_t) r;
-  }
-  else if (strcmp (key, "force-share") == 0) {
-    const int r = nbdkit_parse_bool (value);
+  if (strcmp (key, "cache-size") == 0)
+    return parse_size (value, &cache_size);
+  if (strcmp (key, "force-share") == 0)
+    return parse_bool (value, &force_share);
+  if (strcmp (key, "connections") == 0)
+    return parse_connections (value);
+  if (strcmp (key, "timeout") == 0)
+    return nbdkit_parse_unsigned ("timeout", value, &http.timeout);
+  if (strcmp (key, "sslverify") == 0)
+    return parse_not (value, &http.no_sslverify);
+  if (strcmp (key, "followlocation") == 0)
+    return parse_not (value, &http.no_followlocation);
+  if (strcmp (key, "tcp-keepalive") == 0)
+    return parse_bool (value, &http.tcp_keepalive);
 
-    if (r == -1)
-      return -1;
-    force_share = r;
+  nbdkit_error ("unknown parameter '%s' (nbdkit qcow --help lists them)", key);
+  return -1;
+}
+
+/* S3's keys, all of one kind: nobody's token fits another's key. */
+static void
+take_environment (void)
+{
+  http.access_key = access_key;
+  http.secret_key = secret_key;
+  http.session_token = session_token;
+  if (access_key == NULL && secret_key == NULL) {
+    http.access_key = getenv ("AWS_ACCESS_KEY_ID");
+    http.secret_key = getenv ("AWS_SECRET_ACCESS_KEY");
+    if (session_token == NULL)
+      http.session_token = getenv ("AWS_SESSION_TOKEN");
   }
-  else {
-    nbdkit_error ("unknown parameter '%s' (nbdkit qcow --help lists them)",
-                  key);
-    return -1;
-  }
-  return 0;
+  if (http.region == NULL)
+    http.region = getenv ("AWS_REGION");
+  if (http.region == NULL)
+    http.region = getenv ("AWS_DEFAULT_REGION");
+  if (http.endpoint_url == NULL)
+    http.endpoint_url = getenv ("AWS_ENDPOINT_URL_S3");
+  if (http.endpoint_url == NULL)
+    http.endpoint_url = getenv ("AWS_ENDPOINT_URL");
 }
 
 static int
 plugin_config_complete (void)
 {
-  if (filename == NULL) {
-    nbdkit_error ("you must supply the image: [file=]FILENAME after the "
-                  "plugin name on the command line");
+  if (filename == NULL && url == NULL) {
+    nbdkit_error ("you must supply the image: [file=]FILENAME or url=URL "
+                  "after the plugin name on the command line");
     return -1;
   }
+  if (filename && url) {
+    nbdkit_error ("file= and url= can't be combined: there is one image to "
+                  "serve");
+    return -1;
+  }
+  if (filename && strstr (filename, "://")
+      && strcspn (filename, "/") == strcspn (filename, ":") + 1) {
+    nbdkit_error ("that is no file but a URL: say url=URL");
+    return -1;
+  }
+  http.password = user_password;
+  http.cookie = cookie;
+  http.proxy_password = proxy_password;
+  http.headers = headers.values;
+  http.nr_headers = headers.n;
+  http.resolve = resolve.values;
+  http.nr_resolve = resolve.n;
+  take_environment ();
   return 0;
 }
 
-#define plugin_config_help                                                    \
-  "[file=]<FILENAME>     (required) The QCOW image to serve, read-only.\n"    \
-  "allow=<WHERE>         What names inside images may reach: image-dir "      \
-  "(the\n"                                                                    \
-  "                      image's directory), a directory, or any; may be\n"   \
-  "                      given several times (default: nothing).\n"           \
-  "backing=<FILE>        Use this backing file instead of the one that the\n" \
-  "                      image names; the n-th is for the n-th layer.\n"      \
-  "backing-format=<FORMAT>\n"                                                 \
-  "                      raw or qcow: what the n-th backing file is\n"        \
-  "                      (default: as recorded in the image).\n"              \
-  "bitmap=<NAME>         Serve the disk with what this dirty bitmap says "    \
-  "has\n"                                                                     \
-  "                      changed.\n"                                          \
-  "cache-size=<SIZE>     Memory for lookup tables and inflated clusters\n"    \
-  "                      (default: 64M).\n"                                   \
-  "data-file=<FILE>      Use this external data file instead of the one\n"    \
-  "                      that the image names.\n"                             \
-  "force-share=<BOOL>    Serve the image even if another process has it\n"    \
-  "                      open for writing (default: false).\n"                \
-  "since=<POINT>         Serve what changed since this snapshot, "            \
-  "'backing',\n"                                                              \
-  "                      or 'layer:N'.\n"                                     \
-  "snapshot=<ID-OR-NAME> Serve only this internal snapshot."
+/* clang-format off */
+#define plugin_config_help \
+  "[file=]<FILENAME>     The QCOW image to serve, read-only: a file or a block\n" \
+  "                      device.\n" \
+  "url=<URL>             The image at an http or https URL, or at\n" \
+  "                      s3://BUCKET/KEY.\n" \
+  "allow=<WHERE>         What names inside images may reach: image-dir (the\n" \
+  "                      image's directory), a directory, the beginning of URLs,\n" \
+  "                      or any; may be given several times (default: nothing).\n" \
+  "backing=<FILE>        Use this backing file (or URL) instead of the one that\n" \
+  "                      the image names; the n-th is for the n-th layer.\n" \
+  "backing-format=<FORMAT>\n" \
+  "                      raw or qcow: what the n-th backing file is (default: as\n" \
+  "                      recorded in the image).\n" \
+  "bitmap=<NAME>         Serve the disk with what this dirty bitmap says has\n" \
+  "                      changed.\n" \
+  "cache-size=<SIZE>     Memory for lookup tables, inflated clusters and what was\n" \
+  "                      read from the web (default: 64M).\n" \
+  "data-file=<FILE>      Use this external data file (or URL) instead of the one\n" \
+  "                      that the image names.\n" \
+  "force-share=<BOOL>    Serve the image even if another process has it open for\n" \
+  "                      writing (default: false).\n" \
+  "since=<POINT>         Serve what changed since this snapshot, 'backing', or\n" \
+  "                      'layer:N'.\n" \
+  "snapshot=<ID-OR-NAME> Serve only this internal snapshot.\n" \
+  "\n" \
+  "For images on the web:\n" \
+  "cainfo=<FILE>         CA certificates to trust.\n" \
+  "capath=<DIR>          A directory of CA certificates to trust.\n" \
+  "connections=<N>       Requests at once, at most (default: 16).\n" \
+  "cookie=<COOKIE>       Cookies to send.\n" \
+  "followlocation=<BOOL> Follow redirects (default: true).\n" \
+  "header=<HEADER>       Send this header, too; may be given several times.\n" \
+  "http-version=<V>      none, 1.0, 1.1, 2.0, 2TLS, 2-prior-knowledge or 3\n" \
+  "                      (default: 1.1).\n" \
+  "password=<PASSWORD>   Password for the web server.\n" \
+  "protocols=<LIST>      Allow only these of http,https.\n" \
+  "proxy=<PROXY>         Use this proxy.\n" \
+  "proxy-password=<PW>   Password for the proxy.\n" \
+  "proxy-user=<USER>     User name for the proxy.\n" \
+  "resolve=<HOST:PORT:ADDRESS>\n" \
+  "                      Where this host is; may be given several times.\n" \
+  "sslverify=<BOOL>      Check the server's certificate (default: true).\n" \
+  "tcp-keepalive=<BOOL>  Use TCP keepalives (default: false).\n" \
+  "timeout=<SECONDS>     How long one try of a request may take.\n" \
+  "unix-socket-path=<PATH>\n" \
+  "                      Connect to this Unix domain socket.\n" \
+  "user=<USER>           User name for the web server.\n" \
+  "user-agent=<NAME>     What to call ourselves.\n" \
+  "\n" \
+  "For s3:// URLs (default: the usual AWS_* environment variables):\n" \
+  "access-key=<KEY>      Access key id.\n" \
+  "endpoint-url=<URL>    Server to use instead of Amazon's.\n" \
+  "region=<REGION>       Region (default: us-east-1).\n" \
+  "secret-key=<KEY>      Secret access key.\n" \
+  "session-token=<TOKEN> Session token."
+/* clang-format on */
 
 static int
 plugin_get_ready (void)
 {
   const struct qcow_options options = {
     .filename = filename,
+    .url = url,
+    .http = http,
     .cache_size = cache_size,
     .allow = allow.values,
     .nr_allow = allow.n,
@@ -225,15 +447,25 @@ plugin_get_ready (void)
     .force_share = force_share,
     .debug_runs = qcow_debug_runs,
     .debug_cache = qcow_debug_cache,
+    .debug_http = qcow_debug_http,
   };
   const struct qcow_hooks hooks = {
     .error = say_error,
     .warn = say_warning,
     .debug = say_debug,
+    .sleep = sleep_or_end,
   };
 
   image = qcow_open (&options, &hooks);
+  wipe_secrets ();
   return image ? 0 : -1;
+}
+
+static int
+plugin_after_fork (void)
+{
+  serving = true;
+  return qcow_start_threads (image);
 }
 
 /* One export more, or one longer name or description, and nbdkit refuses
@@ -274,7 +506,7 @@ plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
     nbdkit_error ("warning: %s: %u snapshots or bitmaps are not listed, "
                   "since there are too many, or they have no name that can "
                   "be listed; they can still be asked for by id or name",
-                  filename, l.left_out);
+                  filename ? filename : "url=", l.left_out);
   return 0;
 }
 
@@ -404,6 +636,7 @@ static struct nbdkit_plugin plugin = {
   .config_help = plugin_config_help,
   .magic_config_key = "file",
   .get_ready = plugin_get_ready,
+  .after_fork = plugin_after_fork,
   .list_exports = plugin_list_exports,
   .default_export = plugin_default_export,
   .open = plugin_open,

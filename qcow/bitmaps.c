@@ -21,9 +21,6 @@
  */
 #define NO_SLACK 1
 
-/* In cache keys, where a compressed cluster has its length. */
-#define BITMAP_BOUND UINT32_MAX
-
 static int
 no_memory (const struct image *image)
 {
@@ -265,7 +262,7 @@ look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
   const uint64_t in_cluster = (bit & ((UINT64_C (8) << cluster_bits) - 1))
                               >> (slice_bits + 3) << slice_bits;
   const struct cache_key key
-    = { host + in_cluster, b->image->id, BITMAP_BOUND };
+    = { host + in_cluster, b->image->id, CACHE_BITMAP };
   struct cache_entry *slice;
   uint64_t last;
 

@@ -18,12 +18,16 @@
  * the sum of the costs of all entries of the shard that exist.
  */
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cache.h"
+#include "condition.h"
+#include "error.h"
 
 /* 16 locks for at most some 64 threads: they rarely meet. */
 #define MAX_SHARDS 16
@@ -38,7 +42,6 @@ enum { LOADING, READY, FAILED };
 
 struct cache_shard {
   pthread_mutex_t lock;
-  pthread_cond_t changed; /* an entry left LOADING */
   uint64_t capacity;
   struct cache_entry **buckets;
   size_t nr_buckets; /* a power of two */
@@ -97,7 +100,6 @@ cache_new (uint64_t capacity, size_t largest)
     struct cache_shard *s = &c->shards[i];
 
     pthread_mutex_init (&s->lock, NULL);
-    pthread_cond_init (&s->changed, NULL);
     s->capacity = capacity / c->nr_shards;
     s->nr_buckets = buckets;
     s->buckets = calloc (buckets, sizeof s->buckets[0]);
@@ -113,6 +115,7 @@ cache_new (uint64_t capacity, size_t largest)
 static void
 free_entry (struct cache_entry *e)
 {
+  pthread_cond_destroy (&e->changed);
   free (e->data);
   free (e);
 }
@@ -137,7 +140,6 @@ cache_free (struct cache *c)
       }
     }
     free (s->buckets);
-    pthread_cond_destroy (&s->changed);
     pthread_mutex_destroy (&s->lock);
   }
   free (c);
@@ -274,6 +276,7 @@ claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
   e->shard = s;
   e->pins = 1;
   e->state = LOADING;
+  condition_init (&e->changed);
   link_entry (s, hash, e);
   s->stats.bytes += cost (size);
   if (s->stats.bytes > s->stats.peak_bytes)
@@ -333,6 +336,21 @@ cache_peek (struct cache *c, struct cache_key key)
   return e;
 }
 
+struct cache_entry *
+cache_find (struct cache *c, struct cache_key key)
+{
+  const uint64_t hash = hash_key (key);
+  struct cache_shard *s = shard_of (c, hash);
+  struct cache_entry *e;
+
+  pthread_mutex_lock (&s->lock);
+  e = find (s, hash, key);
+  if (e)
+    e->pins++;
+  pthread_mutex_unlock (&s->lock);
+  return e;
+}
+
 void
 cache_fill (struct cache_entry *entry)
 {
@@ -341,7 +359,7 @@ cache_fill (struct cache_entry *entry)
   pthread_mutex_lock (&s->lock);
   entry->state = READY;
   if (entry->pins > 1)
-    pthread_cond_broadcast (&s->changed);
+    pthread_cond_broadcast (&entry->changed);
   pthread_mutex_unlock (&s->lock);
 }
 
@@ -364,28 +382,80 @@ cache_fail (struct cache_entry *entry)
   unlink_entry (s, entry);
   entry->state = FAILED;
   if (entry->pins > 1)
-    pthread_cond_broadcast (&s->changed);
+    pthread_cond_broadcast (&entry->changed);
   unpin (s, entry);
   pthread_mutex_unlock (&s->lock);
+}
+
+/* Under the lock: the entry is loaded, or not any more. */
+static int
+end_wait (struct cache_shard *s, struct cache_entry *entry)
+{
+  if (entry->state == READY) {
+    entry->used = 1;
+    return 0;
+  }
+  unpin (s, entry);
+  return -1;
 }
 
 int
 cache_wait (struct cache_entry *entry)
 {
   struct cache_shard *s = entry->shard;
-  int r = 0;
+  int r;
 
   pthread_mutex_lock (&s->lock);
   while (entry->state == LOADING)
-    pthread_cond_wait (&s->changed, &s->lock);
-  if (entry->state == READY)
-    entry->used = 1;
-  else {
-    unpin (s, entry);
-    r = -1;
-  }
+    pthread_cond_wait (&entry->changed, &s->lock);
+  r = end_wait (s, entry);
   pthread_mutex_unlock (&s->lock);
   return r;
+}
+
+static void
+add_ms (struct timespec *t, long ms)
+{
+  t->tv_nsec += ms * 1000000;
+  t->tv_sec += t->tv_nsec / 1000000000;
+  t->tv_nsec %= 1000000000;
+}
+
+int
+cache_wait_or_give_up (struct cache_entry *entry,
+                       const struct qcow_hooks *hooks)
+{
+  struct cache_shard *s = entry->shard;
+  bool given_up = false;
+  struct timespec t;
+  int r;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  add_ms (&t, HOOKS_LOOK_UP_MS);
+  pthread_mutex_lock (&s->lock);
+  while (entry->state == LOADING && !given_up) {
+    if (pthread_cond_timedwait (&entry->changed, &s->lock, &t) != ETIMEDOUT)
+      continue;
+    pthread_mutex_unlock (&s->lock);
+    given_up = hooks_sleep (hooks, 0) == -1;
+    add_ms (&t, HOOKS_LOOK_UP_MS);
+    pthread_mutex_lock (&s->lock);
+  }
+  r = end_wait (s, entry);
+  pthread_mutex_unlock (&s->lock);
+  if (r == -1)
+    errno = given_up ? ESHUTDOWN : EIO;
+  return r;
+}
+
+void
+cache_share (struct cache_entry *entry)
+{
+  struct cache_shard *s = entry->shard;
+
+  pthread_mutex_lock (&s->lock);
+  entry->pins++;
+  pthread_mutex_unlock (&s->lock);
 }
 
 void

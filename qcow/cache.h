@@ -19,8 +19,11 @@
 #ifndef QCOW_CACHE_H
 #define QCOW_CACHE_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "qcow.h"
 
 struct cache;
 
@@ -29,9 +32,14 @@ struct cache;
  */
 struct cache_key {
   uint64_t host;  /* offset in the image's file; or a region's number */
-  uint32_t owner; /* an image's id; or a view's, for a region */
-  uint32_t bound; /* of a compressed cluster; 0: a slice of an L2 table */
+  uint32_t owner; /* an image's id; or a view's, for a region; or a source's */
+  uint32_t bound; /* of a compressed cluster; 0: a slice of an L2 table; or
+                     one of CACHE_* */
 };
+
+/* Instead of a compressed cluster's length, which is never so large. */
+#define CACHE_BITMAP UINT32_MAX      /* a slice of a dirty bitmap */
+#define CACHE_BLOCK (UINT32_MAX - 1) /* a block of a distant file */
 
 struct cache_entry {
   uint8_t *data; /* 'size' bytes, written by the loader alone */
@@ -39,6 +47,7 @@ struct cache_entry {
   /* The rest is private to cache.c. */
   struct cache_key key;
   struct cache_shard *shard;
+  pthread_cond_t changed; /* it left LOADING */
   struct cache_entry *hash_next;
   struct cache_entry *ring_next, *ring_prev;
   unsigned pins;
@@ -72,6 +81,9 @@ enum cache_claim cache_claim (struct cache *c, struct cache_key key,
 /* The entry of a key, pinned, if it is there and loaded; else NULL. */
 struct cache_entry *cache_peek (struct cache *c, struct cache_key key);
 
+/* The same, also if it is still being loaded: then wait for it. */
+struct cache_entry *cache_find (struct cache *c, struct cache_key key);
+
 /* MINE is now READY, still pinned. */
 void cache_fill (struct cache_entry *entry);
 
@@ -85,6 +97,18 @@ int cache_wait (struct cache_entry *entry);
 
 /* Unpin. */
 void cache_release (struct cache_entry *entry);
+
+/* The same, but give up (-1 with errno ESHUTDOWN, and unpinned) when the
+ * sleep hook says that waiting is of no use any more.  A failed loader leaves
+ * errno EIO.  For entries whose loader does not look after that itself.
+ */
+int cache_wait_or_give_up (struct cache_entry *entry,
+                           const struct qcow_hooks *hooks);
+
+/* MINE: one pin more, which is not the loader's, and which its owner drops
+ * with cache_release, or by waiting in vain.
+ */
+void cache_share (struct cache_entry *entry);
 
 /* The capacity in bytes, as it was given or raised. */
 uint64_t cache_capacity (const struct cache *c);

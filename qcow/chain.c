@@ -22,7 +22,15 @@ struct opening {
   struct fence *fence;
   struct chain *chain;
   size_t data_files; /* how many of data_file= are used up */
+  uint32_t urls;     /* how many were opened */
 };
+
+/* For messages about what is no image's fault. */
+static const char *
+options_name (const struct opening *o)
+{
+  return o->options->filename ? o->options->filename : "url=";
+}
 
 static int
 no_memory (const struct opening *o, const char *name)
@@ -32,11 +40,8 @@ no_memory (const struct opening *o, const char *name)
 
 /* --- Names --- */
 
-/* A relative name is joined to the directory part of the name of the file
- * that holds it, as it is written (qemu).  A new string.
- */
 static char *
-join_name (const char *holder, const char *name)
+join_path (const char *holder, const char *name)
 {
   const char *slash = strrchr (holder, '/');
   const size_t dir
@@ -50,12 +55,24 @@ join_name (const char *holder, const char *name)
   return path;
 }
 
-/* What a backing file's name is as a local name, or NULL if it is none, and
+/* A relative name is joined to the directory part of the name of the file
+ * that holds it, as it is written (qemu).  From a URL only an absolute name
+ * leads to a local file.  A new string.
+ */
+static char *
+join_name (const char *holder, const char *name)
+{
+  if (url_is_one (holder) && name[0] != '/')
+    return url_join (holder, name);
+  return join_path (holder, name);
+}
+
+/* What a backing file's name is as a file name, or NULL if it is none, and
  * the reason.  A name has a protocol if its first ':' comes before its
  * first '/' (qemu).
  */
 static const char *
-local_name (const char *stored, struct problem *problem)
+file_name (const char *stored, struct problem *problem)
 {
   const char *p = strpbrk (stored, ":/");
 
@@ -64,10 +81,9 @@ local_name (const char *stored, struct problem *problem)
   if (strncmp (stored, "file:", 5) == 0 && stored[5] != '\0')
     return stored + 5;
   problem_set (problem,
-               "the backing file '%s' is not a local file: '%.*s:' is not "
-               "supported in the names of backing files (if a file is "
-               "called so, its name would be './%s'; or name it yourself "
-               "with backing=FILE)",
+               "the backing file '%s' is neither a file nor a URL that is "
+               "supported: '%.*s:' is not (if a file is called so, its name "
+               "would be './%s'; or name it yourself with backing=FILE)",
                stored, (int) (p - stored), stored, stored);
   return NULL;
 }
@@ -153,35 +169,90 @@ backing_format (const struct opening *o, const struct image *above,
 
 /* --- Opening --- */
 
-static struct source *
-open_named_by_user (const struct opening *o, const char *name)
+/* What is needed for the first URL. */
+static int
+prepare_http (const struct opening *o)
 {
-  return source_file_open (name, o->shared->force_share, o->shared->hooks);
+  if (o->shared->http == NULL)
+    o->shared->http = http_new (o->options, o->shared->hooks);
+  return o->shared->http ? 0 : -1;
 }
 
-/* 'name' as found in 'image', which stores it as 'stored'. */
 static struct source *
-open_named_by_image (const struct opening *o, const struct image *image,
-                     const char *what, const char *stored, const char *name,
+open_url (struct opening *o, struct url *url)
+{
+  return source_curl_open (o->shared->http, url, o->urls++, o->shared->hooks);
+}
+
+static struct source *
+open_named_by_user (struct opening *o, const char *name)
+{
+  struct url url;
+
+  if (!url_is_one (name))
+    return source_file_open (name, o->shared->force_share, o->shared->hooks);
+  if (prepare_http (o) == -1
+      || http_parse_url (o->shared->http, name, options_name (o), &url) == -1)
+    return NULL;
+  return open_url (o, &url);
+}
+
+/* ref.path is a URL. */
+static struct source *
+open_url_named_by_image (struct opening *o, struct reference *ref)
+{
+  struct url url;
+
+  if (prepare_http (o) == -1
+      || http_parse_url (o->shared->http, ref->path, ref->image, &url) == -1)
+    return NULL;
+  ref->path = url.name;
+  if (fence_check_url (o->fence, ref, &url) == -1) {
+    url_free (&url);
+    errno = EPERM;
+    return NULL;
+  }
+  return open_url (o, &url);
+}
+
+/* 'name' as found in 'image', which stores it as 'stored'; 'path' is what it
+ * means.
+ */
+static struct source *
+open_named_by_image (struct opening *o, const struct image *image,
+                     const char *what, const char *stored, const char *path,
                      const char *parameter)
 {
   struct reference ref = { .image = image->name,
                            .what = what,
                            .stored = stored,
+                           .path = path,
                            .parameter = parameter };
-  char *path = join_name (image->name, name);
-  struct source *source = NULL;
   int fd;
+
+  if (url_is_one (path))
+    return open_url_named_by_image (o, &ref);
+  fd = fence_open (o->fence, &ref);
+  if (fd == -1)
+    return NULL;
+  return source_file_from_fd (fd, path, o->shared->force_share,
+                              o->shared->hooks);
+}
+
+/* The same for a name that counts from the image's place. */
+static struct source *
+open_beside_image (struct opening *o, const struct image *image,
+                   const char *what, const char *stored, const char *name,
+                   const char *parameter)
+{
+  char *path = join_name (image->name, name);
+  struct source *source;
 
   if (path == NULL) {
     no_memory (o, image->name);
     return NULL;
   }
-  ref.path = path;
-  fd = fence_open (o->fence, &ref);
-  if (fd >= 0)
-    source = source_file_from_fd (fd, path, o->shared->force_share,
-                                  o->shared->hooks);
+  source = open_named_by_image (o, image, what, stored, path, parameter);
   free (path);
   return source;
 }
@@ -207,8 +278,8 @@ open_data_file (struct opening *o, struct image *image)
                          "file, but does not say in which: name it with "
                          "data-file=FILE");
   else
-    source = open_named_by_image (o, image, "data file", stored, stored,
-                                  "data-file");
+    source
+      = open_beside_image (o, image, "data file", stored, stored, "data-file");
   if (source == NULL)
     return -1;
   image->data = source;
@@ -226,7 +297,7 @@ add_image (struct opening *o, struct source *source)
   for (i = 0; i < chain->nr_layers; ++i) {
     const struct source *other = chain->layers[i].image->source;
 
-    if (other->device == source->device && other->inode == source->inode) {
+    if (source_same (other, source)) {
       error_report (o->shared->hooks, EINVAL, source->name,
                     "the backing files form a loop: this image is a backing "
                     "file of itself");
@@ -255,7 +326,7 @@ add_raw (struct opening *o, struct source *source)
 
 /* The backing file of 'above'. */
 static struct source *
-open_backing_file (const struct opening *o, const struct image *above,
+open_backing_file (struct opening *o, const struct image *above,
                    unsigned depth)
 {
   const struct qcow_options *options = o->options;
@@ -265,13 +336,19 @@ open_backing_file (const struct opening *o, const struct image *above,
 
   if (depth <= options->nr_backing)
     return open_named_by_user (o, options->backing[depth - 1]);
-  name = local_name (stored, &problem);
+  if (url_is_one (stored))
+    return open_named_by_image (o, above, "backing file", stored, stored,
+                                "backing");
+  name = file_name (stored, &problem);
   if (name == NULL) {
     error_report (o->shared->hooks, EINVAL, above->name, "%s", problem.text);
     return NULL;
   }
-  return open_named_by_image (o, above, "backing file", stored, name,
-                              "backing");
+  /* "file:" says that it is a local file, even beside a URL. */
+  if (name != stored && url_is_one (above->name))
+    return open_named_by_image (o, above, "backing file", stored, name,
+                                "backing");
+  return open_beside_image (o, above, "backing file", stored, name, "backing");
 }
 
 /* Open the layer below the lowest one, an image that has a backing
@@ -340,7 +417,8 @@ check_all_used (const struct opening *o)
                          "nothing",
                          options->backing_formats[depth]);
   if (options->nr_data_files > o->data_files)
-    return error_report (o->shared->hooks, EINVAL, options->filename,
+    return error_report (o->shared->hooks, EINVAL,
+                         chain->layers[0].image->name,
                          "%s external data file, so there is none to "
                          "replace by data-file=%s",
                          o->data_files == 0 ? "has no" : "has no further",
@@ -357,7 +435,7 @@ check_formats (const struct opening *o)
 
   for (i = 0; i < options->nr_backing_formats; ++i)
     if (format_by_name (options->backing_formats[i]) == FORMAT_UNKNOWN)
-      return error_report (o->shared->hooks, EINVAL, options->filename,
+      return error_report (o->shared->hooks, EINVAL, options_name (o),
                            "backing-format=%s: must be raw or qcow",
                            options->backing_formats[i]);
   return 0;
@@ -366,7 +444,8 @@ check_formats (const struct opening *o)
 static int
 open_layers (struct opening *o)
 {
-  struct source *source = open_named_by_user (o, o->options->filename);
+  struct source *source = open_named_by_user (
+    o, o->options->url ? o->options->url : o->options->filename);
 
   if (source == NULL || add_image (o, source) == -1)
     return -1;
@@ -374,6 +453,26 @@ open_layers (struct opening *o)
     if (add_layer (o) == -1)
       return -1;
   return check_all_used (o);
+}
+
+/* For a URL, its name, which has no secrets in it, is what counts. */
+static struct fence *
+new_fence (const struct opening *o)
+{
+  const struct qcow_options *options = o->options;
+  struct fence *fence;
+  struct url url;
+
+  if (options->url == NULL)
+    return fence_new (options->allow, options->nr_allow, options->filename,
+                      o->shared->hooks);
+  if (prepare_http (o) == -1
+      || http_parse_url (o->shared->http, options->url, "url=", &url) == -1)
+    return NULL;
+  fence = fence_new (options->allow, options->nr_allow, url.name,
+                     o->shared->hooks);
+  url_free (&url);
+  return fence;
 }
 
 struct chain *
@@ -384,10 +483,9 @@ chain_open (struct shared *shared, const struct qcow_options *options)
 
   o.chain = calloc (1, sizeof *o.chain);
   if (o.chain == NULL)
-    no_memory (&o, options->filename);
+    no_memory (&o, options_name (&o));
   else {
-    o.fence = fence_new (options->allow, options->nr_allow, options->filename,
-                         shared->hooks);
+    o.fence = new_fence (&o);
     if (o.fence && check_formats (&o) == 0)
       r = open_layers (&o);
   }
@@ -419,17 +517,45 @@ chain_close (struct chain *chain)
   free (chain);
 }
 
+static uint64_t
+max64 (uint64_t a, uint64_t b)
+{
+  return a > b ? a : b;
+}
+
 uint64_t
-chain_largest_cluster (const struct chain *chain)
+chain_largest_cached (const struct chain *chain)
 {
   uint64_t largest = 0;
   unsigned i;
 
   for (i = 0; i < chain->nr_layers; ++i) {
-    const struct image *image = chain->layers[i].image;
+    const struct chain_layer *layer = &chain->layers[i];
+    const struct image *image = layer->image;
 
-    if (image && image_cluster_size (image) > largest)
-      largest = image_cluster_size (image);
+    if (image)
+      largest = max64 (largest, image_cluster_size (image));
+    if (image ? image->source->distant || image->data->distant
+              : layer->raw->distant)
+      largest = max64 (largest, SOURCE_BLOCK_BYTES);
   }
   return largest;
+}
+
+void
+chain_start (const struct chain *chain, struct cache *cache)
+{
+  unsigned i;
+
+  for (i = 0; i < chain->nr_layers; ++i) {
+    const struct chain_layer *layer = &chain->layers[i];
+
+    if (layer->image) {
+      source_start (layer->image->source, cache);
+      if (layer->image->data != layer->image->source)
+        source_start (layer->image->data, cache);
+    }
+    else
+      source_start (layer->raw, cache);
+  }
 }

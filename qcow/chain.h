@@ -7,7 +7,8 @@
  * then it is constant.
  *
  * Source of the rules for names: qemu's block.c, as far as the fence
- * (fence.h) and the absence of other protocols leave it.
+ * (fence.h) and the absence of other protocols leave it.  Unlike there, a
+ * relative name beside a URL is a file's name, whatever characters it has.
  */
 
 #ifndef QCOW_CHAIN_H
@@ -37,7 +38,12 @@ struct chain *chain_open (struct shared *shared,
                           const struct qcow_options *options);
 void chain_close (struct chain *chain);
 
-/* The largest cluster size of all layers, in bytes. */
-uint64_t chain_largest_cluster (const struct chain *chain);
+/* The largest cluster size of all layers, in bytes, or the size of what of a
+ * distant file is cached at once.
+ */
+uint64_t chain_largest_cached (const struct chain *chain);
+
+/* Tell all sources that serving starts, see source_start. */
+void chain_start (const struct chain *chain, struct cache *cache);
 
 #endif /* QCOW_CHAIN_H */

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "error.h"
 
@@ -126,6 +127,18 @@ error_debug (const struct qcow_hooks *hooks, const char *object,
   va_start (args, fmt);
   emit (hooks->debug, object, fmt, args);
   va_end (args);
+}
+
+int
+hooks_sleep (const struct qcow_hooks *hooks, unsigned ms)
+{
+  const struct timespec t
+    = { .tv_sec = ms / 1000, .tv_nsec = (long) (ms % 1000) * 1000000 };
+
+  if (hooks->sleep)
+    return hooks->sleep (ms);
+  nanosleep (&t, NULL);
+  return 0;
 }
 
 void

@@ -43,6 +43,12 @@ void error_debug (const struct qcow_hooks *hooks, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 3, 4)));
 
+/* How often somebody who waits asks the hook whether that is of use. */
+#define HOOKS_LOOK_UP_MS 100
+
+/* Sleep through the user's hook, see there. */
+int hooks_sleep (const struct qcow_hooks *hooks, unsigned ms);
+
 /* Decides which of many errors of one object are worth a message: each
  * place once, and at most ERROR_FILTER_MAX places, since a client that
  * retries, or an image with a million bad clusters, must not fill a disk

@@ -16,17 +16,18 @@
 
 #include "fence.h"
 
-/* An allowed directory. */
+/* An allowed directory, or URLs with an allowed beginning. */
 struct directory {
   int fd;        /* O_PATH; -1: not open */
-  char *real;    /* where it really is */
+  char *real;    /* where it really is; NULL: it is not a directory */
   bool is_named; /* by the user, and not as image-dir */
+  char *prefix;  /* a URL's name; NULL: it is a directory */
 };
 
 struct fence {
   const struct qcow_hooks *hooks;
   bool any;
-  char *image_dir; /* where that really is; NULL: not known */
+  char *image_dir; /* where that really is, or a URL; NULL: not known */
   size_t nr;
   struct directory directories[];
 };
@@ -57,9 +58,31 @@ open_directory (struct directory *d, const char *name,
 }
 
 static int
+take_prefix (struct directory *d, const char *name,
+             const struct qcow_hooks *hooks)
+{
+  struct problem problem;
+  struct url url;
+  int r = 0;
+
+  if (strchr (name, '?'))
+    r = problem_set (&problem, "a query can't be a part of it");
+  else
+    r = url_parse_prefix (name, &url, &problem);
+  if (r == -1)
+    return error_report (hooks, EINVAL, "allow=", "%s: %s", name,
+                         problem.text);
+  d->prefix = strdup (url.name);
+  url_free (&url);
+  return d->prefix ? 0
+                   : error_report (hooks, ENOMEM, "allow=", "out of memory");
+}
+
+static int
 add_allowed (struct fence *f, const char *value, const char *image_dir)
 {
   struct directory *d;
+  const char *name;
 
   if (strcmp (value, "any") == 0) {
     f->any = true;
@@ -68,7 +91,9 @@ add_allowed (struct fence *f, const char *value, const char *image_dir)
   d = &f->directories[f->nr++];
   d->fd = -1;
   d->is_named = strcmp (value, "image-dir") != 0;
-  return open_directory (d, d->is_named ? value : image_dir, f->hooks);
+  name = d->is_named ? value : image_dir;
+  return url_is_one (name) ? take_prefix (d, name, f->hooks)
+                           : open_directory (d, name, f->hooks);
 }
 
 struct fence *
@@ -76,7 +101,8 @@ fence_new (const char *const *allow, size_t nr, const char *image,
            const struct qcow_hooks *hooks)
 {
   struct fence *f = calloc (1, sizeof *f + nr * sizeof f->directories[0]);
-  char *image_dir = directory_part (image);
+  const bool is_url = url_is_one (image);
+  char *image_dir = is_url ? url_directory (image) : directory_part (image);
   size_t i;
   int err;
 
@@ -87,7 +113,7 @@ fence_new (const char *const *allow, size_t nr, const char *image,
     return NULL;
   }
   f->hooks = hooks;
-  f->image_dir = realpath (image_dir, NULL);
+  f->image_dir = is_url ? strdup (image_dir) : realpath (image_dir, NULL);
   for (i = 0; i < nr; ++i)
     if (add_allowed (f, allow[i], image_dir) == -1) {
       err = errno;
@@ -111,6 +137,7 @@ fence_free (struct fence *f)
     if (f->directories[i].fd >= 0)
       close (f->directories[i].fd);
     free (f->directories[i].real);
+    free (f->directories[i].prefix);
   }
   free (f->image_dir);
   free (f);
@@ -162,6 +189,18 @@ real_directory (const char *path)
   return dir;
 }
 
+static void
+report_not_allowed (const struct fence *f, const struct reference *ref,
+                    const char *meaning, const char *allow, const char *what)
+{
+  error_report (f->hooks, EPERM, ref->image,
+                "the image names the %s '%s' (%s), which is not opened: an "
+                "image may come from a stranger, and what it names is opened "
+                "only where that is allowed.  If you trust it, add allow=%s, "
+                "or name the file yourself with %s=%s",
+                ref->what, ref->stored, meaning, allow, ref->parameter, what);
+}
+
 /* Tell what the name means, and the parameter that would allow it. */
 static int
 not_allowed (const struct fence *f, const struct reference *ref)
@@ -171,19 +210,14 @@ not_allowed (const struct fence *f, const struct reference *ref)
   struct stat st;
   const bool device = stat (ref->path, &st) == 0 && S_ISBLK (st.st_mode);
   const bool in_image_dir
-    = dir && f->image_dir && !device
+    = dir && f->image_dir && f->image_dir[0] == '/' && !device
       && (strcmp (dir, f->image_dir) == 0 || below (dir, f->image_dir));
 
-  error_report (f->hooks, EPERM, ref->image,
-                "the image names the %s '%s' (%s), which is not opened: an "
-                "image may come from a stranger, and what it names is opened "
-                "only where that is allowed.  If you trust it, add allow=%s, "
-                "or name the file yourself with %s=FILE",
-                ref->what, ref->stored, real ? real : ref->path,
-                in_image_dir ? "image-dir"
-                : dir        ? dir
-                             : "DIR",
-                ref->parameter);
+  report_not_allowed (f, ref, real ? real : ref->path,
+                      in_image_dir ? "image-dir"
+                      : dir        ? dir
+                                   : "DIR",
+                      "FILE");
   free (dir);
   free (real);
   errno = EPERM;
@@ -251,7 +285,7 @@ open_in_directories (const struct fence *f, const char *real, bool *covered,
   *covered = *devices = false;
   for (i = 0; i < f->nr; ++i) {
     const struct directory *d = &f->directories[i];
-    const char *rest = below (real, d->real);
+    const char *rest = d->real ? below (real, d->real) : NULL;
 
     if (rest == NULL)
       continue;
@@ -298,4 +332,55 @@ fence_open (const struct fence *f, const struct reference *ref)
   close (fd);
   errno = err;
   return r;
+}
+
+static bool
+covers_url (const struct fence *f, const char *name)
+{
+  size_t i;
+
+  if (f->any)
+    return true;
+  for (i = 0; i < f->nr; ++i)
+    if (f->directories[i].prefix
+        && url_covers (f->directories[i].prefix, name))
+      return true;
+  return false;
+}
+
+static int
+url_not_allowed (const struct fence *f, const struct reference *ref)
+{
+  char *dir = url_directory (ref->path);
+  const bool in_image_dir
+    = f->image_dir && url_covers (f->image_dir, ref->path);
+
+  report_not_allowed (f, ref, ref->path,
+                      in_image_dir ? "image-dir"
+                      : dir        ? dir
+                                   : "URL",
+                      "URL");
+  free (dir);
+  errno = EPERM;
+  return -1;
+}
+
+int
+fence_check_url (const struct fence *f, const struct reference *ref,
+                 const struct url *url)
+{
+  const char *why = NULL;
+
+  if (!covers_url (f, ref->path))
+    return url_not_allowed (f, ref);
+  if (url->user)
+    why = "there is a user name in it";
+  else if (url_is_tricky (ref->path))
+    why = "there is a '..' or '.' hidden in it";
+  if (why == NULL)
+    return 0;
+  return error_report (f->hooks, EPERM, ref->image,
+                       "the image names the %s '%s', which is not opened: "
+                       "%s.  If you trust it, name it yourself with %s=URL",
+                       ref->what, ref->path, why, ref->parameter);
 }

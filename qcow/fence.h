@@ -3,6 +3,10 @@
  * The rule of what may be opened because an image names it: nothing, but
  * what the user allows.  Used while the chain is opened, by one thread.
  *
+ * URLs are allowed by their beginning.  They are compared with all that is
+ * escaped in them as it is, and what a server might take for ".." is
+ * refused.
+ *
  * What an image names may come from a stranger.  So a name goes through
  * realpath, must then lie below an allowed directory, and is opened from
  * that directory's descriptor in a way that can't leave it again, whoever
@@ -16,6 +20,7 @@
 #include <stddef.h>
 
 #include "error.h"
+#include "url.h"
 
 struct fence;
 
@@ -24,13 +29,14 @@ struct reference {
   const char *image;     /* the image's name, for messages */
   const char *what;      /* "backing file", "data file" */
   const char *stored;    /* the name as it stands in the image */
-  const char *path;      /* what it means */
+  const char *path;      /* what it means: a path, or a URL's name (url.h) */
   const char *parameter; /* that names such a file: "backing" */
 };
 
-/* 'allow' are nr values of allow=: "image-dir", "any" or a directory;
- * 'image' is the name that the user gave for the image.  NULL with the
- * error reported, and errno, if a directory can't be used.
+/* 'allow' are nr values of allow=: "image-dir", "any", a directory or the
+ * beginning of URLs; 'image' is the name that the user gave for the image, or
+ * its URL's name.  NULL with the error reported, and errno, if a directory
+ * can't be used.
  */
 struct fence *fence_new (const char *const *allow, size_t nr,
                          const char *image, const struct qcow_hooks *hooks);
@@ -41,5 +47,11 @@ void fence_free (struct fence *fence);
  * allowed.
  */
 int fence_open (const struct fence *fence, const struct reference *ref);
+
+/* May the URL be opened?  0, or -1 with the error reported and errno EPERM.
+ * ref.path is its name.
+ */
+int fence_check_url (const struct fence *fence, const struct reference *ref,
+                     const struct url *url);
 
 #endif /* QCOW_FENCE_H */

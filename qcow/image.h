@@ -26,6 +26,12 @@ struct image {
   struct entry_rules rules;
   struct error_filter damage;
   uint32_t id; /* in the chain: the owner in cache keys */
+
+  /* Of a distant image: the L2 tables of these L1 entries were asked for, so
+   * many at once.  Only a hint, so nobody locks it.
+   */
+  uint64_t first_table, next_table;
+  unsigned tables_ahead;
 };
 
 /* Read and check the header.  The image owns the source from now on, also

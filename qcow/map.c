@@ -125,6 +125,12 @@ make_found (struct map *m)
                          "out of memory");
   for (i = 0; i < n; ++i)
     m->found[i].offset = m->found[i].length = 0;
+  /* Ask for the tables of all layers at once, not for one after the other:
+   * most will be wanted.
+   */
+  if (m->view->distant)
+    for (i = 0; i < n; ++i)
+      walk_prefetch (&m->view->layers[i], m->offset);
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libcurl.h"
 #include "map.h"
 #include "names.h"
 
@@ -144,27 +145,45 @@ open_tables (struct qcow *q)
 }
 
 static int
+no_memory (const struct qcow *q, const struct qcow_options *options)
+{
+  return error_report (
+    &q->hooks, ENOMEM,
+    options->filename ? options->filename : "url=", "out of memory");
+}
+
+static int
 open_all (struct qcow *q, const struct qcow_options *options)
 {
   uint64_t largest;
 
   q->shared.l1_tables = l1_tables_new ();
   if (q->shared.l1_tables == NULL)
-    return error_report (&q->hooks, ENOMEM, options->filename,
-                         "out of memory");
+    return no_memory (q, options);
   q->chain = chain_open (&q->shared, options);
   if (q->chain == NULL || open_tables (q) == -1
       || choose_view (q, options) == -1)
     return -1;
 
-  largest = chain_largest_cluster (q->chain);
+  largest = chain_largest_cached (q->chain);
   if (largest < MAP_LARGEST_CACHED)
     largest = MAP_LARGEST_CACHED;
   q->shared.cache = cache_new (options->cache_size, largest);
   q->shared.scratches = scratch_pool_new (largest);
   if (q->shared.cache == NULL || q->shared.scratches == NULL)
-    return error_report (&q->hooks, ENOMEM, name_of (q), "out of memory");
+    return no_memory (q, options);
+  http_hang_up (q->shared.http);
   return 0;
+}
+
+const char *
+qcow_curl_version (void)
+{
+  struct problem problem;
+
+  if (libcurl_load (&problem) == -1)
+    return NULL;
+  return curl_version_info (CURLVERSION_NOW)->version;
 }
 
 struct qcow *
@@ -174,7 +193,7 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   int err;
 
   if (q == NULL) {
-    error_report (hooks, ENOMEM, options->filename, "out of memory");
+    error_report (hooks, ENOMEM, "qcow", "out of memory");
     return NULL;
   }
   q->hooks = *hooks;
@@ -191,11 +210,20 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   return NULL;
 }
 
+int
+qcow_start_threads (struct qcow *q)
+{
+  chain_start (q->chain, q->shared.cache);
+  return http_start (q->shared.http);
+}
+
 void
 qcow_close (struct qcow *q)
 {
   if (q == NULL)
     return;
+  /* Before what its fetches are for. */
+  http_stop (q->shared.http);
   if (q->debug_cache) {
     const struct cache_stats s = cache_stats (q->shared.cache);
 
@@ -213,5 +241,6 @@ qcow_close (struct qcow *q)
   l1_tables_free (q->shared.l1_tables);
   scratch_pool_free (q->shared.scratches);
   cache_free (q->shared.cache);
+  http_free (q->shared.http);
   free (q);
 }

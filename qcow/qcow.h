@@ -27,15 +27,48 @@ struct qcow_hooks {
   void (*error) (const char *text);
   void (*warn) (const char *text);
   void (*debug) (const char *text);
+
+  /* Sleep so long, 0 or more.  -1: the server is ending, or the client is
+   * gone for which the calling thread works.  NULL: just sleep.
+   */
+  int (*sleep) (unsigned ms);
+};
+
+/* How to talk to web servers.  Names and meanings are those of nbdkit's curl
+ * plugin; NULL, 0 or false: the default.
+ */
+struct qcow_http_options {
+  const char *user, *password, *cookie;
+  const char *const *headers;
+  size_t nr_headers;
+  const char *cainfo, *capath;
+  const char *proxy, *proxy_user, *proxy_password;
+  const char *protocols, *http_version;
+  const char *user_agent, *unix_socket_path;
+  const char *const *resolve;
+  size_t nr_resolve;
+  unsigned connections; /* at once; default 16 */
+  unsigned timeout;     /* seconds for one try of one request */
+  bool no_sslverify, no_followlocation, tcp_keepalive;
+
+  /* For s3:// URLs.  Without keys, requests are not signed. */
+  const char *access_key, *secret_key, *session_token;
+  const char *endpoint_url, *region;
 };
 
 /* Nothing of it is kept. */
 struct qcow_options {
-  const char *filename; /* local file or block device */
-  uint64_t cache_size;  /* bytes for lookup tables and inflated clusters */
+  /* One of them: a local file or block device; an http, https or s3 URL.
+   * (Backing and data files may be either in the same parameter.)
+   */
+  const char *filename;
+  const char *url;
+  uint64_t cache_size; /* bytes for lookup tables, inflated clusters, and
+                          what was read of distant files */
+  struct qcow_http_options http;
 
-  /* What names inside images may reach: "image-dir", "any" or a directory
-   * (see fence.h).
+  /* What names inside images may reach: "image-dir", "any", a directory or a
+   * URL's beginning (see fence.h).
    */
   const char *const *allow;
   size_t nr_allow;
@@ -61,6 +94,7 @@ struct qcow_options {
   bool force_share; /* serve even though a writer holds the image */
   bool debug_runs;  /* a debug message for each run of each request */
   bool debug_cache; /* cache statistics when the image is closed */
+  bool debug_http;  /* a debug message for each request to a web server */
 };
 
 /* What cache_size is if the user says nothing. */
@@ -68,10 +102,16 @@ struct qcow_options {
 
 struct qcow;
 
+/* The version of libcurl, or NULL if there is none, so that URLs can't be
+ * served.  Loads it.
+ */
+const char *qcow_curl_version (void);
+
 /* Open an image and all files that it needs: take qemu's locks, read and
  * check headers, L1 tables, and the snapshot table.  The hooks and the
  * image's memory belong to the result, which the caller closes.  Starts no
- * thread, and the result may be used after a fork.  On failure, NULL:
+ * thread that goes on, and the result may be used after a fork, but then
+ * needs qcow_start_threads.  On failure, NULL:
  * errno is ENOENT, EACCES … from opening a file, else EINVAL (not an image
  * that can be served), EPERM (names a file that is not allowed), EIO,
  * EBUSY (held by a writer) or ENOMEM.
@@ -79,6 +119,12 @@ struct qcow;
 struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 void qcow_close (struct qcow *q);
+
+/* Start the threads that the image's sources need: none if all are local
+ * files.  Before this, and after a failure, nothing may be read.  0, or -1
+ * with the error reported and errno.
+ */
+int qcow_start_threads (struct qcow *q);
 
 /* Called for each view that a client may ask for by name, deltas aside:
  * "", the snapshots, and the bitmaps.  A name is valid UTF-8 without control

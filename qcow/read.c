@@ -61,6 +61,10 @@ struct plan {
   size_t nr_ranges;
   struct job jobs[PLAN_RUNS];
   size_t nr_jobs;
+  /* The same, to be told that prefetch[i] will be wanted. */
+  struct source_range prefetch[PLAN_RUNS];
+  struct source *prefetch_sources[PLAN_RUNS];
+  size_t nr_prefetch;
   uint64_t inflate_room; /* bytes that a prefetch may still inflate */
 };
 
@@ -294,6 +298,22 @@ add_range (struct plan *plan, struct source *source, struct source_range range)
   plan->ranges[plan->nr_ranges++] = range;
 }
 
+/* What is read from distant sources after others have been waited for is
+ * asked for before that.
+ */
+static void
+announce_ranges (const struct plan *plan)
+{
+  size_t i;
+
+  for (i = 0; i < plan->nr_ranges; ++i)
+    if (plan->sources[i]->distant) {
+      struct source_range range = plan->ranges[i];
+
+      source_prefetch (plan->sources[i], &range, 1);
+    }
+}
+
 /* Read all ranges of the plan: those of one source together. */
 static int
 read_ranges (struct plan *plan)
@@ -311,10 +331,30 @@ read_ranges (struct plan *plan)
         plan->ranges[nr_later++] = plan->ranges[i];
       }
     plan->nr_ranges = nr_later;
+    announce_ranges (plan);
     if (source_readv (source, now, nr_now) == -1)
       return -1;
   }
   return 0;
+}
+
+/* Tell the sources what will be wanted: those of one source together. */
+static void
+prefetch_ranges (struct plan *plan)
+{
+  struct source_range now[PLAN_RUNS];
+  size_t nr_now, i, j;
+
+  for (i = 0; i < plan->nr_prefetch; i = j) {
+    struct source *source = plan->prefetch_sources[i];
+
+    nr_now = 0;
+    for (j = i; j < plan->nr_prefetch && plan->prefetch_sources[j] == source;
+         ++j)
+      now[nr_now++] = plan->prefetch[j];
+    source_prefetch (source, now, nr_now);
+  }
+  plan->nr_prefetch = 0;
 }
 
 /* Give the jobs from 'first' on a place in the scratch memory, as many as
@@ -362,6 +402,37 @@ place_streams (struct plan *plan, struct scratch *s, size_t first)
   return i;
 }
 
+static void
+add_prefetch (struct plan *plan, struct source *source,
+              struct source_range range)
+{
+  plan->prefetch_sources[plan->nr_prefetch] = source;
+  plan->prefetch[plan->nr_prefetch++] = range;
+}
+
+/* If there is no room for all streams at once, distant sources can still be
+ * asked for all of them.
+ */
+static void
+announce_streams (struct plan *plan, const struct scratch *s)
+{
+  uint64_t sum = 0;
+  size_t i;
+
+  for (i = 0; i < plan->nr_jobs; ++i) {
+    const struct run *run = &plan->jobs[i].run;
+
+    if (!wants_stream (&plan->jobs[i]) || !run->source->distant)
+      continue;
+    add_prefetch (plan, run->source,
+                  (struct source_range){ run->host, run->bound, NULL });
+    sum += run->bound;
+  }
+  if (sum > s->in_size)
+    prefetch_ranges (plan);
+  plan->nr_prefetch = 0;
+}
+
 /* Read and inflate all jobs that want a stream, and read the plan's data
  * ranges with the first of them.
  */
@@ -370,6 +441,7 @@ load_streams (struct plan *plan, struct scratch *s)
 {
   size_t first = 0;
 
+  announce_streams (plan, s);
   while (first < plan->nr_jobs) {
     const size_t end = place_streams (plan, s, first);
     size_t i;
@@ -456,6 +528,7 @@ do_jobs (struct plan *plan)
 static int
 do_plan (struct plan *plan)
 {
+  prefetch_ranges (plan);
   if (plan->nr_jobs > 0 && do_jobs (plan) == -1)
     return -1;
   plan->nr_jobs = 0;
@@ -504,9 +577,11 @@ plan_prefetch (struct plan *plan, const struct run *run)
     add_job (plan, run, NULL);
   }
   else if (run->kind == RUN_DATA)
-    source_prefetch (run->source, run->host, run->length);
+    add_prefetch (plan, run->source,
+                  (struct source_range){ run->host, run->length, NULL });
   else if (run->kind == RUN_COMPRESSED)
-    source_prefetch (run->source, run->host, run->bound);
+    add_prefetch (plan, run->source,
+                  (struct source_range){ run->host, run->bound, NULL });
 }
 
 /* Read, or prefetch if buf is NULL. */
@@ -519,7 +594,7 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
   int r;
 
   plan.shared = v->shared;
-  plan.nr_ranges = plan.nr_jobs = 0;
+  plan.nr_ranges = plan.nr_jobs = plan.nr_prefetch = 0;
   /* More would push out what was prefetched first. */
   plan.inflate_room = cache_capacity (v->shared->cache) / 4;
   map_begin (&map, v, offset, count, false);
@@ -530,7 +605,7 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
       r = -1;
       break;
     }
-    if (plan.nr_ranges + plan.nr_jobs == PLAN_RUNS) {
+    if (plan.nr_ranges + plan.nr_jobs + plan.nr_prefetch == PLAN_RUNS) {
       map_release (&map);
       if (do_plan (&plan) == -1) {
         r = -1;

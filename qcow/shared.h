@@ -3,8 +3,8 @@
  * What all images of a chain share.  Private to qcow/; owned by struct
  * qcow.
  *
- * Constant once the chain is open; cache, scratches and L1 tables lock
- * themselves.
+ * Constant once the chain is open; cache, scratches, L1 tables and http
+ * lock themselves.
  */
 
 #ifndef QCOW_SHARED_H
@@ -14,6 +14,7 @@
 
 #include "cache.h"
 #include "error.h"
+#include "http.h"
 #include "l1.h"
 #include "scratch.h"
 
@@ -22,6 +23,7 @@ struct shared {
   struct cache *cache;
   struct scratch_pool *scratches;
   struct l1_tables *l1_tables;
+  struct http *http; /* NULL: no URL is involved */
   bool force_share;
   bool debug_runs;
 };

@@ -88,10 +88,13 @@ read_range (struct source_file *f, const struct source_range *range)
 }
 
 static int
-file_readv (struct source *s, const struct source_range *ranges, size_t n)
+file_readv (struct source *s, const struct source_range *ranges, size_t n,
+            enum source_use use)
 {
   struct source_file *f = (struct source_file *) s;
   size_t i;
+
+  (void) use;
 
   for (i = 0; i < n; ++i)
     if (read_range (f, &ranges[i]) == -1)
@@ -208,12 +211,14 @@ file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
 }
 
 static void
-file_prefetch (struct source *s, uint64_t offset, uint64_t length)
+file_prefetch (struct source *s, const struct source_range *ranges, size_t n)
 {
   const struct source_file *f = (const struct source_file *) s;
+  size_t i;
 
-  (void) posix_fadvise (f->fd, (off_t) offset, (off_t) length,
-                        POSIX_FADV_WILLNEED);
+  for (i = 0; i < n; ++i)
+    (void) posix_fadvise (f->fd, (off_t) ranges[i].offset,
+                          (off_t) ranges[i].length, POSIX_FADV_WILLNEED);
 }
 
 static void

@@ -29,7 +29,7 @@ source_readv (struct source *s, struct source_range *ranges, size_t n)
 
   for (i = 0; i < n; ++i)
     clip_range (s, &ranges[i]);
-  return s->ops->readv (s, ranges, n);
+  return s->ops->readv (s, ranges, n, SOURCE_DATA);
 }
 
 int
@@ -37,7 +37,8 @@ source_read (struct source *s, void *buf, size_t length, uint64_t offset)
 {
   struct source_range range = { offset, length, buf };
 
-  return source_readv (s, &range, 1);
+  clip_range (s, &range);
+  return s->ops->readv (s, &range, 1, SOURCE_TABLE);
 }
 
 void
@@ -66,10 +67,36 @@ source_is_solid (struct source *s)
 }
 
 void
-source_prefetch (struct source *s, uint64_t offset, uint64_t length)
+source_prefetch (struct source *s, struct source_range *ranges, size_t n)
 {
-  if (offset < s->size)
-    s->ops->prefetch (s, offset, length);
+  size_t i, inside = 0;
+
+  for (i = 0; i < n; ++i)
+    if (ranges[i].offset < s->size) {
+      const uint64_t left = s->size - ranges[i].offset;
+
+      ranges[inside] = ranges[i];
+      if (ranges[inside].length > left)
+        ranges[inside].length = (size_t) left;
+      inside++;
+    }
+  if (inside > 0)
+    s->ops->prefetch (s, ranges, inside);
+}
+
+void
+source_start (struct source *s, struct cache *cache)
+{
+  if (s->ops->start)
+    s->ops->start (s, cache);
+}
+
+bool
+source_same (const struct source *a, const struct source *b)
+{
+  if (a->distant || b->distant)
+    return a->distant && b->distant && strcmp (a->name, b->name) == 0;
+  return a->device == b->device && a->inode == b->inode;
 }
 
 void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Where bytes come from: one file, of which nothing is known here but
- * its length.
+ * Where bytes come from: one file, local or distant, of which nothing is
+ * known here but its length.
  *
  * The length is taken once, at open, and decides alone what is a hole at
  * the end: bytes past it read as zeros.  A source that later has fewer
@@ -18,7 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cache.h"
 #include "error.h"
+#include "http.h"
 
 /* Bytes [offset, offset + length) of the source, to or in 'buf'. */
 struct source_range {
@@ -27,13 +29,19 @@ struct source_range {
   void *buf;
 };
 
+/* What a read is for: clients read data in streams, which may be read
+ * ahead; tables are read as they come.
+ */
+enum source_use { SOURCE_TABLE, SOURCE_DATA };
+
 struct source;
 
 struct source_ops {
-  /* Read ranges that lie within the length taken at open.  0, or -1 with
-   * the error reported.
+  /* Read ranges that lie within the length taken at open, side by side if
+   * that is faster.  0, or -1 with the error reported.
    */
-  int (*readv) (struct source *s, const struct source_range *ranges, size_t n);
+  int (*readv) (struct source *s, const struct source_range *ranges, size_t n,
+                enum source_use use);
 
   /* Is 'offset', which lies within the length, in a hole?  *hole says so,
    * *end is where that ends, at most the length.  It is always right to
@@ -42,8 +50,14 @@ struct source_ops {
   void (*extent) (struct source *s, uint64_t offset, bool *hole,
                   uint64_t *end);
 
-  /* These bytes will be wanted soon; a hint. */
-  void (*prefetch) (struct source *s, uint64_t offset, uint64_t length);
+  /* These bytes, within the length, will be wanted soon; a hint.  'buf' is
+   * of no meaning.
+   */
+  void (*prefetch) (struct source *s, const struct source_range *ranges,
+                    size_t n);
+
+  /* From now on threads may be used, and the cache.  NULL: no interest. */
+  void (*start) (struct source *s, struct cache *cache);
 
   void (*close) (struct source *s);
 };
@@ -53,13 +67,17 @@ struct source {
   const struct qcow_hooks *hooks; /* outlive the source */
   char *name;                     /* as the user gave it, for messages */
   uint64_t size;                  /* bytes, <= INT64_MAX */
-  uint64_t device, inode;         /* the same for the same file */
+  uint64_t device, inode;         /* the same for the same local file */
+  bool distant; /* each read takes its time, whatever it reads: fewer and
+                   larger ones are better, and several at once */
 };
 
-/* Read all ranges; what lies past the end of the source becomes zeros.
- * 0, or -1 with the error reported and errno EIO.
+/* Read all ranges, of data; what lies past the end of the source becomes
+ * zeros.  0, or -1 with the error reported and errno EIO, ENOMEM or ESHUTDOWN.
  */
 int source_readv (struct source *s, struct source_range *ranges, size_t n);
+
+/* The same for a part of a table. */
 int source_read (struct source *s, void *buf, size_t length, uint64_t offset);
 
 /* See struct source_ops.  Beyond the end everything is a hole. */
@@ -67,8 +85,12 @@ void source_extent (struct source *s, uint64_t offset, bool *hole,
                     uint64_t *end);
 /* Has the source no hole at all? */
 bool source_is_solid (struct source *s);
-void source_prefetch (struct source *s, uint64_t offset, uint64_t length);
+void source_prefetch (struct source *s, struct source_range *ranges, size_t n);
+void source_start (struct source *s, struct cache *cache);
 void source_close (struct source *s);
+
+/* Are both the same file? */
+bool source_same (const struct source *a, const struct source *b);
 
 /* A local regular file or block device, opened read-only and, unless
  * force_share, with qemu's locks (lock.h).  The caller closes it.  NULL
@@ -83,5 +105,14 @@ struct source *source_file_open (const char *filename, bool force_share,
 struct source *source_file_from_fd (int fd, const char *filename,
                                     bool force_share,
                                     const struct qcow_hooks *hooks);
+
+/* A web object.  'id' is one that no other source of the cache has.  Takes
+ * over *url's strings.  NULL with the error reported; errno as qcow_open.
+ */
+struct source *source_curl_open (struct http *http, struct url *url,
+                                 uint32_t id, const struct qcow_hooks *hooks);
+
+/* What of a distant file is kept in the cache at once. */
+#define SOURCE_BLOCK_BYTES (64U << 10)
 
 #endif /* QCOW_SOURCE_H */

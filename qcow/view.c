@@ -193,6 +193,8 @@ add_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
   layer->size = from->image ? from->image->header.size : from->raw->size;
   if (n > 0 && layer->size > v->layers[n - 1].size)
     layer->size = v->layers[n - 1].size;
+  v->distant |= layer->source->distant
+                || (layer->image && layer->image->source->distant);
 }
 
 /* Ids: the active layer, then the snapshots, then the lower layers. */
@@ -220,6 +222,7 @@ add_top (const struct view_parts *p, struct qcow_view *v,
     .source = top (p)->data,
     .size = s ? snapshot_size (p, s) : top (p)->header.size,
   };
+  v->distant = top (p)->source->distant || top (p)->data->distant;
   return 0;
 }
 
@@ -289,6 +292,7 @@ upper_part (const struct view_parts *p, const struct qcow_view *v, unsigned n)
   if (part == NULL)
     return NULL;
   part->size = v->size;
+  part->distant = v->distant;
   for (i = 0; i < n; ++i)
     part->layers[i] = v->layers[i];
   return part;

@@ -9,6 +9,7 @@
 #ifndef QCOW_VIEW_H
 #define QCOW_VIEW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bitmaps.h"
@@ -42,6 +43,7 @@ struct qcow_view {
   struct delta_base *since;
   struct open_bitmap *bitmap;
 
+  bool distant;          /* at least one layer is */
   unsigned nr_layers;    /* >= 1 */
   struct layer layers[]; /* the top first */
 };

@@ -61,6 +61,14 @@ slice_shift (const struct walk *w)
   return cluster_bits (w) + slice_bits (w) - entry_shift (w);
 }
 
+/* Where in its L2 table the slice of w->offset begins, in bytes. */
+static uint64_t
+slice_in_table (const struct walk *w)
+{
+  return (w->offset & ((UINT64_C (1) << l1_shift (w)) - 1))
+         >> slice_shift (w) << slice_bits (w);
+}
+
 /* The next boundary of 1 << shift bytes after 'offset', or the largest
  * number if there is none.
  */
@@ -113,6 +121,119 @@ empty_l1_end (const struct walk *w, uint64_t offset)
   return min64 (i << shift, w->end);
 }
 
+/* --- Distant images --- */
+
+/* No request for tables is larger. */
+#define TABLE_PART (UINT64_C (1) << 20)
+
+/* How many tables, and bytes of them, are asked for ahead. */
+#define MAX_TABLES_AHEAD 64
+#define MAX_TABLE_BYTES_AHEAD (UINT64_C (4) << 20)
+
+/* L1 entries without a table do not end a walk from one to the next. */
+#define MAX_TABLES_APART 1024
+
+/* The part of the table at 'host' that has the byte 'in_table'. */
+static struct source_range
+table_part (const struct image *image, uint64_t host, uint64_t in_table)
+{
+  const uint64_t bytes = UINT64_C (1) << entry_l2_table_shift (&image->rules);
+  const uint64_t start = in_table / TABLE_PART * TABLE_PART;
+
+  return (struct source_range){ host + start,
+                                (size_t) min64 (bytes - start, TABLE_PART),
+                                NULL };
+}
+
+/* Which tables to ask for with the one of this L1 entry: those of the entries
+ * from the result on, *count of them.  None, unless tables are asked for in
+ * their order; then more and more, and before the last ones are used up.
+ */
+static uint64_t
+plan_ahead (struct image *image, uint64_t l1_index, unsigned *count)
+{
+  const uint64_t first
+    = __atomic_load_n (&image->first_table, __ATOMIC_RELAXED);
+  const uint64_t next = __atomic_load_n (&image->next_table, __ATOMIC_RELAXED);
+  unsigned n = __atomic_load_n (&image->tables_ahead, __ATOMIC_RELAXED);
+  const bool asked = first <= l1_index && l1_index < next;
+  const bool goes_on
+    = next > 0 && l1_index >= next && l1_index - next < MAX_TABLES_APART;
+
+  *count = 0;
+  if (asked && (n == 0 || next - l1_index > n / 2))
+    return next;
+  if (asked || goes_on)
+    n = n == 0 ? 1 : n < MAX_TABLES_AHEAD / 2 ? 2 * n : MAX_TABLES_AHEAD - 1;
+  else
+    n = 0;
+  __atomic_store_n (&image->first_table, l1_index, __ATOMIC_RELAXED);
+  __atomic_store_n (&image->next_table, asked ? next : l1_index + 1,
+                    __ATOMIC_RELAXED);
+  __atomic_store_n (&image->tables_ahead, n, __ATOMIC_RELAXED);
+  *count = n;
+  return asked ? next : l1_index + 1;
+}
+
+/* The slice 'key' of the table of this L1 entry is wanted: if it is not
+ * there, ask for the table, and those that will be wanted next.  What is
+ * there, or was asked for, is not asked for again.
+ */
+static void
+ask_for_tables (const struct layer *layer, uint64_t l1_index,
+                uint64_t in_table, struct cache_key key)
+{
+  struct image *image = layer->image;
+  struct source_range ranges[MAX_TABLES_AHEAD];
+  struct cache_entry *slice = cache_peek (image->shared->cache, key);
+  uint64_t bytes = 0, i, from;
+  unsigned ahead;
+  size_t n = 1;
+
+  if (slice) {
+    cache_release (slice);
+    return;
+  }
+  ranges[0] = table_part (image, key.host - in_table, in_table);
+  from = plan_ahead (image, l1_index, &ahead);
+  for (i = from;
+       i < layer->l1->size && n <= ahead && bytes < MAX_TABLE_BYTES_AHEAD
+       && i - l1_index < MAX_TABLES_APART;
+       ++i) {
+    const struct entry e = entry_l1 (&image->rules, layer->l1->entries[i]);
+
+    if (e.kind != ENTRY_NORMAL)
+      continue;
+    ranges[n] = table_part (image, e.host, 0);
+    bytes += ranges[n++].length;
+  }
+  if (ahead > 0)
+    __atomic_store_n (&image->next_table, i, __ATOMIC_RELAXED);
+  source_prefetch (image->source, ranges, n);
+}
+
+void
+walk_prefetch (const struct layer *layer, uint64_t offset)
+{
+  struct image *image = layer->image;
+  struct walk w;
+  struct entry e;
+  uint64_t l1_index, in_table;
+
+  if (image == NULL || !image->source->distant || offset >= layer->size)
+    return;
+  walk_begin (&w, layer, offset, 1, true);
+  l1_index = offset >> l1_shift (&w);
+  if (l1_index >= layer->l1->size)
+    return;
+  e = entry_l1 (&image->rules, layer->l1->entries[l1_index]);
+  if (e.kind != ENTRY_NORMAL)
+    return;
+  in_table = slice_in_table (&w);
+  ask_for_tables (layer, l1_index, in_table,
+                  (struct cache_key){ e.host + in_table, image->id, 0 });
+}
+
 /* Make the slice for w->offset the current one.  1: done; 0: there is no
  * L2 table and *piece says what is there instead; -1: error.
  */
@@ -156,10 +277,10 @@ enter_slice (struct walk *w, struct run *piece)
     return 0;
   }
 
-  /* Where in the table the slice of this offset begins, in bytes. */
-  in_table = (w->offset & ((UINT64_C (1) << l1_shift (w)) - 1))
-             >> slice_shift (w) << slice_bits (w);
+  in_table = slice_in_table (w);
   key = (struct cache_key){ e.host + in_table, image->id, 0 };
+  if (image->source->distant)
+    ask_for_tables (w->layer, l1_index, in_table, key);
   if (image_get_cached (image, key, (size_t) 1 << slice_bits (w), &w->slice)
       == -1)
     return -1;

@@ -71,6 +71,11 @@ void walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
  */
 int walk_next (struct walk *w, struct run *run);
 
+/* Of a distant image: ask for the L2 table of that place, if it is not
+ * there, but do not wait for it.
+ */
+void walk_prefetch (const struct layer *layer, uint64_t offset);
+
 /* Drop the pin; must be called before anything that may wait, and at the
  * end.  walk_next may be called again.
  */

@@ -5,6 +5,7 @@
 # says, as it stands there.  (Those that only serve get a client.)
 
 source "$(dirname "$0")/functions.sh"
+source "$top/tests/web.sh"
 
 # What the examples talk about: a disk with a partition, snapshots of three
 # days and a bitmap, an overlay, and an image with a data file.
@@ -38,6 +39,15 @@ io data.qcow2 'write -q -P 8 200k 30k'
 mv moved.raw data.raw
 cp "$plugin" nbdkit-qcow-plugin.so
 
+# Web servers that stand for those in the examples.
+mkdir -p web/bucket
+cp disk.qcow2 web
+cp disk.qcow2 web/bucket
+printf access > access
+printf secret > secret
+start_web example web
+export example=${web[example]} AWS_ENDPOINT_URL=${web[example]}
+
 # nbdkit with an installed plugin of the name qcow, on a private socket.
 mkdir installed
 cat > installed/nbdkit <<'END_OF_SCRIPT'
@@ -45,6 +55,8 @@ cat > installed/nbdkit <<'END_OF_SCRIPT'
 args=()
 for a; do
     [ "$a" != qcow ] || a=$plugin
+    a=${a//https:\/\/example.com/$example}
+    a=${a//https:\/\/minio.example.com:9000/$example}
     args+=("$a")
 done
 exec "$wrapped/nbdkit" -f "${args[@]}"
@@ -110,7 +122,7 @@ for text in README nbdkit-qcow-plugin.pod; do
     while read -r command; do
         case $command in
             # The synopsis.
-            *'[file=]'*) continue ;;
+            *'[file=]'* | *' ['*' ...'*) continue ;;
         esac
         run_example "$command"
     done < list

@@ -8,10 +8,10 @@
 # serves / refused and so on, and ends with done_testing.  Each of those
 # prints what differed.
 #
-# Invariants: nothing is written outside $tmp; no TCP ports (tests run
-# beside each other); every nbdkit that start_qcow started is stopped at
-# exit, and a test in which one of them died by a signal or reported a
-# sanitizer's finding fails, whatever else it saw.
+# Invariants: nothing is written outside $tmp; no TCP ports but such as the
+# kernel chooses (tests run beside each other); every nbdkit that start_qcow
+# started is stopped at exit, and a test in which one of them died by a
+# signal or reported a sanitizer's finding fails, whatever else it saw.
 #
 # From the environment:
 #   QCOW_PLUGIN    the plugin to test (default: the one at the top)
@@ -55,15 +55,20 @@ _count=0
 _failed=0
 _servers=()                     # what to wait for
 _pids=()                        # nbdkit itself: another with strace
+_helpers=()                     # other servers, which end by a signal
 _finished=no
 
 _cleanup ()
 {
     local rc=$?
     trap - EXIT
+    trap '' PIPE                # nobody may read what is said from here on
     local i
     for i in "${!_servers[@]}"; do
         _stop "$i"
+    done
+    for i in "${_helpers[@]}"; do
+        _end "$i"
     done
     if [ "$_finished" = no ]; then
         echo "# the test ended early (status $rc)"
@@ -78,7 +83,21 @@ _cleanup ()
 }
 trap _cleanup EXIT
 trap 'exit 130' INT
+trap 'exit 141' PIPE
 trap 'exit 143' TERM
+
+# _end PID: end a process of ours that is not to be judged.
+_end ()
+{
+    local i
+    kill "$1" 2>/dev/null
+    for i in $(seq 100); do
+        kill -0 "$1" 2>/dev/null || break
+        sleep 0.02
+    done
+    kill -9 "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+}
 
 # diag TEXT...: a comment in the TAP stream, each line marked.
 diag ()

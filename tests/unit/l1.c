@@ -285,12 +285,14 @@ static unsigned slow_reads;
 static bool slow_fails;
 
 static int
-slow_readv (struct source *s, const struct source_range *ranges, size_t n)
+slow_readv (struct source *s, const struct source_range *ranges, size_t n,
+            enum source_use use)
 {
   const struct timespec t = { 0, 30000000 };
   size_t i;
 
   (void) s;
+  (void) use;
   __atomic_add_fetch (&slow_reads, 1, __ATOMIC_RELAXED);
   nanosleep (&t, NULL);
   for (i = 0; i < n; ++i)
@@ -300,7 +302,7 @@ slow_readv (struct source *s, const struct source_range *ranges, size_t n)
 }
 
 static const struct source_ops slow_ops = { .readv = slow_readv };
-static const struct qcow_hooks slow_hooks = { NULL, NULL, NULL };
+static const struct qcow_hooks slow_hooks = { .error = NULL };
 static char slow_name[] = "slow";
 static struct source slow_source = {
   .ops = &slow_ops, .hooks = &slow_hooks, .name = slow_name, .size = 65536

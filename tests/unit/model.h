@@ -473,7 +473,7 @@ save_layer (unsigned i, unsigned n)
     save (data, data_file, l->active.size);
 }
 
-static const struct qcow_hooks silent = { NULL, NULL, NULL };
+static const struct qcow_hooks silent = { .error = NULL };
 
 /* Write all layers and open the top one. */
 static inline struct qcow *

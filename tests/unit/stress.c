@@ -220,7 +220,7 @@ run_threads (uint64_t cache_size)
   const struct unit_file f = make_image ();
   const struct qcow_options options
     = { .filename = f.name, .cache_size = cache_size };
-  const struct qcow_hooks silent = { NULL, NULL, NULL };
+  const struct qcow_hooks silent = { .error = NULL };
   pthread_t t[THREADS];
   int i;
 

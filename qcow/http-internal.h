@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What http.c (which drives) and http-request.c (which decides) share.
+ *
+ * All of it belongs to the thread that drives, but for what is said to be
+ * under the lock.
+ */
+
+#ifndef QCOW_HTTP_INTERNAL_H
+#define QCOW_HTTP_INTERNAL_H
+
+#include <pthread.h>
+
+#include "answer.h"
+#include "http.h"
+#include "libcurl.h"
+
+/* The user's wishes: copies.  NULL: none. */
+struct http_settings {
+  char *own_origin; /* the only one that gets what is secret */
+  char *user, *password, *cookie;
+  struct curl_slist *headers, *resolve;
+  char *proxy, *proxy_user, *proxy_password;
+  char *cainfo, *capath;
+  char *unix_socket_path, *user_agent;
+  bool allow_http, allow_https;
+  bool sslverify, followlocation, tcp_keepalive;
+  long http_version; /* CURL_HTTP_VERSION_* */
+  long timeout;      /* seconds; 0: none */
+  unsigned connections;
+
+  char *access_key, *secret_key, *session_token;
+  char *endpoint_url, *region, *sigv4;
+};
+
+/* 0, or -1 with the error reported and errno. */
+int http_settings_take (struct http_settings *s,
+                        const struct qcow_options *options,
+                        const struct qcow_hooks *hooks);
+void http_settings_free (struct http_settings *s);
+
+struct http_object {
+  struct http *http;
+  struct url url;
+  bool known; /* version is set */
+  struct version version;
+  bool changed; /* it is not that version any more */
+
+  /* Where redirects led; target.text is NULL if they did not.  Each change
+   * of it is a new generation.
+   */
+  struct url target;
+  unsigned generation;
+
+  uint64_t latency;   /* us; atomic: others look */
+  uint64_t failed_at; /* ms; 0: never, or not for long */
+  struct error_filter errors;
+};
+
+/* A fetch on its way. */
+struct request {
+  struct request *next;
+  struct http_object *object;
+  struct fetch *fetch;
+  uint64_t length; /* bytes of all pieces; of the first fetch of an object:
+                      less if it is shorter */
+  uint64_t filled; /* bytes that are there */
+  size_t piece, in_piece; /* where the next byte goes */
+
+  /* This try. */
+  CURL *easy; /* NULL: not under way */
+  struct curl_slist *headers;
+  bool judged;
+  enum verdict verdict;
+  struct problem problem;
+  uint64_t filled_before; /* when it began */
+  uint64_t expected;      /* how much can be filled by it */
+  uint64_t began;         /* ms */
+  char error[CURL_ERROR_SIZE];
+  char body[1024]; /* the beginning of an answer that is no data */
+  size_t body_length;
+
+  /* All tries. */
+  unsigned failures; /* in a row, without progress */
+  uint64_t first_failure;
+  uint64_t due;   /* ms: not before */
+  struct url hop; /* where a redirect led; hop.text NULL: not redirected */
+  unsigned hops;
+  bool from_target;    /* this try began with the object's target … */
+  unsigned generation; /* … of that generation */
+  bool asked_original; /* … and failed, so the URL is asked once more */
+};
+
+struct http {
+  const struct qcow_hooks *hooks;
+  struct http_settings settings;
+  bool debug;
+  CURLM *multi;
+
+  pthread_mutex_t lock;
+  struct request *submitted; /* under the lock, the last first */
+  bool stop;                 /* under the lock */
+
+  bool threaded; /* set before the worker starts */
+  pthread_t worker;
+
+  struct request *waiting; /* to be started, in their order */
+  struct request *active;
+  unsigned nr_active;
+  CURL *idle[256]; /* handles to be used again */
+  unsigned nr_idle;
+  uint64_t random;
+};
+
+/* The most that connections= may say. */
+#define HTTP_MAX_CONNECTIONS 256
+
+uint64_t http_now (void); /* ms */
+
+/* Options of a handle that never change.  0, or -1: out of memory. */
+int request_prepare_handle (const struct http *h, CURL *easy);
+
+/* Set r->easy up for the next try.  0, or -1: out of memory. */
+int request_set_up (struct http *h, struct request *r);
+
+enum next {
+  NEXT_DONE,  /* complete */
+  NEXT_AGAIN, /* try again when it is due */
+  NEXT_FAIL,  /* reported; errno says why */
+};
+
+/* The try is over; r->easy still has what is to be known of it. */
+enum next request_next (struct http *h, struct request *r, CURLcode code);
+
+#endif /* QCOW_HTTP_INTERNAL_H */

@@ -1,0 +1,690 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One fetch: what is asked, what the answer is worth, what comes next.
+ *
+ * An answer is judged when its first byte comes, before that byte goes
+ * anywhere.  What is secret goes to the user's own origin and nowhere else,
+ * so redirects are followed here and not by libcurl, which knows of fewer
+ * secrets than we do.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http-internal.h"
+
+/* No progress for so long: something between us is broken. */
+#define STALL_SECONDS 15L
+
+/* A client can live with a minute, if the server then comes back; guests
+ * would not wait longer.
+ */
+#define MAX_RETRIES 6
+#define GIVE_UP_MS 45000
+#define FIRST_DELAY_MS 250
+#define MAX_DELAY_MS 8000
+#define MAX_RETRY_AFTER_MS 10000
+
+/* At the start somebody sits at a terminal, and the name of a server may be
+ * just wrong.
+ */
+#define MAX_RETRIES_AT_START 2
+
+/* A try that got so far is no failure. */
+#define PROGRESS_BYTES 4096
+
+#define MAX_REDIRECTS 10
+
+/* An error's body is read to its end, so that the connection can be used
+ * again, but not if it is longer than that.
+ */
+#define MAX_ERROR_BODY 65536
+
+/* Of no use to anybody but a signature: of an empty body (S3 wants it). */
+#define SHA256_OF_NOTHING                                                     \
+  "x-amz-content-sha256: "                                                    \
+  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+static const struct version *
+known_version (const struct http_object *o)
+{
+  return o->known ? &o->version : NULL;
+}
+
+/* Where this try goes. */
+static const struct url *
+where (const struct request *r)
+{
+  const struct http_object *o = r->object;
+
+  if (r->hop.text)
+    return &r->hop;
+  return r->from_target ? &o->target : &o->url;
+}
+
+/* --- Answers --- */
+
+static const char *
+header_value (CURL *easy, const char *name)
+{
+  struct curl_header *h;
+
+  return curl_easy_header (easy, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK
+           ? h->value
+           : NULL;
+}
+
+static void
+judge (struct request *r)
+{
+  struct http_object *o = r->object;
+  struct answer a = {
+    .content_range = header_value (r->easy, "Content-Range"),
+    .content_encoding = header_value (r->easy, "Content-Encoding"),
+    .content_length = header_value (r->easy, "Content-Length"),
+    .etag = header_value (r->easy, "ETag"),
+    .last_modified = header_value (r->easy, "Last-Modified"),
+  };
+  struct version seen;
+  struct good good;
+
+  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &a.status);
+  r->judged = true;
+  r->verdict
+    = answer_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
+                    known_version (o), &seen, &good, &r->problem);
+  if (r->verdict == VERDICT_EMPTY) {
+    o->known = true;
+    r->length = 0;
+  }
+  if (r->verdict != VERDICT_GOOD)
+    return;
+  if (!o->known) {
+    o->version = seen;
+    o->known = true;
+    if (seen.size < r->length)
+      r->length = seen.size;
+  }
+  r->expected = r->filled + good.length;
+  if (r->expected > r->length)
+    r->expected = r->length;
+}
+
+/* Bytes of the object. */
+static void
+take_bytes (struct request *r, const char *bytes, uint64_t n)
+{
+  struct fetch *f = r->fetch;
+
+  if (n > r->expected - r->filled)
+    n = r->expected - r->filled;
+  r->filled += n;
+  while (n > 0) {
+    const struct fetch_piece *piece = &f->pieces[r->piece];
+    const size_t room = piece->length - r->in_piece;
+    const size_t now = n < room ? (size_t) n : room;
+
+    memcpy (piece->buf + r->in_piece, bytes, now);
+    bytes += now;
+    n -= now;
+    r->in_piece += now;
+    if (r->in_piece == piece->length) {
+      if (f->piece_done)
+        f->piece_done (f, r->piece);
+      r->piece++;
+      r->in_piece = 0;
+    }
+  }
+}
+
+/* Returning less than 'length' ends the transfer. */
+static size_t
+on_body (char *bytes, size_t size, size_t n, void *opaque)
+{
+  struct request *r = opaque;
+  const size_t length = size * n;
+
+  if (!r->judged)
+    judge (r);
+  switch (r->verdict) {
+  case VERDICT_GOOD:
+    if (r->filled == r->expected)
+      return 0; /* more than was asked for */
+    take_bytes (r, bytes, length);
+    return length;
+  case VERDICT_NO_RANGES:
+  case VERDICT_NONSENSE:
+    return 0; /* perhaps all of a large file */
+  default:
+    break;
+  }
+  if (r->body_length + length > MAX_ERROR_BODY)
+    return 0;
+  if (r->body_length < sizeof r->body)
+    memcpy (r->body + r->body_length, bytes,
+            length < sizeof r->body - r->body_length
+              ? length
+              : sizeof r->body - r->body_length);
+  r->body_length += length;
+  return length;
+}
+
+/* --- Requests --- */
+
+#define SET(easy, option, value)                                              \
+  do {                                                                        \
+    if (curl_easy_setopt (easy, option, value) == CURLE_OUT_OF_MEMORY)        \
+      return -1;                                                              \
+  } while (0)
+
+static int
+prepare_tls (const struct http_settings *s, CURL *easy)
+{
+  SET (easy, CURLOPT_SSL_VERIFYPEER, s->sslverify ? 1L : 0L);
+  SET (easy, CURLOPT_SSL_VERIFYHOST, s->sslverify ? 2L : 0L);
+  /* cainfo="" is nbdkit's word for "no certificates but those of capath". */
+  if (s->cainfo)
+    SET (easy, CURLOPT_CAINFO, s->cainfo[0] ? s->cainfo : NULL);
+  if (s->capath)
+    SET (easy, CURLOPT_CAPATH, s->capath);
+  return 0;
+}
+
+int
+request_prepare_handle (const struct http *h, CURL *easy)
+{
+  const struct http_settings *s = &h->settings;
+
+  SET (easy, CURLOPT_NOSIGNAL, 1L);
+  SET (easy, CURLOPT_QUICK_EXIT, 1L);
+  SET (easy, CURLOPT_FOLLOWLOCATION, 0L);
+  SET (easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  /* Dots are removed before, and S3 signs the path as it is. */
+  SET (easy, CURLOPT_PATH_AS_IS, 1L);
+  SET (easy, CURLOPT_HTTP_VERSION, s->http_version);
+  SET (easy, CURLOPT_PIPEWAIT,
+       s->http_version > CURL_HTTP_VERSION_1_1 ? 1L : 0L);
+  /* Fewer system calls than with the usual 16 KiB.  It is allocated for each
+   * request, and what malloc would map for that costs more than it gains.
+   */
+  SET (easy, CURLOPT_BUFFERSIZE, 64L << 10);
+  SET (easy, CURLOPT_CONNECTTIMEOUT, STALL_SECONDS);
+  SET (easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
+  SET (easy, CURLOPT_TIMEOUT, s->timeout);
+  SET (easy, CURLOPT_TCP_KEEPALIVE, s->tcp_keepalive ? 1L : 0L);
+  if (s->user_agent)
+    SET (easy, CURLOPT_USERAGENT, s->user_agent);
+  if (s->unix_socket_path)
+    SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket_path);
+  if (s->resolve)
+    SET (easy, CURLOPT_RESOLVE, s->resolve);
+  if (s->proxy)
+    SET (easy, CURLOPT_PROXY, s->proxy);
+  if (s->proxy_user)
+    SET (easy, CURLOPT_PROXYUSERNAME, s->proxy_user);
+  if (s->proxy_password)
+    SET (easy, CURLOPT_PROXYPASSWORD, s->proxy_password);
+  SET (easy, CURLOPT_WRITEFUNCTION, on_body);
+  return prepare_tls (s, easy);
+}
+
+static bool
+is_own (const struct http *h, const struct url *url)
+{
+  return strcmp (url->origin, h->settings.own_origin) == 0;
+}
+
+static bool
+is_signed (const struct http *h, const struct request *r,
+           const struct url *url)
+{
+  return r->object->url.s3 && h->settings.access_key && is_own (h, url);
+}
+
+static int
+add_header (struct request *r, const char *header)
+{
+  struct curl_slist *longer = curl_slist_append (r->headers, header);
+
+  if (longer == NULL)
+    return -1;
+  r->headers = longer;
+  return 0;
+}
+
+/* If-Match asks for a strong comparison, which a weak ETag never passes. */
+static int
+add_if_match (struct request *r)
+{
+  const struct version *known = known_version (r->object);
+  char header[VALIDATOR_MAX + 16];
+
+  if (known == NULL || known->etag[0] == '\0' || known->weak)
+    return 0;
+  snprintf (header, sizeof header, "If-Match: %s", known->etag);
+  return add_header (r, header);
+}
+
+static int
+add_headers (const struct http *h, struct request *r, const struct url *url)
+{
+  const struct http_settings *s = &h->settings;
+  const struct curl_slist *l;
+  char *token;
+  int ret;
+
+  if (is_own (h, url))
+    for (l = s->headers; l; l = l->next)
+      if (add_header (r, l->data) == -1)
+        return -1;
+  if (add_if_match (r) == -1)
+    return -1;
+  if (!is_signed (h, r, url))
+    return 0;
+  if (add_header (r, SHA256_OF_NOTHING) == -1)
+    return -1;
+  if (s->session_token == NULL)
+    return 0;
+  if (asprintf (&token, "x-amz-security-token: %s", s->session_token) == -1)
+    return -1;
+  ret = add_header (r, token);
+  explicit_bzero (token, strlen (token));
+  free (token);
+  return ret;
+}
+
+/* All of it each time: a handle that had them may go elsewhere next. */
+static int
+set_secrets (const struct http *h, const struct request *r,
+             const struct url *url)
+{
+  const struct http_settings *s = &h->settings;
+  const bool own = is_own (h, url), sign = is_signed (h, r, url);
+  const char *user = own ? s->user : NULL;
+  const char *password = own ? s->password : NULL;
+
+  if (user == NULL && url == &r->object->url && url->user) {
+    user = url->user;
+    password = url->password;
+  }
+  if (sign) {
+    user = s->access_key;
+    password = s->secret_key;
+  }
+  SET (r->easy, CURLOPT_AWS_SIGV4, sign ? s->sigv4 : NULL);
+  SET (r->easy, CURLOPT_HTTPAUTH, sign ? CURLAUTH_AWS_SIGV4 : CURLAUTH_BASIC);
+  SET (r->easy, CURLOPT_USERNAME, user);
+  SET (r->easy, CURLOPT_PASSWORD, password);
+  SET (r->easy, CURLOPT_COOKIE, own ? s->cookie : NULL);
+  return 0;
+}
+
+static void
+reset_try (struct request *r)
+{
+  r->judged = false;
+  r->body_length = 0;
+  r->filled_before = r->expected = r->filled;
+  r->began = http_now ();
+  r->error[0] = '\0';
+  curl_slist_free_all (r->headers);
+  r->headers = NULL;
+}
+
+int
+request_set_up (struct http *h, struct request *r)
+{
+  const struct http_object *o = r->object;
+  const struct url *url;
+  char range[64];
+
+  reset_try (r);
+  if (r->hop.text == NULL) {
+    r->from_target = o->target.text && !r->asked_original;
+    r->generation = o->generation;
+  }
+  url = where (r);
+  snprintf (range, sizeof range, "%" PRIu64 "-%" PRIu64,
+            r->fetch->offset + r->filled, r->fetch->offset + r->length - 1);
+  SET (r->easy, CURLOPT_URL, url->text);
+  SET (r->easy, CURLOPT_RANGE, range);
+  SET (r->easy, CURLOPT_PRIVATE, r);
+  SET (r->easy, CURLOPT_WRITEDATA, r);
+  SET (r->easy, CURLOPT_ERRORBUFFER, r->error);
+  if (set_secrets (h, r, url) == -1 || add_headers (h, r, url) == -1)
+    return -1;
+  SET (r->easy, CURLOPT_HTTPHEADER, r->headers);
+  return 0;
+}
+
+/* --- What next? --- */
+
+/* One message for what is the same for many: in a minute, of a kind. */
+static enum next
+fail (const struct http *h, struct request *r, int err, unsigned kind,
+      const char *why)
+{
+  struct http_object *o = r->object;
+  char via[512] = "", tries[64] = "", what[128];
+
+  if (r->hop.text || r->from_target)
+    snprintf (via, sizeof via, " (redirected to %.400s)", where (r)->name);
+  if (r->failures > 1)
+    snprintf (tries, sizeof tries, ", after %u tries", r->failures);
+  if (o->known)
+    snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at %" PRIu64,
+              r->length, r->fetch->offset);
+  else
+    snprintf (what, sizeof what, "can't open the image");
+  error_report_once (&o->errors, (http_now () / 60000) << 16 | kind, h->hooks,
+                     err, o->url.name, "%s%s: %s%s", what, via, why, tries);
+  return NEXT_FAIL;
+}
+
+static enum next
+fail_changed (const struct http *h, struct request *r)
+{
+  struct http_object *o = r->object;
+
+  o->changed = true;
+  error_report_once (&o->errors, UINT64_MAX, h->hooks, EIO, o->url.name,
+                     "the file was changed while it was being served: %s; "
+                     "nothing more is read of it until the server is started "
+                     "again",
+                     r->problem.text);
+  return NEXT_FAIL;
+}
+
+/* The remembered target of a redirect may have expired. */
+static bool
+ask_original (struct request *r)
+{
+  struct http_object *o = r->object;
+
+  if (!r->from_target || r->hop.text || r->asked_original)
+    return false;
+  r->asked_original = true;
+  r->failures = 0;
+  r->due = 0;
+  if (o->generation == r->generation) {
+    url_free (&o->target);
+    o->generation++;
+  }
+  return true;
+}
+
+static uint64_t
+jitter (struct http *h, uint64_t ms)
+{
+  h->random = h->random * UINT64_C (6364136223846793005)
+              + UINT64_C (1442695040888963407);
+  return ms / 2 + (h->random >> 33) % (ms / 2 + 1);
+}
+
+/* Something went wrong that may go right the next time. */
+static enum next
+again_later (struct http *h, struct request *r, unsigned kind, const char *why)
+{
+  const uint64_t now = http_now ();
+  const unsigned max
+    = r->object->known || kind >= 100 ? MAX_RETRIES : MAX_RETRIES_AT_START;
+  uint64_t delay;
+  curl_off_t after = 0;
+
+  if (r->filled >= r->filled_before + PROGRESS_BYTES)
+    r->failures = 0;
+  if (r->failures == 0)
+    r->first_failure = now;
+  r->failures++;
+  if (r->failures > max || now - r->first_failure > GIVE_UP_MS)
+    return ask_original (r) ? NEXT_AGAIN : fail (h, r, EIO, kind, why);
+
+  delay = (uint64_t) FIRST_DELAY_MS << (r->failures - 1);
+  if (delay > MAX_DELAY_MS)
+    delay = MAX_DELAY_MS;
+  delay = jitter (h, delay);
+  curl_easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
+  if (after > 0 && (uint64_t) after * 1000 > delay)
+    delay = after * 1000 < MAX_RETRY_AFTER_MS ? (uint64_t) after * 1000
+                                              : MAX_RETRY_AFTER_MS;
+  /* What may have sent us to a broken place is asked again, too. */
+  url_free (&r->hop);
+  r->hops = 0;
+  r->due = now + delay;
+  error_debug (h->hooks, r->object->url.name, "%s; next try in %" PRIu64 " ms",
+               why, delay);
+  return NEXT_AGAIN;
+}
+
+/* "403 Forbidden (AccessDenied)" */
+static void
+describe_status (const struct request *r, long status, char *out, size_t max)
+{
+  char code[64];
+
+  answer_s3_code (
+    r->body, r->body_length < sizeof r->body ? r->body_length : sizeof r->body,
+    code, sizeof code);
+  snprintf (out, max, "the web server answers %ld %s%s%s%s", status,
+            answer_status_text (status), code[0] ? " (" : "", code,
+            code[0] ? ")" : "");
+}
+
+static enum next
+refused (struct http *h, struct request *r, long status)
+{
+  char text[256];
+
+  if (ask_original (r))
+    return NEXT_AGAIN;
+  describe_status (r, status, text, sizeof text);
+  return fail (h, r,
+               status == 404 || status == 410   ? ENOENT
+               : status == 401 || status == 403 ? EACCES
+                                                : EIO,
+               (unsigned) status, text);
+}
+
+static bool
+is_https (const struct url *url)
+{
+  return strncmp (url->text, "https:", 6) == 0;
+}
+
+/* May we go there?  Else the reason. */
+static int
+check_hop (const struct http *h, const struct request *r,
+           const struct url *next, struct problem *problem)
+{
+  const struct http_settings *s = &h->settings;
+
+  if (!s->followlocation)
+    return problem_set (problem, "followlocation=false was given");
+  if (r->hops >= MAX_REDIRECTS)
+    return problem_set (problem, "there were %d redirects before",
+                        MAX_REDIRECTS);
+  if (is_https (where (r)) && !is_https (next))
+    return problem_set (problem, "https is never left for http");
+  if (is_https (next) ? !s->allow_https : !s->allow_http)
+    return problem_set (problem, "protocols= does not allow it");
+  return 0;
+}
+
+static enum next
+follow (struct http *h, struct request *r, long status)
+{
+  const struct url_s3 none = { NULL, "" };
+  char *location = NULL, text[2048];
+  struct problem problem;
+  struct url next = { .name = NULL };
+
+  curl_easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
+  if (location == NULL) {
+    char said[256];
+
+    describe_status (r, status, said, sizeof said);
+    snprintf (text, sizeof text, "%s, and not where to%s", said,
+              r->object->url.s3 ? " (is the region right?)" : "");
+    return fail (h, r, EIO, (unsigned) status, text);
+  }
+  if (url_parse (location, &none, &next, &problem) == -1
+      || check_hop (h, r, &next, &problem) == -1) {
+    snprintf (text, sizeof text,
+              "the web server redirects to %.500s, which is not followed: "
+              "%.500s",
+              next.name ? next.name : "another kind of URL", problem.text);
+    url_free (&next);
+    return fail (h, r, EIO, (unsigned) status, text);
+  }
+  url_free (&r->hop);
+  r->hop = next;
+  r->hops++;
+  r->due = 0;
+  return NEXT_AGAIN;
+}
+
+/* The redirect led to something: go there at once the next time. */
+static void
+remember_target (struct request *r)
+{
+  struct http_object *o = r->object;
+
+  if (r->hop.text == NULL)
+    return;
+  url_free (&o->target);
+  o->target = r->hop;
+  r->hop = (struct url){ .name = NULL };
+  o->generation++;
+}
+
+/* The transfer itself failed: no connection, a reset, too slow … */
+static bool
+may_pass (CURLcode code, bool known)
+{
+  switch (code) {
+  case CURLE_COULDNT_RESOLVE_HOST:
+  case CURLE_COULDNT_RESOLVE_PROXY:
+    return known;
+  case CURLE_PEER_FAILED_VERIFICATION:
+  case CURLE_SSL_CACERT_BADFILE:
+  case CURLE_SSL_CERTPROBLEM:
+  case CURLE_SSL_CIPHER:
+  case CURLE_SSL_ENGINE_NOTFOUND:
+  case CURLE_SSL_ISSUER_ERROR:
+  case CURLE_UNSUPPORTED_PROTOCOL:
+  case CURLE_NOT_BUILT_IN:
+  case CURLE_URL_MALFORMAT:
+  case CURLE_BAD_FUNCTION_ARGUMENT:
+    return false;
+  default:
+    return true;
+  }
+}
+
+static enum next
+transfer_failed (struct http *h, struct request *r, CURLcode code)
+{
+  char text[CURL_ERROR_SIZE + 64];
+
+  if (code == CURLE_OUT_OF_MEMORY)
+    return fail (h, r, ENOMEM, (unsigned) code, "out of memory");
+  if (code == CURLE_OK)
+    snprintf (text, sizeof text, "the web server sent less than it said");
+  else
+    snprintf (text, sizeof text, "%s%s",
+              r->error[0] ? r->error : curl_easy_strerror (code),
+              code == CURLE_PEER_FAILED_VERIFICATION
+                ? " (cainfo=FILE names authorities to trust)"
+                : "");
+  if (!may_pass (code, r->object->known))
+    return ask_original (r) ? NEXT_AGAIN
+                            : fail (h, r, EIO, (unsigned) code, text);
+  return again_later (h, r, (unsigned) code, text);
+}
+
+/* From when the request was sent to when the answer began. */
+static void
+note_latency (const struct request *r)
+{
+  struct http_object *o = r->object;
+  curl_off_t sent = 0, answered = 0;
+
+  curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
+  curl_easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
+  if (answered > sent && (uint64_t) (answered - sent) < o->latency)
+    __atomic_store_n (&o->latency, (uint64_t) (answered - sent),
+                      __ATOMIC_RELAXED);
+}
+
+/* Good as far as it goes: was that all? */
+static enum next
+took_bytes (struct http *h, struct request *r, CURLcode code)
+{
+  if (r->filled == r->length) {
+    note_latency (r);
+    remember_target (r);
+    return NEXT_DONE;
+  }
+  if (r->filled < r->expected)
+    return transfer_failed (h, r, code);
+  /* Less than was asked for is a good answer, if it is something. */
+  r->due = 0;
+  return NEXT_AGAIN;
+}
+
+static void
+debug_try (const struct http *h, const struct request *r, CURLcode code,
+           long status)
+{
+  if (h->debug)
+    error_debug (h->hooks, where (r)->name,
+                 "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
+                 " bytes, %" PRIu64 " ms%s%s",
+                 r->fetch->offset + r->filled_before,
+                 r->fetch->offset + r->length - 1, status,
+                 r->filled - r->filled_before, http_now () - r->began,
+                 code == CURLE_OK ? "" : ": ",
+                 code == CURLE_OK ? "" : curl_easy_strerror (code));
+}
+
+enum next
+request_next (struct http *h, struct request *r, CURLcode code)
+{
+  long status = 0;
+  char text[256];
+
+  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
+  if (!r->judged && code == CURLE_OK)
+    judge (r); /* an answer without a body */
+  debug_try (h, r, code, status);
+  if (!r->judged)
+    return transfer_failed (h, r, code);
+
+  switch (r->verdict) {
+  case VERDICT_GOOD:
+    return took_bytes (h, r, code);
+  case VERDICT_EMPTY:
+    return NEXT_DONE;
+  case VERDICT_REDIRECT:
+    return follow (h, r, status);
+  case VERDICT_LATER:
+    describe_status (r, status, text, sizeof text);
+    return again_later (h, r, (unsigned) status, text);
+  case VERDICT_REFUSED:
+    return refused (h, r, status);
+  case VERDICT_CHANGED:
+    return fail_changed (h, r);
+  case VERDICT_NO_RANGES:
+    return fail (h, r, EIO, 1000,
+                 "the web server does not support ranges (it sends the whole "
+                 "file when it is asked for a part), so images can't be "
+                 "served from it");
+  case VERDICT_NONSENSE:
+    break;
+  }
+  return fail (h, r, EIO, 1001, r->problem.text);
+}

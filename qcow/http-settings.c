@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the user says about web servers: checked and copied.  See
+ * http-internal.h.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http-internal.h"
+
+#define DEFAULT_CONNECTIONS 16
+
+static int
+no_memory (const struct qcow_hooks *hooks)
+{
+  return error_report (hooks, ENOMEM, "http", "out of memory");
+}
+
+/* NULL stays NULL. */
+static int
+copy (char **out, const char *in, const struct qcow_hooks *hooks)
+{
+  if (in == NULL)
+    return 0;
+  *out = strdup (in);
+  return *out ? 0 : no_memory (hooks);
+}
+
+static int
+copy_list (struct curl_slist **out, const char *const *list, size_t n,
+           const struct qcow_hooks *hooks)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i) {
+    struct curl_slist *longer = curl_slist_append (*out, list[i]);
+
+    if (longer == NULL)
+      return no_memory (hooks);
+    *out = longer;
+  }
+  return 0;
+}
+
+/* "http,https" */
+static int
+take_protocols (struct http_settings *s, const char *list,
+                const struct qcow_hooks *hooks)
+{
+  const char *p = list ? list : "http,https";
+
+  while (*p) {
+    const size_t n = strcspn (p, ", ");
+
+    if (n == 4 && strncmp (p, "http", n) == 0)
+      s->allow_http = true;
+    else if (n == 5 && strncmp (p, "https", n) == 0)
+      s->allow_https = true;
+    else if (n > 0)
+      return error_report (hooks, EINVAL, "protocols=",
+                           "'%.*s' is not supported: must be http, https or "
+                           "both, with a comma between",
+                           (int) n, p);
+    p += n;
+    p += strspn (p, ", ");
+  }
+  if (!s->allow_http && !s->allow_https)
+    return error_report (hooks, EINVAL, "protocols=", "allows nothing");
+  return 0;
+}
+
+static int
+take_version (struct http_settings *s, const char *name,
+              const struct qcow_hooks *hooks)
+{
+  static const struct {
+    const char *name;
+    long version;
+  } versions[] = {
+    { "none", CURL_HTTP_VERSION_NONE },
+    { "1.0", CURL_HTTP_VERSION_1_0 },
+    { "1.1", CURL_HTTP_VERSION_1_1 },
+    { "2.0", CURL_HTTP_VERSION_2_0 },
+    { "2TLS", CURL_HTTP_VERSION_2TLS },
+    { "2-prior-knowledge", CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE },
+    { "3", CURL_HTTP_VERSION_3 },
+  };
+  size_t i;
+
+  /* Parallel connections are faster than the streams of one. */
+  s->http_version = CURL_HTTP_VERSION_1_1;
+  if (name == NULL)
+    return 0;
+  for (i = 0; i < sizeof versions / sizeof versions[0]; ++i)
+    if (strcmp (versions[i].name, name) == 0) {
+      s->http_version = versions[i].version;
+      return 0;
+    }
+  return error_report (hooks, EINVAL, "http-version=",
+                       "'%s': must be none, 1.0, 1.1, 2.0, 2TLS, "
+                       "2-prior-knowledge or 3",
+                       name);
+}
+
+/* A line break in a header would be another header. */
+static int
+check_headers (const char *const *headers, size_t n,
+               const struct qcow_hooks *hooks)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    if (strpbrk (headers[i], "\r\n") || strpbrk (headers[i], ":;") == NULL)
+      return error_report (
+        hooks, EINVAL, "header=", "must be one line such as 'Name: value'");
+  return 0;
+}
+
+/* The URL that the user trusts with secrets: url=, or if the image is a
+ * local file the first that he names.
+ */
+static const char *
+own_url (const struct qcow_options *options)
+{
+  size_t i;
+
+  if (options->url)
+    return options->url;
+  for (i = 0; i < options->nr_backing; ++i)
+    if (url_is_one (options->backing[i]))
+      return options->backing[i];
+  for (i = 0; i < options->nr_data_files; ++i)
+    if (url_is_one (options->data_files[i]))
+      return options->data_files[i];
+  return NULL;
+}
+
+static int
+take_own_origin (struct http_settings *s, const struct qcow_options *options,
+                 const struct qcow_hooks *hooks)
+{
+  const struct url_s3 s3 = { s->endpoint_url, s->region };
+  const char *text = own_url (options);
+  struct problem problem;
+  struct url url;
+  int r = 0;
+
+  /* What is wrong with a URL is said when it is opened. */
+  if (text && url_parse (text, &s3, &url, &problem) == 0)
+    r = copy (&s->own_origin, url.origin, hooks);
+  else
+    r = copy (&s->own_origin, "", hooks);
+  if (text)
+    url_free (&url);
+  return r;
+}
+
+static int
+take_s3 (struct http_settings *s, const struct qcow_http_options *o,
+         const struct qcow_hooks *hooks)
+{
+  if (copy (&s->access_key, o->access_key, hooks) == -1
+      || copy (&s->secret_key, o->secret_key, hooks) == -1
+      || copy (&s->session_token, o->session_token, hooks) == -1
+      || copy (&s->endpoint_url, o->endpoint_url, hooks) == -1
+      || copy (&s->region, o->region ? o->region : "us-east-1", hooks) == -1)
+    return -1;
+  if ((o->access_key == NULL) != (o->secret_key == NULL))
+    return error_report (hooks, EINVAL, "s3",
+                         "access-key and secret-key belong together: %s is "
+                         "missing",
+                         o->access_key ? "secret-key" : "access-key");
+  /* The region becomes a part of host names. */
+  if (strspn (s->region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                         "0123456789-_")
+        != strlen (s->region)
+      || s->region[0] == '\0')
+    return error_report (hooks, EINVAL, "region=", "is not a region's name");
+  if (s->endpoint_url && strncmp (s->endpoint_url, "http://", 7) != 0
+      && strncmp (s->endpoint_url, "https://", 8) != 0)
+    return error_report (hooks, EINVAL,
+                         "endpoint-url=", "must be an http or https URL");
+  if (asprintf (&s->sigv4, "aws:amz:%s:s3", s->region) == -1) {
+    s->sigv4 = NULL;
+    return no_memory (hooks);
+  }
+  return 0;
+}
+
+int
+http_settings_take (struct http_settings *s,
+                    const struct qcow_options *options,
+                    const struct qcow_hooks *hooks)
+{
+  const struct qcow_http_options *o = &options->http;
+
+  s->sslverify = !o->no_sslverify;
+  s->followlocation = !o->no_followlocation;
+  s->tcp_keepalive = o->tcp_keepalive;
+  s->timeout = (long) o->timeout;
+  s->connections = o->connections > 0 ? o->connections : DEFAULT_CONNECTIONS;
+  if (s->connections > HTTP_MAX_CONNECTIONS)
+    return error_report (hooks, EINVAL,
+                         "connections=", "must be a number from 1 to %d",
+                         HTTP_MAX_CONNECTIONS);
+  if (check_headers (o->headers, o->nr_headers, hooks) == -1
+      || copy (&s->user, o->user, hooks) == -1
+      || copy (&s->password, o->password, hooks) == -1
+      || copy (&s->cookie, o->cookie, hooks) == -1
+      || copy_list (&s->headers, o->headers, o->nr_headers, hooks) == -1
+      || copy_list (&s->resolve, o->resolve, o->nr_resolve, hooks) == -1
+      || copy (&s->proxy, o->proxy, hooks) == -1
+      || copy (&s->proxy_user, o->proxy_user, hooks) == -1
+      || copy (&s->proxy_password, o->proxy_password, hooks) == -1
+      || copy (&s->cainfo, o->cainfo, hooks) == -1
+      || copy (&s->capath, o->capath, hooks) == -1
+      || copy (&s->unix_socket_path, o->unix_socket_path, hooks) == -1
+      || copy (&s->user_agent, o->user_agent, hooks) == -1)
+    return -1;
+  if (take_protocols (s, o->protocols, hooks) == -1
+      || take_version (s, o->http_version, hooks) == -1
+      || take_s3 (s, o, hooks) == -1)
+    return -1;
+  return take_own_origin (s, options, hooks);
+}
+
+static void
+wipe (char *s)
+{
+  if (s)
+    explicit_bzero (s, strlen (s));
+  free (s);
+}
+
+static void
+wipe_list (struct curl_slist *list)
+{
+  struct curl_slist *l;
+
+  for (l = list; l; l = l->next)
+    explicit_bzero (l->data, strlen (l->data));
+  curl_slist_free_all (list);
+}
+
+void
+http_settings_free (struct http_settings *s)
+{
+  free (s->own_origin);
+  wipe (s->user);
+  wipe (s->password);
+  wipe (s->cookie);
+  wipe_list (s->headers);
+  curl_slist_free_all (s->resolve);
+  free (s->proxy);
+  wipe (s->proxy_user);
+  wipe (s->proxy_password);
+  free (s->cainfo);
+  free (s->capath);
+  free (s->unix_socket_path);
+  free (s->user_agent);
+  wipe (s->access_key);
+  wipe (s->secret_key);
+  wipe (s->session_token);
+  free (s->endpoint_url);
+  free (s->region);
+  free (s->sigv4);
+}

@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Driving transfers.  See http.h.
+ *
+ * Under the lock are only the hand-over of new fetches, and what those who
+ * wait look at.  A waiter looks up at least every 100 ms to see whether the
+ * server is ending or its client is gone; then its fetches are cancelled,
+ * and it waits until they are, which takes the driver no time worth
+ * mentioning: nobody writes into the memory of somebody who has left.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "http-internal.h"
+#include "min64.h"
+#include "condition.h"
+
+/* After a fetch has failed for good, others of the object fail at once for
+ * a while: those who waited for the same bytes would otherwise each try for
+ * as long, one after the other.
+ */
+#define FAIL_FAST_MS 1000
+
+uint64_t
+http_now (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+/* --- One try after the other --- */
+
+static void
+free_request (struct request *r)
+{
+  curl_slist_free_all (r->headers);
+  url_free (&r->hop);
+  free (r);
+}
+
+static void
+finish (struct request *r, int err)
+{
+  struct fetch *f = r->fetch;
+
+  free_request (r);
+  f->done (f, err);
+}
+
+static CURL *
+get_handle (struct http *h)
+{
+  CURL *easy;
+
+  if (h->nr_idle > 0)
+    return h->idle[--h->nr_idle];
+  easy = curl_easy_init ();
+  if (easy && request_prepare_handle (h, easy) == -1) {
+    curl_easy_cleanup (easy);
+    easy = NULL;
+  }
+  return easy;
+}
+
+static void
+put_handle (struct http *h, CURL *easy)
+{
+  if (h->nr_idle < sizeof h->idle / sizeof h->idle[0])
+    h->idle[h->nr_idle++] = easy;
+  else
+    curl_easy_cleanup (easy);
+}
+
+static void
+unlink_request (struct request **list, struct request *r)
+{
+  while (*list != r)
+    list = &(*list)->next;
+  *list = r->next;
+}
+
+static void
+append_request (struct request **list, struct request *r)
+{
+  while (*list)
+    list = &(*list)->next;
+  r->next = NULL;
+  *list = r;
+}
+
+/* Out of 'active', with its handle free. */
+static void
+take_back (struct http *h, struct request *r)
+{
+  curl_multi_remove_handle (h->multi, r->easy);
+  put_handle (h, r->easy);
+  r->easy = NULL;
+  unlink_request (&h->active, r);
+  h->nr_active--;
+}
+
+/* r is in no list. */
+static void
+begin_try (struct http *h, struct request *r)
+{
+  r->easy = get_handle (h);
+  if (r->easy == NULL || request_set_up (h, r) == -1
+      || curl_multi_add_handle (h->multi, r->easy) != CURLM_OK) {
+    if (r->easy)
+      put_handle (h, r->easy);
+    error_report (h->hooks, ENOMEM, r->object->url.name, "out of memory");
+    finish (r, ENOMEM);
+    return;
+  }
+  append_request (&h->active, r);
+  h->nr_active++;
+}
+
+static void
+end_try (struct http *h, struct request *r, CURLcode code)
+{
+  const enum next next = request_next (h, r, code);
+  const int err = errno;
+
+  take_back (h, r);
+  switch (next) {
+  case NEXT_DONE:
+    r->object->failed_at = 0;
+    finish (r, 0);
+    break;
+  case NEXT_AGAIN:
+    append_request (&h->waiting, r);
+    break;
+  case NEXT_FAIL:
+    r->object->failed_at = http_now ();
+    finish (r, err);
+    break;
+  }
+}
+
+/* --- Driving --- */
+
+/* Under the lock: those that were submitted first come first. */
+static struct request *
+take_submitted (struct http *h)
+{
+  struct request *list = NULL, *r;
+
+  while ((r = h->submitted) != NULL) {
+    h->submitted = r->next;
+    r->next = list;
+    list = r;
+  }
+  return list;
+}
+
+/* What is cancelled, wherever it is.  Few requests exist, so looking at all
+ * of them is cheap.
+ */
+static void
+drop_cancelled (struct http *h, bool all)
+{
+  struct request *r, *next;
+
+  for (r = h->active; r; r = next) {
+    next = r->next;
+    if (all || __atomic_load_n (&r->fetch->cancel, __ATOMIC_ACQUIRE)) {
+      take_back (h, r);
+      finish (r, ESHUTDOWN);
+    }
+  }
+  for (r = h->waiting; r; r = next) {
+    next = r->next;
+    if (all || __atomic_load_n (&r->fetch->cancel, __ATOMIC_ACQUIRE)) {
+      unlink_request (&h->waiting, r);
+      finish (r, ESHUTDOWN);
+    }
+  }
+}
+
+static bool
+is_hopeless (const struct http_object *o, uint64_t now)
+{
+  return o->changed
+         || (o->failed_at != 0 && now - o->failed_at < FAIL_FAST_MS);
+}
+
+/* Start what is due, as long as there are connections. */
+static void
+start_due (struct http *h)
+{
+  const uint64_t now = http_now ();
+  struct request *r, *next;
+
+  for (r = h->waiting; r; r = next) {
+    next = r->next;
+    if (is_hopeless (r->object, now)) {
+      unlink_request (&h->waiting, r);
+      finish (r, EIO);
+    }
+    else if (r->due <= now && h->nr_active < h->settings.connections) {
+      unlink_request (&h->waiting, r);
+      begin_try (h, r);
+    }
+  }
+}
+
+/* How long nothing is to do but what libcurl sees itself. */
+static int
+time_to_wait (const struct http *h)
+{
+  const uint64_t now = http_now ();
+  uint64_t wait = 1000;
+  const struct request *r;
+
+  if (h->nr_active == h->settings.connections)
+    return (int) wait;
+  for (r = h->waiting; r; r = r->next)
+    wait = min64 (wait, r->due > now ? r->due - now : 0);
+  return (int) wait;
+}
+
+/* End the requests whose transfer is over: was there one? */
+static bool
+collect (struct http *h)
+{
+  bool any = false;
+  CURLMsg *msg;
+  int left;
+
+  while ((msg = curl_multi_info_read (h->multi, &left)) != NULL) {
+    const CURLcode code = msg->data.result;
+    struct request *r;
+
+    if (msg->msg != CURLMSG_DONE)
+      continue;
+    curl_easy_getinfo (msg->easy_handle, CURLINFO_PRIVATE, &r);
+    end_try (h, r, code);
+    any = true;
+  }
+  return any;
+}
+
+/* Do what there is to do, or if that is nothing, wait for more, at most that
+ * long.
+ */
+static void
+step (struct http *h, int max_ms)
+{
+  struct request *new;
+  int running, wait;
+
+  pthread_mutex_lock (&h->lock);
+  new = take_submitted (h);
+  pthread_mutex_unlock (&h->lock);
+  while (new) {
+    struct request *r = new;
+
+    new = r->next;
+    append_request (&h->waiting, r);
+  }
+
+  drop_cancelled (h, false);
+  start_due (h);
+  curl_multi_perform (h->multi, &running);
+  if (collect (h))
+    return; /* perhaps it was what our caller waits for */
+  wait = time_to_wait (h);
+  curl_multi_poll (h->multi, NULL, 0, wait < max_ms ? wait : max_ms, NULL);
+}
+
+static bool
+stopping (struct http *h)
+{
+  bool stop;
+
+  pthread_mutex_lock (&h->lock);
+  stop = h->stop;
+  pthread_mutex_unlock (&h->lock);
+  return stop;
+}
+
+static void *
+work (void *opaque)
+{
+  struct http *h = opaque;
+
+  while (!stopping (h))
+    step (h, 1000);
+  return NULL;
+}
+
+/* --- Fetching --- */
+
+static struct request *
+new_request (struct http_object *o, struct fetch *f)
+{
+  struct request *r = calloc (1, sizeof *r);
+  size_t i;
+
+  if (r == NULL)
+    return NULL;
+  r->object = o;
+  r->fetch = f;
+  for (i = 0; i < f->nr_pieces; ++i)
+    r->length += f->pieces[i].length;
+  return r;
+}
+
+/* Hand over what may be NULL: then it has failed. */
+static void
+hand_over (struct http *h, struct request *r, struct fetch *f)
+{
+  bool stop;
+
+  if (r == NULL) {
+    error_report (h->hooks, ENOMEM, "http", "out of memory");
+    f->done (f, ENOMEM);
+    return;
+  }
+  pthread_mutex_lock (&h->lock);
+  stop = h->stop;
+  if (!stop) {
+    r->next = h->submitted;
+    h->submitted = r;
+  }
+  pthread_mutex_unlock (&h->lock);
+  if (stop)
+    finish (r, ESHUTDOWN);
+}
+
+void
+http_submit (struct http_object *o, struct fetch *f)
+{
+  f->cancel = false;
+  hand_over (o->http, new_request (o, f), f);
+  curl_multi_wakeup (o->http->multi);
+}
+
+/* Somebody who waits for fetches; under the lock. */
+struct waiter {
+  struct http *http;
+  pthread_cond_t done;
+  size_t left;
+  int err;
+};
+
+static void
+waiter_done (struct fetch *f, int err)
+{
+  struct waiter *w = f->waiter;
+  struct http *h = w->http;
+
+  pthread_mutex_lock (&h->lock);
+  w->left--;
+  if (err != 0 && w->err == 0)
+    w->err = err;
+  if (w->left == 0)
+    pthread_cond_signal (&w->done);
+  pthread_mutex_unlock (&h->lock);
+}
+
+static void
+cancel_all (struct http *h, struct fetch *fetches, size_t n)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    __atomic_store_n (&fetches[i].cancel, true, __ATOMIC_RELEASE);
+  curl_multi_wakeup (h->multi);
+}
+
+/* Wait until the fetches are done, at most until it is time to look up.
+ * False: they are.
+ */
+static bool
+wait_a_while (struct http *h, struct waiter *w)
+{
+  const uint64_t until = http_now () + HOOKS_LOOK_UP_MS;
+  const struct timespec t = { .tv_sec = (time_t) (until / 1000),
+                              .tv_nsec = (long) (until % 1000) * 1000000 };
+  bool left;
+
+  pthread_mutex_lock (&h->lock);
+  if (h->threaded)
+    while (w->left > 0 && pthread_cond_timedwait (&w->done, &h->lock, &t) == 0)
+      ;
+  left = w->left > 0;
+  pthread_mutex_unlock (&h->lock);
+  /* We drive ourselves. */
+  if (left && !h->threaded)
+    step (h, HOOKS_LOOK_UP_MS);
+  return left;
+}
+
+/* The last of them may be done while we wait, and its driver still hold the
+ * lock: w is gone only after that.
+ */
+int
+http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
+{
+  struct http *h = o->http;
+  struct waiter w = { .http = h, .left = n };
+  bool cancelled = false;
+  size_t i;
+
+  condition_init (&w.done);
+  for (i = 0; i < n; ++i) {
+    fetches[i].waiter = &w;
+    fetches[i].done = waiter_done;
+    fetches[i].cancel = false;
+    hand_over (h, new_request (o, &fetches[i]), &fetches[i]);
+  }
+  curl_multi_wakeup (h->multi);
+  while (wait_a_while (h, &w))
+    if (!cancelled && hooks_sleep (h->hooks, 0) == -1) {
+      cancel_all (h, fetches, n);
+      cancelled = true;
+    }
+  pthread_cond_destroy (&w.done);
+  if (cancelled)
+    w.err = ESHUTDOWN;
+  if (w.err == 0)
+    return 0;
+  errno = w.err;
+  return -1;
+}
+
+/* --- Objects --- */
+
+struct http_object *
+http_open (struct http *h, struct url *url, uint8_t head[HTTP_HEAD_BYTES])
+{
+  struct http_object *o = calloc (1, sizeof *o);
+  struct fetch_piece piece = { head, HTTP_HEAD_BYTES };
+  struct fetch f = { .offset = 0, .pieces = &piece, .nr_pieces = 1 };
+  int err;
+
+  if (o == NULL) {
+    error_report (h->hooks, ENOMEM, url->name, "out of memory");
+    url_free (url);
+    errno = ENOMEM;
+    return NULL;
+  }
+  o->http = h;
+  o->url = *url;
+  o->latency = UINT64_MAX;
+  *url = (struct url){ .name = NULL };
+  error_filter_init (&o->errors);
+  if (http_fetch_all (o, &f, 1) == 0)
+    return o;
+  err = errno;
+  http_close (o);
+  errno = err;
+  return NULL;
+}
+
+void
+http_close (struct http_object *o)
+{
+  if (o == NULL)
+    return;
+  url_free (&o->url);
+  url_free (&o->target);
+  error_filter_destroy (&o->errors);
+  free (o);
+}
+
+const char *
+http_object_name (const struct http_object *o)
+{
+  return o->url.name;
+}
+
+uint64_t
+http_object_size (const struct http_object *o)
+{
+  return o->version.size;
+}
+
+uint64_t
+http_object_latency (const struct http_object *o)
+{
+  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED);
+}
+
+int
+http_parse_url (const struct http *h, const char *text, const char *holder,
+                struct url *url)
+{
+  const struct url_s3 s3 = { h->settings.endpoint_url, h->settings.region };
+  struct problem problem;
+  bool https;
+
+  if (url_parse (text, &s3, url, &problem) == -1) {
+    /* It may be full of secrets, so it is not shown. */
+    url_free (url);
+    return error_report (h->hooks, EINVAL, holder, "URL: %s", problem.text);
+  }
+  if (url->s3 && url->name[strlen (url->name) - 1] == '/') {
+    error_report (h->hooks, EINVAL, url->name, "must be s3://BUCKET/KEY");
+    url_free (url);
+    errno = EINVAL;
+    return -1;
+  }
+  https = strncmp (url->text, "https:", 6) == 0;
+  if (https ? h->settings.allow_https : h->settings.allow_http)
+    return 0;
+  error_report (h->hooks, EINVAL, url->name,
+                "%s is not one of the protocols that protocols= allows",
+                https ? "https" : "http");
+  url_free (url);
+  errno = EINVAL;
+  return -1;
+}
+
+/* --- Life --- */
+
+static int
+new_multi (struct http *h)
+{
+  h->multi = curl_multi_init ();
+  if (h->multi == NULL)
+    return error_report (h->hooks, ENOMEM, "http", "out of memory");
+  curl_multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
+                     (long) h->settings.connections);
+  return 0;
+}
+
+struct http *
+http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
+{
+  struct http *h = calloc (1, sizeof *h);
+  struct problem problem;
+  int err;
+
+  if (libcurl_load (&problem) == -1) {
+    free (h);
+    error_report (hooks, EIO, "http", "%s", problem.text);
+    return NULL;
+  }
+  if (h == NULL) {
+    error_report (hooks, ENOMEM, "http", "out of memory");
+    return NULL;
+  }
+  h->hooks = hooks;
+  h->debug = options->debug_http;
+  h->random = http_now ();
+  pthread_mutex_init (&h->lock, NULL);
+  if (http_settings_take (&h->settings, options, hooks) == 0
+      && new_multi (h) == 0)
+    return h;
+  err = errno;
+  http_free (h);
+  errno = err;
+  return NULL;
+}
+
+/* Handles must not outlive the multi handle that has their connections. */
+static void
+free_handles (struct http *h)
+{
+  while (h->nr_idle > 0)
+    curl_easy_cleanup (h->idle[--h->nr_idle]);
+  if (h->multi)
+    curl_multi_cleanup (h->multi);
+  h->multi = NULL;
+}
+
+void
+http_hang_up (struct http *h)
+{
+  if (h)
+    free_handles (h);
+}
+
+int
+http_start (struct http *h)
+{
+  sigset_t all, old;
+  int err;
+
+  if (h == NULL)
+    return 0;
+  if (h->multi == NULL && new_multi (h) == -1)
+    return -1;
+  h->threaded = true;
+  /* Signals are for nbdkit's own threads. */
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  err = pthread_create (&h->worker, NULL, work, h);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  if (err == 0)
+    return 0;
+  h->threaded = false;
+  errno = err;
+  return error_report (h->hooks, err, "http", "can't start a thread: %m");
+}
+
+void
+http_stop (struct http *h)
+{
+  struct request *new;
+
+  if (h == NULL)
+    return;
+  pthread_mutex_lock (&h->lock);
+  h->stop = true;
+  new = take_submitted (h);
+  pthread_mutex_unlock (&h->lock);
+  if (h->threaded) {
+    curl_multi_wakeup (h->multi);
+    pthread_join (h->worker, NULL);
+    h->threaded = false;
+  }
+  while (new) {
+    struct request *r = new;
+
+    new = r->next;
+    append_request (&h->waiting, r);
+  }
+  drop_cancelled (h, true);
+}
+
+void
+http_free (struct http *h)
+{
+  if (h == NULL)
+    return;
+  free_handles (h);
+  http_settings_free (&h->settings);
+  pthread_mutex_destroy (&h->lock);
+  free (h);
+}

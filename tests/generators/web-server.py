@@ -1,0 +1,572 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# A web server that can fail in every way, for tests of url=.
+#
+#     web-server.py [OPTION...] STATE DIRECTORY [SETTING...]
+#
+# serves the files of DIRECTORY on 127.0.0.1, at a port that the kernel
+# chooses and that the file STATE.port tells.  STATE.log gets one line for
+# each request, just before its answer goes out, so that who has the
+# answer finds the line:
+#
+#     METHOD TARGET RANGE STATUS [NAME=VALUE...]
+#
+# RANGE and a VALUE that the request does not have are "-".  STATUS is
+# "206/close" if a fault spoils the answer, "reset" if there is none.
+#
+# A SETTING is KEY=VALUE, or "/PATTERN KEY=VALUE" for the paths, or paths
+# and ranges ("/x bytes=0-*"), that the shell pattern matches.  The last one
+# that matches wins.  Those in the file STATE.control, one a line, come
+# after those of the command line; the file is read again when it was
+# replaced (by a rename), and counting begins anew.  A PLAN says what happens to the first, the second ...
+# request: ITEM[*COUNT],...  A COUNT that is missing after the * is for
+# ever; "..." at the end of the list begins it again; "ok", also after the
+# list, is nothing special.
+#
+#   latency=S           answer after S seconds
+#   rate=N              send N bytes a second on each connection
+#   fail=PLAN           of FAULTs: see below
+#   replace=PLAN        of other files to serve instead
+#   etag=E              strong (default), weak, none, or as it is sent
+#   last-modified=no
+#   ignore=if-match
+#   demand=NAME: VALUE|...    headers without which nothing is served
+#   query=Q             the same for the query string
+#   to=URL code=302     redirect to URL with the path appended
+#   token=PREFIX        ... and with ?token=PREFIX and a number
+#   tokens=N expired=403    demand a token, which is good N times
+#   hops=N              redirect N times to the same path
+#   sigv4=ACCESS:SECRET[:TOKEN] region=us-east-1    demand a signature
+#   log=NAME,...        what to log: names of headers, "connection" (its
+#                       number), "busy" (how many requests are waiting)
+#
+# A FAULT is KIND[:ARGUMENT]:
+#
+#   STATUS[:RETRY-AFTER]    an error, or whatever three digits say
+#   reset[:K] close[:K] hang[:K]    before the answer, or after K bytes
+#                       of its body: close truncates; hang never ends
+#   garbage             something that is not HTTP
+#   long:K              K more bytes than Content-Range says
+#   wide:K              K more bytes than were asked for
+#   short:K             only the first K bytes, and Content-Range says so
+#   start:K             Content-Range begins K too high
+#   total:K             Content-Range has this total
+#   range:TEXT          this is Content-Range; without TEXT there is none
+#   whole               200 and the whole file
+#   gzip                Content-Encoding: gzip
+#   chunked             (which is no fault)
+#
+# HEAD is always answered by 405.  An absolute URL as TARGET, and CONNECT
+# with --tls --plain, make this server pretend to be a proxy.
+
+import argparse
+import datetime
+import email.utils
+import fnmatch
+import hashlib
+import hmac
+import http
+import math
+import os
+import re
+import socket
+import ssl
+import struct
+import threading
+import time
+from urllib.parse import quote, unquote_to_bytes
+
+
+class Plan:
+    def __init__(self, text):
+        self.lock = threading.Lock()
+        items = text.split(",")
+        self.again = items[-1] == "..."
+        self.items = []
+        for item in items[:-1] if self.again else items:
+            name, count = re.fullmatch(r"(.*?)(?:\*(\d*))?", item).groups("1")
+            self.items.append((name, int(count) if count else math.inf))
+        self.index = self.used = 0
+
+    def next(self):
+        with self.lock:
+            if self.index == len(self.items) and self.again:
+                self.index = 0
+            if self.index == len(self.items):
+                return "ok"
+            name, count = self.items[self.index]
+            self.used += 1
+            if self.used == count:
+                self.index += 1
+                self.used = 0
+            return name
+
+
+class Settings:
+    DEFAULTS = {
+        "latency": "0", "rate": "", "fail": Plan("ok"),
+        "replace": Plan("ok"), "etag": "strong", "last-modified": "yes",
+        "ignore": "", "demand": "", "query": "", "to": "", "code": "302",
+        "token": "", "tokens": "", "expired": "403", "hops": "",
+        "sigv4": "", "region": "us-east-1", "log": "",
+    }
+
+    def __init__(self, lines, control):
+        self.lock = threading.Lock()
+        self.first = [self.parse(line) for line in lines]
+        self.control = control
+        self.more, self.version = [], None
+
+    def parse(self, line):
+        pattern, key, value = re.fullmatch(
+            r"(?:(/\S*(?: bytes=\S*)?) )?([a-z0-9-]+)=(.*)", line).groups("*")
+        return pattern, key, type(self.DEFAULTS[key])(value)
+
+    def of(self, path, byte_range):
+        both = path + " " + byte_range
+        with self.lock:
+            try:
+                st = os.stat(self.control)
+                version = st.st_ino, st.st_mtime_ns, st.st_size
+            except FileNotFoundError:
+                version = None
+            if version != self.version:
+                with open(self.control, encoding="utf-8") as f:
+                    self.more = [self.parse(li.rstrip("\n")) for li in f]
+                self.version = version
+            chosen = dict(self.DEFAULTS)
+            for pattern, key, value in self.first + self.more:
+                if (fnmatch.fnmatchcase(path, pattern)
+                        or fnmatch.fnmatchcase(both, pattern)):
+                    chosen[key] = value
+            return chosen
+
+
+class Answer:
+    def __init__(self, status, text="", note="", **fields):
+        self.status = status
+        self.body = (text + "\n").encode()
+        self.note = note        # for the log
+        self.fields = {k.replace("_", "-"): v for k, v in fields.items()}
+
+    def head(self):
+        try:
+            phrase = http.HTTPStatus(self.status).phrase
+        except ValueError:
+            phrase = "Strange"
+        lines = ["HTTP/1.1 %d %s" % (self.status, phrase)]
+        lines += ["%s: %s" % field for field in self.fields.items()]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def signature(secret, method, path, query, headers, signed, scope):
+    """The signature of AWS's version 4 for a request to S3.
+
+    From 'Authenticating Requests (AWS Signature Version 4)' in the API
+    reference of Amazon S3.  PATH and QUERY are as sent, SIGNED is the list
+    of the names of the signed headers, SCOPE is DATE/REGION/s3/aws4_request.
+    """
+    def coded(text, safe=""):
+        # Each byte once, whatever the client has chosen to write.
+        return quote(unquote_to_bytes(text.encode("latin-1")), safe=safe)
+
+    pairs = [item.partition("=") for item in query.split("&") if item]
+    canonical = "\n".join(
+        [method, coded(path, "/"),
+         "&".join("%s=%s" % pair for pair in
+                  sorted((coded(k), coded(v)) for k, _, v in pairs))]
+        + ["%s:%s" % (n, " ".join(headers.get(n, "").split()))
+           for n in signed]
+        + ["", ";".join(signed), headers["x-amz-content-sha256"]])
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope,
+                         hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + secret).encode()
+    for text in scope.split("/") + [to_sign]:
+        key = hmac.new(key, text.encode(), hashlib.sha256).digest()
+    return key.hex()
+
+
+def signature_problem(method, path, query, headers, keys, region):
+    """What S3 would say of a request, or None."""
+    access, secret, *token = keys.split(":")
+    if "authorization" not in headers:
+        return "AccessDenied"
+    m = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=([^/, ]+)/(\d{8})/([^/, ]+)"
+                     r"/s3/aws4_request, *SignedHeaders=([a-z0-9;-]+), *"
+                     r"Signature=([0-9a-f]{64})", headers["authorization"])
+    if not m or m.group(3) != region:
+        return "AuthorizationHeaderMalformed"
+    if m.group(1) != access:
+        return "InvalidAccessKeyId"
+    if headers.get("x-amz-content-sha256") not in (
+            hashlib.sha256(b"").hexdigest(), "UNSIGNED-PAYLOAD"):
+        return "MissingContentSHA256"
+    if [headers[n] for n in headers if n == "x-amz-security-token"] != token:
+        return "InvalidToken"
+    signed = m.group(4).split(";")
+    if signed != sorted(signed) or "host" not in signed or not all(
+            n in signed for n in headers if n.startswith("x-amz-")):
+        return "UnsignedHeaders"
+    try:
+        date = datetime.datetime.strptime(
+            headers.get("x-amz-date", "") + "+0000", "%Y%m%dT%H%M%SZ%z")
+    except ValueError:
+        return "InvalidDate"
+    if (abs(date.timestamp() - time.time()) > 900
+            or date.strftime("%Y%m%d") != m.group(2)):
+        return "RequestTimeTooSkewed"
+    scope = "%s/%s/s3/aws4_request" % m.group(2, 3)
+    if m.group(5) != signature(secret, method, path, query, headers, signed,
+                               scope):
+        return "SignatureDoesNotMatch"
+    return None
+
+
+class Server:
+    def __init__(self, args):
+        self.root = args.directory
+        self.settings = Settings(args.settings, args.state + ".control")
+        self.log_file = open(args.state + ".log", "a", encoding="utf-8")
+        self.lock = threading.Lock()
+        self.busy = 0           # requests in work
+        self.given = 0          # tokens
+        self.tokens = {}        # how often each was used
+        self.plain = args.plain or not args.tls
+        self.tls = None
+        if args.tls:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(*args.tls)
+
+    def log(self, line):
+        with self.lock:
+            self.log_file.write(line + "\n")
+            self.log_file.flush()
+
+    def count(self, change):
+        with self.lock:
+            self.busy += change
+            return self.busy
+
+    def new_token(self):
+        with self.lock:
+            self.given += 1
+            return self.given
+
+    def uses_of(self, token):
+        with self.lock:
+            self.tokens[token] = self.tokens.get(token, 0) + 1
+            return self.tokens[token]
+
+
+class Connection:
+    """One connection, in a thread of its own."""
+
+    def __init__(self, server, sock, number):
+        self.server = server
+        self.sock = sock
+        self.number = number
+
+    def run(self):
+        try:
+            self.begin(not self.server.plain)
+            while self.request():
+                pass
+        except OSError:         # the client has gone
+            pass
+        finally:
+            self.sock.close()
+
+    def begin(self, tls):
+        if tls:
+            self.sock = self.server.tls.wrap_socket(self.sock,
+                                                    server_side=True)
+        # Not makefile, which keeps the socket open after close.
+        self.pending = b""
+
+    def head(self):
+        """The lines of the next request, or None if there is none."""
+        while b"\r\n\r\n" not in self.pending:
+            data = self.sock.recv(65536)
+            if not data:
+                return None
+            self.pending += data
+        head, _, self.pending = self.pending.partition(b"\r\n\r\n")
+        return head.decode("latin-1").split("\r\n")
+
+    def request(self):
+        lines = self.head()
+        if lines is None:
+            return False
+        self.method, self.target, _ = lines[0].split(" ")
+        self.headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            name, value = name.lower(), value.strip()
+            if name in self.headers:
+                value = self.headers[name] + ", " + value
+            self.headers[name] = value
+        rest = re.sub("^https?://[^/]*", "", self.target)
+        self.raw_path, _, self.query = rest.partition("?")
+        self.path = os.fsdecode(
+            unquote_to_bytes(self.raw_path.encode("latin-1")))
+        self.range = self.headers.get("range", "")
+        self.knobs = self.server.settings.of(self.path, self.range)
+        self.extra = {"connection": self.number,
+                      "busy": self.server.count(1)}
+        try:
+            time.sleep(float(self.knobs["latency"]))
+            return self.tunnel() if self.method == "CONNECT" else self.reply()
+        finally:
+            self.server.count(-1)
+
+    def log(self, status):
+        words = [self.method, self.target, self.range or "-", str(status)]
+        for name in filter(None, self.knobs["log"].split(",")):
+            value = self.extra.get(name, self.headers.get(name, "-"))
+            words.append("%s=%s" % (name, value))
+        self.server.log(" ".join(words))
+
+    def tunnel(self):
+        if not self.server.tls:
+            return self.send(Answer(501, "no tunnels"))
+        if self.lacking():
+            return self.send(self.lacking())
+        self.log(200)
+        self.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.begin(True)
+        return True
+
+    def reply(self):
+        kind, _, argument = self.knobs["fail"].next().partition(":")
+        if kind in ("reset", "close", "hang", "garbage") and not argument:
+            self.log(kind)
+            if kind == "hang":
+                time.sleep(3600)
+            if kind == "garbage":
+                self.sock.sendall(b"\0\xff\r\nwhat is this?\r\n\r\n" * 10)
+            self.drop(kind)
+            return False
+        if kind.isdigit():
+            answer = Answer(int(kind), "as you like it")
+            if argument:
+                answer.fields["Retry-After"] = argument
+            return self.send(answer)
+        answer = self.refusal() or self.redirect() or self.file(kind)
+        if kind == "ok" or answer.status >= 300:
+            return self.send(answer)
+        if kind in ("reset", "close", "hang"):
+            return self.send(answer, kind, int(argument))
+        self.spoil(answer, kind, argument)
+        return self.send(answer)
+
+    def drop(self, kind):
+        if kind == "reset":
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                 struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    @staticmethod
+    def spoil(answer, kind, argument):
+        fields = answer.fields
+        answer.note = kind
+        if kind in ("long", "wide"):
+            answer.body += b"\xee" * int(argument)
+        if kind == "short":
+            answer.body = answer.body[:int(argument)]
+        if kind == "gzip":
+            fields["Content-Encoding"] = "gzip"
+        if kind == "chunked":
+            fields["Transfer-Encoding"] = "chunked"
+        if answer.status != 206:
+            return
+        first, last, total = map(int, re.findall(r"\d+",
+                                                 fields["Content-Range"]))
+        if kind == "wide":
+            last += int(argument)
+        if kind == "short":
+            last = first + len(answer.body) - 1
+        if kind == "start":
+            first += int(argument)
+        if kind == "total":
+            total = argument
+        fields["Content-Range"] = "bytes %d-%d/%s" % (first, last, total)
+        if kind == "range":
+            fields["Content-Range"] = argument
+            if not argument:
+                del fields["Content-Range"]
+
+    def lacking(self):
+        for item in filter(None, self.knobs["demand"].split("|")):
+            name, _, value = item.partition(": ")
+            if self.headers.get(name.lower()) == value:
+                continue
+            if name.lower() == "authorization":
+                return Answer(401, "who are you?", name,
+                              WWW_Authenticate='Basic realm="test"')
+            if name.lower() == "proxy-authorization":
+                return Answer(407, "who are you?", name,
+                              Proxy_Authenticate='Basic realm="proxy"')
+            return Answer(403, "another header is wanted", name)
+        return None
+
+    def refusal(self):
+        """An answer to a request that may not see the file, or None."""
+        knobs = self.knobs
+        if self.method != "GET":
+            return Answer(405, "GET, and nothing else", Allow="GET")
+        if self.lacking():
+            return self.lacking()
+        if knobs["query"] and self.query != knobs["query"]:
+            return Answer(403, "another query is wanted", "query")
+        if knobs["tokens"]:
+            token = re.search("(?:^|&)token=([^&]*)", self.query)
+            if (not token or
+                    self.server.uses_of(token[1]) > int(knobs["tokens"])):
+                return Answer(int(knobs["expired"]), "expired", "expired")
+        if knobs["sigv4"]:
+            problem = signature_problem(self.method, self.raw_path,
+                                        self.query, self.headers,
+                                        knobs["sigv4"], knobs["region"])
+            if problem:
+                return Answer(403, '<?xml version="1.0" encoding="UTF-8"?>\n'
+                              "<Error><Code>%s</Code><Message>Go away."
+                              "</Message></Error>" % problem, problem,
+                              Content_Type="application/xml")
+        return None
+
+    def redirect(self):
+        knobs = self.knobs
+        hop = int((self.query.partition("hop=")[2] or "0"))
+        if knobs["to"]:
+            location = knobs["to"] + self.raw_path
+            if knobs["token"]:
+                location += "?token=%s%d" % (knobs["token"],
+                                             self.server.new_token())
+        elif knobs["hops"] and hop < int(knobs["hops"]):
+            location = "%s?hop=%d" % (self.raw_path, hop + 1)
+        else:
+            return None
+        return Answer(int(knobs["code"]), "over there", Location=location)
+
+    def file(self, kind):
+        path = self.path.lstrip("/")
+        if ".." in path.split("/"):
+            return Answer(400, "no")
+        other = self.knobs["replace"].next()
+        try:
+            fd = os.open(os.path.join(self.server.root,
+                                      path if other == "ok" else other),
+                         os.O_RDONLY)
+        except OSError:
+            return Answer(404, "there is no such file")
+        try:
+            # Validators and bytes are of one version: that which is open.
+            return self.part(fd, os.fstat(fd), kind == "whole")
+        except IsADirectoryError:
+            return Answer(404, "this is a directory")
+        finally:
+            os.close(fd)
+
+    def part(self, fd, st, whole):
+        etag = self.knobs["etag"]
+        if etag in ("strong", "weak"):
+            version = "%d %d %d" % (st.st_ino, st.st_mtime_ns, st.st_size)
+            etag = '%s"%s"' % ("W/" if etag == "weak" else "",
+                               hashlib.md5(version.encode()).hexdigest())
+        match = self.headers.get("if-match", etag)
+        if self.knobs["ignore"] != "if-match" and (
+                match != etag or match.startswith("W/")
+                and "if-match" in self.headers):
+            return Answer(412, "it is not that any more")
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.range)
+        first, last = 0, st.st_size - 1
+        if wanted and not whole:
+            first = int(wanted[1])
+            last = min(int(wanted[2] or last), last)
+            if first > last:
+                return Answer(416, "there is nothing there",
+                              Content_Range="bytes */%d" % st.st_size)
+        answer = Answer(200, note="whole" if wanted else "")
+        if wanted and not whole:
+            answer = Answer(206, Content_Range="bytes %d-%d/%d"
+                            % (first, last, st.st_size))
+        if etag != "none":
+            answer.fields["ETag"] = etag
+        if self.knobs["last-modified"] == "yes":
+            answer.fields["Last-Modified"] = email.utils.formatdate(
+                st.st_mtime, usegmt=True)
+        answer.body = os.pread(fd, last + 1 - first, first)
+        return answer
+
+    def send(self, answer, kind=None, after=0):
+        """Log and send an answer, or so many bytes of its body and then a
+        fault.
+        """
+        note = kind or answer.note
+        self.log(str(answer.status) + ("/" + note if note else ""))
+        body = answer.body
+        if answer.fields.get("Transfer-Encoding") == "chunked":
+            parts = [body[i:i + 10000] for i in range(0, len(body), 10000)]
+            body = b"".join(b"%x\r\n%s\r\n" % (len(part), part)
+                            for part in parts + [b""])
+        elif answer.status in (204, 304):
+            body = b""
+        else:
+            answer.fields["Content-Length"] = str(len(body))
+        if self.method == "HEAD":
+            body = b""
+        data = answer.head() + (body[:after] if kind else body)
+        # With a limit a little at a time, 20 times a second.
+        rate = int(self.knobs["rate"] or 0)
+        step = rate // 20 or len(data)
+        for i in range(0, len(data), step):
+            self.sock.sendall(data[i:i + step])
+            if rate:
+                time.sleep(len(data[i:i + step]) / rate)
+        if kind == "hang":
+            time.sleep(3600)
+        if kind:
+            self.drop(kind)
+        return kind is None
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
+    parser.add_argument("--plain", action="store_true",
+                        help="use TLS only in tunnels")
+    parser.add_argument("--refuse", type=float, metavar="S",
+                        help="refuse connections for so many seconds")
+    parser.add_argument("state")
+    parser.add_argument("directory")
+    parser.add_argument("settings", nargs="*")
+    args = parser.parse_intermixed_args()
+    server = Server(args)
+    parent = os.getppid()
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    if not args.refuse:
+        listener.listen(128)
+    with open(args.state + ".port.new", "w", encoding="utf-8") as f:
+        print(listener.getsockname()[1], file=f)
+    os.rename(args.state + ".port.new", args.state + ".port")
+    if args.refuse:
+        time.sleep(args.refuse)
+        listener.listen(128)
+    listener.settimeout(1)
+    number = 0
+    while os.getppid() == parent:       # not longer than the test
+        try:
+            sock, _ = listener.accept()
+        except TimeoutError:
+            continue
+        number += 1
+        sock.settimeout(None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=Connection(server, sock, number).run,
+                         daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
