@@ -179,9 +179,10 @@ prepare_http (const struct opening *o)
 }
 
 static struct source *
-open_url (struct opening *o, struct url *url)
+open_url (struct opening *o, struct url *url, const struct reference *ref)
 {
-  return source_curl_open (o->shared->http, url, o->urls++, o->shared->hooks);
+  return source_curl_open (o->shared->http, url, ref, o->urls++,
+                           o->shared->hooks);
 }
 
 static struct source *
@@ -194,7 +195,7 @@ open_named_by_user (struct opening *o, const char *name)
   if (prepare_http (o) == -1
       || http_parse_url (o->shared->http, name, options_name (o), &url) == -1)
     return NULL;
-  return open_url (o, &url);
+  return open_url (o, &url, NULL);
 }
 
 /* ref.path is a URL. */
@@ -212,7 +213,7 @@ open_url_named_by_image (struct opening *o, struct reference *ref)
     errno = EPERM;
     return NULL;
   }
-  return open_url (o, &url);
+  return open_url (o, &url, ref);
 }
 
 /* 'name' as found in 'image', which stores it as 'stored'; 'path' is what it

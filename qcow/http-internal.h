@@ -42,7 +42,8 @@ void http_settings_free (struct http_settings *s);
 struct http_object {
   struct http *http;
   struct url url;
-  bool known; /* version is set */
+  const struct reference *ref; /* while it is opened; NULL: none */
+  bool known;                  /* version is set */
   struct version version;
   bool changed; /* it is not that version any more */
 

@@ -369,7 +369,8 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
       const char *why)
 {
   struct http_object *o = r->object;
-  char via[512] = "", tries[64] = "", what[128];
+  char via[512] = "", tries[64] = "", what[2048], hint[128] = "";
+  const struct reference *ref = o->ref;
 
   if (r->hop.text || r->from_target)
     snprintf (via, sizeof via, " (redirected to %.400s)", where (r)->name);
@@ -378,10 +379,18 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
   if (o->known)
     snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at %" PRIu64,
               r->length, r->fetch->offset);
+  else if (ref) {
+    snprintf (what, sizeof what, "can't open the %s '%.800s' (%.1000s)",
+              ref->what, ref->stored, o->url.name);
+    snprintf (hint, sizeof hint,
+              " (if it is elsewhere now, say where with %s=URL)",
+              ref->parameter);
+  }
   else
-    snprintf (what, sizeof what, "can't open the image");
+    snprintf (what, sizeof what, "can't open it");
   error_report_once (&o->errors, (http_now () / 60000) << 16 | kind, h->hooks,
-                     err, o->url.name, "%s%s: %s%s", what, via, why, tries);
+                     err, ref ? ref->image : o->url.name, "%s%s: %s%s%s", what,
+                     via, why, tries, err == ENOENT ? hint : "");
   return NEXT_FAIL;
 }
 

@@ -149,8 +149,14 @@ take_own_origin (struct http_settings *s, const struct qcow_options *options,
   int r = 0;
 
   /* What is wrong with a URL is said when it is opened. */
-  if (text && url_parse (text, &s3, &url, &problem) == 0)
+  if (text && url_parse (text, &s3, &url, &problem) == 0) {
     r = copy (&s->own_origin, url.origin, hooks);
+    if (r == 0 && s->user == NULL && url.user
+        && (copy (&s->user, url.user, hooks) == -1
+            || (s->password == NULL
+                && copy (&s->password, url.password, hooks) == -1)))
+      r = -1;
+  }
   else
     r = copy (&s->own_origin, "", hooks);
   if (text)

@@ -184,11 +184,15 @@ drop_cancelled (struct http *h, bool all)
   }
 }
 
+/* One that waits to be tried again has a right to that. */
 static bool
-is_hopeless (const struct http_object *o, uint64_t now)
+is_hopeless (const struct request *r, uint64_t now)
 {
+  const struct http_object *o = r->object;
+
   return o->changed
-         || (o->failed_at != 0 && now - o->failed_at < FAIL_FAST_MS);
+         || (r->failures == 0 && o->failed_at != 0
+             && now - o->failed_at < FAIL_FAST_MS);
 }
 
 /* Start what is due, as long as there are connections. */
@@ -200,7 +204,7 @@ start_due (struct http *h)
 
   for (r = h->waiting; r; r = next) {
     next = r->next;
-    if (is_hopeless (r->object, now)) {
+    if (is_hopeless (r, now)) {
       unlink_request (&h->waiting, r);
       finish (r, EIO);
     }
@@ -435,7 +439,8 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
 /* --- Objects --- */
 
 struct http_object *
-http_open (struct http *h, struct url *url, uint8_t head[HTTP_HEAD_BYTES])
+http_open (struct http *h, struct url *url, const struct reference *ref,
+           uint8_t head[HTTP_HEAD_BYTES])
 {
   struct http_object *o = calloc (1, sizeof *o);
   struct fetch_piece piece = { head, HTTP_HEAD_BYTES };
@@ -452,9 +457,12 @@ http_open (struct http *h, struct url *url, uint8_t head[HTTP_HEAD_BYTES])
   o->url = *url;
   o->latency = UINT64_MAX;
   *url = (struct url){ .name = NULL };
+  o->ref = ref;
   error_filter_init (&o->errors);
-  if (http_fetch_all (o, &f, 1) == 0)
+  if (http_fetch_all (o, &f, 1) == 0) {
+    o->ref = NULL;
     return o;
+  }
   err = errno;
   http_close (o);
   errno = err;

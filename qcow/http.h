@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "fence.h"
 #include "url.h"
 
 struct http;
@@ -78,11 +79,13 @@ int http_parse_url (const struct http *h, const char *text, const char *holder,
 #define HTTP_HEAD_BYTES (256U << 10)
 
 /* Open an object, and read its beginning to 'head': HTTP_HEAD_BYTES, or all
- * if it has less.  Takes over *url's strings, also on failure.  Not after
+ * if it has less.  'ref' says for messages which image names it; NULL: the
+ * user does.  Takes over *url's strings, also on failure.  Not after
  * http_start.  NULL with the error reported, and errno ENOENT, EACCES, EINVAL,
  * EIO or ENOMEM.
  */
 struct http_object *http_open (struct http *h, struct url *url,
+                               const struct reference *ref,
                                uint8_t head[HTTP_HEAD_BYTES]);
 /* All its fetches must be done. */
 void http_close (struct http_object *o);

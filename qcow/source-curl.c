@@ -571,7 +571,8 @@ static const struct source_ops curl_ops = {
 };
 
 struct source *
-source_curl_open (struct http *http, struct url *url, uint32_t id,
+source_curl_open (struct http *http, struct url *url,
+                  const struct reference *ref, uint32_t id,
                   const struct qcow_hooks *hooks)
 {
   struct source_curl *c = calloc (1, sizeof *c);
@@ -591,7 +592,7 @@ source_curl_open (struct http *http, struct url *url, uint32_t id,
   c->source.hooks = hooks;
   c->source.distant = true;
   c->id = id;
-  c->object = http_open (http, url, c->head);
+  c->object = http_open (http, url, ref, c->head);
   if (c->object == NULL) {
     err = errno;
     goto err;

@@ -106,11 +106,13 @@ struct source *source_file_from_fd (int fd, const char *filename,
                                     bool force_share,
                                     const struct qcow_hooks *hooks);
 
-/* A web object.  'id' is one that no other source of the cache has.  Takes
- * over *url's strings.  NULL with the error reported; errno as qcow_open.
+/* A web object; 'ref' as http_open.  'id' is one that no other source of the
+ * cache has.  Takes over *url's strings.  NULL with the error reported; errno
+ * as qcow_open.
  */
 struct source *source_curl_open (struct http *http, struct url *url,
-                                 uint32_t id, const struct qcow_hooks *hooks);
+                                 const struct reference *ref, uint32_t id,
+                                 const struct qcow_hooks *hooks);
 
 /* What of a distant file is kept in the cache at once. */
 #define SOURCE_BLOCK_BYTES (64U << 10)

@@ -187,12 +187,14 @@ take_apart (CURLU *u, struct url *url)
 static int
 parse_http (const char *text, struct url *url, struct problem *problem)
 {
+  const char *host;
   CURLU *u;
   CURLUcode code;
   int r;
 
   /* libcurl would take the next part of the path for the host. */
-  if (strstr (text, "://")[3] == '/')
+  host = strstr (text, "://");
+  if (host == NULL || host[3] == '/' || host[3] == '\0')
     return problem_set (problem, "there is no host in it");
   u = curl_url ();
   if (u == NULL)

@@ -22,6 +22,7 @@
 
 #include "unit.h"
 
+#include "qcow/fence.h"
 #include "qcow/http.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
@@ -88,6 +89,7 @@ static struct web {
   const char *status; /* of the next 'failures' answers … */
   const char *body;   /* … and their body */
   unsigned failures;
+  unsigned delay; /* ms before each answer */
   bool ignore_ranges;
   uint64_t most;   /* of one answer */
   uint64_t extra;  /* sent beyond what was asked for … */
@@ -155,6 +157,7 @@ hold (void)
 
 /* How this answer goes. */
 struct plan {
+  unsigned delay;
   char head[512];
   const char *body; /* or the bytes from 'first' on */
   uint64_t first, length;
@@ -182,7 +185,8 @@ make_plan (const struct asked *a, struct plan *p)
   const char *status = "206 Partial Content";
   char range[128] = "", etag[128] = "";
 
-  *p = (struct plan){ .stop = web.stalled ? web.stall_at : UINT64_MAX,
+  *p = (struct plan){ .delay = web.delay,
+                      .stop = web.stalled ? web.stall_at : UINT64_MAX,
                       .breaks = UINT64_MAX };
   if (web.etag)
     snprintf (etag, sizeof etag, "ETag: %s\r\n", web.etag);
@@ -228,6 +232,8 @@ send_answer (int fd, const struct plan *p)
   uint64_t n, k, i;
   uint8_t buf[16384];
 
+  if (p->delay > 0)
+    nap (p->delay);
   if (!send_all (fd, p->head, strlen (p->head)))
     return false;
   if (p->body)
@@ -467,6 +473,8 @@ new_http (unsigned connections)
   const struct qcow_options options
     = { .url = web.url, .http.connections = connections };
 
+  /* A test that hangs ends here. */
+  alarm (100);
   /* Not through somebody's proxy. */
   setenv ("no_proxy", "*", 1);
   unit_forget ();
@@ -482,7 +490,7 @@ open_url (const char *text)
 
   assert_int_equal (http_parse_url (http, text, "", &url), 0);
   memset (head, 0xee, sizeof head);
-  return http_open (http, &url, head);
+  return http_open (http, &url, NULL, head);
 }
 
 static void
@@ -512,6 +520,7 @@ end (void)
   http_free (http);
   http = NULL;
   web_stop ();
+  alarm (0);
 }
 
 /* A fetch with its pieces, and what has become of it. */
@@ -814,6 +823,32 @@ open_later (void **state)
   end ();
 }
 
+/* Whose image names it is said, too. */
+static void
+open_for_image (void **state)
+{
+  const struct reference ref = { .image = "overlay.qcow2",
+                                 .what = "backing file",
+                                 .stored = "base.qcow2",
+                                 .path = web.url,
+                                 .parameter = "backing" };
+  struct url url;
+
+  (void) state;
+  web_start (1000);
+  web_fail ("404 Not Found", "", UINT_MAX);
+  new_http (0);
+  assert_int_equal (http_parse_url (http, web.url, ref.image, &url), 0);
+  object = http_open (http, &url, &ref, head);
+  assert_null (object);
+  assert_int_equal (errno, ENOENT);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("overlay.qcow2");
+  assert_said ("base.qcow2");
+  assert_said ("404");
+  end ();
+}
+
 /* --- Fetching --- */
 
 /* Several at once, with several pieces each, up to the last byte. */
@@ -937,6 +972,35 @@ connections (void **state)
     assert_int_equal (load_wait (loads[i]), 0);
     assert_true (load_is_right (loads[i]));
     load_free (loads[i]);
+  }
+  end ();
+}
+
+static void
+latency (void **state)
+{
+  unsigned i;
+
+  (void) state;
+  web_start (2000000);
+  for (i = 0; i < 3; ++i) {
+    const unsigned delay = i == 1 ? 20 : 200;
+    struct load *l = load_one (500000 * i, 1000);
+
+    pthread_mutex_lock (&web.lock);
+    web.delay = delay;
+    pthread_mutex_unlock (&web.lock);
+    if (i == 0) {
+      new_http (0);
+      object = open_url (web.url);
+      assert_non_null (object);
+      assert_in_range (http_object_latency (object), 200000, 5000000);
+    }
+    assert_int_equal (fetch_loads (object, &l, 1), 0);
+    load_free (l);
+    /* The least. */
+    assert_in_range (http_object_latency (object), i == 0 ? 200000 : 20000,
+                     i == 0 ? 5000000 : 199999);
   }
   end ();
 }
@@ -1365,28 +1429,34 @@ stop_at_once (void **state)
   }
 }
 
-/* Those who wait are told. */
+/* Those who wait are told, also if they look up just then, as they do after
+ * 100 ms.
+ */
 static void
 stop_waiters (void **state)
 {
-  struct bystander others[8];
-  size_t i;
+  unsigned round;
 
   (void) state;
-  begin (2000000, 4);
-  assert_int_equal (http_start (http), 0);
-  web_stall (5000, 4);
-  bystanders_start (others, NR (others));
-  web_wait_held (4);
-  nap (20);
-  stop ();
-  for (i = 0; i < NR (others); ++i) {
-    pthread_join (others[i].thread, NULL);
-    assert_int_equal (others[i].r, -1);
-    assert_int_equal (others[i].err, ESHUTDOWN);
-    load_free (others[i].load);
+  for (round = 0; round < 12; ++round) {
+    struct bystander others[16];
+    size_t i;
+
+    begin (2000000, 4);
+    assert_int_equal (http_start (http), 0);
+    web_stall (5000, 4);
+    bystanders_start (others, NR (others));
+    web_wait_held (4);
+    nap (88 + round);
+    stop ();
+    for (i = 0; i < NR (others); ++i) {
+      pthread_join (others[i].thread, NULL);
+      assert_int_equal (others[i].r, -1);
+      assert_int_equal (others[i].err, ESHUTDOWN);
+      load_free (others[i].load);
+    }
+    end ();
   }
-  end ();
 }
 
 /* Without a worker. */
@@ -1504,11 +1574,13 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (open_in_parts),
   cmocka_unit_test (open_failures),
   cmocka_unit_test (open_later),
+  cmocka_unit_test (open_for_image),
   cmocka_unit_test (fetch_before_start),
   cmocka_unit_test (fetch_after_start),
   cmocka_unit_test (fetch_after_hanging_up),
   cmocka_unit_test (if_match),
   cmocka_unit_test (connections),
+  cmocka_unit_test (latency),
   cmocka_unit_test (submit),
   cmocka_unit_test (submit_in_parts),
   cmocka_unit_test (submit_for_more),

@@ -193,6 +193,10 @@ zones (void **state)
   same ("zone", "text", url.text, "http://[fe80::1%25eth0]:8080/x");
   same ("zone", "origin", url.origin, "http://[fe80::1%25eth0]:8080");
   url_free (&url);
+  /* Addresses have no case, names of interfaces do. */
+  parse_good ("http://[FE80::1%25Eth0]/x", &amazon, &url);
+  same ("zone", "name", url.name, "http://[fe80::1%25Eth0]/x");
+  url_free (&url);
 }
 
 static const char *const bads[] = {
