@@ -17,7 +17,7 @@ for set in "$@"; do
         try)   packages+=" nbdkit qemu-utils libnbd-bin e2fsprogs" ;;
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq
-                           e2fsprogs fdisk procps" ;;
+                           e2fsprogs fdisk procps nginx-light openssl" ;;
         ci)    packages+=" clang clang-format llvm libclang-rt-14-dev" ;;
         bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin
                            python3 fio e2fsprogs libdeflate-dev" ;;

@@ -1,0 +1,375 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Images in S3: s3://BUCKET/KEY with keys of any characters, at an endpoint
+# of the user's and at Amazon's, signed or not, with the keys from the
+# command line, from files or from the environment; refusals that say why
+# and tell no secret; and chains within a bucket.
+#
+# The server demands signatures as AWS specifies them.
+
+source "$(dirname "$0")/functions.sh"
+source "$top/tests/web.sh"
+
+text_source $((2 << 20)) disk.raw
+mkdir -p www/bucket
+qemu-img convert -f raw -O qcow2 -o cluster_size=16k disk.raw www/bucket/image
+# shellcheck disable=SC2016
+copy='if nbdcopy "$uri" - | cmp - disk.raw; then echo same; else echo differs; fi'
+
+log=log=authorization,x-amz-content-sha256,x-amz-security-token
+access=AKIDEXAMPLE
+secret_key=wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY
+token=FwoGZXIvYXdzEJr//////////wEaD+S3CRET=
+start_web web www $log "sigv4=$access:$secret_key" region=eu-west-3
+endpoint=${web[web]}
+keys=("access-key=$access" "secret-key=$secret_key")
+there=("endpoint-url=$endpoint" region=eu-west-3)
+
+# The server's own idea of a signature, against an example in AWS's
+# documentation ("GET Object").
+is "the server knows what a signature is" "$("$python" - <<'END'
+import importlib.util, os
+spec = importlib.util.spec_from_file_location(
+    "web", os.environ["gen"] + "/web-server.py")
+web = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(web)
+headers = {
+    "host": "examplebucket.s3.amazonaws.com",
+    "range": "bytes=0-9",
+    "x-amz-content-sha256":
+    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "x-amz-date": "20130524T000000Z",
+}
+print(web.signature("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "GET",
+                    "/test.txt", "", headers, sorted(headers),
+                    "20130524/us-east-1/s3/aws4_request"))
+END
+)" f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41
+
+# sees NAME REGEX URL [PARAMETER...]: "same", "refused" or what the client
+# says.  Sets $out and $messages.
+sees ()
+{
+    local name=$1 wanted=$2 url=$3
+    shift 3
+    messages=$(with_qcow "$copy" -- "url=$url" "$@" 2>&1 > out)
+    [ $? -ne 1 ] || echo refused > out
+    out=$(cat out)
+    if [[ $out =~ ^($wanted)$ ]]; then
+        pass "$name: $out"
+    else
+        fail "$name" "got: $out" "wanted: $wanted" "$messages" \
+             "$(asked web | tail -5)"
+    fi
+}
+
+says ()
+{
+    like "... a message: $1" "$messages" "$1"
+}
+
+# --- Signed -----------------------------------------------------------
+
+forget web
+sees "signed" same s3://bucket/image "${keys[@]}" "${there[@]}"
+is "... every request" "$(asked web | grep -vc " authorization=AWS4-HMAC-SHA256 ")" 0
+is "... with the path of the object" "$(asked web | cut -d' ' -f2 | sort -u)" \
+   /bucket/image
+is "... and nothing is refused" "$(how_often web ' 206 ')" "$(how_often web)"
+sees "another endpoint-url, with a slash" same s3://bucket/image "${keys[@]}" \
+     "endpoint-url=$endpoint/" region=eu-west-3
+sees "a name for the endpoint" same s3://bucket/image "${keys[@]}" \
+     "endpoint-url=${endpoint/127.0.0.1/storage.test}" region=eu-west-3 \
+     "resolve=storage.test:${endpoint##*:}:127.0.0.1"
+
+# Keys.  (A file's name can't hold all that a key can, but most of it.)
+while IFS= read -r key; do
+    mkdir -p "$(dirname "www/bucket/$key")"
+    ln www/bucket/image "www/bucket/$key"
+    forget web
+    sees "the key '$key'" same "s3://bucket/$key" "${keys[@]}" "${there[@]}"
+done <<'END'
+with space
+a  b.qcow2
+100%
+a%20b
+a%2Fb
+%
+plus+plus
+a&b=c
+what?
+what?x=y&z
+a#b
+#
+~tilde~
+-_.~
+über/größe ✓
+(1) 'two' "three" [4] {5} <6> |7| \8 ^9 `0`
+!$*,;:@=
+a:b@c
+prefix/of/several/parts.qcow2
+prefix//twice
+.hidden
+..twice
+END
+printf -v key 'a\tb\177c\377d'
+ln www/bucket/image "www/bucket/$key"
+sees "a key of control characters and no UTF-8" 'same|refused' \
+     "s3://bucket/$key" "${keys[@]}" "${there[@]}"
+
+# --- Refused ----------------------------------------------------------
+
+# secretive: none of the messages has a secret.
+secretive ()
+{
+    unlike "... and no secret" \
+           "$(grep -v ' config key=' <<< "$messages")" \
+           "$secret_key|S3CRET|$access|Signature=[0-9a-f]|Credential="
+}
+
+forget web
+sees "another secret key" refused s3://bucket/image "${there[@]}" \
+     "access-key=$access" secret-key=S3CRET
+says 's3://bucket/image.*403.*SignatureDoesNotMatch|SignatureDoesNotMatch.*s3://bucket/image'
+secretive
+is "... it is asked for once" "$(how_often web)" 1
+sees "another access key" refused s3://bucket/image "${there[@]}" \
+     access-key=AKIDOTHER "secret-key=$secret_key"
+says 's3://bucket/image.*403.*InvalidAccessKeyId'
+secretive
+sees "another region" refused s3://bucket/image "${keys[@]}" \
+     "endpoint-url=$endpoint" region=eu-west-1
+says 's3://bucket/image.*403'
+sees "no region" refused s3://bucket/image "${keys[@]}" "endpoint-url=$endpoint"
+says 's3://bucket/image.*403'
+sees "no keys" refused s3://bucket/image "${there[@]}"
+says 's3://bucket/image.*403.*AccessDenied'
+sees "a session token that nobody wants" refused s3://bucket/image "${keys[@]}" \
+     "${there[@]}" session-token=S3CRET
+secretive
+sees "an access key alone" refused s3://bucket/image "${there[@]}" \
+     "access-key=$access"
+says secret-key
+sees "a secret key alone" refused s3://bucket/image "${there[@]}" \
+     "secret-key=$secret_key"
+says access-key
+secretive
+sees "no such key" refused s3://bucket/nothing "${keys[@]}" "${there[@]}"
+says 's3://bucket/nothing.*404'
+for url in s3: s3:// s3:/// s3://bucket s3://bucket/ s3:///image s3:/bucket/image \
+           s3://bu/../cket/image s3://bucket/../image s3://bucket/./image \
+           's3://buc ket/image' 's3://bucket?/image' 's3://user@bucket/image' \
+           's3://bucket:80/image'; do
+    sees "$url" refused "$url" "${keys[@]}" "${there[@]}"
+done
+for url in ftp://127.0.0.1 127.0.0.1 "${endpoint/http/s3}" http:// '' ; do
+    sees "endpoint-url=$url" refused s3://bucket/image "${keys[@]}" \
+         "endpoint-url=$url" region=eu-west-3
+done
+
+# An error that passes, and one in the middle.
+set_web web fail=503,ok,500
+sees "errors that pass" same s3://bucket/image "${keys[@]}" "${there[@]}"
+set_web web 'fail=ok,403*'
+sees "keys that expire" differs s3://bucket/image "${keys[@]}" "${there[@]}"
+says 's3://bucket/image.*403'
+set_web web
+
+# --- Session tokens ---------------------------------------------------
+
+set_web web "sigv4=$access:$secret_key:$token"
+sees "a session token" same s3://bucket/image "${keys[@]}" "${there[@]}" \
+     "session-token=$token"
+sees "no session token" refused s3://bucket/image "${keys[@]}" "${there[@]}"
+sees "another session token" refused s3://bucket/image "${keys[@]}" \
+     "${there[@]}" session-token=S3CRET
+says 's3://bucket/image.*403.*InvalidToken'
+secretive
+
+# From files, and nothing is told in debug messages either.
+printf %s $access > access
+printf %s $secret_key > secret
+printf %s $token > token
+files=(access-key=+access secret-key=+secret session-token=+token)
+sees "keys from files" same s3://bucket/image "${files[@]}" "${there[@]}"
+for fault in ok 'ok,404*' 'ok,503,total:5' '403*' whole; do
+    set_web web "sigv4=$access:$secret_key:$token" "fail=$fault"
+    messages=$(with_qcow "$copy" -v -- url=s3://bucket/image "${files[@]}" \
+                         "${there[@]}" 2>&1)
+    like "debug messages, $fault" "$messages" debug
+    secretive
+done
+
+# --- The environment --------------------------------------------------
+
+set_web web "sigv4=$access:$secret_key:$token"
+export AWS_ACCESS_KEY_ID=$access AWS_SECRET_ACCESS_KEY=$secret_key
+export AWS_SESSION_TOKEN=$token AWS_REGION=eu-west-3
+export AWS_ENDPOINT_URL=$endpoint
+sees "all from the environment" same s3://bucket/image
+export AWS_ENDPOINT_URL=http://127.0.0.1:1 AWS_ENDPOINT_URL_S3=$endpoint
+sees "AWS_ENDPOINT_URL_S3 goes before AWS_ENDPOINT_URL" same s3://bucket/image
+export AWS_ENDPOINT_URL_S3=http://127.0.0.1:1
+sees "endpoint-url= goes before both" same s3://bucket/image \
+     "endpoint-url=$endpoint"
+export AWS_ENDPOINT_URL=$endpoint
+unset AWS_ENDPOINT_URL_S3
+export AWS_REGION=eu-west-1
+sees "region= goes before AWS_REGION" same s3://bucket/image region=eu-west-3
+export AWS_DEFAULT_REGION=eu-west-3
+sees "AWS_REGION goes before AWS_DEFAULT_REGION" refused s3://bucket/image
+unset AWS_REGION
+sees "AWS_DEFAULT_REGION" same s3://bucket/image
+# Keys of one source don't go with a token of another.
+set_web web "sigv4=$access:$secret_key"
+export AWS_ACCESS_KEY_ID=AKIDOTHER AWS_SECRET_ACCESS_KEY=S3CRET
+unset AWS_SESSION_TOKEN
+sees "keys on the command line go before the environment's" same \
+     s3://bucket/image "${keys[@]}"
+export AWS_SESSION_TOKEN=S3CRET
+sees "... whose token does not belong to them" same s3://bucket/image \
+     "${keys[@]}"
+# What is for S3 is for s3:// alone.
+forget web
+set_web web sigv4=
+sees "url=http://, and keys in the environment" same "$endpoint/bucket/image"
+is "... are of no interest" \
+   "$(asked web | grep -vc ' authorization=- .*x-amz-security-token=-')" 0
+unset "${!AWS_@}"
+
+# --- Not signed -------------------------------------------------------
+
+forget web
+sees "a bucket that everybody may read" same s3://bucket/image "${there[@]}"
+is "... nothing is signed" \
+   "$(asked web | grep -vc ' authorization=- x-amz-content-sha256=- ')" 0
+
+# Presigned: whoever has the URL may read the object.
+query='X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID%2F20300101%2Feu-west-3%2Fs3%2Faws4_request&X-Amz-Expires=600&X-Amz-SignedHeaders=host&X-Amz-Signature=S3CRET0123456789abcdef'
+set_web web sigv4= "query=$query"
+sees "a presigned URL" same "$endpoint/bucket/image?$query"
+sees "a presigned URL that does not fit" refused \
+     "$endpoint/bucket/image?${query/600/700}"
+says "$endpoint/bucket/image.*403"
+unlike "... the query is not told" "$messages" 'X-Amz|S3CRET'
+set_web web sigv4= "query=$query" 'fail=ok,403*'
+messages=$(with_qcow "$copy" -v -- "url=$endpoint/bucket/image?$query" 2>&1)
+like "a presigned URL that expires" "$messages" "$endpoint/bucket/image.*403"
+unlike "... the query is not told" \
+       "$(grep -v ' config key=' <<< "$messages")" 'X-Amz|S3CRET'
+set_web web
+
+# --- Amazon's own hosts -----------------------------------------------
+
+# A proxy that is all of Amazon.
+mkdir tls amazon
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+        -days 2 -subj /CN=test -keyout tls/key -out tls/cert -addext \
+        'subjectAltName=DNS:*.s3.eu-west-3.amazonaws.com,DNS:s3.eu-west-3.amazonaws.com,DNS:*.s3.us-east-1.amazonaws.com' \
+        2> tls/log || diag "$(cat tls/log)"
+mkdir -p amazon/dotted.bucket
+ln www/bucket/image "amazon/the image"
+ln www/bucket/image amazon/dotted.bucket/image
+start_web amazon amazon --tls tls/cert tls/key --plain log=host \
+          'sigv4=AKID:SK' region=eu-west-3
+amazon=(access-key=AKID secret-key=SK "proxy=${web[amazon]}" cainfo=tls/cert)
+
+# hosts NAME HOST PATH
+hosts ()
+{
+    is "... the host and the path" \
+       "$(asked amazon ^GET | sed 's/ bytes=[0-9-]*//' | sort -u)" \
+       "GET $2 206 host=$1"
+    is "... through the proxy" \
+       "$(asked amazon ^CONNECT | cut -d' ' -f2 | sort -u)" "$1:443"
+    forget amazon
+}
+
+sees "Amazon's host for a bucket" same "s3://bucket/the image" "${amazon[@]}" \
+     region=eu-west-3
+hosts bucket.s3.eu-west-3.amazonaws.com /the%20image
+sees "Amazon's host for a bucket with a dot" same s3://dotted.bucket/image \
+     "${amazon[@]}" region=eu-west-3
+hosts s3.eu-west-3.amazonaws.com /dotted.bucket/image
+set_web amazon region=us-east-1
+sees "no region" same "s3://bucket/the image" "${amazon[@]}"
+hosts bucket.s3.us-east-1.amazonaws.com /the%20image
+
+# --- Chains -----------------------------------------------------------
+
+# p/top -> p/middle -> ../q/base.raw, by names of all sorts.
+mkdir -p www/bucket/p www/bucket/q www/other
+cd www/bucket/p || exit 1
+cp "$tmp/disk.raw" ../q/base.raw
+cp "$tmp/disk.raw" base.raw
+cp "$tmp/disk.raw" ../../other/base.raw
+qemu-img create -q -f qcow2 -b base.raw -F raw middle 2M
+io middle 'write -q -P 5 1M 64k'
+qemu-img create -q -f qcow2 -b middle -F qcow2 top 2M
+io top 'write -q -P 6 1536k 64k'
+qemu-img convert -O raw top "$tmp/chain.raw"
+for name in ../q/base.raw s3://bucket/p/base.raw s3://bucket/q/base.raw \
+            s3://other/base.raw "$endpoint/bucket/p/base.raw"; do
+    qemu-img create -q -f qcow2 -u -b "$name" -F raw "${name//[\/:]/_}" 2M
+done
+cd "$tmp" || exit 1
+set_web web "sigv4=$access:$secret_key"
+disk_copy=$copy copy=${copy/disk.raw/chain.raw}
+for allow in image-dir s3://bucket/p s3://bucket/p/ s3://bucket/; do
+    sees "a chain, allow=$allow" same s3://bucket/p/top "${keys[@]}" \
+         "${there[@]}" "allow=$allow"
+done
+copy=$disk_copy
+forget web
+for allow in '' allow=s3://bucket/q allow=s3://buck/ allow=s3://bucket/p/t \
+             allow=s3://other/ "allow=$tmp" allow=s3://bucket/p/middle/; do
+    sees "a chain, ${allow:-nothing allowed}" refused s3://bucket/p/top \
+         "${keys[@]}" "${there[@]}" ${allow:+"$allow"}
+    says 's3://bucket/p/top.*middle.*allow='
+done
+is "... and nobody asks for what is not allowed" \
+   "$(asked web | cut -d' ' -f2 | sort -u)" /bucket/p/top
+
+# NAME ALLOW OUT
+while read -r name allow wanted; do
+    sees "in the image: $name, allow=$allow" "$wanted" \
+         "s3://bucket/p/${name//[\/:]/_}" "${keys[@]}" "${there[@]}" "allow=$allow"
+done <<END
+../q/base.raw s3://bucket/q/ same
+../q/base.raw s3://bucket/ same
+../q/base.raw image-dir refused
+s3://bucket/p/base.raw image-dir same
+s3://bucket/p/base.raw s3://bucket/p/ same
+s3://bucket/p/base.raw s3://bucket/q/ refused
+s3://bucket/q/base.raw image-dir refused
+s3://bucket/q/base.raw s3://bucket/q/ same
+s3://other/base.raw s3://other/ same
+s3://other/base.raw image-dir refused
+s3://other/base.raw s3://bucket/ refused
+END
+
+# The user's own name for the layer below, and a local image on top.
+sees "backing=s3://" same "s3://bucket/p/.._q_base.raw" "${keys[@]}" \
+     "${there[@]}" backing=s3://bucket/q/base.raw backing-format=raw
+qemu-img create -q -f qcow2 -u -b s3://bucket/q/base.raw -F raw local 2M
+for how in backing allow; do
+    rm -f out
+    forget web
+    messages=$(with_qcow "$copy" -- file=local "${keys[@]}" "${there[@]}" \
+                         $how=s3://bucket/q/base.raw 2>&1 > out)
+    case $how in
+        backing)
+            is "a local image on top of an object of the user's" \
+               "$(cat out)$messages" same ;;
+        allow)
+            # (What is secret goes where the user says, not where an image
+            # says, though he has allowed that it is read.)
+            is "a local image that names an object" "$(cat out)" ""
+            says 's3://bucket/q/base.raw.*403.*AccessDenied'
+            is "... it gets no signature" \
+               "$(asked web | grep -vc ' authorization=- ')" 0 ;;
+    esac
+done
+
+done_testing

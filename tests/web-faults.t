@@ -1,0 +1,532 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Web servers that fail, once or for good, politely or not: what may pass is
+# tried again, within bounds, and what cannot is not; the client gets the
+# right bytes or EIO, never others; and somebody is told.  A wait for a
+# server keeps neither other clients nor the end of nbdkit waiting.
+#
+# Each case has a path of its own, and they run side by side, since they do
+# little but wait.
+
+source "$(dirname "$0")/functions.sh"
+source "$top/tests/web.sh"
+
+# With such clusters all metadata is in the first blocks, of 64 KiB, of the
+# file.  Faults are for single blocks further on, so that it does not matter
+# whether those at the beginning are read more than once.
+mkdir www
+text_source $((4 << 20)) disk.raw
+qemu-img convert -f raw -O qcow2 -o cluster_size=16k disk.raw image.qcow2
+l2=$(($(peek image.qcow2 "$(peek image.qcow2 40 8)" 8) & 0xffffffffffffff))
+first=$(($(peek image.qcow2 $l2 8) & 0xffffffffffffff))
+is "the image is as the test needs it" \
+   "$first $(stat -c %s image.qcow2)" "$((0x14000)) $((0x14000 + (4 << 20)))"
+reads="$python $gen/nbd-reads.py"
+
+# at BLOCK...: for nbd-reads.py, a little of what is in that block of the
+# file.  (Not all, so that nothing is read ahead.)
+at ()
+{
+    local block
+    for block; do
+        echo "$((block * 65536 - first)):4096"
+    done
+}
+
+# start_table SERVER NAME [PARAMETER...] < lines OUTCOME REQUESTS FAULTS
+# Begin to serve an image to a client that reads as many blocks at once,
+# each of which has faults of its own (plan them as web-server.py says).
+# OUTCOME is a regular expression, REQUESTS "-" if any number will do.
+#
+# (Once a read has failed, those that wait fail too.  So that each has an
+# outcome of its own, they are all asked for before the first answer.)
+declare -A rows=() row_blocks=() row_server=()
+start_table ()
+{
+    local server=$1 name=$2 outcome requests faults block=62
+    local settings=("/$name latency=0.2") blocks=() server_options=(-t 32)
+    shift 2
+    while read -r outcome requests faults; do
+        # (The end of what is asked for stays, also where only the rest of
+        # a block is.)
+        settings+=("/$name bytes=*-$((block * 65536 + 65535)) fail=$faults")
+        rows[$name]+="$outcome $requests $faults"$'\n'
+        blocks+=("$block")
+        block=$((block - 2))
+    done
+    ln image.qcow2 "www/$name"
+    set_web "$server" "${settings[@]}"
+    row_blocks[$name]=${blocks[*]}
+    row_server[$name]=$server
+    # shellcheck disable=SC2086
+    in_parallel "$name" "$reads --parallel --times \"\$uri\" disk.raw \
+                         $(at "${blocks[@]}" | paste -sd' ')" \
+                "url=${web[$server]}/$name" connections=32 "$@"
+}
+
+# requests_for NAME BLOCK: the requests of a table for that block.
+requests_for ()
+{
+    asked "${row_server[$1]}" "/$1 bytes=[0-9]*-$(($2 * 65536 + 65535)) "
+}
+
+# end_table NAME: each read has the outcome, and so many requests.  Sets
+# ${took[FAULTS]} to the milliseconds.
+declare -A took=()
+end_table ()
+{
+    local name=$1 outcome requests faults i=0 results blocks seen
+    outcome "$name"
+    read -ra results <<< "$out"
+    read -ra blocks <<< "${row_blocks[$name]}"
+    while read -r outcome requests faults; do
+        [ -n "$outcome" ] || continue
+        seen=$(requests_for "$name" "${blocks[i]}")
+        took[$faults]=${results[i]#*@}
+        [ "$requests" != - ] || requests=$(grep -c . <<< "$seen")
+        if [[ ${results[i]} =~ ^($outcome)@ ]] &&
+               [ "$(grep -c . <<< "$seen")" = "$requests" ]; then
+            pass "$name: $faults: $outcome after $requests requests"
+        else
+            fail "$name: $faults: $outcome after $requests requests" \
+                 "got: ${results[i]}" "$seen" "$(cat "$log")"
+        fi
+        i=$((i + 1))
+    done <<< "${rows[$name]}"
+}
+
+# says REGEX: the server has named the URL of the table or case that ended,
+# and this in the same line.
+says ()
+{
+    like "... a message with the URL and: $1" "$(cat "$log")" \
+         "http://127\\.0\\.0\\.1:[0-9]+/[^ ]*.*($1)"
+}
+
+# between MS LOW HIGH: something took as many milliseconds.
+between ()
+{
+    is "... after $2 to $3 ms ($1)" $(($1 >= $2 && $1 <= $3)) 1
+}
+
+# at_first SERVER < lines OUTCOME REQUESTS FAULTS [TEXT]: cases in which it
+# is the start of nbdkit that meets the faults: "ok" or "refused", with the
+# regular expression TEXT in the message.
+at_first ()
+{
+    local server=$1 outcome requests faults text i settings=()
+    mapfile -t table
+    for i in "${!table[@]}"; do
+        read -r outcome requests faults text <<< "${table[i]}"
+        ln -f image.qcow2 "www/first$i"
+        settings+=("/first$i fail=${faults//_/ }")
+    done
+    set_web "$server" "${settings[@]}"
+    forget "$server"
+    for i in "${!table[@]}"; do
+        in_parallel "first$i" 'echo ok' "url=${web[$server]}/first$i"
+    done
+    for i in "${!table[@]}"; do
+        read -r outcome requests faults text <<< "${table[i]}"
+        outcome "first$i"
+        [ "$rc" -ne 1 ] || out=refused
+        if [ "$out" != "$outcome" ] ||
+               { [ "$requests" != - ] &&
+                     [ "$(how_often "$server" "/first$i ")" != "$requests" ]; }
+        then
+            fail "at first, ${faults//_/ }: $outcome, $requests requests" \
+                 "$(asked "$server" "/first$i ")" "$(cat "$log")"
+        else
+            pass "at first, ${faults//_/ }: $outcome, $requests requests"
+        fi
+        [ "$out" != refused ] || says "$text"
+    done
+}
+
+# Those that take long go to a server of their own and are looked at in the
+# end.  Seven attempts are up to 16 seconds.
+start_web slow www
+start_table slow slow <<'END'
+same 2 503:100000
+same 2 hang
+same 2 hang:1000
+same 1 ok
+END
+start_web slower www
+start_table slower slower <<'END'
+EIO 7 503*
+END
+start_web slow-first www
+ln image.qcow2 www/slow-first
+set_web slow-first 'fail=502*'
+in_parallel slow-first true "url=${web[slow-first]}/slow-first"
+
+# --- When all is well -------------------------------------------------
+
+start_web web www
+ln image.qcow2 www/well
+well=${web[web]}/well
+set_web web log=connection
+in_parallel well "$reads \"\$uri\" disk.raw 0:512 \
+                  $(at 16 48 32 | paste -sd' ')" "url=$well"
+outcome well
+is "four reads" "$out" "same same same same"
+is "the image is opened with one request for 256 KiB" \
+   "$(asked web | head -1 | cut -d' ' -f1-4)" "GET /well bytes=0-262143 206"
+is "... and a block is one request" "$(how_often web 'bytes=.......-')" 3
+# (Whoever opens the image can't carry its connection over a fork.)
+is "... on one connection" \
+   "$(asked web 'bytes=.......-' | grep -o 'connection=.*' | sort -u | wc -l)" 1
+
+for limit in 2 16; do
+    forget web
+    set_web web latency=0.1 log=busy
+    in_parallel well "$reads --parallel \"\$uri\" disk.raw \
+                      $(at {10..36..2} | paste -sd' ')" \
+                "url=$well" connections=$limit
+    outcome well
+    is "14 reads at once, connections=$limit" \
+       "$(sort -u <<< "${out// /$'\n'}")" same
+    most=$(asked web | sed 's/.*busy=//' | sort -n | tail -1)
+    is "... $most requests at once" $((most > limit / 2 && most <= limit)) 1
+done
+
+# --- What may pass ----------------------------------------------------
+
+start_table web once <<'END'
+same 2 408
+same 2 425
+same 2 429
+same 2 500
+same 2 502
+same 2 503
+same 2 504
+same 2 522
+same 3 500*2
+same 2 503:1
+same 2 503:soon
+same 2 reset
+same 2 reset:30000
+same 2 close
+same 2 close:30000
+same 4 close:30000,close:0,close:5000
+END
+end_table once
+between "${took[503:1]}" 1000 10000
+
+# What came before the connection broke is not asked for again.
+# goes_on NAME BLOCK FROM...
+goes_on ()
+{
+    local name=$1 block=$2 from wanted=
+    shift 2
+    for from; do
+        wanted+="bytes=$((block * 65536 + from))-$((block * 65536 + 65535)) "
+    done
+    is "$name: goes on where it broke off" \
+       "$(requests_for "$name" "$block" | cut -d' ' -f3 | paste -sd' ') " \
+       "$wanted"
+}
+goes_on once 34 0 30000
+goes_on once 32 0 30000 30000 35000
+
+start_table web late timeout=1 <<'END'
+same 2 hang
+same 2 hang:30000
+END
+end_table late
+between "${took[hang]}" 1000 10000
+goes_on late 60 0 30000
+
+at_first web <<'END'
+ok - 503
+ok - 429:1
+ok - close
+ok - reset
+ok - reset:1000
+ok - close:1000,503,close:200000
+END
+
+# A server that is not there yet.
+start_web starting www --refuse 0.2
+in_parallel starting "echo ok" "url=${web[starting]}/well"
+outcome starting
+is "a server that starts meanwhile" "$out" ok
+
+# --- What is no failure -----------------------------------------------
+
+start_table web fine <<'END'
+same 1 long:1000
+same 1 wide:1000
+same 2 short:30000
+same 1 chunked
+END
+end_table fine
+goes_on fine 58 0 30000
+at_first web <<'END'
+ok 1 long:100000
+ok 1 wide:100000
+ok 2 short:100
+ok 1 chunked
+END
+# shellcheck disable=SC2016
+copy='if nbdcopy "$uri" - | cmp - disk.raw; then echo same; fi'
+set_web web rate=4000000 latency=0.1 'fail=chunked*'
+in_parallel leisurely "$copy" "url=$well" timeout=1
+outcome leisurely
+is "a slow server that still sends something" "$out" same
+
+# --- What does not pass -----------------------------------------------
+
+start_table web never <<'END'
+EIO 1 400*
+EIO 1 401*
+EIO 1 403*
+EIO 1 404*
+EIO 1 405*
+EIO 1 410*
+EIO 1 418*
+EIO 1 451*
+EIO 1 501*
+EIO 1 200*
+EIO 1 204*
+EIO 1 205*
+EIO 1 206*
+EIO 1 300*
+EIO 1 304*
+EIO 1 305*
+EIO 1 306*
+END
+end_table never
+for status in 400 401 403 404 405 410 418 451 501; do
+    says $status
+done
+at_first web <<'END'
+refused 1 400* 400
+refused 1 401* 401
+refused 1 403* 403
+refused 1 404* 404
+refused 1 410* 410
+refused 1 200* ranges
+refused 1 204*
+refused 1 304* 304
+END
+
+# A refusal is about one request, and not for ever.
+forget web
+set_web web '/well bytes=1048576-* fail=404' '/well bytes=2097152-* fail=ok'
+in_parallel well "for block in $(at 16) $(at 32) $(at 16); do
+                      $reads \"\$uri\" disk.raw \$block; sleep 1.2
+                  done" "url=$well"
+outcome well
+is "refused, and then served" "$(paste -sd' ' <<< "$out")" "EIO same same"
+
+# --- Nonsense ---------------------------------------------------------
+
+# (In a table "_" stands for a space.)
+cat > nonsense <<'END'
+start:1
+start:65536
+range:
+range:bytes_0-1
+range:bytes_*/4276224
+range:bytes=0-65535/4276224
+range:lines_0-65535/4276224
+range:bytes_65535-0/4276224
+range:bytes_-1-65535/4276224
+range:bytes_0-65535/-1
+range:bytes_0-65535/99999999999999999999999
+range:bytes_18446744073709551616-18446744073709617151/4276224
+range:bytes_0-18446744073709551615/4276224
+range:bytes_0-65535/1000
+range:bytes_0-65535/0
+range:bytes
+range:/
+range:bytes_0x0-0xffff/4276224
+range:bytes_0-65535/4276224_or_so
+gzip
+whole
+END
+sed 's/^/EIO 1 /; s/$/*/; s/_/ /g' nonsense > rows
+# Those that claim another length are for web-changed.t.
+start_table web nonsense < <(grep -Ev '/(1000|0|-1|9{23})[*]$' rows)
+end_table nonsense
+says ''
+at_first web <<'END'
+refused 1 start:1*
+refused 1 range:*
+refused 1 range:bytes_*/4276224*
+refused 1 range:bytes_0-262143/99999999999999999999999*
+refused 1 range:bytes_0-262143/1000*
+refused 1 range:bytes_0-262143/**
+refused 1 gzip*
+refused 1 whole* ranges
+END
+start_table web garbage <<'END'
+same|EIO - garbage
+END
+end_table garbage
+
+# What is no image, and what is no URL.
+set_web web
+: > www/empty
+mkdir www/directory
+head -c 100000 disk.raw > www/text
+head -c 100 image.qcow2 > www/cut
+for what in empty directory text cut nothing; do
+    refused "refused: $what" "${web[web]}/$what" -- "url=${web[web]}/$what"
+done
+for what in http:// http:/// https:// http:///x http://:80/ \
+            http://127.0.0.1:99999/x http://127.0.0.1:x/ 'http://[::1/x' \
+            ftp://127.0.0.1/x "file://$tmp/image.qcow2" http:image.qcow2 \
+            image.qcow2 gopher://127.0.0.1/x $'http://127.0.0.1/x\ny' ''; do
+    refused "refused: url=${what@Q}" 'url|URL|http' -- "url=$what"
+done
+refused "url= and file=" url -- "url=$well" image.qcow2
+
+# --- Nobody waits for a server that hangs -----------------------------
+
+# ends_in_time NAME PID [SIGNAL]: it ends within a second after a signal.
+ends_in_time ()
+{
+    local before took=0
+    before=$(now)
+    kill "-${3:-TERM}" "$2"
+    while kill -0 "$2" 2>/dev/null && [ $took -lt 20000 ]; do
+        sleep 0.01
+        took=$(($(now) - before))
+    done
+    is "$1: nbdkit ends within a second ($took ms)" $((took < 1000)) 1
+}
+
+while read -r fault signal; do
+    forget web
+    set_web web "/well bytes=???????-* fail=$fault"
+    start_qcow -- "url=$well"
+    # shellcheck disable=SC2046
+    $reads --parallel "$uri" disk.raw $(at 16 32 48) > client.log 2>&1 &
+    client=$!
+    wait_for web bytes=1048576
+    sleep 0.1
+    ends_in_time "$fault, SIG$signal" "$pid" "$signal"
+    wait $client
+    unlike "... the client gets nothing" "$(cat client.log)" 'same|different'
+    ok "... nbdkit has ended well" stop_qcow
+done <<'END'
+hang* TERM
+hang* INT
+hang:1000* TERM
+503:10* TERM
+close* TERM
+END
+
+# The same while it starts.
+for fault in 'hang*' 'hang:1000*' '503:10*' 'reset*'; do
+    forget web
+    set_web web "fail=$fault"
+    nbdkit -f -U "$tmp/starting.sock" "$plugin" \
+           "url=$well" < /dev/null > starting.log 2>&1 &
+    starting=$!
+    wait_for web bytes=0-
+    sleep 0.2
+    ends_in_time "$fault while it starts" $starting
+    wait $starting 2>/dev/null
+done
+
+# A client that leaves while its request hangs, and one that stays.
+forget web
+set_web web '/well bytes=1048576-* fail=hang*'
+start_qcow -- "url=$well"
+$reads "$uri" disk.raw "$(at 16)" > client.log 2>&1 &
+client=$!
+wait_for web bytes=1048576
+is "another client is served while a request hangs" \
+   "$($reads "$uri" disk.raw 0:65536 "$(at 48)")" "same same"
+kill $client
+wait $client 2>/dev/null
+sleep 0.1
+is "... and when the one that waited has left" \
+   "$($reads "$uri" disk.raw "$(at 32)" "$(at 48)")" "same same"
+ends_in_time "a request that nobody waits for any more" "$pid"
+ok "... nbdkit has ended well" stop_qcow
+
+# --- Secrets ----------------------------------------------------------
+
+# Whatever goes wrong, not with all that nbdkit can say.  (Its own debug
+# messages repeat the parameters, so that secrets come from files.)
+printf S3CRET-password > password
+printf name=S3CRET-cookie > cookie
+printf S3CRET-proxy > proxy
+basic=$(printf me:S3CRET-password | base64)
+from_proxy=$(printf us:S3CRET-proxy | base64)
+secrets="S3CRET|$basic|$from_proxy"
+demand="demand=Authorization: Basic $basic|Cookie: name=S3CRET-cookie"
+demand+="|X-Key: S3CRET-header|Proxy-Authorization: Basic $from_proxy"
+far='/well bytes=???????-*'
+one="$reads \"\$uri\" disk.raw $(at 16)"
+flags=(-v)
+for flag in $(nm -D --defined-only "$plugin" | awk '{ print $3 }' |
+                  sed -n 's/^qcow_debug_//p'); do
+    flags+=(-D "qcow.$flag=1")
+done
+secret=('url=http://127.0.0.1:1/well?key=S3CRET-query' user=me
+        password=+password cookie=+cookie 'header=X-Key: S3CRET-header'
+        "proxy=${web[web]}" proxy-user=us proxy-password=+proxy timeout=1)
+
+# debugging NAME OUT SETTING...
+debugging ()
+{
+    local name=$1 wanted=$2
+    shift 2
+    set_web web "$@"
+    out=$(with_qcow "$one" "${flags[@]}" -- "${secret[@]}" 2> secret.log)
+    [ $? -ne 1 ] || out=refused
+    sed -i '/ config key=/d' secret.log
+    if ! [[ $out =~ ^($wanted)$ ]]; then
+        fail "$name" "got: $out" "wanted: $wanted" "$(cat secret.log)"
+    elif grep -E "$secrets" secret.log > found; then
+        fail "$name: no secret is told" "$(cat found)"
+    else
+        pass "$name: $wanted, and no secret is told"
+    fi
+}
+
+debugging "password, cookie, header, query and proxy" same \
+          "$demand" query=key=S3CRET-query
+for fault in 403 404 whole start:1 gzip; do
+    debugging "all that, $fault at first" refused "$demand" "fail=$fault*"
+    debugging "all that, $fault" EIO "$demand" "$far fail=$fault*"
+done
+debugging "all that, and a bit of all" EIO "$demand" \
+          '/well bytes=0-* fail=503' "$far fail=reset,hang,close:100,401"
+debugging "all that, and a change" EIO "$demand" "$far fail=total:5"
+debugging "all that, and garbage" 'same|EIO' "$demand" "$far fail=garbage"
+debugging "all that, but not the right password" refused \
+          "demand=Authorization: Basic bWU6eW91Cg=="
+secret=("url=${web[web]/\/\//\/\/me:S3CRET-password@}/well")
+demand="demand=Authorization: Basic $basic"
+debugging "user and password in the URL" same "$demand"
+debugging "... with an error" EIO "$demand" "$far fail=404"
+debugging "... with an error at first" refused "$demand" fail=404
+secret=("url=http://me:S3CRET password@127.0.0.1/well?S3CRET")
+debugging "a URL with a mistake" refused
+
+# --- Those that took long ---------------------------------------------
+
+end_table slower
+says 503
+between "${took[503*]}" 3000 40000
+end_table slow
+between "${took[503:100000]}" 5000 15000
+between "${took[hang]}" 10000 30000
+between "${took[hang:1000]}" 10000 30000
+outcome slow-first
+is "502 for ever while it starts: refused" "$rc" 1
+is "... after seven attempts" "$(how_often slow-first)" 7
+between "$ms" 3000 40000
+says 502
+refused "a server that is not there" '127\.0\.0\.1:1/x.*([Rr]efused|connect)' \
+        -- url=http://127.0.0.1:1/x
+
+done_testing
