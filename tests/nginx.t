@@ -1,0 +1,456 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Images that a web server has, with url=: all sorts of them, their
+# snapshots, deltas and bitmaps hold what qemu says of the file, and have
+# the map of the file; any cache and number of connections will do; filters
+# and many clients on top; what is no image is refused as a file is; URLs
+# in any spelling.  And what the server was asked: ranges, each byte once.
+#
+# (Parameters for the server, TLS and HTTP/2 are in web-options.t, chains in
+# web-chains.t.)
+#
+# QCOW_SEED=N tries other images.
+
+source "$(dirname "$0")/functions.sh"
+source "$top/tests/nginx.sh"
+
+seed=${QCOW_SEED:-8000}
+start_nginx '
+location /whole/ { alias '"$www"'/; max_ranges 0; }
+location /zipped/ { alias '"$www"'/; gzip_static always; }
+location /undated/ { alias '"$www"'/; etag off; }
+'
+
+# compare_web NAME FILE [NBD-COMPARE-OPTION...]: bytes and map of an image
+# in $www are qemu's.
+compare_web ()
+{
+    local name=$1 file=$www/$2 at=url=$http/$2 format
+    shift 2
+    format=$(format_of "$file")
+    dense "$file"
+    oracle "$file" oracle.raw
+    serves "$name" "$at" oracle.raw "$@"
+    qemu_map "$file" > wanted.map 2> log || fail "$name: qemu's map" "$(cat log)"
+    our_map "$at" > got.map 2> log || fail "$name: our map" "$(cat log)"
+    same_text "$name: the map" got.map wanted.map
+}
+
+# asked NAME FILE: since forget_requests the server was asked for ranges of
+# this file alone, not beyond its end, and for no byte twice, except that
+# the beginning is read once to open it.
+cat > asked.py <<'END'
+import collections, re, sys
+
+size, uri = int(sys.argv[1]), sys.argv[2]
+times = collections.Counter()
+for line in sys.stdin:
+    _, _, _, _, method, status, length, want, _, path = line.split()
+    m = re.fullmatch(r"bytes=(\d+)-(\d+)", want)
+    if method != "GET" or status != "206" or path != uri or not m:
+        sys.exit(line)
+    first, last = map(int, m.groups())
+    # (Nobody knows the end before the first answer.)
+    if (first, last) != (0, (256 << 10) - 1) and last >= size:
+        sys.exit("beyond %d: %s" % (size, line))
+    if int(length) != min(last + 1, size) - first:
+        sys.exit("not read to its end: " + line)
+    times.update(range(first >> 9, (min(last + 1, size) + 511) >> 9))
+times.subtract(range(min(size, 256 << 10) >> 9))
+if not times or max(times.values()) > 1:
+    sys.exit("sectors that were asked for again: %s"
+             % [s for s, n in times.items() if n > 1])
+END
+asked ()
+{
+    requests > log
+    ok "$1" "$python" asked.py "$(stat -c %s "$www/$2")" "/$2" < log
+}
+
+# --- Sorts ------------------------------------------------------------
+
+n=0
+for spec in plain:65536: v2:65536:compat=0.10 small:512: large:2097152: \
+            zstd:65536:compression_type=zstd \
+            ext:65536:extended_l2=on \
+            both:16384:extended_l2=on,compression_type=zstd; do
+    IFS=: read -r name cluster create <<< "$spec"
+    n=$((n + 1))
+    size=$((3 << 20))
+    [ "$cluster" != 512 ] || size=$((1 << 20))
+    [ "$cluster" != 2097152 ] || size=$((24 << 20))
+    random_image "$www/$name.qcow2" $((seed + n)) $size "$cluster" 60 "$create"
+    forget_requests
+    compare_web "random: $name" $name.qcow2 --cluster "$cluster" --borders 40
+done
+text_source $((6 << 20)) disk.raw
+for kind in zlib zstd; do
+    qemu-img convert -c -f raw -O qcow2 -o compression_type=$kind disk.raw \
+             "$www/all-$kind.qcow2"
+    compare_web "compressed: $kind" all-$kind.qcow2 --cluster 65536
+done
+for options in '' -c; do
+    # shellcheck disable=SC2086
+    qemu-img convert $options -f raw -O qcow src0 "$www/old$options"
+    compare_web "version 1 ${options:+compressed}" "old$options" --cluster 4096
+done
+for size in 0 1 512 66048; do
+    qemu-img create -q -f qcow2 "$www/$size.qcow2" $size
+    if [ $size -gt 1 ]; then
+        io "$www/$size.qcow2" "write -q -P 5 0 $size"
+    fi
+    compare_web "a disk of $size bytes" $size.qcow2
+done
+qemu-img create -q -f qcow2 "$www/empty.qcow2" 3T
+is "3 TiB of nothing" "$(our_map "url=$http/empty.qcow2")" \
+   "$(our_map "$www/empty.qcow2")"
+
+# --- What the server is asked -----------------------------------------
+
+for image in plain.qcow2 all-zlib.qcow2 large.qcow2; do
+    format=qcow2 oracle "$www/$image" oracle.raw
+    forget_requests
+    serves "all of $image, in many ways" "url=$http/$image" oracle.raw \
+           --connections 3
+    asked "... nothing is asked for again" $image
+done
+forget_requests
+ok "a start alone" with_qcow true -- "url=$http/all-zstd.qcow2"
+asked "... in few requests" all-zstd.qcow2
+is "... two" "$(($(wc -l < log) <= 2))" 1
+like "... the first is 256 KiB" "$(head -1 log)" \
+     ' GET 206 262144 bytes=0-262143 127\.0\.0\.1 /all-zstd\.qcow2$'
+# (Also sixteen megabytes begin with small requests.)
+text_source $((16 << 20)) large.raw
+qemu-img convert -f raw -O qcow2 large.raw "$www/16M.qcow2"
+forget_requests
+# shellcheck disable=SC2016
+ok "a copy by nbdcopy" with_qcow 'nbdcopy "$uri" null:' \
+   -- "url=$http/16M.qcow2"
+asked "... nothing is asked for again" 16M.qcow2
+got=$(wc -l < log)
+is "... in $got requests, of at most 40" "$((got <= 40))" 1
+is "... over connections that stay" \
+   "$(($(cut -d ' ' -f 1 log | sort -u | wc -l) <= 17))" 1
+unlike "every request but the first is for the file that was opened" \
+       "$(headers | tail -n +2)" '^([^|]*[|]){7}-[|]'
+unlike "no encoding is asked for" "$(headers)" '^([^|]*[|]){8}[^|]*(gzip|deflate|br|zstd)'
+
+# --- Memory and connections -------------------------------------------
+
+oracle "$www/plain.qcow2" plain.raw
+oracle "$www/all-zlib.qcow2" zlib.raw
+for options in 'cache-size=1M' 'cache-size=0' 'connections=1' \
+               'connections=2 cache-size=1M' 'connections=1 cache-size=0' \
+               'connections=64' 'cache-size=1G'; do
+    read -ra params <<< "$options"
+    for image in plain all-zlib; do
+        serves "$image, $options" "url=$http/$image.qcow2" \
+               "${image#all-}.raw" --connections 3 --random 50
+    done
+done
+params=(connections=1)
+forget_requests
+# shellcheck disable=SC2016
+ok "connections=1" with_qcow 'nbdcopy "$uri" null:' \
+   -- "url=$http/all-zlib.qcow2"
+# (The one before the server's fork is another.)
+is "... is one, and one to open it" \
+   "$(($(requests | cut -d ' ' -f 1 | sort -u | wc -l) <= 2))" 1
+params=()
+for options in connections=0 connections=x connections=-1 \
+               connections=99999999999; do
+    refused "$options" 'connections' -- "url=$http/plain.qcow2" $options
+done
+
+# --- Snapshots, deltas, bitmaps ---------------------------------------
+
+image=$www/history.qcow2
+qemu-img create -q -f qcow2 "$image" 8M
+io "$image" 'write -q -c -s src0 0 64k' 'write -q -s src1 64k 1M' \
+   'write -q -s src2 4M 300k'
+qemu-img snapshot -c mon "$image"
+io "$image" 'write -q -s src3 100k 200k' 'write -q -z 4M 64k' \
+   'write -q -c -s src3 6M 64k'
+qemu-img snapshot -c tue "$image"
+qemu-img bitmap --add -g 64k "$image" changes
+io "$image" 'discard -q 6M 64k' 'write -q -s src0 7M 100k'
+dense "$image"
+for name in mon tue; do
+    cp "$image" applied.qcow2
+    qemu-img bitmap --remove applied.qcow2 changes
+    qemu-img snapshot -a $name applied.qcow2
+    oracle applied.qcow2 $name.raw
+    qemu_map applied.qcow2 > $name.map
+done
+oracle "$image" now.raw
+qemu_map "$image" > now.map
+
+# export NAME RAW MAP [NBDKIT-OPTION...] -- [PARAMETER...]
+export_is ()
+{
+    local name=$1 raw=$2 map=$3
+    shift 3
+    rm -f got.raw got.map
+    # shellcheck disable=SC2016
+    ok "$name" with_qcow 'nbdcopy "$uri" got.raw &&
+        nbdinfo --map "$uri" > got.map &&
+        "$python" "$gen/nbd-compare.py" "$uri" got.raw' \
+       "$@" "url=$http/history.qcow2"
+    same_bytes "... the bytes" got.raw $raw
+    same_text "... the map" got.map $map
+}
+export_is "the active state" now.raw now.map --
+export_is "a snapshot" mon.raw mon.map -e mon --
+export_is "a snapshot by id" tue.raw tue.map -e 2 --
+export_is "a snapshot by snapshot=" mon.raw mon.map -- snapshot=mon
+# What these look like, deltas.t and bitmaps.t compare with qemu.
+for spec in mon..tue:tue mon..:now tue..:now bitmap:changes:now; do
+    view=${spec%:*}
+    # shellcheck disable=SC2016
+    with_qcow 'nbdinfo --map "$uri"' -e "$view" -- "$image" > local.map
+    export_is "$view" "${spec##*:}.raw" local.map -e "$view" --
+done
+export_is "since=" now.raw local.map -- since=tue
+like "a delta is one" "$(cat got.map)" ' 1 +hole$'
+# shellcheck disable=SC2016
+with_qcow 'nbdinfo --list "$uri"' -- "$image" > wanted.list
+# shellcheck disable=SC2016
+with_qcow 'nbdinfo --list "$uri"' -- "url=$http/history.qcow2" > got.list
+sed -i '/uri: /d' wanted.list got.list
+same_text "the list of exports" got.list wanted.list
+# An incremental copy with stock tools.
+qemu-img convert -f raw -O qcow2 mon.raw mon.qcow2
+# shellcheck disable=SC2016
+ok "an incremental copy" with_qcow \
+   'qemu-img convert -f raw -O qcow2 -B mon.qcow2 -F qcow2 "$uri" tue.qcow2' \
+   -e mon..tue -- "url=$http/history.qcow2"
+oracle tue.qcow2 got.raw
+same_bytes "... the bytes" got.raw tue.raw
+
+# --- Data of the image in a second file -------------------------------
+
+# (As data files are found, web-chains.t says.)
+qemu-img create -q -f qcow2 -o data_file="$www/data.bin" "$www/split.qcow2" 4M
+io "$www/split.qcow2" 'write -q -s src0 0 1M' 'write -q -z 512k 64k' \
+   'write -q -s src1 2M 70000'
+dense "$www/data.bin"
+params=("data-file=$http/data.bin")
+compare_web "an image with its data in another file" split.qcow2 \
+            --cluster 65536
+params=()
+
+# --- Clients and filters ----------------------------------------------
+
+start_qcow -- "url=$http/all-zlib.qcow2" cache-size=2M
+pids=()
+for i in 1 2 3 4; do
+    nbdcopy "$uri" copy$i.raw &
+    pids+=($!)
+done
+for i in 1 2 3 4; do
+    wait "${pids[i - 1]}"
+    is "copies at once: $i" $? 0
+    same_bytes "... the bytes" copy$i.raw zlib.raw
+    rm -f copy$i.raw
+done
+stop_qcow
+
+# through NAME NBDKIT-OPTION... -- FILTER-PARAMETER...
+through ()
+{
+    local name=$1 opts=()
+    shift
+    while [ "$1" != -- ]; do
+        opts+=("$1"); shift
+    done
+    # shellcheck disable=SC2016
+    ok "$name" with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw plain.raw &&
+        "$python" "$gen/nbd-compare.py" "$uri" plain.raw --connections 2' \
+       "${opts[@]}" "$@" "url=$http/plain.qcow2"
+}
+through "the filter cow" --filter=cow --
+through "the filter cache" --filter=cache -- cache-on-read=true
+through "the filter readahead" --filter=readahead --
+through "the filter blocksize" --filter=blocksize -- maxdata=64K
+through "the filter retry" --filter=retry -- retries=2 retry-delay=1
+through "three of them" --filter=cow --filter=cache --filter=readahead --
+cp plain.raw written.raw
+echo 'write -P 7 1000 3000' > writes
+qemu-io -f raw written.raw < writes > log
+# shellcheck disable=SC2016
+ok "cow: write and read" with_qcow \
+   'qemu-io -f raw "$uri" < writes && nbdcopy "$uri" got.raw' \
+   --filter=cow -- "url=$http/plain.qcow2"
+same_bytes "... the bytes" got.raw written.raw
+
+truncate -s 8M parted.raw
+printf 'label: dos\nstart=2048, size=2048\nstart=5000, size=9001\n' |
+    sfdisk -q parted.raw
+dd if=disk.raw of=parted.raw bs=512 seek=5000 count=9001 conv=notrunc \
+   status=none
+head -c $((9001 * 512)) disk.raw > wanted.raw
+qemu-img convert -c -f raw -O qcow2 parted.raw "$www/parted.qcow2"
+# shellcheck disable=SC2016
+ok "the filter partition" with_qcow 'nbdcopy "$uri" got.raw' \
+   --filter=partition -- "url=$http/parted.qcow2" partition=2
+same_bytes "... the bytes" got.raw wanted.raw
+
+# A client's wish to prefetch.
+# shellcheck disable=SC2016
+ok "cache" with_qcow '"$python" -m nbd -u "$uri" -c "h.cache (h.get_size (), 0)"' \
+   -- "url=$http/plain.qcow2"
+
+# --- No images --------------------------------------------------------
+
+# alike NAME FILE: refused with the words with which the file is.
+alike ()
+{
+    local wanted got rc
+    wanted=$(with_qcow true -- "$www/$2" 2>&1)
+    got=$(with_qcow true -- "url=$http/$2" 2>&1); rc=$?
+    is "$1: status" $rc 1
+    is "$1" "${got//"$http"/WEB}" "${wanted//"$www"/WEB}"
+}
+: > "$www/none"
+refused "an empty file" "nbdkit: .*$http/none.*empty" -- "url=$http/none"
+for n in 1 3 4 20 71 72 103; do
+    head -c $n "$www/plain.qcow2" > "$www/cut"
+    alike "$n bytes" cut
+done
+head -c 100 disk.raw > "$www/text"
+alike "100 bytes of text" text
+cp disk.raw "$www/text"
+alike "6 MiB of text" text
+cp "$www/plain.qcow2" "$www/bad"
+poke "$www/bad" 72 8000000000000000
+alike "an unknown feature" bad
+cp "$www/plain.qcow2" "$www/bad"
+poke "$www/bad" 40 0000ffff00000000
+alike "an L1 table beyond the end" bad
+
+# A file that was cut: the same clusters are there, no others.
+for length in 700000 262144 262145 65536; do
+    head -c $length "$www/all-zlib.qcow2" > "$www/cut.qcow2"
+    is "cut to $length bytes" \
+       "$(status_of "url=$http/cut.qcow2" zlib.raw 65536)" \
+       "$(status_of "$www/cut.qcow2" zlib.raw 65536)"
+done
+
+refused "a file that is not there" \
+        "nbdkit: .*$http/gone.*404" -- "url=$http/gone"
+refused "a directory" "nbdkit: .*$http/.*40[34]" -- "url=$http/"
+is "... said in one line" \
+   "$(with_qcow true -- "url=$http/gone" 2>&1 | grep -c .)" 1
+refused "a server without ranges" \
+        "$http/whole/plain\\.qcow2.*does not support ranges" \
+        -- "url=$http/whole/plain.qcow2"
+gzip -c "$www/plain.qcow2" > "$www/plain.qcow2.gz"
+# (nginx has no ranges of such, so that says it as well.)
+refused "a server that says that it has compressed it" \
+        "$http/zipped/plain\\.qcow2.*(gzip|does not support ranges)" \
+        -- "url=$http/zipped/plain.qcow2"
+serves "a server without ETags" "url=$http/undated/plain.qcow2" plain.raw
+for bad in '' x nonsense:// http:// http://127.0.0.1:99999/x \
+           ftp://127.0.0.1/x file:///etc/passwd "file://$www/plain.qcow2" \
+           scp://h/x 'http://[::1/x' "http://127.0.0.1:$http_port :80/x" \
+           "dict://127.0.0.1:$http_port/x" "gopher://127.0.0.1:$http_port/x" \
+           "HTTPX://127.0.0.1:$http_port/plain.qcow2"; do
+    refused "url=$bad" 'url' -- "url=$bad"
+done
+refused "url= twice" 'url' -- "url=$http/plain.qcow2" "url=$http/plain.qcow2"
+refused "url= and file=" '(url|file)' \
+        -- "url=$http/plain.qcow2" "$www/plain.qcow2"
+
+# --- Changed while it is served ---------------------------------------
+
+# changes NAME PATH COMMAND: the file changes after the start, to what has
+# the same length.
+changes ()
+{
+    local name=$1 path=$2 out
+    start_qcow -- "url=$http/$path/changing.qcow2" cache-size=0
+    sleep 0.1
+    eval "$3"
+    out=$(nbdcopy "$uri" null: 2>&1)
+    is "$name: the copy fails" $? 1
+    like "$name: for a client it is an I/O error" "$out" 'Input/output error'
+    like "$name: the server says why" "$(cat "$log")" \
+         'changing\.qcow2.*changed while it was being served'
+    is "... once" "$(grep -c 'while it was being served' "$log")" 1
+    stop_qcow
+}
+for path in . undated; do
+    cp "$www/all-zlib.qcow2" "$www/changing.qcow2"
+    touch -d '2020-01-01 12:00:00' "$www/changing.qcow2"
+    changes "another file, /$path/" $path \
+            'touch -d "2020-01-02 12:00:00" "$www/changing.qcow2"'
+    # (nginx's ETags are made of time and length.)
+    changes "a longer file, /$path/" $path \
+            'd=$(stat -c %y "$www/changing.qcow2")
+             echo >> "$www/changing.qcow2"
+             touch -d "$d" "$www/changing.qcow2"'
+    changes "a file that is gone, /$path/" $path \
+            'head -c 300000 disk.raw > "$www/changing.qcow2"'
+done
+
+# --- URLs -------------------------------------------------------------
+
+named ()
+{
+    local out
+    mkdir -p "$(dirname "$www/$2")"
+    cp "$www/plain.qcow2" "$www/$2"
+    rm -f got.raw
+    # shellcheck disable=SC2016
+    out=$(with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw plain.raw' \
+                    -- "url=$3" 2>&1)
+    is "$1" "$?$out" 0
+    rm -r "${www:?}/${2%%/*}"
+}
+named "blanks" 'a disk of mine' "$http/a%20disk%20of%20mine"
+named "UTF-8, as it is" 'größe/диск.qcow2' "$http/größe/диск.qcow2"
+named "UTF-8, escaped" 'größe.qcow2' "$http/gr%C3%B6%c3%9fe.qcow2"
+named "a percent sign" '100%41' "$http/100%2541"
+named "an escape that need not be" 'ABC' "$http/%41BC"
+named "signs" "+&=;,@:!\$'()*~[]" "$http/+&=;,@:!\$'()*~%5b%5d"
+named "a question mark and a number sign" 'a?b#c' "$http/a%3fb%23c"
+named "a query string" 'plain' "$http/plain?x=y/z&u=%20#part"
+named "two slashes" 'a/b' "$http//a//b"
+named "dots" 'a/b' "$http/x/../a/./c/../b"
+named "upper case" 'a' "HTTP://127.0.0.1:$http_port/a"
+named "localhost" 'a' "http://localhost:$http_port/a"
+named "no path but a query string" 'index.html' "$http?x"
+long=$(printf 'x%.0s' {1..200})
+named "a long name" "$long/$long/$long" "$http/$long/$long/$long?$long$long"
+if [ -n "$http6" ]; then
+    named "IPv6" 'six' "$http6/six"
+else
+    pass "IPv6 # SKIP there is none"
+fi
+# What a blank or a control character means in a URL, nobody knows: it is
+# served as meant or refused, and not cut there.
+for bad in 'bl ank' $'new\nline' $'tab\there' $'bell\a'; do
+    cp "$www/plain.qcow2" "$www/$bad"
+    cp "$www/old" "$www/${bad%%[ $'\n\t\a']*}"
+    # shellcheck disable=SC2016
+    out=$(with_qcow 'nbdcopy "$uri" - | cmp - plain.raw' \
+                    -- "url=$http/$bad" 2>&1)
+    case "$?:$out" in
+        0:*|1:*url*) pass "$(printf %q "$bad")" ;;
+        *) fail "$(printf %q "$bad")" "$out" ;;
+    esac
+done
+# Nothing of a query string is said.
+# (nbdkit itself says with -v what is on the command line.)
+out=$(with_qcow true -v -- "url=$http/gone?sig=SECRET#SECRET" 2>&1 |
+          grep -v 'config key=')
+like "a signed URL that fails" "$out" "$http/gone"
+unlike "... its signature is not said" "$out" 'SECRET'
+unlike "... nor what does not fail" \
+       "$(with_qcow true -v -D qcow.http=1 \
+                    -- "url=$http/plain.qcow2?sig=SECRET" 2>&1 |
+              grep -v 'config key=')" SECRET
+
+done_testing
