@@ -29,6 +29,9 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 # small machine together with its compressed forms.
 CONTENT_FROM = "/usr"
 CONTENT_SIZE = 3 * GIB
+# For copies over a network that is slow, not for want of bandwidth: some
+# 100 MiB compressed.
+WEB_CONTENT_SIZE = 256 * MIB
 
 CLUSTER = 64 * KIB
 SCATTERED_SIZE = 1 * TIB
@@ -192,45 +195,60 @@ def tree_size(top):
                for where, _, files in os.walk(top) for name in files)
 
 
-def copy_clusters(source, target):
-    """Copy a sparse file so that it has a hole wherever the QCOW2 images
-    made of it have no cluster: mkfs writes zeros too, and the raw image
-    would have more to copy than they."""
+def data_clusters(path):
+    """(offset, content) of the clusters that the QCOW2 images made of a
+    sparse raw file have: mkfs writes zeros too."""
     zeros = bytes(CLUSTER)
     done = 0
-    with open(source, "rb", buffering=0) as f, \
-            open(target, "wb", buffering=0) as out:
-        out.truncate(os.fstat(f.fileno()).st_size)
+    with open(path, "rb", buffering=0) as f:
         for start, end in data_ranges(f.fileno()):
             offset = max(done, start // CLUSTER * CLUSTER)
             while offset < end:
                 block = os.pread(f.fileno(), CLUSTER, offset)
                 if block != zeros:
-                    os.pwrite(out.fileno(), block, offset)
+                    yield offset, block
                 offset += CLUSTER
             done = offset
 
 
-def make_raw(images, path):
-    """An ext4 file system twice as large as its files, as a sparse file."""
-    tree, made = path + ".tree", path + ".made"
+def make_file_system(path, limit):
+    """ext4 twice as large as its files, as a sparse file."""
+    tree = path + ".tree"
     shutil.rmtree(tree, ignore_errors=True)
     try:
-        copy_tree(CONTENT_FROM, tree, CONTENT_SIZE)
-        with open(made, "wb") as f:
+        copy_tree(CONTENT_FROM, tree, limit)
+        with open(path, "wb") as f:
             f.truncate(-(-2 * tree_size(tree) // GIB) * GIB)
-        run("mkfs.ext4", "-q", "-F", "-d", tree, made)
-        copy_clusters(made, path)
+        run("mkfs.ext4", "-q", "-F", "-d", tree, path)
     finally:
         shutil.rmtree(tree, ignore_errors=True)
-        if os.path.exists(made):
-            os.unlink(made)
 
 
-def converter(*options):
+def raw_maker(limit, holes):
+    """A raw image of a file system that has holes just where the QCOW2
+    images made of it have no cluster, or it would have more to copy than
+    they.  Or one without holes, of that one's data alone."""
+    def make(images, path):
+        made = path + ".made"
+        try:
+            make_file_system(made, limit)
+            with open(path, "wb", buffering=0) as f:
+                for offset, block in data_clusters(made):
+                    if holes:
+                        f.seek(offset)
+                    f.write(block)
+                if holes:
+                    f.truncate(os.stat(made).st_size)
+        finally:
+            if os.path.exists(made):
+                os.unlink(made)
+    return make
+
+
+def converter(*options, of="content.raw"):
     def make(images, path):
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options,
-            images.path("content.raw"), path)
+            images.path(of), path)
     return make
 
 
@@ -238,6 +256,11 @@ def converter(*options):
 
 def make_empty(images, path):
     run("qemu-img", "create", "-f", "qcow2", path, "16T")
+
+
+def make_spread(images, path):
+    run("qemu-img", "create", "-f", "qcow2", "-o", "preallocation=metadata",
+        path, "128G")
 
 
 def make_start(images, path):
@@ -413,7 +436,8 @@ def make_chain(images, path):
 RECIPES = {
     "content.raw":
         ("ext4 of the first %d MiB of %s, version 1"
-         % (CONTENT_SIZE // MIB, CONTENT_FROM), None, make_raw),
+         % (CONTENT_SIZE // MIB, CONTENT_FROM), None,
+         raw_maker(CONTENT_SIZE, holes=True)),
     "plain.qcow2":
         ("qemu-img convert", "content.raw", converter()),
     "zlib.qcow2":
@@ -426,8 +450,22 @@ RECIPES = {
     "zlib-2m.qcow2":
         ("qemu-img convert -c -o cluster_size=2M", "content.raw",
          converter("-c", "-o", "cluster_size=2M")),
+    # Without holes, because a web server does not tell where they are.
+    "web.raw":
+        ("ext4 of the first %d MiB of %s without holes, version 1"
+         % (WEB_CONTENT_SIZE // MIB, CONTENT_FROM), None,
+         raw_maker(WEB_CONTENT_SIZE, holes=False)),
+    "web-plain.qcow2":
+        ("qemu-img convert", "web.raw", converter(of="web.raw")),
+    "web-zlib.qcow2":
+        ("qemu-img convert -c", "web.raw", converter("-c", of="web.raw")),
     "empty-16t.qcow2":
         ("qemu-img create, 16T", None, make_empty),
+    # Its 256 L2 tables lie 512 MiB apart, as in an image that a guest
+    # filled; there are no holes for who reads it over http.
+    "spread-128g.qcow2":
+        ("qemu-img create -o preallocation=metadata, 128G", None,
+         make_spread),
     "start-16t.qcow2":
         ("qemu-img create, 16T, 64 KiB at 4T", None, make_start),
     "start-8t.raw":

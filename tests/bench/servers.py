@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""NBD servers for the benchmark, and the smallest client.
+"""Servers for the benchmark, and the smallest NBD client.
 
 A Server is a context manager: inside the `with` it is up and has
 answered a handshake, after it it has been stopped.  A server that dies
 or that exits with an error raises Broken, with what it wrote.
 
-Every server gets a Unix socket in a temporary directory of its own and
-stays in the foreground, so that its process id, its CPU clock and its
-memory are those of the process that was started here.
+Every NBD server gets a Unix socket in a temporary directory of its own,
+and every server stays in the foreground, so that its process id, its CPU
+clock and its memory are those of the process that was started here.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 
 class Broken(Exception):
@@ -76,10 +78,14 @@ class Server:
             try:
                 return Client(self.socket)
             except (FileNotFoundError, ConnectionRefusedError):
-                self.check_alive()
-                if time.monotonic() - self.started > START_LIMIT:
-                    raise Broken(self.text("does not listen"))
-                time.sleep(0.0002)
+                self.wait_for_start()
+
+    def wait_for_start(self):
+        """A moment; an error if it does not start at all."""
+        self.check_alive()
+        if time.monotonic() - self.started > START_LIMIT:
+            raise Broken(self.text("does not listen"))
+        time.sleep(0.0002)
 
     def check_alive(self):
         if self.process.poll() is not None:
@@ -145,9 +151,37 @@ def nbdkit(*args, kind=Server):
 
 def qemu_nbd(image):
     """qemu-nbd as a sensible user runs it: its own cache and aio modes
-    (writeback, threads), more than one client, not ending with one."""
+    (writeback, threads), more than one client, not ending with one.
+    The image may be a URL, which it reads by its curl driver."""
     return Server(["qemu-nbd", "-r", "-f", "qcow2", "-k", "SOCK",
                    "--persistent", "--shared=32", image])
+
+
+class WebServer (Server):
+    """delay-server.c over a directory.  The times are in milliseconds;
+    the handshake's is a round trip if it is None."""
+
+    def __init__(self, program, directory, round_trip, handshake=None):
+        times = [round_trip] if handshake is None else [round_trip, handshake]
+        super().__init__([program, directory, *map(str, times)])
+
+    def wait_until_ready(self):
+        """It prints its port when it listens."""
+        while True:
+            with open(self.log.name) as f:
+                line = f.readline()
+            if line.endswith("\n") and line.strip().isdigit():
+                self.port = int(line)
+                return
+            self.wait_for_start()
+
+    def url(self, name):
+        return "http://127.0.0.1:%d/%s" % (self.port, name)
+
+    def stats(self):
+        """Its requests, connections and bytes so far."""
+        with urllib.request.urlopen(self.url(".stats"), timeout=30) as f:
+            return json.load(f)
 
 
 class Client:
