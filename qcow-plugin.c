@@ -147,12 +147,12 @@ static int
 set_once (const char *key, const char *value, const char **var)
 {
   if (*var) {
-    nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "
-                  "only be given once",
-                  key, value, key, *var);
+    nbdkit_error ("%s= was given before: it can only be given once", key);
     return -1;
   }
-  if (value[0] == '\0') {
+  /* That says: none. */
+  if (value[0] == '\0' && strcmp (key, "cainfo") != 0
+      && strcmp (key, "proxy") != 0) {
     nbdkit_error ("%s= needs a value", key);
     return -1;
   }
@@ -315,6 +315,15 @@ plugin_config (const char *key, const char *value)
   return -1;
 }
 
+/* NULL if it is empty, too. */
+static const char *
+environment (const char *name)
+{
+  const char *value = getenv (name);
+
+  return value && value[0] != '\0' ? value : NULL;
+}
+
 /* S3's keys, all of one kind: nobody's token fits another's key. */
 static void
 take_environment (void)
@@ -323,19 +332,19 @@ take_environment (void)
   http.secret_key = secret_key;
   http.session_token = session_token;
   if (access_key == NULL && secret_key == NULL) {
-    http.access_key = getenv ("AWS_ACCESS_KEY_ID");
-    http.secret_key = getenv ("AWS_SECRET_ACCESS_KEY");
+    http.access_key = environment ("AWS_ACCESS_KEY_ID");
+    http.secret_key = environment ("AWS_SECRET_ACCESS_KEY");
     if (session_token == NULL)
-      http.session_token = getenv ("AWS_SESSION_TOKEN");
+      http.session_token = environment ("AWS_SESSION_TOKEN");
   }
   if (http.region == NULL)
-    http.region = getenv ("AWS_REGION");
+    http.region = environment ("AWS_REGION");
   if (http.region == NULL)
-    http.region = getenv ("AWS_DEFAULT_REGION");
+    http.region = environment ("AWS_DEFAULT_REGION");
   if (http.endpoint_url == NULL)
-    http.endpoint_url = getenv ("AWS_ENDPOINT_URL_S3");
+    http.endpoint_url = environment ("AWS_ENDPOINT_URL_S3");
   if (http.endpoint_url == NULL)
-    http.endpoint_url = getenv ("AWS_ENDPOINT_URL");
+    http.endpoint_url = environment ("AWS_ENDPOINT_URL");
 }
 
 static int

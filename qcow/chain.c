@@ -133,7 +133,7 @@ format_said (const struct opening *o, const struct image *above,
                            "the backing file '%s' has the format '%s', which "
                            "is not supported: only raw and QCOW images are "
                            "(recorded as raw, qcow or qcow2)",
-                           above->header.backing_file, recorded);
+                           url_shown (above->header.backing_file), recorded);
   }
   return 0;
 }
@@ -207,7 +207,10 @@ open_url_named_by_image (struct opening *o, struct reference *ref)
   if (prepare_http (o) == -1
       || http_parse_url (o->shared->http, ref->path, ref->image, &url) == -1)
     return NULL;
+  /* What is stored may have secrets in it, too. */
   ref->path = url.name;
+  if (url_shown (ref->stored) != ref->stored)
+    ref->stored = url.name;
   if (fence_check_url (o->fence, ref, &url) == -1) {
     url_free (&url);
     errno = EPERM;
@@ -278,6 +281,9 @@ open_data_file (struct opening *o, struct image *image)
                          "the image keeps its data in an external data "
                          "file, but does not say in which: name it with "
                          "data-file=FILE");
+  else if (url_is_one (stored))
+    source = open_named_by_image (o, image, "data file", stored, stored,
+                                  "data-file");
   else
     source
       = open_beside_image (o, image, "data file", stored, stored, "data-file");
@@ -411,7 +417,7 @@ check_all_used (const struct opening *o)
     return error_report (o->shared->hooks, EINVAL, name,
                          "has no backing file, so there is none to replace "
                          "by backing=%s",
-                         options->backing[depth]);
+                         url_shown (options->backing[depth]));
   if (options->nr_backing_formats > depth)
     return error_report (o->shared->hooks, EINVAL, name,
                          "has no backing file, so backing-format=%s says "
@@ -423,7 +429,7 @@ check_all_used (const struct opening *o)
                          "%s external data file, so there is none to "
                          "replace by data-file=%s",
                          o->data_files == 0 ? "has no" : "has no further",
-                         options->data_files[o->data_files]);
+                         url_shown (options->data_files[o->data_files]));
   return 0;
 }
 

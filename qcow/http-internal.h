@@ -37,6 +37,10 @@ struct http_settings {
 int http_settings_take (struct http_settings *s,
                         const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
+
+/* The same for what only s3:// URLs need. */
+int http_settings_check_s3 (const struct http_settings *s,
+                            const struct qcow_hooks *hooks);
 void http_settings_free (struct http_settings *s);
 
 struct http_object {
@@ -87,7 +91,8 @@ struct request {
   uint64_t due;   /* ms: not before */
   struct url hop; /* where a redirect led; hop.text NULL: not redirected */
   unsigned hops;
-  bool from_target;    /* this try began with the object's target … */
+  struct url target;   /* a copy of the object's, if this try began there; else
+                          target.text is NULL */
   unsigned generation; /* … of that generation */
   bool asked_original; /* … and failed, so the URL is asked once more */
 };
@@ -118,11 +123,14 @@ struct http {
 
 uint64_t http_now (void); /* ms */
 
-/* Options of a handle that never change.  0, or -1: out of memory. */
-int request_prepare_handle (const struct http *h, CURL *easy);
+/* Options of a handle that never change. */
+CURLcode request_prepare_handle (const struct http *h, CURL *easy);
 
-/* Set r->easy up for the next try.  0, or -1: out of memory. */
-int request_set_up (struct http *h, struct request *r);
+/* Set r->easy up for the next try. */
+CURLcode request_set_up (struct http *h, struct request *r);
+
+/* Free what a request has besides itself. */
+void request_clear (struct request *r);
 
 enum next {
   NEXT_DONE,  /* complete */

@@ -13,11 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "http-internal.h"
 
-/* No progress for so long: something between us is broken. */
+/* Hardly any progress for so long: something between us is broken, or
+ * somebody wants to keep us waiting.
+ */
 #define STALL_SECONDS 15L
+#define STALL_BYTES_PER_SECOND 256L
 
 /* A client can live with a minute, if the server then comes back; guests
  * would not wait longer.
@@ -26,7 +30,7 @@
 #define GIVE_UP_MS 45000
 #define FIRST_DELAY_MS 250
 #define MAX_DELAY_MS 8000
-#define MAX_RETRY_AFTER_MS 10000
+#define MAX_RETRY_AFTER 10 /* seconds */
 
 /* At the start somebody sits at a terminal, and the name of a server may be
  * just wrong.
@@ -62,7 +66,7 @@ where (const struct request *r)
 
   if (r->hop.text)
     return &r->hop;
-  return r->from_target ? &o->target : &o->url;
+  return r->target.text ? &r->target : &o->url;
 }
 
 /* --- Answers --- */
@@ -176,24 +180,26 @@ on_body (char *bytes, size_t size, size_t n, void *opaque)
 
 #define SET(easy, option, value)                                              \
   do {                                                                        \
-    if (curl_easy_setopt (easy, option, value) == CURLE_OUT_OF_MEMORY)        \
-      return -1;                                                              \
+    const CURLcode set = curl_easy_setopt (easy, option, value);              \
+                                                                              \
+    if (set != CURLE_OK)                                                      \
+      return set;                                                             \
   } while (0)
 
-static int
+static CURLcode
 prepare_tls (const struct http_settings *s, CURL *easy)
 {
   SET (easy, CURLOPT_SSL_VERIFYPEER, s->sslverify ? 1L : 0L);
   SET (easy, CURLOPT_SSL_VERIFYHOST, s->sslverify ? 2L : 0L);
-  /* cainfo="" is nbdkit's word for "no certificates but those of capath". */
+  /* Nothing: no certificates but those of capath. */
   if (s->cainfo)
     SET (easy, CURLOPT_CAINFO, s->cainfo[0] ? s->cainfo : NULL);
   if (s->capath)
     SET (easy, CURLOPT_CAPATH, s->capath);
-  return 0;
+  return CURLE_OK;
 }
 
-int
+CURLcode
 request_prepare_handle (const struct http *h, CURL *easy)
 {
   const struct http_settings *s = &h->settings;
@@ -212,7 +218,7 @@ request_prepare_handle (const struct http *h, CURL *easy)
    */
   SET (easy, CURLOPT_BUFFERSIZE, 64L << 10);
   SET (easy, CURLOPT_CONNECTTIMEOUT, STALL_SECONDS);
-  SET (easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  SET (easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_PER_SECOND);
   SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
   SET (easy, CURLOPT_TIMEOUT, s->timeout);
   SET (easy, CURLOPT_TCP_KEEPALIVE, s->tcp_keepalive ? 1L : 0L);
@@ -298,7 +304,7 @@ add_headers (const struct http *h, struct request *r, const struct url *url)
 }
 
 /* All of it each time: a handle that had them may go elsewhere next. */
-static int
+static CURLcode
 set_secrets (const struct http *h, const struct request *r,
              const struct url *url)
 {
@@ -307,7 +313,7 @@ set_secrets (const struct http *h, const struct request *r,
   const char *user = own ? s->user : NULL;
   const char *password = own ? s->password : NULL;
 
-  if (user == NULL && url == &r->object->url && url->user) {
+  if (url == &r->object->url && url->user) {
     user = url->user;
     password = url->password;
   }
@@ -320,7 +326,19 @@ set_secrets (const struct http *h, const struct request *r,
   SET (r->easy, CURLOPT_USERNAME, user);
   SET (r->easy, CURLOPT_PASSWORD, password);
   SET (r->easy, CURLOPT_COOKIE, own ? s->cookie : NULL);
-  return 0;
+  return CURLE_OK;
+}
+
+/* There may be a secret among them. */
+static void
+free_headers (struct request *r)
+{
+  struct curl_slist *l;
+
+  for (l = r->headers; l; l = l->next)
+    explicit_bzero (l->data, strlen (l->data));
+  curl_slist_free_all (r->headers);
+  r->headers = NULL;
 }
 
 static void
@@ -331,20 +349,31 @@ reset_try (struct request *r)
   r->filled_before = r->expected = r->filled;
   r->began = http_now ();
   r->error[0] = '\0';
-  curl_slist_free_all (r->headers);
-  r->headers = NULL;
+  free_headers (r);
 }
 
-int
+void
+request_clear (struct request *r)
+{
+  free_headers (r);
+  url_free (&r->target);
+  url_free (&r->hop);
+}
+
+CURLcode
 request_set_up (struct http *h, struct request *r)
 {
   const struct http_object *o = r->object;
   const struct url *url;
+  CURLcode code;
   char range[64];
 
   reset_try (r);
   if (r->hop.text == NULL) {
-    r->from_target = o->target.text && !r->asked_original;
+    url_free (&r->target);
+    if (o->target.text && !r->asked_original
+        && url_copy (&o->target, &r->target) == -1)
+      return CURLE_OUT_OF_MEMORY;
     r->generation = o->generation;
   }
   url = where (r);
@@ -355,10 +384,13 @@ request_set_up (struct http *h, struct request *r)
   SET (r->easy, CURLOPT_PRIVATE, r);
   SET (r->easy, CURLOPT_WRITEDATA, r);
   SET (r->easy, CURLOPT_ERRORBUFFER, r->error);
-  if (set_secrets (h, r, url) == -1 || add_headers (h, r, url) == -1)
-    return -1;
+  code = set_secrets (h, r, url);
+  if (code != CURLE_OK)
+    return code;
+  if (add_headers (h, r, url) == -1)
+    return CURLE_OUT_OF_MEMORY;
   SET (r->easy, CURLOPT_HTTPHEADER, r->headers);
-  return 0;
+  return CURLE_OK;
 }
 
 /* --- What next? --- */
@@ -372,7 +404,7 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
   char via[512] = "", tries[64] = "", what[2048], hint[128] = "";
   const struct reference *ref = o->ref;
 
-  if (r->hop.text || r->from_target)
+  if (r->hop.text || r->target.text)
     snprintf (via, sizeof via, " (redirected to %.400s)", where (r)->name);
   if (r->failures > 1)
     snprintf (tries, sizeof tries, ", after %u tries", r->failures);
@@ -399,12 +431,14 @@ fail_changed (const struct http *h, struct request *r)
 {
   struct http_object *o = r->object;
 
+  if (!o->changed)
+    error_report (h->hooks, EIO, o->url.name,
+                  "the file was changed while it was being served: %s; "
+                  "nothing more is read of it until the server is started "
+                  "again",
+                  r->problem.text);
   o->changed = true;
-  error_report_once (&o->errors, UINT64_MAX, h->hooks, EIO, o->url.name,
-                     "the file was changed while it was being served: %s; "
-                     "nothing more is read of it until the server is started "
-                     "again",
-                     r->problem.text);
+  errno = EIO;
   return NEXT_FAIL;
 }
 
@@ -414,7 +448,7 @@ ask_original (struct request *r)
 {
   struct http_object *o = r->object;
 
-  if (!r->from_target || r->hop.text || r->asked_original)
+  if (!r->target.text || r->hop.text || r->asked_original)
     return false;
   r->asked_original = true;
   r->failures = 0;
@@ -457,9 +491,10 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
     delay = MAX_DELAY_MS;
   delay = jitter (h, delay);
   curl_easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
+  if (after > MAX_RETRY_AFTER)
+    after = MAX_RETRY_AFTER;
   if (after > 0 && (uint64_t) after * 1000 > delay)
-    delay = after * 1000 < MAX_RETRY_AFTER_MS ? (uint64_t) after * 1000
-                                              : MAX_RETRY_AFTER_MS;
+    delay = (uint64_t) after * 1000;
   /* What may have sent us to a broken place is asked again, too. */
   url_free (&r->hop);
   r->hops = 0;
@@ -523,10 +558,20 @@ check_hop (const struct http *h, const struct request *r,
   return 0;
 }
 
+/* (What s3:// means is between the user and us.) */
+static int
+take_location (const char *location, struct url *next, struct problem *problem)
+{
+  const struct url_s3 none = { NULL, "" };
+
+  if (strncasecmp (location, "http", 4) == 0)
+    return url_parse (location, &none, next, problem);
+  return problem_set (problem, "only http and https are");
+}
+
 static enum next
 follow (struct http *h, struct request *r, long status)
 {
-  const struct url_s3 none = { NULL, "" };
   char *location = NULL, text[2048];
   struct problem problem;
   struct url next = { .name = NULL };
@@ -540,7 +585,7 @@ follow (struct http *h, struct request *r, long status)
               r->object->url.s3 ? " (is the region right?)" : "");
     return fail (h, r, EIO, (unsigned) status, text);
   }
-  if (url_parse (location, &none, &next, &problem) == -1
+  if (take_location (location, &next, &problem) == -1
       || check_hop (h, r, &next, &problem) == -1) {
     snprintf (text, sizeof text,
               "the web server redirects to %.500s, which is not followed: "
@@ -641,6 +686,8 @@ took_bytes (struct http *h, struct request *r, CURLcode code)
   if (r->filled < r->expected)
     return transfer_failed (h, r, code);
   /* Less than was asked for is a good answer, if it is something. */
+  if (r->filled < r->filled_before + PROGRESS_BYTES)
+    return again_later (h, r, 206, "the web server sends next to nothing");
   r->due = 0;
   return NEXT_AGAIN;
 }

@@ -174,11 +174,22 @@ take_s3 (struct http_settings *s, const struct qcow_http_options *o,
       || copy (&s->endpoint_url, o->endpoint_url, hooks) == -1
       || copy (&s->region, o->region ? o->region : "us-east-1", hooks) == -1)
     return -1;
-  if ((o->access_key == NULL) != (o->secret_key == NULL))
+  if (asprintf (&s->sigv4, "aws:amz:%s:s3", s->region) == -1) {
+    s->sigv4 = NULL;
+    return no_memory (hooks);
+  }
+  return 0;
+}
+
+int
+http_settings_check_s3 (const struct http_settings *s,
+                        const struct qcow_hooks *hooks)
+{
+  if ((s->access_key == NULL) != (s->secret_key == NULL))
     return error_report (hooks, EINVAL, "s3",
                          "access-key and secret-key belong together: %s is "
                          "missing",
-                         o->access_key ? "secret-key" : "access-key");
+                         s->access_key ? "secret-key" : "access-key");
   /* The region becomes a part of host names. */
   if (strspn (s->region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                          "0123456789-_")
@@ -189,10 +200,6 @@ take_s3 (struct http_settings *s, const struct qcow_http_options *o,
       && strncmp (s->endpoint_url, "https://", 8) != 0)
     return error_report (hooks, EINVAL,
                          "endpoint-url=", "must be an http or https URL");
-  if (asprintf (&s->sigv4, "aws:amz:%s:s3", s->region) == -1) {
-    s->sigv4 = NULL;
-    return no_memory (hooks);
-  }
   return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "http-internal.h"
@@ -39,8 +40,7 @@ http_now (void)
 static void
 free_request (struct request *r)
 {
-  curl_slist_free_all (r->headers);
-  url_free (&r->hop);
+  request_clear (r);
   free (r);
 }
 
@@ -53,24 +53,33 @@ finish (struct request *r, int err)
   f->done (f, err);
 }
 
-static CURL *
-get_handle (struct http *h)
+static CURLcode
+get_handle (struct http *h, CURL **easy)
 {
-  CURL *easy;
+  CURLcode code;
 
-  if (h->nr_idle > 0)
-    return h->idle[--h->nr_idle];
-  easy = curl_easy_init ();
-  if (easy && request_prepare_handle (h, easy) == -1) {
-    curl_easy_cleanup (easy);
-    easy = NULL;
+  if (h->nr_idle > 0) {
+    *easy = h->idle[--h->nr_idle];
+    return CURLE_OK;
   }
-  return easy;
+  *easy = curl_easy_init ();
+  if (*easy == NULL)
+    return CURLE_OUT_OF_MEMORY;
+  code = request_prepare_handle (h, *easy);
+  if (code != CURLE_OK) {
+    curl_easy_cleanup (*easy);
+    *easy = NULL;
+  }
+  return code;
 }
 
 static void
 put_handle (struct http *h, CURL *easy)
 {
+  /* They are in a request that will be gone. */
+  curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, NULL);
+  curl_easy_setopt (easy, CURLOPT_HTTPHEADER, NULL);
+  curl_easy_setopt (easy, CURLOPT_WRITEDATA, NULL);
   if (h->nr_idle < sizeof h->idle / sizeof h->idle[0])
     h->idle[h->nr_idle++] = easy;
   else
@@ -109,13 +118,22 @@ take_back (struct http *h, struct request *r)
 static void
 begin_try (struct http *h, struct request *r)
 {
-  r->easy = get_handle (h);
-  if (r->easy == NULL || request_set_up (h, r) == -1
-      || curl_multi_add_handle (h->multi, r->easy) != CURLM_OK) {
+  CURLcode code = get_handle (h, &r->easy);
+
+  if (code == CURLE_OK)
+    code = request_set_up (h, r);
+  if (code == CURLE_OK
+      && curl_multi_add_handle (h->multi, r->easy) != CURLM_OK)
+    code = CURLE_OUT_OF_MEMORY;
+  if (code != CURLE_OK) {
+    const int err = code == CURLE_OUT_OF_MEMORY ? ENOMEM : EIO;
+
     if (r->easy)
       put_handle (h, r->easy);
-    error_report (h->hooks, ENOMEM, r->object->url.name, "out of memory");
-    finish (r, ENOMEM);
+    error_report (h->hooks, err, r->object->url.name,
+                  "libcurl can't do what is asked of it: %s",
+                  curl_easy_strerror (code));
+    finish (r, err);
     return;
   }
   append_request (&h->active, r);
@@ -191,7 +209,7 @@ is_hopeless (const struct request *r, uint64_t now)
   const struct http_object *o = r->object;
 
   return o->changed
-         || (r->failures == 0 && o->failed_at != 0
+         || (r->began == 0 && o->failed_at != 0
              && now - o->failed_at < FAIL_FAST_MS);
 }
 
@@ -506,6 +524,11 @@ http_parse_url (const struct http *h, const char *text, const char *holder,
   struct problem problem;
   bool https;
 
+  if (strncasecmp (text, "s3:", 3) == 0
+      && http_settings_check_s3 (&h->settings, h->hooks) == -1) {
+    *url = (struct url){ .name = NULL };
+    return -1;
+  }
   if (url_parse (text, &s3, url, &problem) == -1) {
     /* It may be full of secrets, so it is not shown. */
     url_free (url);
@@ -624,8 +647,7 @@ http_stop (struct http *h)
   pthread_mutex_unlock (&h->lock);
   if (h->threaded) {
     curl_multi_wakeup (h->multi);
-    pthread_join (h->worker, NULL);
-    h->threaded = false;
+    pthread_join (h->worker, NULL); /* who still waits does not drive */
   }
   while (new) {
     struct request *r = new;

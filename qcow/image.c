@@ -244,7 +244,15 @@ image_get_cached (const struct image *image, struct cache_key key, size_t size,
     case CACHE_BUSY:
       if (cache_wait (*entry) == 0)
         return 0;
-      break; /* it failed for the other: try ourselves */
+      /* It failed for the other.  If that was because the server is ending,
+       * do not begin to wait ourselves.
+       */
+      if (hooks_sleep (image->shared->hooks, 0) == -1) {
+        *entry = NULL;
+        errno = ESHUTDOWN;
+        return -1;
+      }
+      break;
 
     case CACHE_FULL: /* not with 'must' */
     case CACHE_NO_MEMORY:

@@ -504,6 +504,7 @@ static int
 do_jobs (struct plan *plan)
 {
   struct scratch *s;
+  bool again;
   int r = 0;
 
   sort_jobs (plan);
@@ -517,7 +518,14 @@ do_jobs (struct plan *plan)
       abandon_jobs (plan);
       r = -1;
     }
-  } while (r == 0 && wait_for_others (plan) > 0);
+    /* Not if others have failed because the server is ending. */
+    again = r == 0 && wait_for_others (plan) > 0;
+    if (again && hooks_sleep (plan->shared->hooks, 0) == -1) {
+      errno = ESHUTDOWN;
+      again = false;
+      r = -1;
+    }
+  } while (again);
   scratch_put (plan->shared->scratches, s);
   return r;
 }

@@ -552,15 +552,24 @@ curl_start (struct source *s, struct cache *cache)
 }
 
 static void
+free_parts (struct source_curl *c)
+{
+  if (c->source.identity)
+    explicit_bzero (c->source.identity, strlen (c->source.identity));
+  free (c->source.identity);
+  free (c->source.name);
+  free (c->head);
+  free (c);
+}
+
+static void
 curl_close (struct source *s)
 {
   struct source_curl *c = (struct source_curl *) s;
 
   http_close (c->object);
   pthread_mutex_destroy (&c->lock);
-  free (c->source.name);
-  free (c->head);
-  free (c);
+  free_parts (c);
 }
 
 static const struct source_ops curl_ops = {
@@ -581,8 +590,10 @@ source_curl_open (struct http *http, struct url *url,
   if (c) {
     c->head = malloc (HTTP_HEAD_BYTES);
     c->source.name = strdup (url->name);
+    c->source.identity = strdup (url->text);
   }
-  if (c == NULL || c->head == NULL || c->source.name == NULL) {
+  if (c == NULL || c->head == NULL || c->source.name == NULL
+      || c->source.identity == NULL) {
     error_report (hooks, ENOMEM, url->name, "out of memory");
     url_free (url);
     err = ENOMEM;
@@ -603,11 +614,8 @@ source_curl_open (struct http *http, struct url *url,
   return &c->source;
 
 err:
-  if (c) {
-    free (c->source.name);
-    free (c->head);
-  }
-  free (c);
+  if (c)
+    free_parts (c);
   errno = err;
   return NULL;
 }

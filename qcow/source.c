@@ -95,7 +95,7 @@ bool
 source_same (const struct source *a, const struct source *b)
 {
   if (a->distant || b->distant)
-    return a->distant && b->distant && strcmp (a->name, b->name) == 0;
+    return a->distant && b->distant && strcmp (a->identity, b->identity) == 0;
   return a->device == b->device && a->inode == b->inode;
 }
 

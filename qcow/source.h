@@ -68,8 +68,9 @@ struct source {
   char *name;                     /* as the user gave it, for messages */
   uint64_t size;                  /* bytes, <= INT64_MAX */
   uint64_t device, inode;         /* the same for the same local file */
-  bool distant; /* each read takes its time, whatever it reads: fewer and
-                   larger ones are better, and several at once */
+  char *identity; /* of a distant one: secret, not for messages */
+  bool distant;   /* each read takes its time, whatever it reads: fewer and
+                     larger ones are better, and several at once */
 };
 
 /* Read all ranges, of data; what lies past the end of the source becomes

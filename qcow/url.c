@@ -103,19 +103,16 @@ static int
 take_user_info (CURLU *u, struct url *url)
 {
   char *user, *password;
-  int r;
+  int r = get_part (u, CURLUPART_USER, CURLU_URLDECODE, &user);
 
-  r = get_part (u, CURLUPART_USER, CURLU_URLDECODE, &user);
-  if (r == 0)
-    r = get_part (u, CURLUPART_PASSWORD, CURLU_URLDECODE, &password);
-  else
-    password = NULL;
-  if (r == 0 && user) {
-    url->user = take (user);
-    url->password = password ? take (password) : strdup ("");
-    if (url->user == NULL || url->password == NULL)
-      return -1;
-  }
+  url->user = take (user);
+  if (get_part (u, CURLUPART_PASSWORD, CURLU_URLDECODE, &password) == -1)
+    r = -1;
+  url->password = take (password);
+  if (user && password == NULL)
+    url->password = strdup ("");
+  if (user && (url->user == NULL || url->password == NULL))
+    r = -1;
   curl_url_set (u, CURLUPART_USER, NULL, 0);
   curl_url_set (u, CURLUPART_PASSWORD, NULL, 0);
   curl_url_set (u, CURLUPART_OPTIONS, NULL, 0);
@@ -145,12 +142,12 @@ normalize_host (CURLU *u)
       || get_part (u, CURLUPART_ZONEID, 0, &zone) == -1)
     return -1;
   lower_case (host);
-  if (!is_host (host))
-    r = -1;
-  else if (zone)
-    r = 0; /* to set the host would lose it */
-  else
-    r = curl_url_set (u, CURLUPART_HOST, host, 0) == CURLUE_OK ? 0 : -1;
+  /* To set the host loses its zone. */
+  r = is_host (host) && curl_url_set (u, CURLUPART_HOST, host, 0) == CURLUE_OK
+          && (zone == NULL
+              || curl_url_set (u, CURLUPART_ZONEID, zone, 0) == CURLUE_OK)
+        ? 0
+        : -1;
   curl_free (host);
   curl_free (zone);
   return r;
@@ -362,6 +359,27 @@ url_free (struct url *url)
   *url = (struct url){ .name = NULL };
 }
 
+int
+url_copy (const struct url *from, struct url *to)
+{
+  *to = (struct url){
+    .name = strdup (from->name),
+    .text = strdup (from->text),
+    .origin = strdup (from->origin),
+    .s3 = from->s3,
+  };
+  if (to->name && to->text && to->origin)
+    return 0;
+  url_free (to);
+  return -1;
+}
+
+const char *
+url_shown (const char *name)
+{
+  return url_is_one (name) && strpbrk (name, "@?") ? "URL" : name;
+}
+
 /* --- Joining --- */
 
 /* Where the path begins, with its slash. */
@@ -479,9 +497,11 @@ url_is_tricky (const char *name)
 {
   const char *p = path_of (name);
   unsigned dots = 0;
-  bool other = false;
+  bool other = false, parameters = false;
 
-  /* A part of the path that is nothing but one or two dots. */
+  /* A part of the path that is nothing but one or two dots.  (Some servers
+   * ignore what comes after a ';'.)
+   */
   while (*p) {
     const char c = next_unescaped (&p);
 
@@ -489,8 +509,10 @@ url_is_tricky (const char *name)
       if (!other && (dots == 1 || dots == 2))
         return true;
       dots = 0;
-      other = false;
+      other = parameters = false;
     }
+    else if (c == ';' || parameters)
+      parameters = true;
     else if (c == '.')
       dots++;
     else

@@ -50,6 +50,14 @@ int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
 int url_parse_prefix (const char *text, struct url *url,
                       struct problem *problem);
 
+/* A copy of it, without user and password.  0, or -1: out of memory. */
+int url_copy (const struct url *from, struct url *to);
+
+/* A name for messages, which may be a URL with secrets in it: then just what
+ * it is.
+ */
+const char *url_shown (const char *name);
+
 /* Free the strings, and wipe the secret ones.  A URL of zeros is fine. */
 void url_free (struct url *url);
 

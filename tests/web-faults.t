@@ -149,6 +149,7 @@ at_first ()
 start_web slow www
 start_table slow slow <<'END'
 same 2 503:100000
+same 2 503:9223372036854776
 same 2 hang
 same 2 hang:1000
 same 1 ok
@@ -156,6 +157,7 @@ END
 start_web slower www
 start_table slower slower <<'END'
 EIO 7 503*
+EIO 7 short:1*
 END
 start_web slow-first www
 ln image.qcow2 www/slow-first
@@ -519,6 +521,7 @@ says 503
 between "${took[503*]}" 3000 40000
 end_table slow
 between "${took[503:100000]}" 5000 15000
+between "${took[503:9223372036854776]}" 5000 15000
 between "${took[hang]}" 10000 30000
 between "${took[hang:1000]}" 10000 30000
 outcome slow-first

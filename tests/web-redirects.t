@@ -257,6 +257,20 @@ is "... few of them ask for another target ($(how_often web "$data"))" \
 forget web
 forget other
 
+# What is said of requests that lost their target meanwhile.
+set_web web "to=$there" token=S3CRET-said-
+set_web other "$far tokens=5" latency=0.05
+out=$(with_qcow "$reads --parallel \"\$uri\" disk.raw $many" \
+                -t 32 -v -D qcow.http=1 -- "url=$here/image" 2> said)
+is "the same, with a look at the requests" \
+   "$(sort -u <<< "${out// /$'\n'}")" same
+is "... which names what refused: $there" \
+   "$(grep -c "$there/image: GET .*: status 403" said)" \
+   "$(how_often other ' 403')"
+unlike "... but not the token" "$(grep -v 'config key' said)" S3CRET
+forget web
+forget other
+
 # The user's URL is no good any more, or the target never is.
 set_web web "to=$there" token=S3CRET- fail=ok,403*
 set_web other "$far tokens=1"
