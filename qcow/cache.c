@@ -351,16 +351,29 @@ cache_find (struct cache *c, struct cache_key key)
   return e;
 }
 
-void
-cache_fill (struct cache_entry *entry)
+static void
+fill (struct cache_entry *entry, unsigned char used)
 {
   struct cache_shard *s = entry->shard;
 
   pthread_mutex_lock (&s->lock);
   entry->state = READY;
+  entry->used = used;
   if (entry->pins > 1)
     pthread_cond_broadcast (&entry->changed);
   pthread_mutex_unlock (&s->lock);
+}
+
+void
+cache_fill (struct cache_entry *entry)
+{
+  fill (entry, 0);
+}
+
+void
+cache_fill_for_later (struct cache_entry *entry)
+{
+  fill (entry, 1);
 }
 
 /* Drop a pin of an entry that may have failed; its last user frees it. */

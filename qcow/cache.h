@@ -87,6 +87,11 @@ struct cache_entry *cache_find (struct cache *c, struct cache_key key);
 /* MINE is now READY, still pinned. */
 void cache_fill (struct cache_entry *entry);
 
+/* The same for what will be used later: keep it at least as long as what was
+ * used by now.
+ */
+void cache_fill_for_later (struct cache_entry *entry);
+
 /* MINE could not be loaded: forget it.  Those who wait are told so. */
 void cache_fail (struct cache_entry *entry);
 

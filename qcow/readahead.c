@@ -68,7 +68,8 @@ begin (struct readahead *ra, uint64_t offset, uint64_t length)
 }
 
 /* Where another stream began, somebody has read on from there: what he has
- * had is not fetched again, unless this stream really comes there.
+ * had is not fetched again, unless this stream really goes on there, and not
+ * just reads a little over.
  */
 static uint64_t
 limit (const struct readahead *ra, const struct readahead_stream *s,
@@ -79,7 +80,8 @@ limit (const struct readahead *ra, const struct readahead_stream *s,
   for (i = 0; i < READAHEAD_STREAMS; ++i) {
     const struct readahead_stream *other = &ra->streams[i];
 
-    if (other != s && other->used > 0 && other->first >= s->end)
+    if (other != s && other->used > 0 && other->first > s->first
+        && other->first + READAHEAD_CHUNK >= s->end)
       to = min64 (to, other->first);
   }
   return to;

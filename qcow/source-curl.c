@@ -117,7 +117,7 @@ block_there (struct fetch *f, size_t i)
 {
   struct block_fetch *b = (struct block_fetch *) f;
 
-  cache_fill (b->entries[i]);
+  cache_fill_for_later (b->entries[i]);
   cache_release (b->entries[i]);
   b->done = i + 1;
 }
