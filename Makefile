@@ -24,7 +24,7 @@ SANITIZE =
 
 # What pkg-config calls it, and the Debian package that has it.
 LIBRARIES = nbdkit:nbdkit-plugin-dev libdeflate:libdeflate-dev \
-            zlib:zlib1g-dev libzstd:libzstd-dev \
+            zlib:zlib1g-dev libzstd:libzstd-dev libgcrypt:libgcrypt20-dev \
             libcurl:libcurl4-openssl-dev
 MODULES = $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
@@ -41,7 +41,7 @@ ALL_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
 ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(CFLAGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
 ALL_LDFLAGS = -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
-LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd) -ldl
+LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd libgcrypt) -ldl
 
 QCOW_SOURCES = $(sort $(wildcard qcow/*.c))
 QCOW_OBJECTS = $(QCOW_SOURCES:%.c=$(BUILD)/%.o)

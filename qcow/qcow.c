@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto.h"
 #include "libcurl.h"
 #include "map.h"
 #include "names.h"
@@ -32,6 +33,12 @@ struct qcow {
 
   bool debug_cache;
 };
+
+int
+qcow_load (void)
+{
+  return crypto_load ();
+}
 
 static const char *
 name_of (const struct qcow *q)

@@ -107,6 +107,11 @@ struct qcow;
  */
 const char *qcow_curl_version (void);
 
+/* Once, before anything else.  0, or -1: what was found of libgcrypt is too
+ * old.
+ */
+int qcow_load (void);
+
 /* Open an image and all files that it needs: take qemu's locks, read and
  * check headers, L1 tables, and the snapshot table.  The hooks and the
  * image's memory belong to the result, which the caller closes.  Starts no

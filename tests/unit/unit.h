@@ -75,6 +75,29 @@ put_be64 (uint8_t *p, uint64_t v)
   memcpy (p, &v, sizeof v);
 }
 
+/* Hexadecimal digits -> bytes; returns how many. */
+static inline size_t
+from_hex (const char *hex, uint8_t *out, size_t max)
+{
+  size_t n = 0;
+  unsigned byte;
+
+  for (; sscanf (hex, "%2x", &byte) == 1; hex += 2) {
+    assert_true (n < max);
+    out[n++] = (uint8_t) byte;
+  }
+  return n;
+}
+
+static inline void
+assert_hex (const uint8_t *bytes, const char *hex)
+{
+  uint8_t wanted[1024];
+  const size_t n = from_hex (hex, wanted, sizeof wanted);
+
+  assert_memory_equal (bytes, wanted, n);
+}
+
 /* A temporary file that has no name but this one, and goes with the
  * process.
  */
@@ -132,11 +155,18 @@ unit_header (uint8_t h[112], uint32_t version, uint32_t cluster_bits,
   }
 }
 
+static inline int
+unit_load (void **state)
+{
+  (void) state;
+  return qcow_load ();
+}
+
 #define UNIT_MAIN(tests)                                                      \
   int main (void)                                                             \
   {                                                                           \
     cmocka_set_message_output (CM_OUTPUT_TAP);                                \
-    return cmocka_run_group_tests (tests, NULL, NULL);                        \
+    return cmocka_run_group_tests (tests, unit_load, NULL);                   \
   }
 
 #endif /* UNIT_H */
