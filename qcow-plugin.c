@@ -19,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <gcrypt.h>
 #include <libdeflate.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -57,6 +58,9 @@ static struct qcow_http_options http;
 /* What nbdkit_read_password returned: to be wiped. */
 static char *user_password, *cookie, *proxy_password;
 static char *access_key, *secret_key, *session_token;
+
+/* What nbdkit_read_password returned: ours to wipe and to free. */
+static struct list passphrases;
 
 static struct qcow *image;
 static bool serving; /* after the fork */
@@ -116,10 +120,35 @@ wipe_secrets (void)
 }
 
 static void
+plugin_load (void)
+{
+  if (qcow_load () == -1) {
+    nbdkit_error ("libgcrypt %s is too old", gcry_check_version (NULL));
+    exit (EXIT_FAILURE);
+  }
+}
+
+static void
+forget_passphrases (void)
+{
+  size_t i;
+
+  for (i = 0; i < passphrases.n; ++i) {
+    char *p = (char *) passphrases.values[i];
+
+    explicit_bzero (p, strlen (p));
+    free (p);
+  }
+  free (passphrases.values);
+  passphrases = (struct list){ NULL, 0 };
+}
+
+static void
 plugin_unload (void)
 {
   qcow_close (image);
   wipe_secrets ();
+  forget_passphrases ();
   free (allow.values);
   free (backing.values);
   free (backing_formats.values);
@@ -135,12 +164,15 @@ plugin_dump_plugin (void)
 
   printf ("qcow_zlib=yes\n");
   printf ("qcow_zstd=yes\n");
+  printf ("qcow_aes=yes\n");
+  printf ("qcow_luks=yes\n");
   printf ("qcow_libdeflate_version=%s\n", LIBDEFLATE_VERSION_STRING);
   printf ("qcow_zlib_version=%s\n", zlibVersion ());
   printf ("qcow_zstd_version=%s\n", ZSTD_versionString ());
   printf ("qcow_url=%s\n", curl ? "yes" : "no");
   if (curl)
     printf ("qcow_curl_version=%s\n", curl);
+  printf ("qcow_libgcrypt_version=%s\n", gcry_check_version (NULL));
 }
 
 static int
@@ -161,14 +193,10 @@ set_once (const char *key, const char *value, const char **var)
 }
 
 static int
-append (const char *key, const char *value, struct list *list)
+add_to_list (const char *value, struct list *list)
 {
   const char **values;
 
-  if (value[0] == '\0') {
-    nbdkit_error ("%s= needs a value", key);
-    return -1;
-  }
   values = realloc (list->values, (list->n + 1) * sizeof values[0]);
   if (values == NULL) {
     nbdkit_error ("realloc: %m");
@@ -282,9 +310,37 @@ static const struct {
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
 static int
+append (const char *key, const char *value, struct list *list)
+{
+  if (value[0] == '\0') {
+    nbdkit_error ("%s= needs a value", key);
+    return -1;
+  }
+  return add_to_list (value, list);
+}
+
+/* It may be empty. */
+static int
+append_passphrase (const char *value)
+{
+  char *passphrase = NULL;
+
+  if (nbdkit_read_password (value, &passphrase) == -1)
+    return -1;
+  if (add_to_list (passphrase, &passphrases) == 0)
+    return 0;
+  explicit_bzero (passphrase, strlen (passphrase));
+  free (passphrase);
+  return -1;
+}
+
+static int
 plugin_config (const char *key, const char *value)
 {
   size_t i;
+
+  if (strcmp (key, "passphrase") == 0)
+    return append_passphrase (value);
 
   for (i = 0; i < COUNT (texts); ++i)
     if (strcmp (key, texts[i].key) == 0)
@@ -398,6 +454,8 @@ plugin_config_complete (void)
   "                      that the image names.\n" \
   "force-share=<BOOL>    Serve the image even if another process has it open for\n" \
   "                      writing (default: false).\n" \
+  "passphrase=<SECRET>   For encrypted images; -, +FILE or -FD reads it from\n" \
+  "                      elsewhere; may be given several times.\n" \
   "since=<POINT>         Serve what changed since this snapshot, 'backing', or\n" \
   "                      'layer:N'.\n" \
   "snapshot=<ID-OR-NAME> Serve only this internal snapshot.\n" \
@@ -450,6 +508,8 @@ plugin_get_ready (void)
     .nr_backing_formats = backing_formats.n,
     .data_files = data_files.values,
     .nr_data_files = data_files.n,
+    .passphrases = passphrases.values,
+    .nr_passphrases = passphrases.n,
     .snapshot = snapshot,
     .since = since,
     .bitmap = bitmap,
@@ -467,6 +527,7 @@ plugin_get_ready (void)
 
   image = qcow_open (&options, &hooks);
   wipe_secrets ();
+  forget_passphrases ();
   return image ? 0 : -1;
 }
 
@@ -638,6 +699,7 @@ static struct nbdkit_plugin plugin = {
   .longname = "nbdkit qcow plugin",
   .version = VERSION,
   .description = "serve QCOW disk images, read-only",
+  .load = plugin_load,
   .unload = plugin_unload,
   .dump_plugin = plugin_dump_plugin,
   .config = plugin_config,

@@ -77,7 +77,8 @@ add_data (struct merger *m, struct holes *h, const struct run *run)
   uint64_t done = 0;
   int r = 1;
 
-  if (h->none)
+  /* Zeros in the file decrypt to anything but that. */
+  if (h->none || (run->image && run->image->crypto))
     return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
   while (done < run->length && r == 1) {
     const uint64_t host = run->host + done;
@@ -121,15 +122,20 @@ is_short (const struct layer *layer)
          && layer->source->size < layer->size;
 }
 
-/* Has no file of the view a hole? */
+/* Has no file of the view a hole that counts? */
 static bool
 is_solid (const struct qcow_view *v)
 {
   unsigned i;
 
-  for (i = 0; i < v->nr_layers; ++i)
-    if (!source_is_solid (v->layers[i].source) || is_short (&v->layers[i]))
+  for (i = 0; i < v->nr_layers; ++i) {
+    const struct layer *layer = &v->layers[i];
+
+    if (layer->image && layer->image->crypto)
+      continue;
+    if (!source_is_solid (layer->source) || is_short (layer))
       return false;
+  }
   return true;
 }
 

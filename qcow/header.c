@@ -375,8 +375,10 @@ one_extension (uint32_t type, const uint8_t *data, size_t length,
                           "be 16",
                           length);
     ext->luks = true;
+    h->luks_offset = get_be64 (data);
+    h->luks_length = get_be64 (data + 8);
     return check_table (h, "header: the offset of the LUKS header",
-                        get_be64 (data), get_be64 (data + 8), problem);
+                        h->luks_offset, h->luks_length, problem);
 
   default: /* unknown: to be skipped (spec) */
     return 0;

@@ -39,6 +39,9 @@ struct header {
   uint64_t backing_offset; /* where its name is; 0: none */
   uint32_t backing_size;   /* bytes of its name, <= 1023 */
 
+  uint64_t luks_offset; /* of the LUKS header, cluster aligned, if LUKS */
+  uint64_t luks_length; /* bytes; its end <= INT64_MAX */
+
   uint32_t nb_bitmaps;
   uint64_t bitmap_directory_size, bitmap_directory_offset; /* not checked */
   bool bitmaps_broken; /* their extension is not valid; nb_bitmaps is 0 */

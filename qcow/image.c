@@ -26,20 +26,6 @@ no_memory (const struct image *image)
                        "out of memory");
 }
 
-/* Features that the format has and this program has not. */
-static int
-refuse_features (const struct image *image)
-{
-  const struct header *h = &image->header;
-
-  if (h->crypt_method != QCOW_CRYPT_NONE)
-    return error_report (image->shared->hooks, EINVAL, image->name,
-                         "the image is encrypted (%s): encrypted images are "
-                         "not supported",
-                         h->crypt_method == QCOW_CRYPT_AES ? "AES" : "LUKS");
-  return 0;
-}
-
 static void
 warn_of_state (const struct image *image)
 {
@@ -138,8 +124,6 @@ read_header (struct image *image)
     r = read_backing_name (image);
   else
     r = read_extensions (image, first);
-  if (r == 0)
-    r = refuse_features (image);
 
 out:
   free (first);
@@ -204,6 +188,7 @@ image_close (struct image *image)
   if (image->data != image->source)
     source_close (image->data);
   source_close (image->source);
+  crypto_free (image->crypto);
   error_filter_destroy (&image->damage);
   free (image);
 }

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "crypto.h"
 #include "entry.h"
 #include "error.h"
 #include "header.h"
@@ -24,6 +25,8 @@ struct image {
   struct source *data; /* … they are in a data file; else equal to source */
   struct header header;
   struct entry_rules rules;
+  struct crypto *crypto; /* decrypts the clusters; NULL: not encrypted, or
+                            not unlocked yet (unlock.h) */
   struct error_filter damage;
   uint32_t id; /* in the chain: the owner in cache keys */
 
@@ -35,8 +38,9 @@ struct image {
 };
 
 /* Read and check the header.  The image owns the source from now on, also
- * on failure; a data file is for the caller to open and to set.  NULL with
- * the error reported and errno EINVAL, EIO or ENOMEM.
+ * on failure; a data file is for the caller to open and to set, an encrypted
+ * image to unlock.  NULL with the error reported and errno EINVAL, EIO or
+ * ENOMEM.
  */
 struct image *image_open (struct shared *shared, struct source *source,
                           uint32_t id);
@@ -57,6 +61,16 @@ struct l1_table *image_get_active_l1 (const struct image *image);
  */
 int image_get_cached (const struct image *image, struct cache_key key,
                       size_t size, struct cache_entry **entry);
+
+/* The number of the sector for the IV of what the image's data has at
+ * 'host', and the guest sees at 'guest'.
+ */
+static inline uint64_t
+image_crypto_sector (const struct image *image, uint64_t guest, uint64_t host)
+{
+  return (image->header.crypt_method == QCOW_CRYPT_AES ? guest : host)
+         / CRYPTO_SECTOR_BYTES;
+}
 
 static inline uint64_t
 image_cluster_size (const struct image *image)

@@ -217,9 +217,25 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   return NULL;
 }
 
+/* Locks of memory end with a fork. */
+static void
+lock_keys (const struct qcow *q)
+{
+  unsigned i;
+
+  for (i = 0; i < q->chain->nr_layers; ++i) {
+    const struct image *image = q->chain->layers[i].image;
+
+    if (image && image->crypto && crypto_lock_key (image->crypto) == -1)
+      error_debug (&q->hooks, image->name,
+                   "the key can't be kept from being swapped out: %m");
+  }
+}
+
 int
 qcow_start_threads (struct qcow *q)
 {
+  lock_keys (q);
   chain_start (q->chain, q->shared.cache);
   return http_start (q->shared.http);
 }

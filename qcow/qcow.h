@@ -7,9 +7,9 @@
  * struct qcow_hooks; functions that fail have already said why, set
  * errno and return -1 or NULL.
  *
- * Threads: qcow_open and qcow_close are called by one thread while no
- * other uses the image.  Everything between them may be called by any
- * number of threads at once, on the same view or on others.
+ * Threads: qcow_load, qcow_open, qcow_start_threads and qcow_close are called
+ * by one thread while no other uses the image.  Everything between them may be
+ * called by any number of threads at once, on the same view or on others.
  */
 
 #ifndef QCOW_QCOW_H
@@ -91,6 +91,13 @@ struct qcow_options {
    */
   const char *snapshot, *since, *bitmap;
 
+  /* For encrypted layers: LUKS layers try all of them, the n-th layer with
+   * the old AES takes the n-th, or the last.  "" is one, too.
+   */
+  const char *const *passphrases;
+  size_t nr_passphrases;
+  uint64_t luks_max_work; /* see luks.h; 0: the default */
+
   bool force_share; /* serve even though a writer holds the image */
   bool debug_runs;  /* a debug message for each run of each request */
   bool debug_cache; /* cache statistics when the image is closed */
@@ -118,16 +125,18 @@ int qcow_load (void);
  * thread that goes on, and the result may be used after a fork, but then
  * needs qcow_start_threads.  On failure, NULL:
  * errno is ENOENT, EACCES … from opening a file, else EINVAL (not an image
- * that can be served), EPERM (names a file that is not allowed), EIO,
- * EBUSY (held by a writer) or ENOMEM.
+ * that can be served), EPERM (names a file that is not allowed), EACCES
+ * (encrypted, and no passphrase fits), EIO, EBUSY (held by a writer) or
+ * ENOMEM.
  */
 struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 void qcow_close (struct qcow *q);
 
-/* Start the threads that the image's sources need: none if all are local
- * files.  Before this, and after a failure, nothing may be read.  0, or -1
- * with the error reported and errno.
+/* To be called after the last fork: what does not survive one is done again,
+ * and the threads are started that the image's sources need (none if all are
+ * local files).  Before this, and after a failure, nothing may be read.  0, or
+ * -1 with the error reported and errno.
  */
 int qcow_start_threads (struct qcow *q);
 

@@ -70,6 +70,11 @@ describe_image (const struct view_parts *p)
 {
   const struct header *h = &top (p)->header;
   const uint64_t size = image_cluster_size (top (p));
+  static const char *const encryption[] = {
+    [QCOW_CRYPT_NONE] = "",
+    [QCOW_CRYPT_AES] = ", encrypted (AES)",
+    [QCOW_CRYPT_LUKS] = ", encrypted (LUKS)",
+  };
   char layers[64] = "", *text;
 
   if (p->chain->nr_layers > 1)
@@ -77,10 +82,12 @@ describe_image (const struct view_parts *p)
               p->chain->nr_layers - 1);
   if (asprintf (
         &text,
-        "%s version %" PRIu32 ", clusters of %" PRIu64 " %s, %s compression%s",
+        "%s version %" PRIu32 ", clusters of %" PRIu64 " %s, %s compression"
+        "%s%s",
         h->version == 1 ? "QCOW" : "QCOW2", h->version,
         size >= 1024 ? size / 1024 : size, size >= 1024 ? "KiB" : "bytes",
-        h->compression == QCOW_COMPRESSION_ZSTD ? "zstd" : "zlib", layers)
+        h->compression == QCOW_COMPRESSION_ZSTD ? "zstd" : "zlib",
+        encryption[h->crypt_method], layers)
       == -1)
     text = NULL;
   return text;

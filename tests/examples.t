@@ -37,6 +37,13 @@ io overlay.qcow2 'write -q -P 7 100k 30k'
 qemu-img create -q -f qcow2 -o data_file=moved.raw data.qcow2 1M
 io data.qcow2 'write -q -P 8 200k 30k'
 mv moved.raw data.raw
+printf tiger > passphrase
+printf lynx > password
+printf lion > new-passphrase
+luks_of src1 secret.qcow2 tiger
+create_aes old.qcow2 v3 "$(stat -c %s src1)" lynx
+secrets=(lynx)
+encrypted_io old.qcow2 "write -q -s src1 0 $(stat -c %s src1)"
 cp "$plugin" nbdkit-qcow-plugin.so
 
 # Web servers that stand for those in the examples.
@@ -61,7 +68,13 @@ for a; do
 done
 exec "$wrapped/nbdkit" -f "${args[@]}"
 END_OF_SCRIPT
-chmod +x installed/nbdkit
+# Nobody waits until qemu-img has measured the machine.
+cat > installed/qemu-img <<END_OF_SCRIPT
+#!/bin/bash
+[[ " \$* " != *encrypt.format=luks* ]] || export LD_PRELOAD=$tmp/luks-clock.so
+exec $(command -v qemu-img) "\$@"
+END_OF_SCRIPT
+chmod +x installed/nbdkit installed/qemu-img
 export wrapped=$tmp/wrapped
 PATH=$tmp/installed:$PATH
 
@@ -111,6 +124,11 @@ run_example ()
     made_by "$command" wednesday.qcow2 wednesday.wanted
     made_by "$command" target.raw target.wanted
     made_by "$command" today.qcow2 today.raw
+    if [[ $command = *new.qcow2* ]]; then
+        secrets=(lion)
+        encrypted_oracle new.qcow2 made.raw
+        same_bytes "... makes new.qcow2" made.raw src1
+    fi
 }
 
 for text in README nbdkit-qcow-plugin.pod; do

@@ -515,3 +515,136 @@ same_map ()
     [ -s wanted.map ] || fail "$1: qemu's map is empty"
     same_text "$1: the map" got.map wanted.map
 }
+
+# --- Encrypted images ---
+#
+# The array secrets has the passphrases of the layers, the top first; "none"
+# is that of one that is not encrypted.
+
+secrets=()
+
+# quick_luks COMMAND...: a qemu-img command that makes key slots.
+quick_luks ()
+{
+    [ -e "$tmp/luks-clock.so" ] ||
+        ${CC:-gcc} -shared -fPIC -o "$tmp/luks-clock.so" \
+                   "$top/tests/luks-clock.c" || exit 1
+    LD_PRELOAD=$tmp/luks-clock.so "$@"
+}
+
+# secret_object ID SECRET: for --object
+secret_object ()
+{
+    printf 'secret,id=%s,data=%s' "$1" "${2//,/,,}"
+}
+
+# _make_luks COMMAND SECRET ARGUMENT...: qemu-img COMMAND.
+_make_luks ()
+{
+    local command=$1 secret=$2 format_option=-O out
+    shift 2
+    [ "$command" = convert ] || format_option=-f
+    out=$(quick_luks qemu-img "$command" -q $format_option qcow2 \
+              --object "$(secret_object s "$secret")" \
+              -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
+              "$@" 2>&1) || {
+        diag "qemu-img $command $*" "$out"
+        exit 1
+    }
+}
+
+# create_luks IMAGE SIZE SECRET [QEMU-IMG-OPTION...]
+create_luks ()
+{
+    local image=$1 size=$2 secret=$3
+    shift 3
+    rm -f "$image"
+    _make_luks create "$secret" "$@" "$image" "$size"
+}
+
+# luks_of RAW IMAGE SECRET [QEMU-IMG-OPTION...]: with the content of RAW.
+luks_of ()
+{
+    local raw=$1 image=$2 secret=$3
+    shift 3
+    rm -f "$image"
+    _make_luks convert "$secret" -f raw "$@" "$raw" "$image"
+}
+
+# create_aes IMAGE SORT SIZE SECRET [QEMU-IMG-OPTION...]: of the SORT v1, v2
+# or v3, with the encryption that was there before LUKS.
+create_aes ()
+{
+    local image=$1 sort=$2 size=$3 secret=$4 f=qcow2
+    local options=(-o encrypt.format=aes,encrypt.key-secret=s)
+    shift 4
+    case $sort in
+        v1) f=qcow; options=(-o encryption=on,encrypt.key-secret=s) ;;
+        v2) options+=(-o compat=0.10) ;;
+    esac
+    rm -f "$image"
+    qemu-img create -q -f $f --object "$(secret_object s "$secret")" \
+             "${options[@]}" "$@" "$image" "$size" || exit 1
+}
+
+# Set the array opened: what qemu's programs need to open IMAGE.
+_open_encrypted ()
+{
+    local spec prefix='' i
+    opened=()
+    spec="driver=$(format_of "$1"),file.filename=$1"
+    for i in "${!secrets[@]}"; do
+        if [ "${secrets[i]}" != none ]; then
+            opened+=(--object "$(secret_object "s$i" "${secrets[i]}")")
+            spec+=",${prefix}encrypt.key-secret=s$i"
+        fi
+        prefix+=backing.
+    done
+    opened+=(--image-opts)
+    spec_opened=$spec
+}
+
+# encrypted_io IMAGE COMMAND...: like io.
+encrypted_io ()
+{
+    local image=$1 args=() c out opened spec_opened
+    shift
+    for c; do
+        args+=(-c "$c")
+    done
+    _open_encrypted "$image"
+    out=$(qemu-io -d unmap "${opened[@]}" "$spec_opened" "${args[@]}" \
+                  2>&1 < /dev/null) || {
+        diag "qemu-io $image: $*" "$out"
+        exit 1
+    }
+}
+
+# encrypted_oracle IMAGE RAW [QEMU-IMG-OPTION...]: like oracle.
+encrypted_oracle ()
+{
+    local image=$1 raw=$2 out opened spec_opened
+    shift 2
+    _open_encrypted "$image"
+    out=$(qemu-img convert "$@" "${opened[@]}" -O raw "$spec_opened" "$raw" \
+                   2>&1) || {
+        diag "$out"
+        exit 1
+    }
+}
+
+# encrypted_compare NAME IMAGE [NBD-COMPARE-OPTION...]: like compare, with the
+# passphrases in params.
+encrypted_compare ()
+{
+    local name=$1 image=$2 opened spec_opened
+    shift 2
+    dense "$image"
+    encrypted_oracle "$image" oracle.raw
+    serves "$name" "$image" oracle.raw --borders 30 --random 50 "$@"
+    _open_encrypted "$image"
+    nbdinfo --map -- [ qemu-nbd -r "${opened[@]}" "$spec_opened" ] \
+            > wanted.map 2> log || fail "$name: qemu's map" "$(cat log)"
+    our_map "$image" > got.map 2> log || fail "$name: our map" "$(cat log)"
+    same_text "$name: the map" got.map wanted.map
+}

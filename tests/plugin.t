@@ -35,7 +35,8 @@ is "no line of --help is too long" \
 like "--version" "$(nbdkit "$plugin" --version)" '^qcow [0-9]+\.[0-9]+'
 nbdkit "$plugin" --dump-plugin > dump
 for line in name=qcow thread_model=parallel errno_is_preserved=1 \
-            magic_config_key=file qcow_zlib=yes qcow_zstd=yes; do
+            magic_config_key=file qcow_zlib=yes qcow_zstd=yes \
+            qcow_aes=yes qcow_luks=yes; do
     like "--dump-plugin: $line" "$(cat dump)" "^$line\$"
 done
 for has in open close get_size can_multi_conn can_extents can_cache \

@@ -168,21 +168,6 @@ cp v3.qcow2 long.qcow2
 truncate -s 64M long.qcow2
 good "l1_size 4194304" long.qcow2 36 00400000
 
-# Features that are recognised but not served, by their names.
-qemu-img create -q -f qcow2 --object secret,id=s,data=x \
-         -o encrypt.format=aes,encrypt.key-secret=s feature.qcow2 1M 2> log
-[ -e feature.qcow2 ] || diag "$(cat log)"
-refused "AES encryption" 'feature\.qcow2.*(AES|[Ee]ncrypt)' -- feature.qcow2
-rm feature.qcow2
-# (qemu 7.2 cannot always tell how fast the machine is; then again.)
-for _ in 1 2 3 4 5; do
-    ! qemu-img create -q -f qcow2 --object secret,id=s,data=x \
-      -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
-      feature.qcow2 1M 2> log || break
-done
-refused "LUKS encryption" 'feature\.qcow2.*(LUKS|[Ee]ncrypt)' \
-        -- feature.qcow2
-
 # Header extensions that leave their area.  The first one is at 112.
 bad "an extension that is longer than the cluster" v3.qcow2 'extension' \
     116 00010000

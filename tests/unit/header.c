@@ -556,6 +556,8 @@ luks_extension (void **state)
   expect ("without LUKS", parse (&h), "although crypt_method is 0");
   put_be32 (cluster + 32, 2);
   expect ("with LUKS", parse (&h), NULL);
+  assert_int_equal (h.luks_offset, 0x40000);
+  assert_int_equal (h.luks_length, 4096);
   extension (112, 0x0537be77, data, 15);
   expect ("short", parse (&h), "LUKS extension has 15 bytes");
   put_be64 (data, 0x40200);

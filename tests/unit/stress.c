@@ -5,9 +5,11 @@
  * look at.
  *
  * The image has 4 KiB clusters of all kinds; what each holds follows from
- * its number, so the expected bytes need no second reader.
+ * its number, so the expected bytes need no second reader.  Once more with
+ * the clusters encrypted (AES, which is the simplest to write).
  */
 
+#include <gcrypt.h>
 #include <pthread.h>
 #include <zlib.h>
 
@@ -74,8 +76,29 @@ pack (const uint8_t *in, uint8_t *out, size_t max)
   return max;
 }
 
+/* The password is "tiger".  Compressed clusters are not encrypted. */
+static void
+encrypt_cluster (uint64_t cluster, uint8_t *buf)
+{
+  uint64_t sector = cluster * (CLUSTER / 512);
+  gcry_cipher_hd_t h;
+  int i;
+
+  assert_int_equal (
+    gcry_cipher_open (&h, GCRY_CIPHER_AES128, GCRY_CIPHER_MODE_CBC, 0), 0);
+  assert_int_equal (gcry_cipher_setkey (h, "tiger\0\0\0\0\0\0\0\0\0\0", 16),
+                    0);
+  for (i = 0; i < CLUSTER; i += 512) {
+    const uint64_t iv[2] = { htole64 (sector++), 0 };
+
+    assert_int_equal (gcry_cipher_setiv (h, iv, 16), 0);
+    assert_int_equal (gcry_cipher_encrypt (h, buf + i, 512, NULL, 0), 0);
+  }
+  gcry_cipher_close (h);
+}
+
 static struct unit_file
-make_image (void)
+make_image (bool encrypted)
 {
   const struct unit_file f = unit_file_new ();
   uint64_t next = (uint64_t) (3 + TABLES) * CLUSTER, c;
@@ -83,6 +106,7 @@ make_image (void)
 
   unit_header (header, 3, BITS, (uint64_t) CLUSTERS * CLUSTER - 1000, TABLES,
                2 * CLUSTER);
+  put_be32 (header + 32, encrypted ? QCOW_CRYPT_AES : QCOW_CRYPT_NONE);
   unit_write (&f, header, sizeof header, 0);
   for (c = 0; c < TABLES; ++c)
     unit_write_be64 (&f, (3 + c) * CLUSTER, 2 * CLUSTER + c * 8);
@@ -95,6 +119,8 @@ make_image (void)
     case NORMAL:
       next = (next + CLUSTER - 1) & ~(uint64_t) (CLUSTER - 1);
       make_cluster (c, plain);
+      if (encrypted)
+        encrypt_cluster (c, plain);
       unit_write (&f, plain, CLUSTER, next);
       entry = UINT64_C (1) << 63 | next;
       next += CLUSTER;
@@ -215,17 +241,23 @@ worker (void *arg)
 }
 
 static void
-run_threads (uint64_t cache_size)
+run_threads (uint64_t cache_size, bool encrypted)
 {
-  const struct unit_file f = make_image ();
-  const struct qcow_options options
-    = { .filename = f.name, .cache_size = cache_size };
+  static const char *const passphrases[] = { "tiger" };
+  const struct unit_file f = make_image (encrypted);
+  const struct qcow_options options = {
+    .filename = f.name,
+    .cache_size = cache_size,
+    .passphrases = passphrases,
+    .nr_passphrases = encrypted,
+  };
   const struct qcow_hooks silent = { .error = NULL };
   pthread_t t[THREADS];
   int i;
 
   image = qcow_open (&options, &silent);
   assert_non_null (image);
+  assert_int_equal (qcow_start_threads (image), 0);
   for (i = 0; i < THREADS; ++i)
     assert_int_equal (
       pthread_create (&t[i], NULL, worker, (void *) (uintptr_t) (i + 1)), 0);
@@ -239,27 +271,35 @@ static void
 tiny_cache (void **state)
 {
   (void) state;
-  run_threads (0);
+  run_threads (0, false);
 }
 
 static void
 small_cache (void **state)
 {
   (void) state;
-  run_threads (64 * CLUSTER);
+  run_threads (64 * CLUSTER, false);
 }
 
 static void
 large_cache (void **state)
 {
   (void) state;
-  run_threads (QCOW_DEFAULT_CACHE_SIZE);
+  run_threads (QCOW_DEFAULT_CACHE_SIZE, false);
+}
+
+static void
+encrypted_clusters (void **state)
+{
+  (void) state;
+  run_threads (64 * CLUSTER, true);
 }
 
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (tiny_cache),
   cmocka_unit_test (small_cache),
   cmocka_unit_test (large_cache),
+  cmocka_unit_test (encrypted_clusters),
 };
 
 UNIT_MAIN (tests)
