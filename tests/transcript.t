@@ -141,6 +141,21 @@ h.pread(65536, 0)' | wc -w)
     is "$codec: a cluster that was inflated is not read again" "$n" 1
 done
 
+# Encrypted data is read in place, and sectors that are wanted in part beside.
+luks_of disk.raw luks.qcow2 tiger
+l1=$(peek luks.qcow2 40 8)
+l2=$(($(peek luks.qcow2 "$l1" 8) & 0xffffffffffffff))
+first=$(($(peek luks.qcow2 $l2 8) & 0xffffffffffffff))
+params=(passphrase=tiger)
+is "LUKS: all of it" "$(data_reads luks.qcow2 -c 'h.pread(4 << 20, 0)')" \
+   "4194304@$first"
+is "LUKS: one byte" "$(data_reads luks.qcow2 -c 'h.pread(1, 70000)')" \
+   "512@$((first + 69632))"
+is "LUKS: from sector to sector" \
+   "$(data_reads luks.qcow2 -c 'h.pread(1 << 20, 1000)')" \
+   "512@$((first + 512)) 1048064@$((first + 1024)) 512@$((first + 1049088))"
+params=()
+
 # Zeros of all sorts are not read at all.
 qemu-img create -q -f qcow2 zeros.qcow2 4M
 io zeros.qcow2 'write -q 0 1M' 'write -q -z 0 1M' 'write -q -z -u 2M 1M'

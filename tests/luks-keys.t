@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Passphrases of LUKS images, and the ways to give them: key slots, wrong and
+# missing ones, several; what becomes of the key.
+
+source "$(dirname "$0")/functions.sh"
+
+text_source $((1 << 20)) disk.raw
+
+# --- Key slots --------------------------------------------------------
+
+# amend IMAGE SECRET OPTION...: SECRET opens it; new=NEW adds a passphrase.
+amend ()
+{
+    local image=$1 secret=$2 out
+    shift 2
+    out=$(quick_luks qemu-img amend --object "$(secret_object s "$secret")" \
+              --object "$(secret_object new "$new")" "$@" \
+              --image-opts "driver=qcow2,encrypt.key-secret=s,file.filename=$image" \
+              2>&1) || fail "qemu-img amend $*" "$out"
+}
+
+params=()
+luks_of disk.raw slots first
+for i in 1 2 3 4 5 6 7; do
+    new=secret$i
+    amend slots first -o "encrypt.state=active,encrypt.new-secret=new,encrypt.keyslot=$i,encrypt.iter-time=10"
+done
+for secret in first secret1 secret4 secret7; do
+    params=("passphrase=$secret")
+    serves "eight slots: $secret" slots disk.raw --random 20
+done
+params=(passphrase=secret8)
+refused "eight slots: a passphrase of none" 'active key slots \(8\)' -- slots
+for slot in 0 3; do
+    new=
+    amend slots secret7 -o "encrypt.state=inactive,encrypt.keyslot=$slot"
+done
+for secret in first secret3; do
+    params=("passphrase=$secret")
+    refused "erased: $secret" 'active key slots \(6\)' -- slots
+done
+params=(passphrase=secret1)
+serves "the others open it still" slots disk.raw --random 20
+params=(passphrase=first passphrase=secret3 passphrase=secret7)
+serves "the last of several passphrases" slots disk.raw --random 20
+
+# --- Passphrases ------------------------------------------------------
+
+# shellcheck disable=SC2016
+copy='nbdcopy "$uri" copy.raw && cmp copy.raw disk.raw'
+params=()
+luks_of disk.raw image tiger
+refused "no passphrase" \
+        'image: the image is encrypted \(LUKS\): it needs a passphrase' -- image
+refused "a wrong passphrase" \
+        'image: the image is encrypted \(LUKS\), and the passphrase fits none' \
+        -- image passphrase=Tiger
+refused "several wrong passphrases" \
+        'image: the image is encrypted \(LUKS\), and none of the passphrases' \
+        -- image passphrase=tige passphrase=tigers passphrase=
+for secret in 'passphrase=zebra' 'passphrase=zeb' passphrase=; do
+    unlike "a passphrase is not in a message: $secret" \
+           "$(with_qcow true -- image "$secret" 2>&1)" 'zeb'
+done
+printf tiger > file
+ok "passphrase=+FILE" with_qcow "$copy" -- image passphrase=+file
+printf 'tiger\n' > file
+ok "passphrase=+FILE, with a newline" \
+   with_qcow "$copy" -- image passphrase=+file
+exec 9< file
+ok "passphrase=-FD" with_qcow "$copy" -- image passphrase=-9
+exec 9<&-
+refused "passphrase=+FILE without the file" 'missing' \
+        -- image passphrase=+missing
+qemu-img create -q -f qcow2 plain 1M
+refused "a passphrase for nothing" 'plain: is not encrypted' \
+        -- plain passphrase=tiger
+for secret in '' ' ' 'a,b=c' $'gr\303\274n' "$(printf %0300d 7)"; do
+    luks_of disk.raw image "$secret"
+    ok "the passphrase '${secret:0:20}'" \
+       with_qcow "$copy" -- image "passphrase=$secret"
+done
+luks_of disk.raw image tiger
+like "the description says that it is encrypted" \
+     "$(with_qcow 'nbdinfo --json "$uri"' -- image passphrase=tiger |
+            jq -r '.exports[0].description')" 'encrypted \(LUKS\)'
+like "-v tells which key slot it was" \
+     "$(with_qcow true -v -- image passphrase=x passphrase=tiger 2>&1)" \
+     'image: passphrase 2 opens key slot 0'
+
+# After nbdkit has gone to the background, which is a fork.
+nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" image passphrase=tiger \
+       < /dev/null
+for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
+ok "in the background" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" copy.raw
+same_bytes "... the bytes" copy.raw disk.raw
+if [ "$(ulimit -l)" = unlimited ] || [ "$(ulimit -l)" -ge 64 ]; then
+    [ -n "${QCOW_PRELOAD:-}" ] ||
+        ok "... and the key is locked in memory" \
+           grep -Eq '^VmLck:[[:space:]]+[1-9]' "/proc/$(cat d.pid)/status"
+fi
+kill "$(cat d.pid)"
+
+done_testing

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# LUKS in images of every shape: bytes and map are qemu's, with cluster
+# sizes, versions, subclusters, data files, snapshots, compressed clusters
+# (which are not encrypted), chains in which each layer has its own
+# passphrase, odd sizes and requests.
+
+source "$(dirname "$0")/functions.sh"
+secrets=(tiger)
+params=(passphrase=tiger)
+
+text_source $((2 << 20)) src0 src1
+head -c 1M src0 > disk.raw
+
+# --- Shapes -----------------------------------------------------------
+
+# Writes, zeros and discards, so that whole, part and no clusters remain.
+steps=('write -q -s src0 0 400k' 'write -q -z 64k 100k' 'write -q -s src1 70k 3k'
+       'write -q -z -u 200k 30k' 'write -q -s src1 511k 1k' 'discard -q 300k 64k'
+       'write -q -s src1 700k 200k' 'write -q -z 1023k 512'
+       'write -q -P 9 1023k 512')
+for spec in 512:compat=0.10 4096: 65536: 2097152: 16384:extended_l2=on \
+            131072:extended_l2=on 65536:preallocation=metadata; do
+    IFS=: read -r cluster option <<< "$spec"
+    create_luks image $((1 << 20)) tiger -o "cluster_size=$cluster" \
+                ${option:+-o "$option"}
+    encrypted_io image "${steps[@]}"
+    encrypted_compare "clusters of $cluster, $option" image \
+                      --cluster "$cluster"
+done
+
+# Compressed clusters are as they are.
+create_luks image $((1 << 20)) tiger -o cluster_size=4k
+encrypted_io image 'write -q -s src0 0 100k' 'write -q -c -s src1 100k 100k' \
+             'write -q -c -s src1 300k 4k' 'write -q -s src0 304k 4k' \
+             'write -q -c -P 7 308k 4k' 'write -q -s src0 312k 40k' \
+             'write -q -c -s src1 512k 200k' 'write -q -s src0 600k 500'
+encrypted_compare "compressed clusters between" image --cluster 4096
+
+# Snapshots have the image's key.
+create_luks image $((1 << 20)) tiger -o cluster_size=4k
+encrypted_io image "${steps[@]}"
+_open_encrypted image
+qemu-img snapshot -c one "${opened[@]}" "$spec_opened" || fail "a snapshot"
+encrypted_oracle image one.raw
+encrypted_io image 'write -q -s src1 0 300k' 'write -q -z 500k 100k'
+encrypted_compare "after a snapshot" image --cluster 4096
+params+=(snapshot=one)
+serves "the snapshot" image one.raw --cluster 4096
+params=(passphrase=tiger)
+
+# Data files.  The host offset is the guest's.
+for spec in on: off:extended_l2=on off:cluster_size=512; do
+    IFS=: read -r raw option <<< "$spec"
+    rm -f data
+    create_luks image $((1 << 20)) tiger -o data_file=data,data_file_raw=$raw \
+                ${option:+-o "$option"}
+    encrypted_io image "${steps[@]}"
+    dense data
+    params+=(allow=image-dir)
+    encrypted_compare "a data file, raw: $raw, $option" image --cluster 65536
+    params=(passphrase=tiger)
+done
+
+# Sizes within a sector.
+for size in 1 513 66000; do
+    create_luks image $((1 << 20)) tiger -o cluster_size=4k
+    encrypted_io image 'write -q -s src0 0 1M'
+    poke image 24 "$(printf %016x $size)"
+    head -c $size src0 > size.raw
+    serves "a size of $size" image size.raw --cluster 4096 --random 60
+done
+
+# --- Extents ----------------------------------------------------------
+
+# What lies in a hole of the file is not zeros.
+create_luks image $((1 << 20)) tiger -o preallocation=metadata
+truncate -s 8M image
+encrypted_oracle image oracle.raw
+serves "preallocated, mostly hole" image oracle.raw
+is "... and data all the same" "$(our_map image | awk '{ print $1, $2, $3 }')" \
+   '0 1048576 0'
+# Beside an unencrypted layer with holes.
+truncate -s 1M base.raw
+dd if=src0 of=base.raw bs=64k count=4 conv=notrunc status=none
+create_luks image $((1 << 20)) tiger -F raw -b base.raw
+secrets=(tiger)
+encrypted_io image 'write -q -P 3 512k 128k'
+params+=(allow=image-dir)
+is "over a raw file with holes" \
+   "$(our_map image | awk '{ print $1, $2, $3 }' | paste -s -d ,)" \
+   '0 262144 0,262144 262144 3,524288 131072 0,655360 393216 3'
+
+# --- Chains -----------------------------------------------------------
+
+# chain NAME: 'top' over 'mid' over 'base', with the secrets.
+chain ()
+{
+    encrypted_compare "$1" top --cluster 4096
+}
+
+luks_of disk.raw base lion -o cluster_size=64k
+create_luks mid 1000K lynx -o cluster_size=512 -u -F qcow2 -b base
+create_luks top 1M tiger -o cluster_size=4k -u -F qcow2 -b mid
+# (qemu-io opens one layer without the others.)
+for spec in mid:lynx top:tiger; do
+    image=${spec%:*}
+    qemu-io --object "$(secret_object s "${spec#*:}")" --image-opts \
+            "driver=qcow2,encrypt.key-secret=s,backing=,file.filename=$image" \
+            -c "write -q -s src1 ${#image}k 13k" -c "write -q -z 100k 64k" \
+            -c "write -q -s src1 $((${#image} * 70))k 100k" > log 2>&1 ||
+        diag "$(cat log)"
+done
+secrets=(tiger lynx lion)
+params=(allow=image-dir passphrase=lion passphrase=tiger passphrase=lynx)
+chain "three layers, three passphrases in any order"
+params=(allow=image-dir passphrase=tiger passphrase=lynx)
+refused "... one is missing: the message names the layer" \
+        'base: the image is encrypted \(LUKS\), and none of the passphrases' \
+        -- top
+params=(allow=image-dir passphrase=lion passphrase=tiger)
+refused "... another is missing" 'mid: the image is encrypted' -- top
+
+# One encrypted layer above, below, and between others.
+qemu-img convert -f raw -O qcow2 disk.raw base
+secrets=(tiger lynx none)
+params=(allow=image-dir passphrase=tiger passphrase=lynx)
+chain "a base that is not encrypted"
+luks_of disk.raw base lion
+qemu-img create -q -f qcow2 -u -F qcow2 -b base mid 1M
+qemu-io -f qcow2 -c 'write -q -s src1 64k 100k' \
+        --object "$(secret_object s lion)" --image-opts \
+        'driver=qcow2,file.filename=mid,backing.encrypt.key-secret=s' \
+        > log 2>&1
+secrets=(tiger none lion)
+params=(allow=image-dir passphrase=lion passphrase=tiger)
+chain "a layer between that is not encrypted"
+
+done_testing
