@@ -3,7 +3,8 @@
  * libFuzzer: any bytes as an image.  Open it, list its views; map each,
  * read what the map says is data and some places that follow from the
  * input, prefetch.  An image with a backing file gets a raw one of some
- * bytes, one with a data file itself as that.  Whatever comes, the sanitizers
+ * bytes, one with a data file itself as that, one that is encrypted two
+ * passphrases.  Whatever comes, the sanitizers
  * must stay silent, extents must be in order, and memory and time bounded
  * (libFuzzer's limits).
  */
@@ -174,6 +175,13 @@ make_file (const char *what, char name[64])
   return fd;
 }
 
+/* crypt_method, wherever the version has it. */
+static bool
+is_encrypted (const uint8_t *data, size_t size)
+{
+  return size >= 40 && (data[7] == 1 ? data[39] : data[35]) != 0;
+}
+
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 int
@@ -184,14 +192,21 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   const char *const raw[] = { raw_name };
   const char *const itself[] = { name };
   const char *const as_raw[] = { "raw" };
-  struct qcow_options options
-    = { .filename = name, .cache_size = 1 << 20, .force_share = true };
+  const char *const passphrases[] = { "wrong", "fuzz" };
+  struct qcow_options options = {
+    .filename = name,
+    .cache_size = 1 << 20,
+    .luks_max_work = 20000, /* 3 ms */
+    .force_share = true,
+  };
   uint64_t seed = size;
   size_t i;
 
   if (fd == -1) {
     const int raw_fd = make_file ("raw", raw_name);
 
+    if (qcow_load () == -1)
+      abort ();
     fd = make_file ("image", name);
     memset (buf, 'r', sizeof buf);
     if (pwrite (raw_fd, buf, 3000, 1000) != 3000)
@@ -203,6 +218,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     seed = seed * 31 + data[i];
 
   /* What the image does not need is an error, so one of these is right. */
+  if (is_encrypted (data, size)) {
+    options.passphrases = passphrases;
+    options.nr_passphrases = 2;
+  }
   use_image (&options, seed);
   options.data_files = itself;
   options.nr_data_files = 1;

@@ -49,6 +49,46 @@ if [ ! -e v1 ]; then
             -c 'write -c -P 4 32k 4k' v1.tmp > /dev/null
     mv v1.tmp v1
 fi
+secret=(--object "secret,id=s,data=fuzz")
+if [ ! -e v1-aes ]; then
+    qemu-img create -q -f qcow "${secret[@]}" \
+             -o encryption=on,encrypt.key-secret=s v1-aes.tmp 64k
+    qemu-io "${secret[@]}" -c 'write -P 1 0 3k' -c 'write -c -P 4 32k 4k' \
+            --image-opts driver=qcow,encrypt.key-secret=s,file.filename=v1-aes.tmp \
+            > /dev/null
+    mv v1-aes.tmp v1-aes
+fi
+# A LUKS header with its key material has half a megabyte, of which the first
+# slot will do: so a tiny image gets it appended.  What its clusters hold
+# decrypts to something.  (qemu-img 7.2 can't always tell how fast the machine
+# is; then again.)
+for mode in cbc-plain64 cbc-essiv; do
+    [ -e "luks-$mode" ] && continue
+    iv=${mode#*-}
+    for _ in 1 2 3 4 5 6; do
+        rm -f luks.tmp
+        ! qemu-img create -q -f qcow2 "${secret[@]}" \
+          -o "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,encrypt.cipher-alg=aes-128,encrypt.cipher-mode=${mode%-*},encrypt.ivgen-alg=$iv,encrypt.ivgen-hash-alg=sha256" \
+          luks.tmp 64k || break
+    done
+    make_image plain.tmp.new "cluster_size=512" "${writes[@]}" "${packed[@]}"
+    /usr/bin/python3 - luks.tmp plain.tmp.new "luks-$mode" <<'END'
+import struct
+import sys
+luks, image = (bytearray(open(p, "rb").read()) for p in sys.argv[1:3])
+kind, _, offset, length = struct.unpack_from(">IIQQ", luks, 112)
+assert kind == 0x0537be77
+end = -len(image) % 512
+image += bytes(end)
+struct.pack_into(">I", image, 32, 2)
+struct.pack_into(">IIQQI", image, 112, kind, 16, len(image), length, 0)
+key = struct.unpack_from(">I", luks, offset + 108)[0]
+image += luks[offset:offset + 4096 + key * 4000]
+open(sys.argv[3] + ".tmp", "wb").write(image)
+END
+    mv "luks-$mode.tmp" "luks-$mode"
+    rm -f luks.tmp plain.tmp.new
+done
 if [ ! -e bitmap ]; then
     make_image bitmap.new "cluster_size=512" "${writes[@]}"
     qemu-img bitmap --add -g 512 bitmap.new b
