@@ -149,12 +149,16 @@ def nbdkit(*args, kind=Server):
     return kind(["nbdkit", "-f", "-U", "SOCK", *args])
 
 
-def qemu_nbd(image):
+def qemu_nbd(image, secret=None):
     """qemu-nbd as a sensible user runs it: its own cache and aio modes
     (writeback, threads), more than one client, not ending with one.
     The image may be a URL, which it reads by its curl driver."""
-    return Server(["qemu-nbd", "-r", "-f", "qcow2", "-k", "SOCK",
-                   "--persistent", "--shared=32", image])
+    what = ["-f", "qcow2", image]
+    if secret:
+        what = ["--object", "secret,id=s,data=" + secret, "--image-opts",
+                "driver=qcow2,encrypt.key-secret=s,file.filename=" + image]
+    return Server(["qemu-nbd", "-r", "-k", "SOCK",
+                   "--persistent", "--shared=32", *what])
 
 
 class WebServer (Server):
