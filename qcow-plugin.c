@@ -179,7 +179,13 @@ static int
 set_once (const char *key, const char *value, const char **var)
 {
   if (*var) {
-    nbdkit_error ("%s= was given before: it can only be given once", key);
+    /* In these there may be secrets. */
+    if (strcmp (key, "url") == 0 || strcmp (key, "proxy") == 0)
+      nbdkit_error ("%s= was given before: it can only be given once", key);
+    else
+      nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "
+                    "only be given once",
+                    key, value, key, *var);
     return -1;
   }
   /* That says: none. */
