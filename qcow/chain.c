@@ -448,11 +448,11 @@ unlock_layers (struct opening *o)
         && unlock_image (chain->layers[i].image, &o->passphrases) == -1)
       return -1;
   if (o->passphrases.n > 0 && o->passphrases.encrypted_layers == 0)
-    return error_report (o->shared->hooks, EINVAL, o->options->filename,
-                         "is not encrypted%s, so there is no use for a "
-                         "passphrase",
-                         chain->nr_layers > 1 ? ", nor is a backing file"
-                                              : "");
+    return error_report (
+      o->shared->hooks, EINVAL, chain->layers[0].image->name,
+      "is not encrypted%s, so there is no use for a "
+      "passphrase",
+      chain->nr_layers > 1 ? ", nor is a backing file" : "");
   return 0;
 }
 

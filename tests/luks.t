@@ -7,6 +7,7 @@
 # passphrase, odd sizes and requests.
 
 source "$(dirname "$0")/functions.sh"
+source "$top/tests/web.sh"
 secrets=(tiger)
 params=(passphrase=tiger)
 
@@ -71,6 +72,22 @@ for size in 1 513 66000; do
     head -c $size src0 > size.raw
     serves "a size of $size" image size.raw --cluster 4096 --random 60
 done
+
+# From a web server: blocks of it, and large reads straight to the client.
+mkdir www
+luks_of disk.raw www/luks tiger -o cluster_size=4k
+qemu-img convert -f raw -O qcow2 disk.raw www/plain
+start_web web www
+serves "an image on the web" "url=${web[web]}/luks" disk.raw --cluster 4096
+params=()
+refused "... without a passphrase" "^nbdkit: error: ${web[web]}/luks: .*passphrase" \
+        -- "url=${web[web]}/luks"
+refused "... with another" "^nbdkit: error: ${web[web]}/luks: .*fits" \
+        -- "url=${web[web]}/luks" passphrase=lion
+refused "an image on the web that needs no passphrase" \
+        "^nbdkit: error: ${web[web]}/plain: is not encrypted" \
+        -- "url=${web[web]}/plain" passphrase=tiger
+params=(passphrase=tiger)
 
 # --- Extents ----------------------------------------------------------
 
