@@ -58,8 +58,6 @@ static struct qcow_http_options http;
 /* What nbdkit_read_password returned: to be wiped. */
 static char *user_password, *cookie, *proxy_password;
 static char *access_key, *secret_key, *session_token;
-
-/* What nbdkit_read_password returned: ours to wipe and to free. */
 static struct list passphrases;
 
 static struct qcow *image;
@@ -111,6 +109,12 @@ wipe (char **secret)
 static void
 wipe_secrets (void)
 {
+  size_t i;
+
+  for (i = 0; i < passphrases.n; ++i)
+    wipe ((char **) &passphrases.values[i]);
+  free (passphrases.values);
+  passphrases = (struct list){ NULL, 0 };
   wipe (&user_password);
   wipe (&cookie);
   wipe (&proxy_password);
@@ -129,26 +133,10 @@ plugin_load (void)
 }
 
 static void
-forget_passphrases (void)
-{
-  size_t i;
-
-  for (i = 0; i < passphrases.n; ++i) {
-    char *p = (char *) passphrases.values[i];
-
-    explicit_bzero (p, strlen (p));
-    free (p);
-  }
-  free (passphrases.values);
-  passphrases = (struct list){ NULL, 0 };
-}
-
-static void
 plugin_unload (void)
 {
   qcow_close (image);
   wipe_secrets ();
-  forget_passphrases ();
   free (allow.values);
   free (backing.values);
   free (backing_formats.values);
@@ -335,8 +323,7 @@ append_passphrase (const char *value)
     return -1;
   if (add_to_list (passphrase, &passphrases) == 0)
     return 0;
-  explicit_bzero (passphrase, strlen (passphrase));
-  free (passphrase);
+  wipe (&passphrase);
   return -1;
 }
 
@@ -533,7 +520,6 @@ plugin_get_ready (void)
 
   image = qcow_open (&options, &hooks);
   wipe_secrets ();
-  forget_passphrases ();
   return image ? 0 : -1;
 }
 

@@ -316,8 +316,9 @@ cache_claim (struct cache *c, struct cache_key key, size_t size, int must,
   return claim;
 }
 
-struct cache_entry *
-cache_peek (struct cache *c, struct cache_key key)
+/* Pin the entry of a key if it is there, and if 'ready' loaded. */
+static struct cache_entry *
+look_up (struct cache *c, struct cache_key key, bool ready)
 {
   const uint64_t hash = hash_key (key);
   struct cache_shard *s = shard_of (c, hash);
@@ -325,30 +326,31 @@ cache_peek (struct cache *c, struct cache_key key)
 
   pthread_mutex_lock (&s->lock);
   e = find (s, hash, key);
-  if (e && e->state == READY) {
-    e->pins++;
-    e->used = 1;
-    s->stats.hits++;
-  }
-  else
+  if (e && ready && e->state != READY)
     e = NULL;
+  if (e) {
+    e->pins++;
+    if (e->state == READY) {
+      e->used = 1;
+      s->stats.hits++;
+    }
+    else
+      s->stats.waits++;
+  }
   pthread_mutex_unlock (&s->lock);
   return e;
 }
 
 struct cache_entry *
+cache_peek (struct cache *c, struct cache_key key)
+{
+  return look_up (c, key, true);
+}
+
+struct cache_entry *
 cache_find (struct cache *c, struct cache_key key)
 {
-  const uint64_t hash = hash_key (key);
-  struct cache_shard *s = shard_of (c, hash);
-  struct cache_entry *e;
-
-  pthread_mutex_lock (&s->lock);
-  e = find (s, hash, key);
-  if (e)
-    e->pins++;
-  pthread_mutex_unlock (&s->lock);
-  return e;
+  return look_up (c, key, false);
 }
 
 static void

@@ -43,6 +43,9 @@ int http_settings_check_s3 (const struct http_settings *s,
                             const struct qcow_hooks *hooks);
 void http_settings_free (struct http_settings *s);
 
+/* Free a list of headers, among which there may be secrets. */
+void http_free_headers (struct curl_slist *list);
+
 struct http_object {
   struct http *http;
   struct url url;

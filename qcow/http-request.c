@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "http-internal.h"
+#include "secret.h"
 
 /* Hardly any progress for so long: something between us is broken, or
  * somebody wants to keep us waiting.
@@ -298,8 +299,7 @@ add_headers (const struct http *h, struct request *r, const struct url *url)
   if (asprintf (&token, "x-amz-security-token: %s", s->session_token) == -1)
     return -1;
   ret = add_header (r, token);
-  explicit_bzero (token, strlen (token));
-  free (token);
+  secret_free_string (token);
   return ret;
 }
 
@@ -329,18 +329,6 @@ set_secrets (const struct http *h, const struct request *r,
   return CURLE_OK;
 }
 
-/* There may be a secret among them. */
-static void
-free_headers (struct request *r)
-{
-  struct curl_slist *l;
-
-  for (l = r->headers; l; l = l->next)
-    explicit_bzero (l->data, strlen (l->data));
-  curl_slist_free_all (r->headers);
-  r->headers = NULL;
-}
-
 static void
 reset_try (struct request *r)
 {
@@ -349,13 +337,14 @@ reset_try (struct request *r)
   r->filled_before = r->expected = r->filled;
   r->began = http_now ();
   r->error[0] = '\0';
-  free_headers (r);
+  http_free_headers (r->headers);
+  r->headers = NULL;
 }
 
 void
 request_clear (struct request *r)
 {
-  free_headers (r);
+  http_free_headers (r->headers);
   url_free (&r->target);
   url_free (&r->hop);
 }

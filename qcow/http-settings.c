@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "http-internal.h"
+#include "secret.h"
 
 #define DEFAULT_CONNECTIONS 16
 
@@ -240,16 +241,8 @@ http_settings_take (struct http_settings *s,
   return take_own_origin (s, options, hooks);
 }
 
-static void
-wipe (char *s)
-{
-  if (s)
-    explicit_bzero (s, strlen (s));
-  free (s);
-}
-
-static void
-wipe_list (struct curl_slist *list)
+void
+http_free_headers (struct curl_slist *list)
 {
   struct curl_slist *l;
 
@@ -262,21 +255,21 @@ void
 http_settings_free (struct http_settings *s)
 {
   free (s->own_origin);
-  wipe (s->user);
-  wipe (s->password);
-  wipe (s->cookie);
-  wipe_list (s->headers);
+  secret_free_string (s->user);
+  secret_free_string (s->password);
+  secret_free_string (s->cookie);
+  http_free_headers (s->headers);
   curl_slist_free_all (s->resolve);
-  free (s->proxy);
-  wipe (s->proxy_user);
-  wipe (s->proxy_password);
+  secret_free_string (s->proxy);
+  secret_free_string (s->proxy_user);
+  secret_free_string (s->proxy_password);
   free (s->cainfo);
   free (s->capath);
   free (s->unix_socket_path);
   free (s->user_agent);
-  wipe (s->access_key);
-  wipe (s->secret_key);
-  wipe (s->session_token);
+  secret_free_string (s->access_key);
+  secret_free_string (s->secret_key);
+  secret_free_string (s->session_token);
   free (s->endpoint_url);
   free (s->region);
   free (s->sigv4);

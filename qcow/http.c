@@ -16,9 +16,9 @@
 #include <strings.h>
 #include <time.h>
 
+#include "condition.h"
 #include "http-internal.h"
 #include "min64.h"
-#include "condition.h"
 
 /* After a fetch has failed for good, others of the object fail at once for
  * a while: those who waited for the same bytes would otherwise each try for
@@ -164,18 +164,22 @@ end_try (struct http *h, struct request *r, CURLcode code)
 
 /* --- Driving --- */
 
-/* Under the lock: those that were submitted first come first. */
-static struct request *
+/* To those that wait; those that were submitted first come first. */
+static void
 take_submitted (struct http *h)
 {
-  struct request *list = NULL, *r;
+  struct request *list = NULL, **end = &h->waiting, *r;
 
+  pthread_mutex_lock (&h->lock);
   while ((r = h->submitted) != NULL) {
     h->submitted = r->next;
     r->next = list;
     list = r;
   }
-  return list;
+  pthread_mutex_unlock (&h->lock);
+  while (*end)
+    end = &(*end)->next;
+  *end = list;
 }
 
 /* What is cancelled, wherever it is.  Few requests exist, so looking at all
@@ -275,19 +279,9 @@ collect (struct http *h)
 static void
 step (struct http *h, int max_ms)
 {
-  struct request *new;
   int running, wait;
 
-  pthread_mutex_lock (&h->lock);
-  new = take_submitted (h);
-  pthread_mutex_unlock (&h->lock);
-  while (new) {
-    struct request *r = new;
-
-    new = r->next;
-    append_request (&h->waiting, r);
-  }
-
+  take_submitted (h);
   drop_cancelled (h, false);
   start_due (h);
   curl_multi_perform (h->multi, &running);
@@ -335,11 +329,13 @@ new_request (struct http_object *o, struct fetch *f)
   return r;
 }
 
-/* Hand over what may be NULL: then it has failed. */
+/* Hand over what may be NULL: then it has failed.  The driver takes all that
+ * it finds, so whoever hands over the first wakes it.
+ */
 static void
 hand_over (struct http *h, struct request *r, struct fetch *f)
 {
-  bool stop;
+  bool stop, first;
 
   if (r == NULL) {
     error_report (h->hooks, ENOMEM, "http", "out of memory");
@@ -348,6 +344,7 @@ hand_over (struct http *h, struct request *r, struct fetch *f)
   }
   pthread_mutex_lock (&h->lock);
   stop = h->stop;
+  first = h->submitted == NULL;
   if (!stop) {
     r->next = h->submitted;
     h->submitted = r;
@@ -355,6 +352,8 @@ hand_over (struct http *h, struct request *r, struct fetch *f)
   pthread_mutex_unlock (&h->lock);
   if (stop)
     finish (r, ESHUTDOWN);
+  else if (first)
+    curl_multi_wakeup (h->multi);
 }
 
 void
@@ -362,7 +361,6 @@ http_submit (struct http_object *o, struct fetch *f)
 {
   f->cancel = false;
   hand_over (o->http, new_request (o, f), f);
-  curl_multi_wakeup (o->http->multi);
 }
 
 /* Somebody who waits for fetches; under the lock. */
@@ -439,7 +437,6 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
     fetches[i].cancel = false;
     hand_over (h, new_request (o, &fetches[i]), &fetches[i]);
   }
-  curl_multi_wakeup (h->multi);
   while (wait_a_while (h, &w))
     if (!cancelled && hooks_sleep (h->hooks, 0) == -1) {
       cancel_all (h, fetches, n);
@@ -637,24 +634,16 @@ http_start (struct http *h)
 void
 http_stop (struct http *h)
 {
-  struct request *new;
-
   if (h == NULL)
     return;
   pthread_mutex_lock (&h->lock);
   h->stop = true;
-  new = take_submitted (h);
   pthread_mutex_unlock (&h->lock);
   if (h->threaded) {
     curl_multi_wakeup (h->multi);
     pthread_join (h->worker, NULL); /* who still waits does not drive */
   }
-  while (new) {
-    struct request *r = new;
-
-    new = r->next;
-    append_request (&h->waiting, r);
-  }
+  take_submitted (h);
   drop_cancelled (h, true);
 }
 

@@ -3,6 +3,7 @@
  * Memory for keys.  See secret.h.
  */
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -31,6 +32,14 @@ secret_free (void *secret, size_t length)
     return;
   explicit_bzero (secret, length);
   munmap (secret, length);
+}
+
+void
+secret_free_string (char *secret)
+{
+  if (secret)
+    explicit_bzero (secret, strlen (secret));
+  free (secret);
 }
 
 int

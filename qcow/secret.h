@@ -18,6 +18,9 @@ void *secret_new (size_t length);
 /* NULL is ignored. */
 void secret_free (void *secret, size_t length);
 
+/* Wipe and free a string of ordinary memory.  NULL is ignored. */
+void secret_free_string (char *secret);
+
 /* Keep it in memory.  secret_new has done so, but it ends with a fork.  0,
  * or -1 with errno if the system does not allow it.
  */

@@ -24,6 +24,7 @@
 
 #include "min64.h"
 #include "readahead.h"
+#include "secret.h"
 #include "source.h"
 
 #define BLOCK UINT64_C (65536)
@@ -554,9 +555,7 @@ curl_start (struct source *s, struct cache *cache)
 static void
 free_parts (struct source_curl *c)
 {
-  if (c->source.identity)
-    explicit_bzero (c->source.identity, strlen (c->source.identity));
-  free (c->source.identity);
+  secret_free_string (c->source.identity);
   free (c->source.name);
   free (c->head);
   free (c);

@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "libcurl.h"
+#include "secret.h"
 #include "url.h"
 
 #define S3_PREFIX "s3://"
@@ -340,22 +341,14 @@ url_parse_prefix (const char *text, struct url *url, struct problem *problem)
   return r;
 }
 
-static void
-wipe (char *s)
-{
-  if (s)
-    explicit_bzero (s, strlen (s));
-  free (s);
-}
-
 void
 url_free (struct url *url)
 {
   free (url->name);
-  wipe (url->text);
+  secret_free_string (url->text);
   free (url->origin);
-  wipe (url->user);
-  wipe (url->password);
+  secret_free_string (url->user);
+  secret_free_string (url->password);
   *url = (struct url){ .name = NULL };
 }
 
