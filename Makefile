@@ -112,7 +112,7 @@ $(BUILD)/.cmocka:
 	@touch $@
 
 check-unit: unit
-	prove -j3 --exec '' $(UNIT_TESTS)
+	prove -j3 --failures --comments --exec '' $(UNIT_TESTS)
 
 # --- What people call ---
 
@@ -127,7 +127,7 @@ try:
 check:
 	@tests/install-packages.sh build test
 	@$(MAKE) --no-print-directory -j2 all unit
-	prove -j3 --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
+	prove -j3 --failures --comments --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
 
 FUZZ_SECONDS = 60
 FUZZ_DIR = build/fuzz
