@@ -152,7 +152,8 @@ use_all_views (struct qcow *q, uint64_t seed)
 static void
 use_image (const struct qcow_options *options, uint64_t seed)
 {
-  static const struct qcow_hooks hooks = { hear, hear, hear };
+  static const struct qcow_hooks hooks
+    = { .error = hear, .warn = hear, .debug = hear };
   struct qcow *q = qcow_open (options, &hooks);
 
   if (q) {
