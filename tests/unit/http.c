@@ -994,13 +994,13 @@ latency (void **state)
       new_http (0);
       object = open_url (web.url);
       assert_non_null (object);
-      assert_in_range (http_object_latency (object), 200000, 5000000);
+      assert_in_range (http_object_latency (object), 198000, 5000000);
     }
     assert_int_equal (fetch_loads (object, &l, 1), 0);
     load_free (l);
-    /* The least. */
-    assert_in_range (http_object_latency (object), i == 0 ? 200000 : 20000,
-                     i == 0 ? 5000000 : 199999);
+    /* The least; two clocks measured it, that may differ by a little. */
+    assert_in_range (http_object_latency (object), i == 0 ? 198000 : 19800,
+                     i == 0 ? 5000000 : 190000);
   }
   end ();
 }
