@@ -23,7 +23,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cache.h"
 #include "condition.h"
@@ -37,6 +39,9 @@
 #define BYTES_PER_BUCKET 2048
 #define MIN_BUCKETS 64
 #define MAX_BUCKETS 65536
+
+/* From here on new buffers get their pages at once. */
+#define LARGE_BUFFER 65536
 
 enum { LOADING, READY, FAILED };
 
@@ -251,6 +256,26 @@ make_room (struct cache_shard *s, size_t size, uint8_t **data)
   return true;
 }
 
+/* All of a buffer will be written, page by page.  To be given the pages of a
+ * large one together costs a fraction of as many page faults: under some
+ * hypervisors a quarter.  (Kernels before 5.14 can't.)
+ */
+static uint8_t *
+new_buffer (size_t size)
+{
+  const size_t page = (size_t) sysconf (_SC_PAGESIZE);
+  uint8_t *data;
+
+  if (size < LARGE_BUFFER)
+    return malloc (size);
+  data = aligned_alloc (page, (size + page - 1) / page * page);
+#ifdef MADV_POPULATE_WRITE
+  if (data)
+    (void) madvise (data, size, MADV_POPULATE_WRITE);
+#endif
+  return data;
+}
+
 static enum cache_claim
 claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
            size_t size, int must, struct cache_entry **entry)
@@ -264,7 +289,7 @@ claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
   }
   e = calloc (1, sizeof *e);
   if (data == NULL)
-    data = malloc (size);
+    data = new_buffer (size);
   if (e == NULL || data == NULL) {
     free (e);
     free (data);
