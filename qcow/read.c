@@ -11,9 +11,7 @@
  * part is inflated into the cache.
  *
  * Encrypted data goes straight into the caller's buffer, too, and is
- * decrypted there.  It comes in sectors of 512 bytes: where a run begins or
- * ends within one, that one is read and decrypted beside, and the part that
- * is wanted is copied.
+ * decrypted there (sealed.h).
  *
  * Nothing is locked during I/O, decrypting or inflating.  To exclude that two
  * threads wait for each other: scratch memory is waited for before anything is
@@ -28,6 +26,7 @@
 #include <string.h>
 
 #include "map.h"
+#include "sealed.h"
 
 /* Enough that a request of 2 MiB in 64 KiB clusters is one plan; it is on
  * the stack, some 10 KiB.
@@ -38,16 +37,6 @@
  * call costs more than copying so many bytes.
  */
 #define MAX_GAP 4096
-
-/* One run adds at most so many ranges: an encrypted one that both begins
- * and ends within a sector.
- */
-#define RUN_RANGES 3
-
-/* Parts of sectors in a plan.  Requests have two at most, unless the disks
- * of several layers end within a sector.
- */
-#define PLAN_PARTS 4
 
 /* What is still to be done for a compressed run. */
 enum job_state {
@@ -68,31 +57,13 @@ struct job {
   size_t in_length;
 };
 
-/* Whole sectors, to be decrypted where they are once they are read. */
-struct sealed {
-  struct image *image;
-  uint8_t *buf;
-  size_t length;
-  uint64_t sector; /* for the IV */
-};
-
-/* A sector of which only [skip, skip + length) is wanted. */
-struct part {
-  uint8_t sector[CRYPTO_SECTOR_BYTES];
-  uint8_t *dest;
-  size_t skip, length;
-};
-
 struct plan {
   struct shared *shared;
   /* sources[i] is where ranges[i] is to be read from. */
   struct source_range ranges[PLAN_RUNS];
   struct source *sources[PLAN_RUNS];
   size_t nr_ranges;
-  struct sealed sealed[PLAN_RUNS];
-  size_t nr_sealed;
-  struct part parts[PLAN_PARTS];
-  size_t nr_parts;
+  struct sealed_reads sealed;
   struct job jobs[PLAN_RUNS];
   size_t nr_jobs;
   /* The same, to be told that prefetch[i] will be wanted. */
@@ -564,88 +535,6 @@ do_jobs (struct plan *plan)
   return r;
 }
 
-/* --- Encrypted data --- */
-
-static void
-add_sealed (struct plan *plan, const struct run *run, uint64_t offset,
-            size_t length, uint8_t *buf)
-{
-  const uint64_t host = run->host + (offset - run->offset);
-
-  add_range (plan, run->source, (struct source_range){ host, length, buf });
-  plan->sealed[plan->nr_sealed++]
-    = (struct sealed){ run->image, buf, length,
-                       image_crypto_sector (run->image, offset, host) };
-}
-
-/* [offset, offset + length) of the guest, within one sector. */
-static void
-add_part (struct plan *plan, const struct run *run, uint64_t offset,
-          size_t length, uint8_t *dest)
-{
-  struct part *part = &plan->parts[plan->nr_parts++];
-
-  part->dest = dest;
-  part->skip = (size_t) (offset % CRYPTO_SECTOR_BYTES);
-  part->length = length;
-  add_sealed (plan, run, offset - part->skip, CRYPTO_SECTOR_BYTES,
-              part->sector);
-}
-
-/* Sectors begin at the same places for the guest and in the file: clusters
- * do, and what is smaller are subclusters of 512 bytes or more.
- */
-static void
-plan_sealed (struct plan *plan, const struct run *run, uint8_t *dest)
-{
-  const uint64_t mask = CRYPTO_SECTOR_BYTES - 1;
-  const uint64_t end = run->offset + run->length;
-  const uint64_t whole = (run->offset + mask) & ~mask, whole_end = end & ~mask;
-
-  if (whole > whole_end) { /* within one sector */
-    add_part (plan, run, run->offset, run->length, dest);
-    return;
-  }
-  if (run->offset < whole)
-    add_part (plan, run, run->offset, whole - run->offset, dest);
-  if (whole < whole_end)
-    add_sealed (plan, run, whole, whole_end - whole,
-                dest + (whole - run->offset));
-  if (whole_end < end)
-    add_part (plan, run, whole_end, end - whole_end,
-              dest + (whole_end - run->offset));
-}
-
-static int
-cannot_decrypt (const struct image *image)
-{
-  if (errno == ENOMEM)
-    return no_memory (image);
-  return error_report (image->shared->hooks, EIO, image->name,
-                       "libgcrypt failed to decrypt");
-}
-
-/* All sealed sectors are read. */
-static int
-decrypt (struct plan *plan)
-{
-  size_t i;
-
-  for (i = 0; i < plan->nr_sealed; ++i) {
-    const struct sealed *s = &plan->sealed[i];
-
-    if (crypto_decrypt (s->image->crypto, s->buf, s->length, s->sector) == -1)
-      return cannot_decrypt (s->image);
-  }
-  for (i = 0; i < plan->nr_parts; ++i) {
-    const struct part *part = &plan->parts[i];
-
-    memcpy (part->dest, part->sector + part->skip, part->length);
-  }
-  plan->nr_sealed = plan->nr_parts = 0;
-  return 0;
-}
-
 /* --- Requests --- */
 
 /* Is there perhaps no room for one more run? */
@@ -653,8 +542,8 @@ static bool
 is_full (const struct plan *plan)
 {
   return plan->nr_ranges + plan->nr_jobs + plan->nr_prefetch
-           > PLAN_RUNS - RUN_RANGES
-         || plan->nr_parts > PLAN_PARTS - 2;
+           > PLAN_RUNS - SEALED_RANGES
+         || sealed_is_full (&plan->sealed);
 }
 
 /* Carry out a plan and empty it. */
@@ -667,7 +556,7 @@ do_plan (struct plan *plan)
   plan->nr_jobs = 0;
   if (read_ranges (plan) == -1)
     return -1;
-  return decrypt (plan);
+  return sealed_decrypt (&plan->sealed);
 }
 
 static void
@@ -675,6 +564,17 @@ add_job (struct plan *plan, const struct run *run, uint8_t *dest)
 {
   plan->jobs[plan->nr_jobs++]
     = (struct job){ .run = *run, .dest = dest, .state = JOB_TODO };
+}
+
+static void
+add_sealed (struct plan *plan, const struct run *run, uint8_t *dest)
+{
+  struct source_range ranges[SEALED_RANGES];
+  const size_t n = sealed_add (&plan->sealed, run, dest, ranges);
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    add_range (plan, run->source, ranges[i]);
 }
 
 /* Put a run into the plan. */
@@ -688,7 +588,7 @@ plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
     return 0;
   case RUN_DATA:
     if (run->image && run->image->crypto) {
-      plan_sealed (plan, run, dest);
+      add_sealed (plan, run, dest);
       return 0;
     }
     add_range (plan, run->source,
@@ -734,7 +634,7 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
 
   plan.shared = v->shared;
   plan.nr_ranges = plan.nr_jobs = plan.nr_prefetch = 0;
-  plan.nr_sealed = plan.nr_parts = 0;
+  sealed_begin (&plan.sealed);
   /* More would push out what was prefetched first. */
   plan.inflate_room = cache_capacity (v->shared->cache) / 4;
   map_begin (&map, v, offset, count, false);
