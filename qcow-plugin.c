@@ -52,10 +52,11 @@ static const char *snapshot, *since, *bitmap;
 static struct list allow, backing, backing_formats, data_files;
 static struct list headers, resolve;
 static uint64_t cache_size = QCOW_DEFAULT_CACHE_SIZE;
+static uint64_t luks_iterations;
 static bool force_share;
 static struct qcow_http_options http;
 
-/* What nbdkit_read_password returned: to be wiped. */
+/* Of qcow_secret. */
 static char *user_password, *cookie, *proxy_password;
 static char *access_key, *secret_key, *session_token;
 static struct list passphrases;
@@ -100,9 +101,7 @@ sleep_or_end (unsigned ms)
 static void
 wipe (char **secret)
 {
-  if (*secret)
-    explicit_bzero (*secret, strlen (*secret));
-  free (*secret);
+  qcow_secret_free (*secret);
   *secret = NULL;
 }
 
@@ -203,13 +202,27 @@ add_to_list (const char *value, struct list *list)
 
 /* Never say what the value was. */
 static int
-read_secret (const char *key, const char *value, char **secret)
+read_secret (const char *value, char **secret)
+{
+  char *text = NULL;
+
+  if (nbdkit_read_password (value, &text) == -1)
+    return -1;
+  *secret = qcow_secret (text);
+  if (*secret)
+    return 0;
+  nbdkit_error ("out of memory");
+  return -1;
+}
+
+static int
+read_secret_once (const char *key, const char *value, char **secret)
 {
   if (*secret) {
     nbdkit_error ("%s= was given before: it can only be given once", key);
     return -1;
   }
-  return nbdkit_read_password (value, secret);
+  return read_secret (value, secret);
 }
 
 static int
@@ -242,6 +255,18 @@ parse_size (const char *value, uint64_t *var)
     return -1;
   *var = (uint64_t) r;
   return 0;
+}
+
+/* 0 would be the default. */
+static int
+parse_luks_iterations (const char *value)
+{
+  if (nbdkit_parse_uint64_t ("luks-iterations", value, &luks_iterations) == -1)
+    return -1;
+  if (luks_iterations > 0)
+    return 0;
+  nbdkit_error ("luks-iterations=%s: must be at least 1", value);
+  return -1;
 }
 
 static int
@@ -319,7 +344,7 @@ append_passphrase (const char *value)
 {
   char *passphrase = NULL;
 
-  if (nbdkit_read_password (value, &passphrase) == -1)
+  if (read_secret (value, &passphrase) == -1)
     return -1;
   if (add_to_list (passphrase, &passphrases) == 0)
     return 0;
@@ -343,12 +368,14 @@ plugin_config (const char *key, const char *value)
       return append (key, value, lists[i].list);
   for (i = 0; i < COUNT (secrets); ++i)
     if (strcmp (key, secrets[i].key) == 0)
-      return read_secret (key, value, secrets[i].secret);
+      return read_secret_once (key, value, secrets[i].secret);
 
   if (strcmp (key, "cache-size") == 0)
     return parse_size (value, &cache_size);
   if (strcmp (key, "force-share") == 0)
     return parse_bool (value, &force_share);
+  if (strcmp (key, "luks-iterations") == 0)
+    return parse_luks_iterations (value);
   if (strcmp (key, "connections") == 0)
     return parse_connections (value);
   if (strcmp (key, "timeout") == 0)
@@ -447,6 +474,7 @@ plugin_config_complete (void)
   "                      that the image names.\n" \
   "force-share=<BOOL>    Serve the image even if another process has it open for\n" \
   "                      writing (default: false).\n" \
+  "luks-iterations=<N>   The most iterations of PBKDF2 to try a passphrase.\n" \
   "passphrase=<SECRET>   For encrypted images; -, +FILE or -FD reads it from\n" \
   "                      elsewhere; may be given several times.\n" \
   "since=<POINT>         Serve what changed since this snapshot, 'backing', or\n" \
@@ -503,6 +531,7 @@ plugin_get_ready (void)
     .nr_data_files = data_files.n,
     .passphrases = passphrases.values,
     .nr_passphrases = passphrases.n,
+    .luks_iterations = luks_iterations,
     .snapshot = snapshot,
     .since = since,
     .bitmap = bitmap,

@@ -12,7 +12,6 @@
 
 #include "chain.h"
 #include "fence.h"
-#include "luks.h"
 #include "unlock.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
@@ -25,7 +24,6 @@ struct opening {
   struct chain *chain;
   size_t data_files; /* how many of data_file= are used up */
   uint32_t urls;     /* how many were opened */
-  struct passphrases passphrases;
 };
 
 /* For messages about what is no image's fault. */
@@ -438,22 +436,16 @@ check_all_used (const struct opening *o)
 
 /* Last, since it is what may take time. */
 static int
-unlock_layers (struct opening *o)
+unlock_layers (const struct chain *chain, const struct qcow_options *options)
 {
-  const struct chain *chain = o->chain;
+  struct image *images[QCOW_MAX_DEPTH + 1];
+  size_t n = 0;
   unsigned i;
 
   for (i = 0; i < chain->nr_layers; ++i)
-    if (chain->layers[i].image
-        && unlock_image (chain->layers[i].image, &o->passphrases) == -1)
-      return -1;
-  if (o->passphrases.n > 0 && o->passphrases.encrypted_layers == 0)
-    return error_report (
-      o->shared->hooks, EINVAL, chain->layers[0].image->name,
-      "is not encrypted%s, so there is no use for a "
-      "passphrase",
-      chain->nr_layers > 1 ? ", nor is a backing file" : "");
-  return 0;
+    if (chain->layers[i].image)
+      images[n++] = chain->layers[i].image;
+  return unlock_images (images, n, options);
 }
 
 /* What the user says must mean something. */
@@ -482,7 +474,7 @@ open_layers (struct opening *o)
   while (has_backing_file (o->chain))
     if (add_layer (o) == -1)
       return -1;
-  return check_all_used (o) == 0 ? unlock_layers (o) : -1;
+  return check_all_used (o) == 0 ? unlock_layers (o->chain, o->options) : -1;
 }
 
 /* For a URL, its name, which has no secrets in it, is what counts. */
@@ -511,12 +503,6 @@ chain_open (struct shared *shared, const struct qcow_options *options)
   struct opening o = {
     .shared = shared,
     .options = options,
-    .passphrases = {
-      .list = options->passphrases,
-      .n = options->nr_passphrases,
-      .max_work = options->luks_max_work ? options->luks_max_work
-                                         : LUKS_MAX_WORK,
-    },
   };
   int r = -1, err;
 

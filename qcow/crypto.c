@@ -106,6 +106,26 @@ struct crypto {
   unsigned made; /* <= MAX_CONTEXTS */
 };
 
+/* For each HMAC libgcrypt allocates a few bytes, and ends the process if it
+ * gets none.  So what it is to need is set aside before.
+ */
+#define RESERVE_BYTES 4096
+
+static _Thread_local void *reserve;
+
+static void *
+allocate (size_t length)
+{
+  void *p = malloc (length);
+
+  if (p == NULL && reserve) {
+    free (reserve);
+    reserve = NULL;
+    p = malloc (length);
+  }
+  return p;
+}
+
 int
 crypto_load (void)
 {
@@ -116,15 +136,25 @@ crypto_load (void)
     return -1;
   /* Its pool of secure memory holds few contexts, and is not used. */
   gcry_control (GCRYCTL_DISABLE_SECMEM);
+  gcry_set_allocation_handler (allocate, NULL, NULL, realloc, free);
   gcry_control (GCRYCTL_INITIALIZATION_FINISHED);
   return 0;
 }
 
+static _Thread_local gcry_error_t last_error;
+
 static int
 fail (gcry_error_t e)
 {
+  last_error = e;
   errno = gcry_err_code (e) == GPG_ERR_ENOMEM ? ENOMEM : EIO;
   return -1;
+}
+
+const char *
+crypto_reason (void)
+{
+  return gcry_strerror (last_error);
 }
 
 /* --- Methods --- */
@@ -316,9 +346,16 @@ crypto_new (const struct crypto_method *method, const uint8_t *key)
     return NULL;
   }
   memcpy (c->key->data, key, method->key_bytes);
-  if (method->iv == CRYPTO_ESSIV)
-    gcry_md_hash_buffer (hashes[method->iv_hash].algorithm, c->key->iv, key,
-                         method->key_bytes);
+  if (method->iv == CRYPTO_ESSIV
+      && crypto_hash_two (method->iv_hash, key, method->key_bytes, NULL, 0,
+                          c->key->iv)
+           == -1) {
+    const int err = errno;
+
+    crypto_free (c);
+    errno = err;
+    return NULL;
+  }
   return c;
 }
 
@@ -425,10 +462,16 @@ crypto_pbkdf2 (enum crypto_hash hash, const void *secret, size_t secret_length,
                const uint8_t *salt, size_t salt_length, uint32_t iterations,
                uint8_t *out, size_t length)
 {
-  const gcry_error_t e = gcry_kdf_derive (
-    secret, secret_length, GCRY_KDF_PBKDF2, hashes[hash].algorithm, salt,
-    salt_length, iterations, length, out);
+  gcry_error_t e;
 
+  reserve = malloc (RESERVE_BYTES);
+  if (reserve == NULL)
+    return -1;
+  e = gcry_kdf_derive (secret, secret_length, GCRY_KDF_PBKDF2,
+                       hashes[hash].algorithm, salt, salt_length, iterations,
+                       length, out);
+  free (reserve);
+  reserve = NULL;
   return e ? fail (e) : 0;
 }
 

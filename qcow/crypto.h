@@ -5,8 +5,9 @@
  *
  * A struct crypto decrypts the data of one layer.  Any number of threads
  * may use it at once: each takes a context of libgcrypt from a pool.  The
- * key is in memory of our own (secret.h); libgcrypt wipes the contexts,
- * which hold what is derived from it, when they are closed.
+ * key is in memory of our own (secret.h); but contexts hold what is derived
+ * from it, which begins with the key itself, in ordinary memory, wiped when
+ * they are closed.
  */
 
 #ifndef QCOW_CRYPTO_H
@@ -76,8 +77,12 @@ bool crypto_find_hash (const char *name, enum crypto_hash *hash);
 /* Is there such a method?  0, or -1 and the reason. */
 int crypto_check (const struct crypto_method *method, struct problem *problem);
 
+/* Why the last function that this thread called failed with EIO. */
+const char *crypto_reason (void);
+
 /* A method that crypto_check has approved of, and a key of method->key_bytes,
- * which is copied.  NULL if out of memory.
+ * which is copied.  NULL with errno ENOMEM, or EIO if libgcrypt may not use
+ * the hash for IVs.
  */
 struct crypto *crypto_new (const struct crypto_method *method,
                            const uint8_t *key);

@@ -65,9 +65,9 @@ check_table (const struct header *h, const char *field, uint64_t offset,
                         field, offset, cluster_size (h));
   if (bytes > INT64_MAX || offset > INT64_MAX - bytes)
     return problem_set (problem,
-                        "%s is 0x%" PRIx64 ": the table would end beyond "
-                        "2^63 - 1",
-                        field, offset);
+                        "%s is 0x%" PRIx64 ": with %" PRIu64 " bytes it "
+                        "would end beyond 2^63 - 1",
+                        field, offset, bytes);
   return 0;
 }
 

@@ -2,8 +2,8 @@
  *
  * The LUKS header in an image.  See luks.h.
  *
- * Everything on the way to the key is in one piece of secret memory, which
- * is wiped when the slot has been tried.
+ * Everything on the way to the key is in secret memory, which is wiped when
+ * the slots have been tried.
  */
 
 #include <errno.h>
@@ -269,19 +269,33 @@ luks_active_slots (const struct luks_header *header)
 /* --- Unlocking --- */
 
 /* What is secret while a slot is tried. */
-struct attempt {
+struct keys {
   uint8_t slot_key[CRYPTO_MAX_KEY_BYTES];
   uint8_t key[CRYPTO_MAX_KEY_BYTES];
   uint8_t digest[LUKS_DIGEST_BYTES];
-  /* Whole sectors: with keys of 24 bytes the last is half a one, whose
-   * other half is not used.
-   */
-  uint8_t material[CRYPTO_MAX_KEY_BYTES * LUKS_STRIPES];
 };
 
-_Static_assert(sizeof ((struct attempt *) 0)->material % CRYPTO_SECTOR_BYTES
+/* Whole sectors: with keys of 24 bytes the last is half a one, whose other
+ * half is not used.  Apart from the keys, since it may be more than can be
+ * locked in memory.
+ */
+struct material {
+  uint8_t stored[CRYPTO_MAX_KEY_BYTES * LUKS_STRIPES];
+  uint8_t stripes[CRYPTO_MAX_KEY_BYTES * LUKS_STRIPES]; /* decrypted */
+};
+
+_Static_assert(sizeof ((struct material *) 0)->stored % CRYPTO_SECTOR_BYTES
                  == 0,
                "key material is read in whole sectors");
+
+struct unlocking {
+  const struct luks_header *header;
+  struct source *source;
+  uint64_t offset; /* of the header */
+  struct keys *keys;
+  struct material *material;
+  size_t material_length;
+};
 
 static uint64_t
 slot_work (const struct luks_header *h, const struct luks_slot *slot)
@@ -291,101 +305,177 @@ slot_work (const struct luks_header *h, const struct luks_slot *slot)
                                LUKS_DIGEST_BYTES);
 }
 
+/* At most 8 * (4 + 1) * 2^32 * 3. */
+uint64_t
+luks_work (const struct luks_header *header)
+{
+  uint64_t sum = 0;
+  unsigned i;
+
+  for (i = 0; i < LUKS_SLOTS; ++i)
+    if (header->slots[i].active)
+      sum += slot_work (header, &header->slots[i]);
+  return sum;
+}
+
 static int
 crypto_failed (const struct source *source)
 {
   if (errno == ENOMEM)
     return error_report (source->hooks, ENOMEM, source->name, "out of memory");
   return error_report (source->hooks, EIO, source->name,
-                       "LUKS: libgcrypt can't do what the header asks for");
+                       "LUKS: libgcrypt can't do what the header asks for: "
+                       "%s",
+                       crypto_reason ());
 }
 
 static int
-decrypt_material (const struct luks_header *h, struct attempt *a, size_t n)
+decrypt_material (const struct unlocking *u)
 {
-  struct crypto *c = crypto_new (&h->method, a->slot_key);
+  struct crypto *c = crypto_new (&u->header->method, u->keys->slot_key);
   int r, err;
 
   if (c == NULL)
     return -1;
-  r = crypto_decrypt (c, a->material, n, 0);
+  memcpy (u->material->stripes, u->material->stored, u->material_length);
+  r = crypto_decrypt (c, u->material->stripes, u->material_length, 0);
   err = errno;
   crypto_free (c);
   errno = err;
   return r;
 }
 
-/* 1: a->key is the key; 0: it is not this passphrase; -1 on error. */
+/* The slot's material is there.  1: keys->key is the key; 0: it is not this
+ * passphrase; -1 on error.
+ */
 static int
-try_slot (const struct luks_header *h, const struct luks_slot *slot,
-          struct source *source, uint64_t offset, const char *passphrase,
-          struct attempt *a)
+try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
+                const char *passphrase)
 {
-  const size_t n = ((size_t) material_bytes (h) + CRYPTO_SECTOR_BYTES - 1)
-                   / CRYPTO_SECTOR_BYTES * CRYPTO_SECTOR_BYTES;
+  const struct luks_header *h = u->header;
+  struct keys *k = u->keys;
 
-  if (source_read (source, a->material, n, offset + slot->material) == -1)
-    return -1;
   if (crypto_pbkdf2 (h->hash, passphrase, strlen (passphrase), slot->salt,
-                     LUKS_SALT_BYTES, slot->iterations, a->slot_key,
+                     LUKS_SALT_BYTES, slot->iterations, k->slot_key,
                      h->method.key_bytes)
         == -1
-      || decrypt_material (h, a, n) == -1
-      || antiforensic_merge (h->hash, a->material, h->method.key_bytes,
-                             LUKS_STRIPES, a->key)
+      || decrypt_material (u) == -1
+      || antiforensic_merge (h->hash, u->material->stripes,
+                             h->method.key_bytes, LUKS_STRIPES, k->key)
            == -1
-      || crypto_pbkdf2 (h->hash, a->key, h->method.key_bytes, h->digest_salt,
-                        LUKS_SALT_BYTES, h->digest_iterations, a->digest,
+      || crypto_pbkdf2 (h->hash, k->key, h->method.key_bytes, h->digest_salt,
+                        LUKS_SALT_BYTES, h->digest_iterations, k->digest,
                         LUKS_DIGEST_BYTES)
            == -1)
-    return crypto_failed (source);
-  return memcmp (a->digest, h->digest, LUKS_DIGEST_BYTES) == 0;
+    return crypto_failed (u->source);
+  return memcmp (k->digest, h->digest, LUKS_DIGEST_BYTES) == 0;
+}
+
+/* The active slots' numbers, the cheapest first. */
+static unsigned
+sort_slots (const struct luks_header *h, unsigned order[LUKS_SLOTS])
+{
+  unsigned i, j, n = 0;
+
+  for (i = 0; i < LUKS_SLOTS; ++i) {
+    if (!h->slots[i].active)
+      continue;
+    for (j = n++;
+         j > 0 && h->slots[order[j - 1]].iterations > h->slots[i].iterations;
+         --j)
+      order[j] = order[j - 1];
+    order[j] = i;
+  }
+  return n;
+}
+
+/* 1: one fits; 0: none does, as far as they were tried; -1. */
+static int
+try_slot (struct unlocking *u, unsigned number, const char *const *passphrases,
+          size_t n, struct luks_limits *limits, struct luks_result *result)
+{
+  const struct luks_slot *slot = &u->header->slots[number];
+  const uint64_t work = slot_work (u->header, slot);
+  size_t i;
+  int r;
+
+  if (source_read (u->source, u->material->stored, u->material_length,
+                   u->offset + slot->material)
+      == -1)
+    return -1;
+  for (i = 0; i < n; ++i) {
+    if (work > limits->total) {
+      result->gave_up = true;
+      return 0;
+    }
+    limits->total -= work;
+    r = try_passphrase (u, slot, passphrases[i]);
+    if (r == 1) {
+      result->slot = number;
+      result->passphrase = i;
+    }
+    if (r != 0)
+      return r;
+  }
+  return 0;
 }
 
 static int
-try_slots (const struct luks_header *h, struct source *source, uint64_t offset,
-           const char *passphrase, uint64_t max_work,
-           struct luks_result *result, struct attempt *a)
+try_slots (struct unlocking *u, const char *const *passphrases, size_t n,
+           struct luks_limits *limits, struct luks_result *result)
 {
+  unsigned order[LUKS_SLOTS];
+  const unsigned nr_slots = sort_slots (u->header, order);
+  uint64_t each = limits->each;
   unsigned i;
 
-  for (i = 0; i < LUKS_SLOTS; ++i) {
-    const struct luks_slot *slot = &h->slots[i];
+  for (i = 0; i < nr_slots; ++i) {
+    const uint64_t work = slot_work (u->header, &u->header->slots[order[i]]);
     int r;
 
-    if (!slot->active)
-      continue;
-    if (slot_work (h, slot) > max_work) {
+    if (work > each) {
       result->skipped++;
       continue;
     }
-    max_work -= slot_work (h, slot);
-    r = try_slot (h, slot, source, offset, passphrase, a);
+    each -= work;
+    r = try_slot (u, order[i], passphrases, n, limits, result);
+    if (r == 1) {
+      result->crypto = crypto_new (&u->header->method, u->keys->key);
+      return result->crypto ? 0 : crypto_failed (u->source);
+    }
     if (r == -1)
       return -1;
-    if (r == 1) {
-      result->slot = i;
-      result->crypto = crypto_new (&h->method, a->key);
-      return result->crypto ? 0 : crypto_failed (source);
-    }
+    if (result->gave_up)
+      break;
   }
   return 0;
 }
 
 int
 luks_unlock (const struct luks_header *header, struct source *source,
-             uint64_t offset, const char *passphrase, uint64_t max_work,
-             struct luks_result *result)
+             uint64_t offset, const char *const *passphrases, size_t n,
+             struct luks_limits *limits, struct luks_result *result)
 {
-  struct attempt *a = secret_new (sizeof *a);
+  struct unlocking u = {
+    .header = header,
+    .source = source,
+    .offset = offset,
+    .keys = secret_new (sizeof *u.keys),
+    .material = secret_new (sizeof *u.material),
+    .material_length
+    = ((size_t) material_bytes (header) + CRYPTO_SECTOR_BYTES - 1)
+      / CRYPTO_SECTOR_BYTES * CRYPTO_SECTOR_BYTES,
+  };
   int r, err;
 
-  *result = (struct luks_result){ NULL, 0, 0 };
-  if (a == NULL)
-    return error_report (source->hooks, ENOMEM, source->name, "out of memory");
-  r = try_slots (header, source, offset, passphrase, max_work, result, a);
+  *result = (struct luks_result){ .crypto = NULL };
+  if (u.keys == NULL || u.material == NULL)
+    r = error_report (source->hooks, ENOMEM, source->name, "out of memory");
+  else
+    r = try_slots (&u, passphrases, n, limits, result);
   err = errno;
-  secret_free (a, sizeof *a);
+  secret_free (u.keys, sizeof *u.keys);
+  secret_free (u.material, sizeof *u.material);
   errno = err;
   return r;
 }

@@ -28,10 +28,14 @@
  * could say 2^32 - 1 for each slot: some hours.  qemu-img chooses what
  * takes its machine 2 seconds: on an AMD EPYC 7,481,278 iterations of
  * SHA-256 twice, since the key has 64 bytes, and 1,917,243 more to check the
- * result.  Eight such slots are 135 million; all that is allowed takes
- * libgcrypt some 25 seconds there.
+ * result, 17 million; with SHA-1 up to 21 million.  So three such slots are
+ * tried; it takes libgcrypt some 10 seconds there.  Who has more of them says
+ * that he wants to wait (luks-iterations=).
  */
-#define LUKS_MAX_WORK (UINT64_C (160) * 1000 * 1000)
+#define LUKS_DEFAULT_WORK (UINT64_C (64) * 1000 * 1000)
+
+/* For several passphrases or layers, so many times that much. */
+#define LUKS_TOTAL_FACTOR 4
 
 struct luks_slot {
   bool active;
@@ -57,19 +61,30 @@ int luks_parse (const uint8_t bytes[LUKS_HEADER_BYTES], uint64_t length,
 
 unsigned luks_active_slots (const struct luks_header *header);
 
-/* What came of a passphrase. */
-struct luks_result {
-  struct crypto *crypto; /* decrypts the data; NULL: it fits no slot */
-  unsigned slot;         /* if it fits: which, 0 to 7 */
-  unsigned skipped;      /* slots not tried: more than max_work */
+/* Work to make all key slots try one passphrase. */
+uint64_t luks_work (const struct luks_header *header);
+
+/* How much work may still be done. */
+struct luks_limits {
+  uint64_t each;  /* for one passphrase */
+  uint64_t total; /* goes down */
 };
 
-/* Try the passphrase in each active slot.  The LUKS header is at 'offset'
- * of the source.  0, or -1 with the error reported and errno EIO or
- * ENOMEM.
+/* What came of the passphrases. */
+struct luks_result {
+  struct crypto *crypto; /* decrypts the data; NULL: none fits a slot */
+  unsigned slot;         /* if one does: which, 0 to 7 */
+  size_t passphrase;     /* and which of them */
+  unsigned skipped;      /* slots not tried: they make too much work */
+  bool gave_up;          /* the total was used up */
+};
+
+/* Try the passphrases in each active slot, beginning with the cheapest.  The
+ * LUKS header is at 'offset' of the source.  0, or -1 with the error reported
+ * and errno EIO or ENOMEM.
  */
 int luks_unlock (const struct luks_header *header, struct source *source,
-                 uint64_t offset, const char *passphrase, uint64_t max_work,
-                 struct luks_result *result);
+                 uint64_t offset, const char *const *passphrases, size_t n,
+                 struct luks_limits *limits, struct luks_result *result);
 
 #endif /* QCOW_LUKS_H */

@@ -13,6 +13,7 @@
 #include "libcurl.h"
 #include "map.h"
 #include "names.h"
+#include "secret.h"
 
 struct qcow {
   struct qcow_hooks hooks;
@@ -38,6 +39,25 @@ int
 qcow_load (void)
 {
   return crypto_load ();
+}
+
+char *
+qcow_secret (char *text)
+{
+  const size_t length = strlen (text) + 1;
+  char *secret = secret_new (length);
+
+  if (secret)
+    memcpy (secret, text, length);
+  secret_free_string (text);
+  return secret;
+}
+
+void
+qcow_secret_free (char *secret)
+{
+  if (secret)
+    secret_free (secret, strlen (secret) + 1);
 }
 
 static const char *

@@ -96,7 +96,7 @@ struct qcow_options {
    */
   const char *const *passphrases;
   size_t nr_passphrases;
-  uint64_t luks_max_work; /* see luks.h; 0: the default */
+  uint64_t luks_iterations; /* allowed (luks.h); 0: the default */
 
   bool force_share; /* serve even though a writer holds the image */
   bool debug_runs;  /* a debug message for each run of each request */
@@ -118,6 +118,15 @@ const char *qcow_curl_version (void);
  * old.
  */
 int qcow_load (void);
+
+/* Move a text that was allocated with malloc into memory that is in no core
+ * dump and, if the system allows that, not swapped out.  NULL if out of
+ * memory; the text is wiped and freed in any case.
+ */
+char *qcow_secret (char *text);
+
+/* Wipe and free what qcow_secret returned.  NULL is ignored. */
+void qcow_secret_free (char *secret);
 
 /* Open an image and all files that it needs: take qemu's locks, read and
  * check headers, L1 tables, and the snapshot table.  The hooks and the

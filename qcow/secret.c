@@ -3,6 +3,7 @@
  * Memory for keys.  See secret.h.
  */
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,7 +39,7 @@ void
 secret_free_string (char *secret)
 {
   if (secret)
-    explicit_bzero (secret, strlen (secret));
+    explicit_bzero (secret, malloc_usable_size (secret));
   free (secret);
 }
 

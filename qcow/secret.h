@@ -18,7 +18,9 @@ void *secret_new (size_t length);
 /* NULL is ignored. */
 void secret_free (void *secret, size_t length);
 
-/* Wipe and free a string of ordinary memory.  NULL is ignored. */
+/* Wipe and free a string of ordinary memory, all that was allocated for it.
+ * NULL is ignored.
+ */
 void secret_free_string (char *secret);
 
 /* Keep it in memory.  secret_new has done so, but it ends with a fork.  0,

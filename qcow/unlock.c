@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "luks.h"
@@ -28,13 +29,37 @@ needs_passphrase (const struct image *image, const char *how)
                        how);
 }
 
+struct passphrases {
+  const char *const *list;
+  size_t n;
+  bool *used; /* opened a LUKS layer */
+  struct luks_limits limits;
+};
+
 /* --- AES as images had it before LUKS --- */
+
+/* That of the layer'th of such layers, counted from 0. */
+static size_t
+choose_passphrase (const struct passphrases *p, size_t layer)
+{
+  size_t i, last = p->n, nth = 0;
+
+  for (i = 0; i < p->n; ++i)
+    if (!p->used[i]) {
+      last = i;
+      if (nth++ == layer)
+        return i;
+    }
+  if (last < p->n)
+    return last;
+  return layer < p->n ? layer : p->n - 1;
+}
 
 /* The key is the beginning of the password, filled up with zeros (qemu;
  * what the spec says of 256 bits was never true).
  */
 static int
-unlock_aes (struct image *image, struct passphrases *p)
+unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
 {
   static const struct crypto_method method = {
     .cipher = CRYPTO_AES,
@@ -42,20 +67,24 @@ unlock_aes (struct image *image, struct passphrases *p)
     .key_bytes = 16,
     .iv = CRYPTO_PLAIN64,
   };
-  const size_t n = p->aes_layers++;
-  const char *passphrase;
+  size_t i;
   uint8_t *key;
 
   if (p->n == 0)
     return needs_passphrase (image, "AES");
-  passphrase = p->list[n < p->n ? n : p->n - 1];
+  i = choose_passphrase (p, layer);
   key = secret_new (method.key_bytes);
   if (key == NULL)
     return no_memory (image);
-  memcpy (key, passphrase, strnlen (passphrase, method.key_bytes));
+  memcpy (key, p->list[i], strnlen (p->list[i], method.key_bytes));
   image->crypto = crypto_new (&method, key);
   secret_free (key, method.key_bytes);
-  return image->crypto ? 0 : no_memory (image);
+  if (image->crypto == NULL)
+    return no_memory (image);
+  error_debug (image->shared->hooks, image->name,
+               "passphrase %zu is taken; AES can't tell whether it is right",
+               i + 1);
+  return 0;
 }
 
 /* --- LUKS --- */
@@ -90,64 +119,131 @@ read_luks_header (const struct image *image, struct luks_header *h)
 /* What was wrong, and why that may not be the passphrase's fault. */
 static int
 none_fits (const struct image *image, const struct passphrases *p,
-           unsigned active, unsigned skipped)
+           const struct luks_header *h, const struct luks_result *result)
 {
+  const struct qcow_hooks *hooks = image->shared->hooks;
+  const unsigned active = luks_active_slots (h);
+  const uint64_t work = luks_work (h);
   const char *which = p->n == 1 ? "the passphrase fits none"
                                 : "none of the passphrases fits one";
 
   if (active == 0)
-    return error_report (image->shared->hooks, EINVAL, image->name,
+    return error_report (hooks, EINVAL, image->name,
                          "LUKS header: no key slot is active: nothing can "
                          "open the image any more");
-  if (skipped > 0)
-    return error_report (image->shared->hooks, EACCES, image->name,
+  if (result->gave_up)
+    return error_report (hooks, EACCES, image->name,
+                         "the image is encrypted (LUKS), and not all of the "
+                         "passphrases were tried, since all layers together "
+                         "ask for more than %d times the iterations that are "
+                         "allowed (luks-iterations=)",
+                         LUKS_TOTAL_FACTOR);
+  if (result->skipped == active)
+    return error_report (hooks, EACCES, image->name,
+                         "the image is encrypted (LUKS), but each of its "
+                         "active key slots (%u) asks for more iterations "
+                         "than are allowed, so no passphrase was tried "
+                         "(luks-iterations=%" PRIu64 " would try all; they "
+                         "take time)",
+                         active, work);
+  if (result->skipped > 0)
+    return error_report (hooks, EACCES, image->name,
                          "the image is encrypted (LUKS), and %s of its "
                          "active key slots that were tried; %u of %u were "
-                         "not, since they ask for more iterations of PBKDF2 "
-                         "than are allowed",
-                         which, skipped, active);
-  return error_report (image->shared->hooks, EACCES, image->name,
+                         "not, since they ask for more iterations than are "
+                         "allowed (luks-iterations=%" PRIu64 " would try "
+                         "all; they take time)",
+                         which, result->skipped, active, work);
+  return error_report (hooks, EACCES, image->name,
                        "the image is encrypted (LUKS), and %s of its active "
                        "key slots (%u)",
                        which, active);
 }
 
 static int
-unlock_luks (struct image *image, const struct passphrases *p)
+unlock_luks (struct image *image, struct passphrases *p)
 {
   struct luks_header header;
-  unsigned skipped = 0;
-  size_t i;
+  struct luks_result result;
 
   if (read_luks_header (image, &header) == -1)
     return -1;
   if (p->n == 0)
     return needs_passphrase (image, "LUKS");
-  for (i = 0; i < p->n; ++i) {
-    struct luks_result result;
+  if (luks_unlock (&header, image->source, image->header.luks_offset, p->list,
+                   p->n, &p->limits, &result)
+      == -1)
+    return -1;
+  image->crypto = result.crypto;
+  if (image->crypto == NULL)
+    return none_fits (image, p, &header, &result);
+  p->used[result.passphrase] = true;
+  error_debug (image->shared->hooks, image->name,
+               "passphrase %zu opens key slot %u", result.passphrase + 1,
+               result.slot);
+  return 0;
+}
 
-    if (luks_unlock (&header, image->source, image->header.luks_offset,
-                     p->list[i], p->max_work, &result)
-        == -1)
+/* --- All layers --- */
+
+/* LUKS first: it leaves the others for AES. */
+static int
+unlock_all (struct image *const *images, size_t n, struct passphrases *p)
+{
+  size_t i, layer = 0;
+
+  for (i = 0; i < n; ++i)
+    if (images[i]->header.crypt_method == QCOW_CRYPT_LUKS
+        && unlock_luks (images[i], p) == -1)
       return -1;
-    skipped = result.skipped;
-    image->crypto = result.crypto;
-    if (image->crypto) {
-      error_debug (image->shared->hooks, image->name,
-                   "passphrase %zu opens key slot %u", i + 1, result.slot);
-      return 0;
-    }
-  }
-  return none_fits (image, p, luks_active_slots (&header), skipped);
+  for (i = 0; i < n; ++i)
+    if (images[i]->header.crypt_method == QCOW_CRYPT_AES
+        && unlock_aes (images[i], p, layer++) == -1)
+      return -1;
+  return 0;
+}
+
+static bool
+any_encrypted (struct image *const *images, size_t n)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    if (images[i]->header.crypt_method != QCOW_CRYPT_NONE)
+      return true;
+  return false;
 }
 
 int
-unlock_image (struct image *image, struct passphrases *passphrases)
+unlock_images (struct image *const *images, size_t n,
+               const struct qcow_options *options)
 {
-  if (image->header.crypt_method == QCOW_CRYPT_NONE)
-    return 0;
-  passphrases->encrypted_layers++;
-  return image->header.crypt_method == QCOW_CRYPT_AES
-           ? unlock_aes (image, passphrases)
-           : unlock_luks (image, passphrases);
+  struct passphrases p = {
+    .list = options->passphrases,
+    .n = options->nr_passphrases,
+    .limits.each
+    = options->luks_iterations ? options->luks_iterations : LUKS_DEFAULT_WORK,
+  };
+  int r, err;
+
+  if (!any_encrypted (images, n)) {
+    if (p.n == 0)
+      return 0;
+    return error_report (
+      images[0]->shared->hooks, EINVAL, images[0]->name,
+      "is not encrypted%s, so there is no use for a "
+      "passphrase",
+      images[0]->header.backing_size > 0 ? ", nor is a backing file" : "");
+  }
+  if (__builtin_mul_overflow (p.limits.each, LUKS_TOTAL_FACTOR,
+                              &p.limits.total))
+    p.limits.total = UINT64_MAX;
+  p.used = calloc (p.n + 1, sizeof p.used[0]);
+  if (p.used == NULL)
+    return no_memory (images[0]);
+  r = unlock_all (images, n, &p);
+  err = errno;
+  free (p.used);
+  errno = err;
+  return r;
 }

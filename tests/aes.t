@@ -132,6 +132,7 @@ luks_of disk.raw base lion
 create_aes top v3 1M one -F qcow2 -b base -u
 secrets=(one lion)
 encrypted_io top 'write -q -s src1 3k 100k'
+# LUKS takes its own, so AES gets the other, whatever their order is.
 params=(allow=image-dir passphrase=one passphrase=lion)
 encrypted_compare "AES over LUKS" top --cluster 65536
 create_aes base v3 1M one
@@ -141,5 +142,9 @@ create_luks top 1M lion -F qcow2 -b base -u
 secrets=(lion one)
 encrypted_io top 'write -q -s src1 3k 100k'
 encrypted_compare "LUKS over AES" top --cluster 65536
+params=(allow=image-dir passphrase=lion passphrase=one)
+encrypted_compare "... in the order of the layers" top --cluster 65536
+params=(allow=image-dir passphrase=one passphrase=lion passphrase=two)
+encrypted_compare "... and one too many" top --cluster 65536
 
 done_testing

@@ -49,7 +49,46 @@ encrypted_io image 'write -q -s src1 0 300k' 'write -q -z 500k 100k'
 encrypted_compare "after a snapshot" image --cluster 4096
 params+=(snapshot=one)
 serves "the snapshot" image one.raw --cluster 4096
+
+# What changed since then, and since a bitmap was there.
+_open_encrypted image
+qemu-img bitmap --add -g 4k "${opened[@]}" "$spec_opened" b ||
+    fail "a bitmap"
+encrypted_io image 'write -q -s src0 800k 10k'
+encrypted_oracle image now.raw
+for what in since=one bitmap=b; do
+    params=(passphrase=tiger $what)
+    serves "$what: the content" image now.raw --cluster 4096
+    # shellcheck disable=SC2016
+    with_qcow 'nbdinfo --map "$uri"' -- image > map 2> log
+    "$python" - map one.raw now.raw $what <<'END' > log ||
+import sys
+old, new = (open(p, "rb").read() for p in sys.argv[2:4])
+if sys.argv[4] == "bitmap=b":   # all that changed since
+    old = new[:800 << 10] + bytes(10 << 10) + new[810 << 10:]
+clean = dirty = 0
+for line in open(sys.argv[1]):
+    at, length, kind = map(int, line.split()[:3])
+    if kind == 1:               # a hole without zeros: unchanged
+        clean += length
+        if old[at:at + length] != new[at:at + length]:
+            sys.exit("not so at %d" % at)
+    else:
+        dirty += length
+sys.exit(not (clean > 0 and 0 < dirty < 500 << 10))
+END
+        fail "$what: what is called unchanged is" "$(cat map log)"
+done
 params=(passphrase=tiger)
+
+# The file ends within the last cluster that was written, and a sector.
+create_luks image $((1 << 20)) tiger -o cluster_size=64k
+encrypted_io image 'write -q -s src0 300k 300k'
+for bytes in 1 700 40000; do
+    truncate -s -$bytes image
+    encrypted_oracle image cut.raw
+    serves "a file without its end, $bytes" image cut.raw --cluster 65536
+done
 
 # Data files.  The host offset is the guest's.
 for spec in on: off:extended_l2=on off:cluster_size=512; do

@@ -566,7 +566,7 @@ luks_extension (void **state)
   put_be64 (data, 0x40000);
   put_be64 (data + 8, UINT64_MAX);
   extension (112, 0x0537be77, data, 16);
-  expect ("length", parse (&h), "would end beyond");
+  expect ("length", parse (&h), "it would end beyond");
 }
 
 static void

@@ -273,15 +273,24 @@ close_source (void)
 }
 
 static struct luks_result
-unlock (const char *passphrase, uint64_t max_work)
+unlock_with (const char *const *passphrases, size_t n,
+             struct luks_limits *limits)
 {
   struct luks_header h;
   struct luks_result result;
 
   assert_string_equal (parse (LENGTH, &h), "");
   assert_int_equal (
-    luks_unlock (&h, source, 1000 * 512, passphrase, max_work, &result), 0);
+    luks_unlock (&h, source, 1000 * 512, passphrases, n, limits, &result), 0);
   return result;
+}
+
+static struct luks_result
+unlock (const char *passphrase, uint64_t max_work)
+{
+  struct luks_limits limits = { max_work, max_work };
+
+  return unlock_with (&passphrase, 1, &limits);
 }
 
 /* The key of the data is right: it decrypts sector 9 as Python does. */
@@ -321,41 +330,78 @@ unlocking (void **state)
   (void) state;
   for (i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
     make_source (rows[i].mode, rows[i].key_bytes, rows[i].digest);
-    check_key (unlock ("tiger", LUKS_MAX_WORK), rows[i].plain);
-    assert_null (unlock ("tiger2", LUKS_MAX_WORK).crypto);
-    assert_null (unlock ("", LUKS_MAX_WORK).crypto);
+    check_key (unlock ("tiger", LUKS_DEFAULT_WORK), rows[i].plain);
+    assert_null (unlock ("tiger2", LUKS_DEFAULT_WORK).crypto);
+    assert_null (unlock ("", LUKS_DEFAULT_WORK).crypto);
     close_source ();
   }
 }
 
-/* What would take too long is left out, and what comes after is tried. */
+/* What would take too long is left out; the cheapest slot comes first. */
 static void
 too_much_work (void **state)
 {
   struct luks_result result;
+  struct luks_header h;
 
   (void) state;
   make_source ("cbc-plain64", 16, "d257f50f812ca461ddf500570e22d8acaadaface");
   /* Slot 0 asks for 5678 + 5, slot 3 for 7 + 5. */
-  result = unlock ("tiger", 5683 + 12);
+  assert_string_equal (parse (LENGTH, &h), "");
+  assert_int_equal (luks_work (&h), 5683 + 12);
+  result = unlock ("tiger", 12);
   assert_int_equal (result.skipped, 0);
-  crypto_free (result.crypto);
-  result = unlock ("tiger", 5682);
-  assert_int_equal (result.skipped, 1);
   assert_int_equal (result.slot, 3);
   crypto_free (result.crypto);
-  result = unlock ("tiger", 5683 + 11);
-  assert_null (result.crypto);
-  assert_int_equal (result.skipped, 1);
+  assert_int_equal (unlock ("tiger", 11).skipped, 2);
+  assert_int_equal (unlock ("lion", 5683 + 12).skipped, 0);
+  assert_int_equal (unlock ("lion", 5683 + 11).skipped, 1);
+  /* Slot 3 is the dearer one now. */
+  put_be32 (bytes + 208 + 4, 6);
+  result = unlock ("tiger", 11 + 12);
+  crypto_free (result.crypto);
+  assert_int_equal (result.slot, 3);
+  assert_null (unlock ("tiger", 11 + 11).crypto);
+  assert_int_equal (unlock ("tiger", 11 + 11).skipped, 1);
   /* Hours, if it were done. */
   put_be32 (bytes + 208 + 4, UINT32_MAX);
   put_be32 (bytes + 208 + 3 * 48 + 4, UINT32_MAX);
-  result = unlock ("tiger", LUKS_MAX_WORK);
+  result = unlock ("tiger", LUKS_DEFAULT_WORK);
   assert_null (result.crypto);
   assert_int_equal (result.skipped, 2);
   put_be32 (bytes + 208 + 3 * 48 + 4, 7);
   put_be32 (bytes + 164, UINT32_MAX);
-  assert_int_equal (unlock ("tiger", LUKS_MAX_WORK).skipped, 2);
+  assert_int_equal (unlock ("tiger", LUKS_DEFAULT_WORK).skipped, 2);
+  close_source ();
+}
+
+/* Each slot is tried with all, as far as the total goes. */
+static void
+several_passphrases (void **state)
+{
+  const char *const list[] = { "lion", "", "tiger", "bear" };
+  struct luks_limits limits = { 12, 1000 };
+  struct luks_result result;
+
+  (void) state;
+  make_source ("cbc-plain64", 16, "d257f50f812ca461ddf500570e22d8acaadaface");
+  put_be32 (bytes + 208, 0x0000dead);
+  result = unlock_with (list, 4, &limits);
+  assert_non_null (result.crypto);
+  assert_int_equal (result.passphrase, 2);
+  assert_int_equal (limits.total, 1000 - 3 * 12);
+  crypto_free (result.crypto);
+  limits.total = 3 * 12;
+  result = unlock_with (list, 4, &limits);
+  assert_int_equal (result.passphrase, 2);
+  assert_int_equal (limits.total, 0);
+  crypto_free (result.crypto);
+  limits.total = 3 * 12 - 1;
+  result = unlock_with (list, 4, &limits);
+  assert_null (result.crypto);
+  assert_int_equal (result.skipped, 0);
+  assert_true (result.gave_up);
+  assert_int_equal (limits.total, 11);
   close_source ();
 }
 
@@ -369,14 +415,18 @@ beyond_the_end (void **state)
   assert_int_equal (ftruncate (file.fd, 1000 * 512 + FIRST), 0);
   source = source_file_open (file.name, true, &unit_hooks);
   assert_non_null (source);
-  assert_null (unlock ("tiger", LUKS_MAX_WORK).crypto);
+  assert_null (unlock ("tiger", LUKS_DEFAULT_WORK).crypto);
   close_source ();
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (good),           cmocka_unit_test (mutations),
-  cmocka_unit_test (slot_mutations), cmocka_unit_test (lengths),
-  cmocka_unit_test (unlocking),      cmocka_unit_test (too_much_work),
+  cmocka_unit_test (good),
+  cmocka_unit_test (mutations),
+  cmocka_unit_test (slot_mutations),
+  cmocka_unit_test (lengths),
+  cmocka_unit_test (unlocking),
+  cmocka_unit_test (too_much_work),
+  cmocka_unit_test (several_passphrases),
   cmocka_unit_test (beyond_the_end),
 };
 
