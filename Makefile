@@ -89,6 +89,9 @@ $(BUILD)/tests/bench/inflate: $(BUILD)/tests/bench/inflate.o
 $(BUILD)/tests/bench/delay-server: $(BUILD)/tests/bench/delay-server.o
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $<
 
+$(BUILD)/tests/faults: $(BUILD)/tests/faults.o $(QCOW_OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
 $(BUILD)/tests/asan-exit.so: tests/asan-exit.c
 	@mkdir -p $(@D)
 	$(CC) -shared -fPIC $(WARNINGS) -D_GNU_SOURCE -o $@ $<
@@ -126,7 +129,7 @@ try:
 
 check:
 	@tests/install-packages.sh build test
-	@$(MAKE) --no-print-directory -j2 all unit
+	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/faults
 	prove -j3 --failures --comments --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
 
 FUZZ_SECONDS = 60

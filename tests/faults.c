@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * faults [-p PASSPHRASE]... [-v VIEW]... KIND IMAGE
+ *
+ * A small job (open the image, list its views, map and read each of them and
+ * those given, close) is done over and over, and each time another of its
+ * allocations or system calls fails.  For each n, the n-th
+ *   alloc       allocation fails
+ *   exhausted   allocation fails, and so do all after it for which what was
+ *               freed in between has no room
+ *   eio         read fails with EIO
+ *   cut         read finds the end of the file
+ *   eintr       read is interrupted
+ *   short       read brings one byte
+ *   files       open fails with EMFILE
+ *
+ * Whatever fails, a step of the job either does what it did without a fault
+ * or fails with the errno that belongs to it; one fault fails one step at
+ * most, interrupted and short reads none; and in the end no memory and no
+ * file is left.  Prints a line "KIND: N faults, M made a step fail", or
+ * what was wrong, with status 1.
+ *
+ * The functions that are to fail are defined here, before those of libc in the
+ * order in which symbols are looked up, so what libraries ask for fails,
+ * too.  Only one thread runs.
+ */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "qcow/qcow.h"
+
+#define EXPORT __attribute__ ((visibility ("default")))
+
+enum kind {
+  NONE,
+  ALLOC,
+  EXHAUSTED,
+  READ_EIO,
+  READ_CUT,
+  READ_EINTR,
+  READ_SHORT,
+  FILES
+};
+
+static const struct {
+  const char *name;
+  int error; /* of a step that fails; 0: none may */
+} kinds[] = {
+  [NONE] = { "none", 0 },
+  [ALLOC] = { "alloc", ENOMEM },
+  [EXHAUSTED] = { "exhausted", ENOMEM },
+  [READ_EIO] = { "eio", EIO },
+  [READ_CUT] = { "cut", EIO },
+  [READ_EINTR] = { "eintr", 0 },
+  [READ_SHORT] = { "short", 0 },
+  [FILES] = { "files", EMFILE },
+};
+
+/* The address sanitizer's strdup does not come to our malloc, but what it
+ * returns to our free; it finds leaks itself.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define COUNTS_BLOCKS 0
+#else
+#define COUNTS_BLOCKS 1
+#endif
+
+/* --- Faults --- */
+
+static enum kind kind;
+static bool inside;        /* the code under test is running */
+static uint64_t countdown; /* the fault comes when it gets to 0 */
+static uint64_t room;      /* of what was freed since memory was exhausted */
+static long nr_blocks;     /* allocated inside, and not freed */
+
+/* Is it the turn of this place? */
+static bool
+fails (bool eligible)
+{
+  if (!inside || !eligible)
+    return false;
+  if (countdown == 0)
+    return kind == EXHAUSTED;
+  return --countdown == 0;
+}
+
+static bool
+allocation_fails (size_t size)
+{
+  if (!fails (kind == ALLOC || kind == EXHAUSTED))
+    return false;
+  if (size <= room) {
+    room -= size;
+    return false;
+  }
+  errno = ENOMEM;
+  return true;
+}
+
+/* dlsym may allocate before it can say where the real functions are. */
+static char early[4096];
+static size_t early_used;
+
+static void *
+early_alloc (size_t size)
+{
+  void *p = early + early_used;
+
+  early_used += (size + 15) & ~(size_t) 15;
+  if (early_used > sizeof early)
+    abort ();
+  return p;
+}
+
+static bool
+is_early (const void *p)
+{
+  return (const char *) p >= early && (const char *) p < early + sizeof early;
+}
+
+static void *(*real_malloc) (size_t);
+static void *(*real_calloc) (size_t, size_t);
+static void *(*real_realloc) (void *, size_t);
+static void *(*real_aligned_alloc) (size_t, size_t);
+static int (*real_posix_memalign) (void **, size_t, size_t);
+static void (*real_free) (void *);
+
+static bool
+find_real (void)
+{
+  static bool finding;
+
+  if (real_free)
+    return true;
+  if (finding)
+    return false;
+  finding = true;
+  /* (ISO C has no cast from an object to a function.) */
+  *(void **) &real_malloc = dlsym (RTLD_NEXT, "malloc");
+  *(void **) &real_calloc = dlsym (RTLD_NEXT, "calloc");
+  *(void **) &real_realloc = dlsym (RTLD_NEXT, "realloc");
+  *(void **) &real_aligned_alloc = dlsym (RTLD_NEXT, "aligned_alloc");
+  *(void **) &real_posix_memalign = dlsym (RTLD_NEXT, "posix_memalign");
+  *(void **) &real_free = dlsym (RTLD_NEXT, "free");
+  finding = false;
+  return true;
+}
+
+static void *
+counted (void *p)
+{
+  if (inside && p)
+    nr_blocks++;
+  return p;
+}
+
+EXPORT void *
+malloc (size_t size)
+{
+  if (!find_real ())
+    return early_alloc (size);
+  return allocation_fails (size) ? NULL : counted (real_malloc (size));
+}
+
+EXPORT void *
+calloc (size_t n, size_t size)
+{
+  if (!find_real ())
+    return early_alloc (n * size); /* never reused, so zero */
+  return allocation_fails (n * size) ? NULL : counted (real_calloc (n, size));
+}
+
+EXPORT void *
+realloc (void *old, size_t size)
+{
+  void *p;
+
+  if (old == NULL)
+    return malloc (size);
+  if (!find_real () || is_early (old))
+    abort ();
+  if (allocation_fails (size))
+    return NULL;
+  p = real_realloc (old, size);
+  return p;
+}
+
+EXPORT void *
+aligned_alloc (size_t alignment, size_t size)
+{
+  find_real ();
+  return allocation_fails (size)
+           ? NULL
+           : counted (real_aligned_alloc (alignment, size));
+}
+
+EXPORT int
+posix_memalign (void **p, size_t alignment, size_t size)
+{
+  int r;
+
+  find_real ();
+  if (allocation_fails (size))
+    return ENOMEM;
+  r = real_posix_memalign (p, alignment, size);
+  if (r == 0)
+    counted (*p);
+  return r;
+}
+
+EXPORT void
+free (void *p)
+{
+  if (p == NULL || is_early (p))
+    return;
+  find_real ();
+  if (inside) {
+    nr_blocks--;
+    if (kind == EXHAUSTED && countdown == 0)
+      room += malloc_usable_size (p);
+  }
+  real_free (p);
+}
+
+EXPORT ssize_t
+pread64 (int fd, void *buf, size_t count, off64_t offset)
+{
+  static ssize_t (*real) (int, void *, size_t, off64_t);
+
+  if (!real)
+    *(void **) &real = dlsym (RTLD_NEXT, "pread64");
+  if (!fails (kind >= READ_EIO && kind <= READ_SHORT))
+    return real (fd, buf, count, offset);
+  switch (kind) {
+  case READ_CUT:
+    return 0;
+  case READ_SHORT:
+    return real (fd, buf, 1, offset);
+  default:
+    errno = kind == READ_EIO ? EIO : EINTR;
+    return -1;
+  }
+}
+
+EXPORT int
+open64 (const char *name, int flags, ...)
+{
+  static int (*real) (const char *, int, mode_t);
+  va_list args;
+  mode_t mode;
+
+  if (!real)
+    *(void **) &real = dlsym (RTLD_NEXT, "open64");
+  va_start (args, flags);
+  mode = flags & O_CREAT ? va_arg (args, mode_t) : 0;
+  va_end (args);
+  if (!fails (kind == FILES))
+    return real (name, flags, mode);
+  errno = EMFILE;
+  return -1;
+}
+
+/* --- The job --- */
+
+#define MAX_STEPS 4000
+#define MAX_KEY 200
+#define MAX_VIEWS 32
+#define STEP_BYTES (59 * 512) /* clusters are cut */
+
+/* What was done in the first run, and what came of it. */
+struct step {
+  char key[MAX_KEY];
+  uint64_t hash;
+};
+
+static struct step steps[MAX_STEPS];
+static size_t nr_steps;
+static bool recording;
+
+static uint64_t nth;       /* the fault that this run is about */
+static unsigned nr_failed; /* steps of this run */
+static unsigned nr_warnings;
+static unsigned usual_warnings; /* without a fault */
+
+static char views[MAX_VIEWS][MAX_KEY];
+static size_t nr_views;
+
+static void
+wrong (const char *key, const char *what)
+{
+  inside = false;
+  printf ("%s %" PRIu64 ": %s: %s\n", kinds[kind].name, nth, key, what);
+  exit (1);
+}
+
+static uint64_t
+hash_of (uint64_t hash, const void *data, size_t length)
+{
+  const uint8_t *p = data;
+  size_t i;
+
+  for (i = 0; i < length; ++i)
+    hash = (hash ^ p[i]) * UINT64_C (0x100000001b3);
+  return hash;
+}
+
+/* A step was done, or failed with errno. */
+static void
+step (const char *key, bool done, uint64_t hash)
+{
+  const int err = errno;
+  size_t i;
+
+  inside = false;
+  if (recording) {
+    if (!done)
+      wrong (key, strerror (err));
+    if (nr_steps == MAX_STEPS)
+      wrong (key, "too many steps");
+    snprintf (steps[nr_steps].key, MAX_KEY, "%s", key);
+    steps[nr_steps++].hash = hash;
+    return;
+  }
+  /* Bitmaps that can't be read are warned of, and then there are none. */
+  if (nr_warnings > usual_warnings
+      && (strcmp (key, "qcow_list") == 0 || strstr (key, "of 'bitmap:")))
+    return;
+  if (!done) {
+    nr_failed++;
+    if (kinds[kind].error == 0 || err != kinds[kind].error)
+      wrong (key, strerror (err));
+    return;
+  }
+  for (i = 0; i < nr_steps && strcmp (steps[i].key, key) != 0; ++i)
+    ;
+  if (i == nr_steps)
+    wrong (key, "was not done without the fault");
+  if (steps[i].hash != hash)
+    wrong (key, "another result than without the fault");
+}
+
+/* Which kind of extent each sector lies in: an answer may end early. */
+struct kinds_of {
+  uint64_t start, end;
+  uint8_t sectors[STEP_BYTES / 512 + 1];
+};
+
+static int
+on_extent (void *opaque, uint64_t offset, uint64_t length,
+           enum qcow_extent extent)
+{
+  struct kinds_of *k = opaque;
+
+  k->end = offset + length;
+  for (; offset < k->end; offset += 512)
+    k->sectors[(offset - k->start) / 512] = (uint8_t) extent;
+  return 0;
+}
+
+static int
+extents (struct qcow_view *v, uint32_t count, uint64_t offset, uint64_t *hash)
+{
+  struct kinds_of k = { .start = offset, .end = offset };
+
+  while (k.end < offset + count)
+    if (qcow_extents (v, (uint32_t) (offset + count - k.end), k.end, false,
+                      on_extent, &k)
+        == -1)
+      return -1;
+  *hash = hash_of (0, k.sectors, (count + 511) / 512);
+  return 0;
+}
+
+static void
+do_range (struct qcow_view *v, const char *view, uint32_t count,
+          uint64_t offset)
+{
+  static uint8_t buf[STEP_BYTES];
+  char key[MAX_KEY];
+  uint64_t hash = 0;
+  int r;
+
+  snprintf (key, sizeof key, "extents of '%.100s' at %" PRIu64, view, offset);
+  inside = true;
+  r = extents (v, count, offset, &hash);
+  step (key, r == 0, hash);
+
+  snprintf (key, sizeof key, "prefetch of '%.100s' at %" PRIu64, view, offset);
+  inside = true;
+  r = qcow_prefetch (v, count, offset);
+  step (key, r == 0, 0);
+
+  snprintf (key, sizeof key, "read of '%.100s' at %" PRIu64, view, offset);
+  inside = true;
+  r = qcow_read (v, buf, count, offset);
+  step (key, r == 0, hash_of (0, buf, count));
+}
+
+static void
+do_view (struct qcow *q, const char *view)
+{
+  struct qcow_view *v;
+  char key[MAX_KEY];
+  uint64_t size, offset;
+
+  snprintf (key, sizeof key, "open of '%.100s'", view);
+  inside = true;
+  v = qcow_view_open (q, view);
+  step (key, v != NULL, v ? qcow_view_size (v) : 0);
+  if (v == NULL)
+    return;
+  snprintf (key, sizeof key, "description of '%.100s'", view);
+  step (key, true,
+        hash_of (0, qcow_view_description (v),
+                 strlen (qcow_view_description (v))));
+  size = qcow_view_size (v);
+  for (offset = 0; offset < size; offset += STEP_BYTES)
+    do_range (v, view,
+              size - offset < STEP_BYTES ? (uint32_t) (size - offset)
+                                         : STEP_BYTES,
+              offset);
+  inside = true;
+  qcow_view_close (v);
+  inside = false;
+}
+
+struct list {
+  uint64_t hash;
+  size_t n;
+  char names[MAX_VIEWS][MAX_KEY];
+};
+
+static int
+on_name (void *opaque, const char *name, const char *description)
+{
+  struct list *list = opaque;
+
+  list->hash = hash_of (list->hash, description, strlen (description));
+  if (name == NULL || list->n == MAX_VIEWS)
+    return 0;
+  list->hash = hash_of (list->hash, name, strlen (name));
+  snprintf (list->names[list->n++], MAX_KEY, "%s", name);
+  return 0;
+}
+
+static void
+hear (const char *text)
+{
+  (void) text;
+}
+
+static void
+hear_warning (const char *text)
+{
+  (void) text;
+  nr_warnings++;
+}
+
+static void
+do_job (const struct qcow_options *options)
+{
+  static const struct qcow_hooks hooks = { hear, hear_warning, hear, NULL };
+  static struct list list;
+  struct qcow *q;
+  size_t i;
+  int r;
+
+  inside = true;
+  q = qcow_open (options, &hooks);
+  step ("qcow_open", q != NULL, 0);
+  if (q == NULL)
+    return;
+  inside = true;
+  r = qcow_start_threads (q);
+  step ("qcow_start_threads", r == 0, 0);
+  if (r == 0) {
+    list = (struct list){ 0 };
+    inside = true;
+    r = qcow_list (q, on_name, &list);
+    step ("qcow_list", r == 0, list.hash);
+    for (i = 0; r == 0 && i < list.n; ++i)
+      do_view (q, list.names[i]);
+    for (i = 0; i < nr_views; ++i)
+      do_view (q, views[i]);
+  }
+  inside = true;
+  qcow_close (q);
+  inside = false;
+}
+
+/* --- Again and again --- */
+
+/* PBKDF2 allocates in each of its thousands of iterations: of so many places
+ * only some are tried.
+ */
+#define ALL_OF 100
+
+static int
+lowest_free_fd (void)
+{
+  const int fd = dup (STDOUT_FILENO);
+
+  close (fd);
+  return fd;
+}
+
+static void
+run (const struct qcow_options *options, enum kind k, uint64_t n)
+{
+  const int fd = lowest_free_fd ();
+
+  kind = k;
+  nth = countdown = n;
+  nr_blocks = 0;
+  room = 0;
+  nr_warnings = 0;
+  nr_failed = 0;
+  do_job (options);
+  if (lowest_free_fd () != fd)
+    wrong ("in the end", "a file is still open");
+  if (k == NONE)
+    return;
+  if (COUNTS_BLOCKS && nr_blocks != 0)
+    wrong ("in the end", "memory is not freed, or twice");
+  if (k != EXHAUSTED && nr_failed > 1)
+    wrong ("in the end", "one fault made more than one step fail");
+}
+
+static enum kind
+kind_named (const char *name)
+{
+  size_t i;
+
+  for (i = NONE + 1; i < sizeof kinds / sizeof kinds[0]; ++i)
+    if (strcmp (kinds[i].name, name) == 0)
+      return (enum kind) i;
+  fprintf (stderr, "faults: no such kind: %s\n", name);
+  exit (2);
+}
+
+int
+main (int argc, char **argv)
+{
+  static const char *const allow[] = { "any" };
+  static const char *passphrases[8];
+  struct qcow_options options = {
+    .cache_size = 1 << 20,
+    .allow = allow,
+    .nr_allow = 1,
+    .passphrases = passphrases,
+  };
+  uint64_t n, done = 0, with_effect = 0;
+  enum kind k;
+  int c;
+
+  while ((c = getopt (argc, argv, "p:v:")) != -1)
+    if (c == 'p' && options.nr_passphrases < 8)
+      passphrases[options.nr_passphrases++] = optarg;
+    else if (c == 'v' && nr_views < MAX_VIEWS)
+      snprintf (views[nr_views++], MAX_KEY, "%s", optarg);
+    else
+      return 2;
+  if (argc - optind != 2) {
+    fprintf (stderr,
+             "usage: faults [-p PASSPHRASE]... [-v VIEW]... KIND IMAGE\n");
+    return 2;
+  }
+  k = kind_named (argv[optind]);
+  options.filename = argv[optind + 1];
+
+  if (qcow_load () == -1)
+    return 2;
+  /* A hang is one, too. */
+  alarm (100);
+  recording = true;
+  run (&options, NONE, 0);
+  recording = false;
+  usual_warnings = nr_warnings;
+  /* What libraries allocate once and keep is there now. */
+  nr_blocks = 0;
+  run (&options, NONE, 0);
+  if (COUNTS_BLOCKS && nr_blocks != 0)
+    wrong ("without a fault", "memory is not freed");
+
+  for (n = 1;; n += n < ALL_OF ? 1 : n / 4) {
+    run (&options, k, n);
+    if (countdown > 0)
+      break; /* the job has no n-th place */
+    done++;
+    with_effect += nr_failed > 0;
+  }
+  printf ("%s: %" PRIu64 " faults, %" PRIu64 " made a step fail\n",
+          kinds[k].name, done, with_effect);
+  return 0;
+}

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What fails below the reader: memory, reads, open files.  faults.c does a
+# small job with images of every sort again and again, and each time another
+# of its allocations or system calls fails.  And what the server does when
+# its table of descriptors is full, or its file is replaced.
+
+source "$(dirname "$0")/functions.sh"
+
+faults=$(dirname "$plugin")/tests/faults
+[ -x "$faults" ] || faults=$top/build/plain/tests/faults
+
+text_source $((1 << 20)) src0 src1
+
+# A chain: compressed and zero clusters over version 1 over raw.
+head -c 200K src0 > base.raw
+make_sort mid v1 200K base.raw raw
+format=qcow io mid 'write -q -s src1 20k 30k'
+make_sort chain v3 256K mid qcow -o cluster_size=4k
+io chain 'write -q -s src1 0 9k' 'write -q -c -s src0 16k 12k' \
+   'write -q -z 100k 8k' 'write -q -s src1 150k 1k'
+
+# Subclusters, zstd, a data file, bitmaps.
+make_sort ext ext 256K '' '' -o cluster_size=16k,compression_type=zstd
+io ext 'write -q -s src1 0 9k' 'write -q -c -s src0 32k 48k' \
+   'write -q -z 100k 8k'
+qemu-img bitmap --add -g 4k ext b
+io ext 'write -q -s src1 200k 3k'
+make_sort split v3 128K '' '' -o data_file=data,cluster_size=4k
+io split 'write -q -s src1 0 9k' 'write -q -z 20k 4k' 'write -q -s src0 70k 9k'
+
+# Snapshots.
+make_sort snap v3 128K '' '' -o cluster_size=4k
+io snap 'write -q -s src1 0 9k'
+qemu-img snapshot -c one snap
+io snap 'write -q -s src0 4k 20k'
+qemu-img snapshot -c two snap
+
+# Encrypted.
+luks_of base.raw luks tiger -o cluster_size=4k,encrypt.cipher-alg=aes-128
+create_aes aes v2 128K tiger -o cluster_size=4k
+secrets=(tiger)
+encrypted_io aes 'write -q -s src1 0 9k' 'write -q -c -s src1 16k 4k'
+
+try ()
+{
+    local out kind name=$1
+    shift
+    for kind in alloc exhausted eio cut eintr short files; do
+        if ! out=$("$faults" "$@" $kind "$name" 2>&1); then
+            fail "$name: $kind" "$out"
+        elif ! [[ $out =~ ^$kind:\ [1-9] ]]; then
+            fail "$name: $kind: no fault" "$out"
+        else
+            pass "$name: $out"
+        fi
+    done
+}
+
+try chain -v backing..
+try ext -v bitmap:b
+try split
+try snap -v one.. -v one..two
+try luks -p lion -p tiger
+try aes -p tiger
+
+# --- The server -------------------------------------------------------
+
+qemu-img convert -O raw snap now.raw
+
+# More clients than there are descriptors for: some get none, the others their
+# bytes, and in the end all is as before.
+(ulimit -n 40; start_qcow -- snap && echo "$uri $sock $pid" > started; exec sleep 60) &
+_helpers+=($!)
+for i in $(seq 100); do [ ! -s started ] || break; sleep 0.1; done
+read -r uri sock pid < started
+cat > clients.py <<'END'
+import socket, sys, nbd
+raw = open(sys.argv[3], "rb").read()
+h = nbd.NBD()
+h.connect_uri(sys.argv[1])
+others, refused = [], 0
+for _ in range(60):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(0.3)
+    others.append(s)
+    try:
+        s.connect(sys.argv[2])
+        refused += not s.recv(18).startswith(b"NBDMAGIC")
+    except OSError:
+        refused += 1
+    if refused == 3:
+        break
+if refused != 3:
+    sys.exit("%d clients, %d refused" % (len(others), refused))
+if h.pread(len(raw), 0) != raw:
+    sys.exit("wrong bytes")
+END
+ok "more clients than descriptors" timeout 60 "$python" clients.py "$uri" \
+   "$sock" now.raw
+ok "... and afterwards" timeout 60 nbdcopy "$uri" copy.raw
+same_bytes "... the bytes" copy.raw now.raw
+kill "$pid"
+
+# Another file in its place is not the one that is served.
+start_qcow -- snap
+qemu-img convert -f raw -O qcow2 src1 other
+mv other snap
+ok "the file is replaced" nbdcopy "$uri" copy.raw
+same_bytes "... what was opened is served" copy.raw now.raw
+stop_qcow
+
+done_testing
