@@ -1,237 +1,182 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as an image.  Open it, list its views; map each,
- * read what the map says is data and some places that follow from the
- * input, prefetch.  An image with a backing file gets a raw one of some
- * bytes, one with a data file itself as that, one that is encrypted two
- * passphrases.  Whatever comes, the sanitizers
- * must stay silent, extents must be in order, and memory and time bounded
- * (libFuzzer's limits).
+ * libFuzzer: any bytes as an image.  Open it and use all its views; places to
+ * read at are its last bytes.  An image with a backing file gets a raw one of
+ * some bytes, one with a data file itself as that, one that is encrypted two
+ * passphrases.
+ *
+ * Whatever comes, the sanitizers must stay silent, memory and time be bounded
+ * (libFuzzer's limits), and the views be as reader.h says.
  */
 
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "reader.h"
 
-#include "qcow/qcow.h"
+#include "qcow/antiforensic.h"
+#include "qcow/header.h"
+#include "qcow/luks.h"
 
-/* A hostile image may have 2^61 bytes: look at the beginning, the end, and
- * a few places.
+/* The raw backing file has something in the middle. */
+#define RAW_SIZE 4000
+#define RAW_START 1000
+
+static uint8_t raw[RAW_SIZE];
+
+/* --- LUKS --- */
+
+/* The digest of the key that the passphrase and the first key slot in use
+ * lead to, if they lead to one with little work.
  */
-#define MAX_READ 65536
-#define MAX_READS 64
+static bool
+make_digest (const struct luks_header *h, const uint8_t *luks, size_t size,
+             const char *passphrase, uint8_t digest[LUKS_DIGEST_BYTES])
+{
+  static uint8_t material[CRYPTO_MAX_KEY_BYTES * LUKS_STRIPES];
+  uint8_t key[CRYPTO_MAX_KEY_BYTES];
+  const size_t n = h->method.key_bytes;
+  const size_t bytes = (n * LUKS_STRIPES + CRYPTO_SECTOR_BYTES - 1)
+                       / CRYPTO_SECTOR_BYTES * CRYPTO_SECTOR_BYTES;
+  const struct luks_slot *s = h->slots;
+  struct crypto *c;
 
-/* Messages are written, though nobody reads them. */
+  while (s < h->slots + LUKS_SLOTS - 1 && !s->active)
+    s++;
+  if (!s->active || s->iterations > 1000 || h->digest_iterations > 1000)
+    return false;
+  memset (material, 0, bytes);
+  if (s->material < size)
+    memcpy (material, luks + s->material, min64 (bytes, size - s->material));
+  MUST (crypto_pbkdf2 (h->hash, passphrase, strlen (passphrase), s->salt,
+                       LUKS_SALT_BYTES, s->iterations, key, n)
+        == 0);
+  c = crypto_new (&h->method, key);
+  MUST (c && crypto_decrypt (c, material, bytes, 0) == 0);
+  crypto_free (c);
+  MUST (antiforensic_merge (h->hash, material, n, LUKS_STRIPES, key) == 0);
+  MUST (crypto_pbkdf2 (h->hash, key, n, h->digest_salt, LUKS_SALT_BYTES,
+                       h->digest_iterations, digest, LUKS_DIGEST_BYTES)
+        == 0);
+  return true;
+}
+
+/* No mutation would leave the key's digest right, and nothing behind it would
+ * ever be seen.  So make it right.
+ */
 static void
-hear (const char *text)
+fit_passphrase (const struct memory_file *f, const uint8_t *data, size_t size,
+                const char *passphrase)
 {
-  (void) text;
+  static uint8_t cluster[1 << 16];
+  uint8_t digest[LUKS_DIGEST_BYTES];
+  struct problem problem;
+  struct header h;
+  struct luks_header luks;
+
+  memset (cluster, 0, sizeof cluster);
+  memcpy (cluster, data, min64 (size, sizeof cluster));
+  if (header_fixed (cluster, &h, &problem) == 0
+      && h.crypt_method == QCOW_CRYPT_LUKS && h.cluster_bits <= 16
+      && header_extensions (cluster, &h, &problem) == 0 && h.luks_offset < size
+      && size - h.luks_offset >= LUKS_HEADER_BYTES
+      && luks_parse (data + h.luks_offset, h.luks_length, &luks, &problem) == 0
+      && make_digest (&luks, data + h.luks_offset, size - h.luks_offset,
+                      passphrase, digest))
+    MUST (pwrite (f->fd, digest, sizeof digest, (off_t) h.luks_offset + 112)
+          == sizeof digest);
 }
 
-struct walk {
-  struct qcow_view *view;
-  uint64_t next, end;
-  unsigned reads;
-};
-
-static uint8_t buf[MAX_READ];
-
-static int
-on_extent (void *opaque, uint64_t offset, uint64_t length,
-           enum qcow_extent kind)
-{
-  struct walk *w = opaque;
-
-  if (offset != w->next || length == 0 || length > w->end - offset)
-    abort ();
-  w->next += length;
-  if (kind == QCOW_EXTENT_DATA && w->reads++ < MAX_READS) {
-    const uint32_t n = length < MAX_READ ? (uint32_t) length : MAX_READ;
-
-    (void) qcow_read (w->view, buf, n, offset);
-    (void) qcow_read (w->view, buf, 1, offset + length - 1);
-  }
-  return 0;
-}
-
-static void
-use_view (struct qcow_view *v, uint64_t seed)
-{
-  const uint64_t size = qcow_view_size (v);
-  uint64_t offset;
-  int i;
-
-  for (i = 0; i < 8 && size > 0; ++i) {
-    uint32_t count;
-    struct walk w;
-
-    seed = seed * UINT64_C (6364136223846793005) + 1442695040888963407;
-    offset = i == 0 ? 0 : i == 1 ? size - 1 : seed % size;
-    count
-      = size - offset < UINT32_MAX ? (uint32_t) (size - offset) : UINT32_MAX;
-    w = (struct walk){ v, offset, offset + count, 0 };
-    if (qcow_extents (v, count, offset, i % 3 == 2, on_extent, &w) == 0
-        && w.next == offset)
-      abort ();
-    if (count > MAX_READ)
-      count = MAX_READ;
-    if (i % 3 == 1)
-      (void) qcow_prefetch (v, count, offset);
-    (void) qcow_read (v, buf, count, offset);
-  }
-}
-
-/* Views beyond these are as the ones before. */
-#define MAX_VIEWS 8
-
-struct names {
-  unsigned n;
-  char *list[MAX_VIEWS];
-};
-
-static int
-on_name (void *opaque, const char *name, const char *description)
-{
-  struct names *names = opaque;
-
-  if (description == NULL)
-    abort ();
-  if (name && names->n < MAX_VIEWS) {
-    names->list[names->n] = strdup (name);
-    if (names->list[names->n++] == NULL)
-      abort ();
-  }
-  return 0;
-}
-
-/* What changed from one to the next, if there is such a thing. */
-static void
-use_delta (struct qcow *q, const char *old, const char *new, uint64_t seed)
-{
-  struct qcow_view *v;
-  char *name;
-
-  if (asprintf (&name, "%s..%s", old, new) == -1)
-    abort ();
-  v = qcow_view_open (q, name);
-  if (v) {
-    use_view (v, seed);
-    qcow_view_close (v);
-  }
-  free (name);
-}
+/* --- Images --- */
 
 static void
-use_all_views (struct qcow *q, uint64_t seed)
+use_image (const struct qcow_options *options, struct input places)
 {
-  struct names names = { 0 };
-  unsigned i;
-
-  if (qcow_list (q, on_name, &names) == -1)
-    abort ();
-  for (i = 0; i < names.n; ++i) {
-    struct qcow_view *v = qcow_view_open (q, names.list[i]);
-
-    if (v) {
-      (void) qcow_view_description (v);
-      use_view (v, seed + i);
-      qcow_view_close (v);
-    }
-    if (i > 0) {
-      use_delta (q, names.list[i], names.list[i - 1], seed);
-      free (names.list[i - 1]);
-    }
-  }
-  use_delta (q, "backing", "", seed);
-  free (names.list[names.n - 1]);
-}
-
-static void
-use_image (const struct qcow_options *options, uint64_t seed)
-{
-  static const struct qcow_hooks hooks
-    = { .error = hear, .warn = hear, .debug = hear };
-  struct qcow *q = qcow_open (options, &hooks);
+  const struct older backing = { .raw = raw, .raw_size = sizeof raw };
+  struct qcow *q = open_image (options);
 
   if (q) {
-    use_all_views (q, seed);
+    use_all_views (q, options->since || options->bitmap, places);
+    use_delta (q, "backing", "", &backing, places);
     qcow_close (q);
   }
 }
 
-/* An unnamed file: its name in /proc.  The content is for all runs, or to
- * be filled by each.
- */
-static int
-make_file (const char *what, char name[64])
-{
-  const int fd = memfd_create (what, 0);
-
-  if (fd == -1)
-    abort ();
-  snprintf (name, 64, "/proc/self/fd/%d", fd);
-  return fd;
-}
-
-/* crypt_method, wherever the version has it. */
 static bool
-is_encrypted (const uint8_t *data, size_t size)
+has_data_file (struct input image)
 {
-  return size >= 40 && (data[7] == 1 ? data[39] : data[35]) != 0;
+  return image.left >= 80 && image.p[7] == 3
+         && (image.p[79] & QCOW_INCOMPAT_DATA_FILE);
 }
 
-int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
+/* Snapshots, or the header extension of bitmaps. */
+static bool
+has_tables (struct input image)
+{
+  static const uint8_t bitmaps[] = { 0x23, 0x85, 0x28, 0x75 };
+
+  return image.left >= 72 && image.p[7] > 1
+         && (!is_zero (image.p + 60, 4)
+             || memmem (image.p, min64 (image.left, 512), bitmaps,
+                        sizeof bitmaps));
+}
+
+/* The default view is another one, and the only one. */
+static void
+use_pinned (const struct qcow_options *options, struct input places)
+{
+  struct qcow_options pinned = *options;
+
+  pinned.debug_runs = pinned.debug_cache = true;
+  pinned.snapshot = "1";
+  use_image (&pinned, places);
+  pinned.since = "2";
+  use_image (&pinned, places);
+  pinned.snapshot = pinned.since = NULL;
+  pinned.bitmap = "b";
+  use_image (&pinned, places);
+}
 
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  static int fd = -1;
-  static char name[64], raw_name[64];
-  const char *const raw[] = { raw_name };
-  const char *const itself[] = { name };
+  static struct memory_file file, raw_file;
+  const char *const raws[] = { raw_file.name };
+  const char *const itself[] = { file.name };
   const char *const as_raw[] = { "raw" };
-  const char *const passphrases[] = { "wrong", "fuzz" };
-  struct qcow_options options = {
-    .filename = name,
-    .cache_size = 1 << 20,
-    .luks_iterations = 10000, /* 2 ms, and 8 for all */
-    .force_share = true,
-  };
-  uint64_t seed = size;
-  size_t i;
+  struct qcow_options options = default_options;
+  const size_t tail = min64 (size, PLACES * 10);
+  const struct input image = { data, size };
+  const struct input places = { data + size - tail, tail };
 
-  if (fd == -1) {
-    const int raw_fd = make_file ("raw", raw_name);
-
-    if (qcow_load () == -1)
-      abort ();
-    fd = make_file ("image", name);
-    memset (buf, 'r', sizeof buf);
-    if (pwrite (raw_fd, buf, 3000, 1000) != 3000)
-      abort ();
+  if (file.name[0] == '\0') {
+    load_reader ();
+    file = new_file ();
+    raw_file = new_file ();
+    memset (raw + RAW_START, 'r', RAW_SIZE - RAW_START);
+    write_file (&raw_file, raw, RAW_SIZE);
   }
-  if (ftruncate (fd, 0) == -1 || pwrite (fd, data, size, 0) != (ssize_t) size)
-    abort ();
-  for (i = 0; i < size; i += 61)
-    seed = seed * 31 + data[i];
-
-  /* What the image does not need is an error, so one of these is right. */
-  if (is_encrypted (data, size)) {
+  write_file (&file, data, size);
+  options.filename = file.name;
+  if (is_encrypted (image)) {
     options.passphrases = passphrases;
     options.nr_passphrases = 2;
+    fit_passphrase (&file, data, size, passphrases[1]);
   }
-  use_image (&options, seed);
-  options.data_files = itself;
-  options.nr_data_files = 1;
-  use_image (&options, seed);
-  options.backing_formats = as_raw;
-  options.nr_backing_formats = options.nr_backing = 1;
-  options.backing = raw;
-  use_image (&options, seed);
-  options.nr_data_files = 0;
-  use_image (&options, seed);
+  if (has_data_file (image)) {
+    options.data_files = itself;
+    options.nr_data_files = 1;
+  }
+  if (has_backing (image)) {
+    options.backing_formats = as_raw;
+    options.backing = raws;
+    options.nr_backing_formats = options.nr_backing = 1;
+  }
+  use_image (&options, places);
+  if (has_tables (image))
+    use_pinned (&options, places);
+
+  /* Without all that: nothing that it names may be opened. */
+  options = default_options;
+  options.filename = file.name;
+  if (has_data_file (image) || has_backing (image) || is_encrypted (image))
+    use_image (&options, places);
   return 0;
 }
