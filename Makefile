@@ -3,7 +3,7 @@
 # make            ./nbdkit-qcow-plugin.so and its man page
 # make try        install what is missing, build, copy an image and compare
 # make check      install what is missing, build, run every test
-# make fuzz       hostile images, for FUZZ_SECONDS=60
+# make fuzz       hostile input for each fuzzer, for FUZZ_SECONDS=60
 # make bench      measure the speed against other readers
 # make install    honours DESTDIR, prefix, plugindir, mandir
 # make uninstall
@@ -132,6 +132,7 @@ check:
 	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/faults
 	prove -j3 --failures --comments --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
 
+# FUZZERS=image runs only that one.
 FUZZ_SECONDS = 60
 FUZZ_DIR = build/fuzz
 FUZZERS = $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))
@@ -143,16 +144,12 @@ fuzz:
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_DIR) \
 	  SANITIZE=fuzzer-no-link,address,undefined \
 	  CFLAGS='-O1 -g -fno-sanitize-recover=undefined' \
-	  $(FUZZERS:%=$(FUZZ_DIR)/tests/fuzz/%)
-	tests/fuzz/make-seeds.sh $(FUZZ_DIR)/seeds
-	for f in $(FUZZERS); do \
-	  mkdir -p $(FUZZ_DIR)/corpus-$$f && \
-	  $(FUZZ_DIR)/tests/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) \
-	    -rss_limit_mb=512 -timeout=5 -max_len=131072 \
-	    -dict=tests/fuzz/dictionary -artifact_prefix=$(FUZZ_DIR)/$$f- \
-	    -print_final_stats=1 -verbosity=0 \
-	    $(FUZZ_DIR)/corpus-$$f $(FUZZ_DIR)/seeds || exit 1; \
-	done
+	  $(FUZZERS:%=$(FUZZ_DIR)/tests/fuzz/%) $(FUZZ_DIR)/seeds/.made
+	@tests/fuzz/run.sh $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZERS)
+
+$(FUZZ_DIR)/seeds/.made: tests/fuzz/make-seeds.sh tests/fuzz/seeds.py
+	tests/fuzz/make-seeds.sh $(@D)
+	@touch $@
 
 # BENCH_OPTIONS='--rows 1,4 --quick', and see tests/bench/bench --help.
 bench: all
@@ -176,7 +173,9 @@ clean:
 
 FORCE:
 
-.PHONY: all unit check-unit deps try check fuzz bench install uninstall clean FORCE
+.PHONY: all unit check-unit deps try check fuzz bench install \
+        uninstall clean FORCE
 .SECONDARY:
 
--include $(QCOW_OBJECTS:.o=.d) $(BUILD)/qcow-plugin.d $(UNIT_TESTS:=.d)
+-include $(QCOW_OBJECTS:.o=.d) $(BUILD)/qcow-plugin.d $(UNIT_TESTS:=.d) \
+         $(FUZZERS:%=$(BUILD)/tests/fuzz/%.d)
