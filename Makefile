@@ -4,6 +4,8 @@
 # make try        install what is missing, build, copy an image and compare
 # make check      install what is missing, build, run every test
 # make fuzz       hostile input for each fuzzer, for FUZZ_SECONDS=60
+# make fuzz-coverage
+#                 which lines of qcow/ that reaches
 # make bench      measure the speed against other readers
 # make install    honours DESTDIR, prefix, plugindir, mandir
 # make uninstall
@@ -147,6 +149,14 @@ fuzz:
 	  $(FUZZERS:%=$(FUZZ_DIR)/tests/fuzz/%) $(FUZZ_DIR)/seeds/.made
 	@tests/fuzz/run.sh $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZERS)
 
+# How much of qcow/ the seeds and what 'make fuzz' has found so far reach.
+fuzz-coverage:
+	@tests/install-packages.sh build test ci
+	@$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz-coverage SANITIZE=fuzzer-no-link \
+	  CFLAGS='-O1 -g -fprofile-instr-generate -fcoverage-mapping' \
+	  $(FUZZERS:%=build/fuzz-coverage/tests/fuzz/%) $(FUZZ_DIR)/seeds/.made
+	@tests/fuzz/coverage.sh build/fuzz-coverage $(FUZZ_DIR) $(FUZZERS)
+
 $(FUZZ_DIR)/seeds/.made: tests/fuzz/make-seeds.sh tests/fuzz/seeds.py
 	tests/fuzz/make-seeds.sh $(@D)
 	@touch $@
@@ -173,7 +183,7 @@ clean:
 
 FORCE:
 
-.PHONY: all unit check-unit deps try check fuzz bench install \
+.PHONY: all unit check-unit deps try check fuzz fuzz-coverage bench install \
         uninstall clean FORCE
 .SECONDARY:
 
