@@ -132,6 +132,18 @@ is_host (const char *s)
   return true;
 }
 
+/* The name of an interface, as RFC 6874 has it in URLs; libcurl would take
+ * what ends a word, too.
+ */
+static bool
+is_zone (const char *s)
+{
+  for (; *s; ++s)
+    if (!isalnum ((unsigned char) *s) && strchr ("-._~%", *s) == NULL)
+      return false;
+  return true;
+}
+
 /* The host in lower case, so that origins can be compared. */
 static int
 normalize_host (CURLU *u)
@@ -146,7 +158,8 @@ normalize_host (CURLU *u)
   /* To set the host loses its zone. */
   r = is_host (host) && curl_url_set (u, CURLUPART_HOST, host, 0) == CURLUE_OK
           && (zone == NULL
-              || curl_url_set (u, CURLUPART_ZONEID, zone, 0) == CURLUE_OK)
+              || (is_zone (zone)
+                  && curl_url_set (u, CURLUPART_ZONEID, zone, 0) == CURLUE_OK))
         ? 0
         : -1;
   curl_free (host);
