@@ -404,13 +404,13 @@ walk_extensions (const uint8_t *cluster, size_t start, size_t end,
     type = get_be32 (cluster + pos);
     length = get_be32 (cluster + pos + 4);
     pos += 8;
-    if (type == QCOW_EXT_END)
-      break;
     if (length > end - pos)
       return problem_set (problem,
                           "header: extension 0x%08" PRIx32 " at %zu: its "
                           "length is %" PRIu32 ": the area ends at %zu",
                           type, pos - 8, length, end);
+    if (type == QCOW_EXT_END)
+      break;
     if (one_extension (type, cluster + pos, length, h, ext, problem) == -1)
       return -1;
     pos += ((size_t) length + 7) & ~(size_t) 7;

@@ -272,6 +272,9 @@ static const struct change v3_changes[] = {
     "backing_file_offset is 0x10001" },
   { "backing_file_offset without a name", 8, 8, 1024, NULL },
   { "backing_file_size without an offset", 16, 4, 5000, NULL },
+  { "end mark of some bytes", 116, 4, CLUSTER - 120, NULL },
+  { "end mark of too many", 116, 4, CLUSTER - 119,
+    "extension 0x00000000 at 112: its length is 65417" },
 };
 /* clang-format on */
 
