@@ -309,7 +309,7 @@ static const char *const passphrases[] = { "wrong", "fuzz" };
 static const struct qcow_options default_options = {
   .cache_size = 1 << 20,
   .luks_iterations = 20000, /* 3 ms, and 12 for all */
-  .force_share = true,    /* there is nobody else */
+  .force_share = true,      /* there is nobody else */
 };
 
 static void

@@ -259,7 +259,7 @@ open_changed (const struct base *base, const char *dir)
     .nr_allow = base->allow != NULL,
     .passphrases = &base->passphrase,
     .nr_passphrases = base->passphrase != NULL,
-    .luks_max_work = 100000,
+    .luks_iterations = 100000,
   };
   struct qcow *q;
 
