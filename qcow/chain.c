@@ -47,11 +47,12 @@ join_path (const char *holder, const char *name)
   const char *slash = strrchr (holder, '/');
   const size_t dir
     = slash && name[0] != '/' ? (size_t) (slash - holder) + 1 : 0;
-  char *path = malloc (dir + strlen (name) + 1);
+  const size_t length = strlen (name) + 1;
+  char *path = malloc (dir + length);
 
   if (path) {
     memcpy (path, holder, dir);
-    strcpy (path + dir, name);
+    memcpy (path + dir, name, length);
   }
   return path;
 }

@@ -58,20 +58,22 @@ open_directory (struct directory *d, const char *name,
 }
 
 static int
+bad_prefix (const char *name, const char *why, const struct qcow_hooks *hooks)
+{
+  return error_report (hooks, EINVAL, "allow=", "%s: %s", name, why);
+}
+
+static int
 take_prefix (struct directory *d, const char *name,
              const struct qcow_hooks *hooks)
 {
   struct problem problem;
   struct url url;
-  int r = 0;
 
   if (strchr (name, '?'))
-    r = problem_set (&problem, "a query can't be a part of it");
-  else
-    r = url_parse_prefix (name, &url, &problem);
-  if (r == -1)
-    return error_report (hooks, EINVAL, "allow=", "%s: %s", name,
-                         problem.text);
+    return bad_prefix (name, "a query can't be a part of it", hooks);
+  if (url_parse_prefix (name, &url, &problem) == -1)
+    return bad_prefix (name, problem.text, hooks);
   d->prefix = strdup (url.name);
   url_free (&url);
   return d->prefix ? 0

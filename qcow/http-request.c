@@ -525,6 +525,7 @@ refused (struct http *h, struct request *r, long status)
 static bool
 is_https (const struct url *url)
 {
+  /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it was parsed */
   return strncmp (url->text, "https:", 6) == 0;
 }
 

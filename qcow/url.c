@@ -151,9 +151,12 @@ normalize_host (CURLU *u)
   char *host, *zone;
   int r;
 
-  if (get_part (u, CURLUPART_HOST, 0, &host) == -1 || host == NULL
-      || get_part (u, CURLUPART_ZONEID, 0, &zone) == -1)
+  if (get_part (u, CURLUPART_HOST, 0, &host) == -1 || host == NULL)
     return -1;
+  if (get_part (u, CURLUPART_ZONEID, 0, &zone) == -1) {
+    curl_free (host);
+    return -1;
+  }
   lower_case (host);
   /* To set the host loses its zone. */
   r = is_host (host) && curl_url_set (u, CURLUPART_HOST, host, 0) == CURLUE_OK
@@ -495,7 +498,7 @@ next_unescaped (const char **p)
     s += 2;
   }
   *p = s + 1;
-  return c == '\\' ? '/' : c;
+  return (char) (c == '\\' ? '/' : c);
 }
 
 bool

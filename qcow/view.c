@@ -170,10 +170,10 @@ static struct qcow_view *
 new_view (const struct view_parts *p, unsigned nr_layers, char *description)
 {
   struct qcow_view *v
-    = calloc (1, sizeof *v + nr_layers * sizeof v->layers[0]);
+    = description ? calloc (1, sizeof *v + nr_layers * sizeof v->layers[0])
+                  : NULL;
 
-  if (v == NULL || description == NULL) {
-    free (v);
+  if (v == NULL) {
     free (description);
     no_memory (p);
     return NULL;
