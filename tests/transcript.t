@@ -170,4 +170,16 @@ stop_qcow > /dev/null
 n=$(grep -c 'lseek.*meta\.qcow2' trace)
 is "1024 clusters in one hole: $n calls of lseek" $((n <= 20)) 1
 
+# Nothing is opened but for reading, and nothing is written.
+calls=open,openat,openat2,creat,write,pwrite64,writev,pwritev,pwritev2
+calls+=,truncate,ftruncate,fallocate,unlink,unlinkat,rename,renameat,renameat2
+export QCOW_VALGRIND="strace -f -qq -y -e trace=$calls -o $tmp/trace"
+start_qcow -- plain.qcow2
+ok "a copy" nbdcopy "$uri" copy.raw
+stop_qcow
+grep plain.qcow2 trace | grep -v 'execve' > touched
+like "the image is opened" "$(cat touched)" 'open.*plain\.qcow2.*O_RDONLY'
+unlike "... only for reading, and not written to" "$(cat touched)" \
+       'O_RDWR|O_WRONLY|O_CREAT|O_TRUNC|write|truncate|fallocate|unlink|rename'
+
 done_testing
