@@ -9,8 +9,17 @@
 import sys
 
 size = int(sys.argv[1])
+lines = -(-size // 8)
+block = bytearray(b"\n") * (8 * lines)
+# A column at a time, which is a hundred times as fast as a line at a time.
+digits = max(6, len("%x" % max(0, lines - 1)))
+if digits > 6:
+    sys.exit("no more than 128 MiB")
+for column in range(6):
+    each = 16 ** (5 - column)
+    pattern = b"".join(b"%x" % digit * each for digit in range(16))
+    block[1 + column::8] = (pattern * -(-lines // len(pattern)))[:lines]
 for number, path in enumerate(sys.argv[2:]):
+    block[0::8] = b"%c" % (ord("A") + number % 26) * lines
     with open(path, "wb") as f:
-        block = b"".join(b"%c%06x\n" % (ord("A") + number % 26, i)
-                         for i in range(-(-size // 8)))
-        f.write(block[:size])
+        f.write(memoryview(block)[:size])
