@@ -8,6 +8,10 @@
 # serves / refused and so on, and ends with done_testing.  Each of those
 # prints what differed.
 #
+# Most of what a test costs is the start of processes.  So the Python
+# programs of a test run in one process (py), what the shell itself can do
+# has no subshell, and a server is started and stopped without a helper.
+#
 # Invariants: nothing is written outside $tmp; no TCP ports but such as the
 # kernel chooses (tests run beside each other); every nbdkit that start_qcow
 # started is stopped at exit, and a test in which one of them died by a
@@ -35,11 +39,12 @@ cd "$tmp" || exit 1
 
 # Whoever starts nbdkit, also a client by socket activation, gets it with
 # what the environment asks for at that time.  It is the same process in
-# the end.
+# the end.  (Functions here start $_nbdkit if there is nothing to ask for.)
 mkdir wrapped
+_nbdkit=$(command -v nbdkit)
 cat > wrapped/nbdkit <<END
 #!/bin/sh
-set -- \$QCOW_VALGRIND '$(command -v nbdkit)' "\$@"
+set -- \$QCOW_VALGRIND '$_nbdkit' "\$@"
 [ -z "\$QCOW_PRELOAD" ] || set -- env LD_PRELOAD="\$QCOW_PRELOAD" "\$@"
 exec "\$@"
 END
@@ -70,6 +75,7 @@ _cleanup ()
     for i in "${_helpers[@]}"; do
         _end "$i"
     done
+    kill -9 "$_watcher" "$_python" 2>/dev/null
     if [ "$_finished" = no ]; then
         echo "# the test ended early (status $rc)"
         rc=1
@@ -86,17 +92,102 @@ trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
+# nap SECONDS: sleep, without a process.
+exec {_never}<> <(:)
+nap ()
+{
+    read -r -t "$1" -u "$_never"
+}
+
+# One process kills what takes too long: "PID SECONDS" in a line arms it,
+# "PID 0" disarms it.  Nothing of a test waits for ever: its clients end
+# when their server does.
+_watch ()
+{
+    local -A due=()
+    local pid seconds status
+    exec < /dev/null > /dev/null 2>&1
+    while :; do
+        read -r -t 1 -u "$1" pid seconds; status=$?
+        [ $status -eq 0 ] || [ $status -gt 128 ] || break
+        if [ $status -gt 128 ]; then
+            for pid in "${!due[@]}"; do
+                [ $SECONDS -lt "${due[$pid]}" ] || kill -9 "$pid"
+            done
+        elif [ "$seconds" = 0 ]; then
+            unset "due[$pid]"
+        else
+            due[$pid]=$((SECONDS + seconds))
+        fi
+    done
+}
+exec {_armed}> >(exec {_orders}<&0; _watch "$_orders")
+_watcher=$!
+
+# _arm PID SECONDS
+_arm ()
+{
+    printf '%s %s\n' "$1" "$2" >&"$_armed"
+}
+
 # _end PID: end a process of ours that is not to be judged.
 _end ()
 {
     local i
     kill "$1" 2>/dev/null
-    for i in $(seq 100); do
+    for ((i = 0; i < 400; i++)); do
         kill -0 "$1" 2>/dev/null || break
-        sleep 0.02
+        nap 0.005
     done
     kill -9 "$1" 2>/dev/null
     wait "$1" 2>/dev/null
+}
+
+# The process in which the Python programs of this test run.
+coproc _py { exec "$python" "$gen/run-scripts.py" "$tmp/.py"; }
+# (Those of the coprocess are no good in subshells.)
+exec {_py_in}>&"${_py[1]}" {_py_out}<&"${_py[0]}"
+# shellcheck disable=SC2154 # coproc sets it
+_python=$_py_PID
+disown "$_python"
+
+# py FILE ARGUMENT... | py -c TEXT ARGUMENT... | py - ARGUMENT... < TEXT
+# Like "$python", but a process for it is there already.  The programs get
+# no environment of their own, no stdin but with --stdin as the first option,
+# and run one at a time: a job in the background must take "$python".
+py ()
+{
+    local text stdin='' tag=$BASHPID.$EPOCHREALTIME answer=() status
+    if [ "$1" = --stdin ]; then
+        IFS= read -r -d '' stdin
+        shift
+    fi
+    if [ "$1" = - ]; then
+        IFS= read -r -d '' text
+        set -- -c "$text" "${@:2}"
+    fi
+    printf '%s\0' "$tag" "$PWD" "$stdin" $# "$@" >&"$_py_in"
+    while [ "${answer[0]:-}" != "$tag" ]; do
+        read -r -t "${QCOW_TIMEOUT:-120}" -u "$_py_out" -a answer || {
+            status=$?
+            kill -9 "$_python" 2>/dev/null
+            echo "the Python process has failed (status $status): $*" >&2
+            return 125
+        }
+    done
+    _show "${answer[2]}" "$tmp/.py.stdout"
+    _show "${answer[3]}" "$tmp/.py.stderr" >&2
+    return "${answer[1]}"
+}
+
+# _show none|text|binary FILE
+_show ()
+{
+    local text
+    case $1 in
+        text) IFS= read -r -d '' text < "$2"; printf '%s' "$text" ;;
+        binary) cat "$2" ;;
+    esac
 }
 
 # diag TEXT...: a comment in the TAP stream, each line marked.
@@ -125,12 +216,12 @@ fail ()
 # if not.
 ok ()
 {
-    local name=$1 out
+    local name=$1 out=$tmp/.ok.$BASHPID
     shift
-    if out=$("$@" 2>&1 < /dev/null); then
+    if "$@" > "$out" 2>&1 < /dev/null; then
         pass "$name"
     else
-        fail "$name" "failed: $*" "$out"
+        fail "$name" "failed: $*" "$(< "$out")"
     fi
 }
 
@@ -138,13 +229,13 @@ ok ()
 # with a status that is neither 0 nor that of a signal.
 not_ok ()
 {
-    local name=$1 out rc
+    local name=$1 out=$tmp/.ok.$BASHPID rc
     shift
-    out=$("$@" 2>&1 < /dev/null); rc=$?
-    if [ $rc -gt 0 ] && [ $rc -lt 126 ]; then
+    "$@" > "$out" 2>&1 < /dev/null; rc=$?
+    if [ $rc -gt 0 ] && [ $rc -lt 125 ]; then
         pass "$name"
     else
-        fail "$name" "should have failed, status $rc: $*" "$out"
+        fail "$name" "should have failed, status $rc: $*" "$(< "$out")"
     fi
 }
 
@@ -158,10 +249,22 @@ is ()
     fi
 }
 
+# matches TEXT REGEX: the extended regular expression occurs in a line of
+# TEXT.  Status 2 if it is none.
+matches ()
+{
+    local line status
+    while IFS= read -r line; do
+        [[ $line =~ $2 ]]; status=$?
+        [ $status -eq 1 ] || return $status
+    done <<< "$1"
+    return 1
+}
+
 # like NAME TEXT REGEX: the extended regular expression occurs in TEXT.
 like ()
 {
-    if grep -Eq -- "$3" <<< "$2"; then
+    if matches "$2" "$3"; then
         pass "$1"
     else
         fail "$1" "got:    $2" "no match for: $3"
@@ -171,21 +274,21 @@ like ()
 # unlike NAME TEXT REGEX
 unlike ()
 {
-    if grep -Eq -- "$3" <<< "$2"; then
-        fail "$1" "got:    $2" "has a match for: $3"
-    else
+    matches "$2" "$3"
+    if [ $? -eq 1 ]; then
         pass "$1"
+    else
+        fail "$1" "got:    $2" "has a match for: $3"
     fi
 }
 
 # same_bytes NAME FILE1 FILE2: equal in length and content.
 same_bytes ()
 {
-    local out
-    if out=$(cmp -- "$2" "$3" 2>&1); then
+    if py "$gen/file-bytes.py" same "$2" "$3" 2> "$tmp/.same"; then
         pass "$1"
     else
-        fail "$1" "$out" "$(stat -c '%n: %s bytes' -- "$2" "$3" 2>&1)" \
+        fail "$1" "$(< "$tmp/.same")" "$(cmp -- "$2" "$3" 2>&1)" "$(stat -c '%n: %s bytes' -- "$2" "$3" 2>&1)" \
              "$(cmp -l -- "$2" "$3" 2>/dev/null | head -5)"
     fi
 }
@@ -193,11 +296,12 @@ same_bytes ()
 # same_text NAME FILE1 FILE2: like same_bytes, but shows a diff.
 same_text ()
 {
-    local out
-    if out=$(diff -u -- "$2" "$3" 2>&1); then
+    local one two
+    if mapfile -d '' one < "$2" && mapfile -d '' two < "$3" &&
+            [ "${one[*]@Q}" = "${two[*]@Q}" ]; then
         pass "$1"
     else
-        fail "$1" "$out"
+        fail "$1" "$(diff -u -- "$2" "$3" 2>&1)"
     fi
 }
 
@@ -218,7 +322,7 @@ done_testing ()
 # returns once it accepts connections; fails if it ends before.
 start_qcow ()
 {
-    local n=${#_servers[@]} opts=() i
+    local n=${#_servers[@]} opts=()
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
         opts+=("$1"); shift
     done
@@ -226,23 +330,42 @@ start_qcow ()
     sock=$tmp/sock$n
     log=$tmp/log$n
     uri="nbd+unix:///?socket=$sock"
-    rm -f "$tmp/pid$n" "$sock"
-    nbdkit -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
-           "${params[@]}" \
-           < /dev/null > "$log" 2>&1 &
-    pid=$!
-    _servers[n]=$pid
-    _pids[n]=$pid
-    for i in $(seq 600); do
-        if [ -s "$tmp/pid$n" ]; then
-            pid=$(cat "$tmp/pid$n")
-            _pids[n]=$pid
+    _choose_nbdkit
+    : > "$tmp/pid$n"
+    "$nbdkit" -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
+              "${params[@]}" < /dev/null > "$log" 2>&1 &
+    _servers[n]=$!
+    _pids[n]=$!
+    if _await_server $! "$tmp/pid$n"; then
+        _pids[n]=$pid
+        return 0
+    fi
+    diag "the server did not start: $*" "$(< "$log")"
+    return 1
+}
+
+# Set $nbdkit: as wrapped/nbdkit does it, or at once.
+_choose_nbdkit ()
+{
+    nbdkit=$_nbdkit
+    [ -z "${QCOW_VALGRIND:-}${QCOW_PRELOAD:-}" ] || nbdkit=$tmp/wrapped/nbdkit
+}
+
+# _await_server CHILD PIDFILE: until it accepts connections.  Sets $pid.
+# Fails if it has ended, or does neither for half a minute.
+_await_server ()
+{
+    local deadline=$((SECONDS + 31))
+    pid=$1
+    while [ $SECONDS -lt $deadline ]; do
+        if [ -s "$2" ]; then
+            read -r pid < "$2"
             return 0
         fi
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.05
+        kill -0 "$1" 2>/dev/null || return 1
+        nap 0.005
     done
-    diag "the server did not start: $*" "$(cat "$log")"
+    kill -9 "$1"
     return 1
 }
 
@@ -256,44 +379,80 @@ stop_qcow ()
 
 _stop ()
 {
-    local n=$1 p=${_servers[$1]:-} rc i bad=0
+    local n=$1 p=${_servers[$1]:-} rc bad=0 said
     [ -n "$p" ] || return 0
     _servers[n]=
     kill "${_pids[n]}" 2>/dev/null
-    for i in $(seq 200); do
-        kill -0 "$p" 2>/dev/null || break
-        sleep 0.05
-    done
-    if kill -9 "${_pids[n]}" "$p" 2>/dev/null; then
-        diag "server $n had to be killed"
-        bad=1
-    fi
+    _arm "${_pids[n]}" 10
+    _arm "$p" 10
     wait "$p" 2>/dev/null; rc=$?
+    _arm "${_pids[n]}" 0
+    _arm "$p" 0
     [ $rc -eq 0 ] || { diag "server $n ended with status $rc"; bad=1; }
-    if grep -Eq '(Address|Thread|Leak|UndefinedBehavior)Sanitizer|runtime error:|Assertion .* failed' "$tmp/log$n"; then
-        bad=1
-    fi
+    IFS= read -r -d '' said < "$tmp/log$n"
+    ! _sanitized "$said" || bad=1
     [ $bad -eq 0 ] || diag "$(tail -50 "$tmp/log$n")"
     return $bad
 }
 
+# _sanitized TEXT: it has a sanitizer's finding, or a failed assertion.
+_sanitized ()
+{
+    [[ $1 = *Sanitizer* || $1 = *'runtime error:'* ||
+           $1 =~ 'Assertion '.*' failed' ]]
+}
+
 # with_qcow COMMAND [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
-# Run COMMAND (a shell command that uses $uri) against a server that
-# lives as long as it.  The status is that of the command, or of nbdkit
+# Run COMMAND (in this shell; it uses $uri or $unixsocket) against a server
+# that lives as long as it.  The status is that of the command, or of nbdkit
 # if it did not start.  Writes to stdout and stderr.
 with_qcow ()
 {
-    local cmd=$1 opts=()
+    local command=$1 opts=() nbdkit pidfile child pid rc ended
+    local -x uri unixsocket
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
         opts+=("$1"); shift
     done
     [ $# -eq 0 ] || shift
-    # Clients run without sanitizers.
-    timeout -k 5 "${QCOW_TIMEOUT:-120}" \
-            nbdkit -f -U - "${opts[@]}" "$plugin" "$@" "${params[@]}" \
-            --run "unset LD_PRELOAD; $cmd" < /dev/null
+    _choose_nbdkit
+    case " ${opts[*]} " in
+        *' -e '* | *' --tls'* | *' -U '* | *' -p '*)
+            # That makes another URI.
+            timeout -k 5 "${QCOW_TIMEOUT:-120}" \
+                    nbdkit -f -U - "${opts[@]}" "$plugin" "$@" "${params[@]}" \
+                    --run "unset LD_PRELOAD; $command" < /dev/null
+            return
+            ;;
+    esac
+    # Also jobs in the background come here.
+    unixsocket=$tmp/run.$BASHPID.$((_runs += 1))
+    pidfile=$unixsocket.pid
+    uri="nbd+unix:///?socket=$unixsocket"
+    : > "$pidfile"
+    "$nbdkit" -f --exit-with-parent -U "$unixsocket" -P "$pidfile" \
+              "${opts[@]}" "$plugin" "$@" "${params[@]}" < /dev/null &
+    child=$!
+    if ! _await_server $child "$pidfile"; then
+        wait $child
+        return
+    fi
+    _arm "$pid" "${QCOW_TIMEOUT:-120}"
+    if [ "$command" = true ]; then
+        rc=0
+    elif [ "$BASH_SUBSHELL" -gt 0 ]; then
+        eval "$command" < /dev/null; rc=$?
+    else
+        (eval "$command") < /dev/null; rc=$?
+    fi
+    kill "$pid" 2>/dev/null
+    _arm "$pid" 10
+    wait $child; ended=$?
+    _arm "$pid" 0
+    [ $rc -ne 0 ] || rc=$ended
+    return $rc
 }
+_runs=0
 
 # refused NAME REGEX [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
 # The server must not start, must say a text that matches, and must not
@@ -302,12 +461,13 @@ refused ()
 {
     local name=$1 re=$2 out rc
     shift 2
-    out=$(with_qcow 'true' "$@" 2>&1); rc=$?
+    with_qcow true "$@" > "$tmp/.refused" 2>&1; rc=$?
+    IFS= read -r -d '' out < "$tmp/.refused"
     if [ $rc -ne 1 ]; then
         fail "$name" "status $rc instead of 1" "$out"
-    elif ! grep -Eq -- "$re" <<< "$out"; then
+    elif ! matches "$out" "$re"; then
         fail "$name" "got: $out" "no match for: $re"
-    elif grep -Eq 'Sanitizer|runtime error:' <<< "$out"; then
+    elif _sanitized "$out"; then
         fail "$name" "$out"
     else
         pass "$name"
@@ -318,7 +478,7 @@ refused ()
 # brackets serves, as nbdinfo prints it.
 qemu_map ()
 {
-    nbdinfo --map -- [ qemu-nbd -r -f "$format" "$1" ]
+    py "$gen/nbd-map.py" --qemu "$1" - -f "$format" "$1"
 }
 
 # poke FILE OFFSET HEX...: overwrite bytes in a file.
@@ -326,40 +486,39 @@ poke ()
 {
     local file=$1 offset=$2
     shift 2
-    printf '%s' "$*" | tr -d ' ' | xxd -r -p |
-        dd of="$file" bs=1 seek=$((offset)) conv=notrunc status=none
+    py "$gen/file-bytes.py" poke "$file" $((offset)) "$@"
 }
 
 # peek FILE OFFSET SIZE: a big-endian number in a file, in decimal.
 peek ()
 {
-    echo $((0x$(dd if="$1" bs=1 skip=$(($2)) count="$3" status=none |
-                    od -An -v -tx1 | tr -d ' \n')))
+    echo $((0x$(py "$gen/file-bytes.py" peek "$1" $(($2)) "$3")))
 }
 
 # with_qemu COMMAND IMAGE: like with_qcow, against qemu-nbd.
 with_qemu ()
 {
-    local pid rc i uri
-    rm -f "$tmp/qemu.sock"
+    local pid rc uri deadline=$((SECONDS + 30))
+    [ ! -e "$tmp/qemu.sock" ] || rm -f "$tmp/qemu.sock"
     qemu-nbd -r -t -e 8 -f "$format" -k "$tmp/qemu.sock" "$2" < /dev/null &
     pid=$!
-    for i in $(seq 600); do
-        [ ! -S "$tmp/qemu.sock" ] || break
-        kill -0 $pid 2>/dev/null || return 1
-        sleep 0.02
+    while [ ! -S "$tmp/qemu.sock" ]; do
+        kill -0 $pid 2>/dev/null && [ $SECONDS -lt $deadline ] || return 1
+        nap 0.005
     done
-    uri="nbd+unix:///?socket=$tmp/qemu.sock" \
-        timeout -k 5 "${QCOW_TIMEOUT:-120}" sh -c "$1" < /dev/null; rc=$?
+    _arm $pid "${QCOW_TIMEOUT:-120}"
+    uri="nbd+unix:///?socket=$tmp/qemu.sock"
+    (eval "$1") < /dev/null; rc=$?
     kill $pid
     wait $pid
+    _arm $pid 0
     return $rc
 }
 
 # text_source SIZE FILE...: data that compresses and differs everywhere.
 text_source ()
 {
-    "$python" "$gen/text-source.py" "$@"
+    py "$gen/text-source.py" "$@"
 }
 
 # io IMAGE COMMAND...: run qemu-io commands, all in one process, on an
@@ -367,13 +526,14 @@ text_source ()
 # the test means.  (Without -d unmap qemu-io ignores discards.)
 io ()
 {
-    local image=$1 args=() c out
+    local image=$1 args=() c out=$tmp/.io.$BASHPID
     shift
     for c; do
         args+=(-c "$c")
     done
-    out=$(qemu-io -d unmap -f "$format" "${args[@]}" "$image" 2>&1 < /dev/null) || {
-        diag "qemu-io $image: $*" "$out"
+    qemu-io -d unmap -f "$format" "${args[@]}" "$image" \
+            > "$out" 2>&1 < /dev/null || {
+        diag "qemu-io $image: $*" "$(< "$out")"
         exit 1
     }
 }
@@ -393,21 +553,23 @@ io_script ()
 random_image ()
 {
     local image=$1 seed=$2 size=$3 cluster=$4 count=$5 create=${6:-}
-    local c list session=()
+    local c list commands=() open="open -d unmap -o driver=qcow2 $image"
     [ -e src3 ] || text_source $((16 << 20)) src0 src1 src2 src3
     rm -f "$image"
     qemu-img create -q -f qcow2 -o cluster_size="$cluster${create:+,$create}" \
              "$image" "$size" || exit 1
-    mapfile -t list < <("$python" "$gen/random-writes.py" \
-                            "$seed" "$size" "$cluster" "$count")
-    for c in "${list[@]}" ''; do
+    py "$gen/random-writes.py" "$seed" "$size" "$cluster" "$count" \
+       > "$tmp/.random"
+    mapfile -t list < "$tmp/.random"
+    # A session of its own: the image is closed and opened.
+    for c in "${list[@]}"; do
         if [ -n "$c" ]; then
-            session+=("$c")
-        elif [ ${#session[@]} -gt 0 ]; then
-            io "$image" "${session[@]}"
-            session=()
+            commands+=("$c")
+        else
+            commands+=(close "$open")
         fi
     done
+    io "$image" "${commands[@]}"
     qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ] || {
         diag "seed $seed: qemu has made a broken image"
         exit 1
@@ -417,27 +579,26 @@ random_image ()
 # oracle IMAGE RAW: what qemu says that the image holds.
 oracle ()
 {
-    local out
-    out=$(qemu-img convert -f "$format" -O raw "$1" "$2" 2>&1) || {
-        diag "$out"
+    qemu-img convert -f "$format" -O raw "$1" "$2" > "$tmp/.oracle" 2>&1 || {
+        diag "$(< "$tmp/.oracle")"
         exit 1
     }
 }
 
 # serves NAME IMAGE RAW [NBD-COMPARE-OPTION...]
-# A server of the image gives exactly the bytes of RAW: to nbdcopy, and
-# in awkward requests.
+# A server of the image gives exactly the bytes of RAW: as nbdcopy reads it,
+# and in awkward requests.
 serves ()
 {
-    local name=$1 image=$2 raw=$3 out cmd
+    local name=$1 image=$2 raw=$3 out=$tmp/.serves
     shift 3
-    cmd="nbdcopy \"\$uri\" served.raw && cmp '$raw' served.raw &&"
-    cmd+=" $python $gen/nbd-compare.py \"\$uri\" '$raw' $*"
-    rm -f served.raw
-    if out=$(with_qcow "$cmd" -- "$image" 2>&1); then
+    # shellcheck disable=SC2016
+    if with_qcow 'py "$gen/nbd-compare.py" --copy "$uri" "$raw" '"$*" \
+                 -- "$image" > "$out" 2>&1 && ! _sanitized "$(< "$out")"; then
         pass "$name"
     else
-        fail "$name" "$out" "$(qemu-img info -U -f "$format" "$image" 2>&1)"
+        fail "$name" "$(< "$out")" \
+             "$(qemu-img info -U -f "$format" "$image" 2>&1)"
     fi
 }
 
@@ -446,28 +607,26 @@ serves ()
 # messages go to the file status.log.
 status_of ()
 {
-    with_qcow "$python $gen/nbd-status.py \"\$uri\" '$2' $3" -- "$1" \
-              2> status.log | paste -s -d ';' | sed 's/;/; /g'
+    local runs out=$tmp/.status
+    with_qcow "py \"\$gen/nbd-status.py\" \"\$uri\" '$2' $3" -- "$1" \
+              2> status.log > "$out"
+    mapfile -t runs < "$out"
+    printf -v out '; %s' "${runs[@]}"
+    echo "${out:2}"
 }
 
 # our_map IMAGE: the map that we report.
 our_map ()
 {
     # shellcheck disable=SC2016
-    with_qcow 'nbdinfo --map "$uri"' -- "$1"
+    with_qcow 'py "$gen/nbd-map.py" "$uri"' -- "$1"
 }
 
 # dense IMAGE: leave no hole in the file, so that every reader calls its
 # clusters data.
 dense ()
 {
-    cp --sparse=never "$1" "$1.dense" && mv "$1.dense" "$1" || exit 1
-    "$python" - "$1" <<'END' || { diag "$1 has holes"; exit 1; }
-import os, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-size = os.fstat(fd).st_size
-sys.exit(size > 0 and os.lseek(fd, 0, os.SEEK_HOLE) != size)
-END
+    py "$gen/file-bytes.py" dense "$1" || { diag "$1 has holes"; exit 1; }
 }
 
 # make_sort IMAGE SORT SIZE [BACKING FORMAT [OPTION...]]: an image of the SORT
@@ -499,19 +658,41 @@ format_of ()
 # (The files of the other layers must be dense.)
 compare ()
 {
-    local name=$1 image=$2 format
-    shift 2
-    format=$(format_of "$image")
+    local image=$2 opened=(-f auto "$2")
     dense "$image"
-    oracle "$image" oracle.raw
-    serves "$name" "$image" oracle.raw "$@"
-    same_map "$name" "$image"
+    _compare "$@"
 }
 
+# _compare NAME IMAGE [NBD-COMPARE-OPTION...]: what qemu-nbd says, with the
+# options $opened, goes to oracle.raw and wanted.map.  Ours is one server,
+# which is asked for its map first.
+_compare ()
+{
+    local name=$1 image=$2 out=$tmp/.compare bad=0
+    shift 2
+    if ! py "$gen/nbd-map.py" --qemu "$image" wanted.map --raw oracle.raw \
+            "${opened[@]}" 2> "$out" || [ ! -s wanted.map ]; then
+        fail "$name: qemu's map" "$(< "$out")"
+        return 1
+    fi
+    : > got.map
+    # shellcheck disable=SC2016
+    if with_qcow 'py "$gen/nbd-compare.py" --map got.map --copy "$uri" \
+                     oracle.raw '"$*" -- "$image" > "$out" 2>&1 && ! _sanitized "$(< "$out")"; then
+        pass "$name"
+    else
+        fail "$name" "$(< "$out")" "$(qemu-img info -U "$image" 2>&1)"
+        bad=1
+    fi
+    same_text "$name: the map" got.map wanted.map || bad=1
+    return $bad
+}
+
+# same_map NAME IMAGE: just the map.
 same_map ()
 {
-    qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(cat log)"
-    our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
+    qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(< log)"
+    our_map "$2" > got.map 2> log || fail "$1: our map" "$(< log)"
     [ -s wanted.map ] || fail "$1: qemu's map is empty"
     same_text "$1: the map" got.map wanted.map
 }
@@ -640,11 +821,7 @@ encrypted_compare ()
     local name=$1 image=$2 opened spec_opened
     shift 2
     dense "$image"
-    encrypted_oracle "$image" oracle.raw
-    serves "$name" "$image" oracle.raw --borders 30 --random 50 "$@"
     _open_encrypted "$image"
-    nbdinfo --map -- [ qemu-nbd -r "${opened[@]}" "$spec_opened" ] \
-            > wanted.map 2> log || fail "$name: qemu's map" "$(cat log)"
-    our_map "$image" > got.map 2> log || fail "$name: our map" "$(cat log)"
-    same_text "$name: the map" got.map wanted.map
+    opened+=("$spec_opened")
+    _compare "$name" "$image" --borders 30 --random 50 "$@"
 }

@@ -6,9 +6,14 @@
 #
 #     nbd-compare.py URI RAW [--cluster N] [--random N] [--seed N]
 #                            [--max-length N] [--connections N]
-#                            [--in-flight N] [--borders N]
+#                            [--in-flight N] [--borders N] [--copy]
+#                            [--map FILE]
 #
-# First the edges (first byte, last byte, all of it in 32 MiB requests),
+# With --map the map is written into a file, as nbd-map.py prints it.  With
+# --copy all is then read as nbdcopy does: what the map does not call zeros,
+# in pieces of 256 KiB, 64 at a time; the rest must be zeros in RAW.
+#
+# Then the edges (first byte, last byte, all of it in 32 MiB requests),
 # then every border of two clusters of --cluster bytes, at most --borders
 # of them, crossed in several ways, then --random requests of odd offset
 # and length.  With --connections each connection has its own thread and
@@ -35,6 +40,8 @@ parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--max-length", type=int, default=300_000)
 parser.add_argument("--connections", type=int, default=1)
 parser.add_argument("--in-flight", type=int, default=8)
+parser.add_argument("--copy", action="store_true")
+parser.add_argument("--map")
 args = parser.parse_args()
 
 size = os.path.getsize(args.raw)
@@ -85,52 +92,135 @@ def check(got, offset, length, who):
            got[n:n + 8].hex() or "missing", wanted[n:n + 8].hex()))
 
 
-def client(who):
+def connect():
     h = nbd.NBD()
+    h.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
     h.connect_uri(args.uri)
     if h.get_size() != size:
-        problems.append("the size is %d instead of %d" % (h.get_size(), size))
-        return
+        raise RuntimeError("the size is %d instead of %d"
+                           % (h.get_size(), size))
+    return h
+
+
+def read(h, who, todo, in_flight):
+    """Read all of these, so many at a time, and compare each."""
+    done = []
+    flying = 0
+    todo = iter(todo)
+    more = True
+
+    def ask(offset, length):
+        buf = nbd.Buffer(length)
+
+        def completion(error):
+            done.append((buf, offset, length, error.value))
+            return 1
+        h.aio_pread(buf, offset, completion=completion)
+
+    while (more or flying) and not problems:
+        while more and flying < in_flight:
+            request = next(todo, None)
+            if request is None:
+                more = False
+            else:
+                ask(*request)
+                flying += 1
+        if flying and not done:
+            h.poll(-1)
+        while done:
+            buf, offset, length, error = done.pop()
+            flying -= 1
+            if error:
+                raise RuntimeError("connection %d: %d bytes at %d: %s" % (
+                    who, length, offset, os.strerror(error)))
+            check(buf.to_bytearray(), offset, length, who)
+
+
+def client(who, h):
     rng = random.Random(args.seed * 1000 + who)
     todo = requests(rng)
     if who > 0:
         rng.shuffle(todo)
-    flying = []
-    asked = 0
-    while (asked < len(todo) or flying) and not problems:
-        while asked < len(todo) and len(flying) < args.in_flight:
-            offset, length = todo[asked]
-            buf = nbd.Buffer(length)
-            flying.append((h.aio_pread(buf, offset), buf, offset, length))
-            asked += 1
-        h.poll(-1)
-        left = []
-        for item in flying:
-            cookie, buf, offset, length = item
-            try:
-                done = h.aio_command_completed(cookie)
-            except nbd.Error as e:
-                raise RuntimeError("connection %d: %d bytes at %d: %s" % (
-                    who, length, offset, e)) from e
-            if done:
-                check(buf.to_bytearray(), offset, length, who)
+    read(h or connect(), who, todo, args.in_flight)
+
+
+def map_of(h):
+    """Runs of [start, length, flags]."""
+    runs, at = [], 0
+    if not h.can_meta_context(nbd.CONTEXT_BASE_ALLOCATION):
+        return [[0, size, 0]]
+
+    def extents(context, offset, entries, error):
+        nonlocal at
+        for length, flags in zip(entries[0::2], entries[1::2]):
+            if runs and runs[-1][2] == flags:
+                runs[-1][1] += length
             else:
-                left.append(item)
-        flying = left
+                runs.append([at, length, flags])
+            at += length
+
+    while at < size:
+        before = at
+        h.block_status(min(size - at, 0xffff0000), at, extents)
+        if at == before:
+            raise RuntimeError("no block status at %d" % at)
+    return runs
+
+
+def raw_has_data(at, end):
+    while at < end:
+        try:
+            at = os.lseek(raw, at, os.SEEK_DATA)
+        except OSError:             # nothing but a hole up to the end
+            return False
+        part = os.pread(raw, min(1 << 20, max(0, end - at)), at)
+        if part.count(0) != len(part):
+            return True
+        at += len(part) or 1
+    return False
+
+
+def copy(h, runs):
+    parts = []
+    for start, length, flags in runs:
+        end = min(start + length, size)
+        if not flags & nbd.STATE_ZERO:
+            parts += [(at, min(256 << 10, end - at))
+                      for at in range(start, end, 256 << 10)]
+        elif raw_has_data(start, end):
+            problems.append("%d..%d is zeros in the map, but not in %s"
+                            % (start, end, args.raw))
+    read(h, 0, parts, 64)
+
+
+def first_client():
+    h = connect()
+    if args.map or args.copy:
+        runs = map_of(h)
+    if args.map:
+        with open(args.map, "w") as f:
+            for start, length, flags in runs:
+                f.write("%10d  %10d %4d  %s\n" % (
+                    start, length, flags,
+                    ("data", "hole", "zero", "hole,zero")[flags]))
+    if args.copy:
+        copy(h, runs)
+    client(0, h)
     h.shutdown()
 
 
-def run(who):
+def run(what, *args):
     try:
-        client(who)
+        what(*args)
     except Exception as e:      # whatever it is, the comparison failed
         problems.append(str(e))
 
 
-threads = [threading.Thread(target=run, args=(i,))
-           for i in range(args.connections)]
+threads = [threading.Thread(target=run, args=(client, i, None))
+           for i in range(1, args.connections)]
 for t in threads:
     t.start()
+run(first_client)
 for t in threads:
     t.join()
 if problems:

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # nbd-list.py URI: a line for each export of the server, sorted: name, tab,
-# description.
+# description.  With --names their names, as they come, in one line, each as
+# 'export="NAME":'.
 
 import sys, nbd
 h = nbd.NBD()
 h.set_opt_mode(True)
-h.connect_uri(sys.argv[1])
+h.connect_uri(sys.argv[-1])
 found = []
 def one(name, description):
     found.append("%s\t%s" % (name, description))
@@ -15,4 +16,7 @@ def one(name, description):
 if h.opt_list(one) != len(found):
     sys.exit("the count differs")
 h.opt_abort()
-print("\n".join(sorted(found)))
+if sys.argv[1] == "--names":
+    print(*('export="%s":' % line.split("\t")[0] for line in found))
+else:
+    print("\n".join(sorted(found)))
