@@ -266,7 +266,7 @@ refused "a directory that is missing" 'top.*no/such/dir.*No such file' -- top
 over top base.raw/x
 refused "a file in a file" 'top.*base\.raw/x.*Not a directory' -- top
 mkfifo fifo
-"$python" -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+py -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
 ln -s nowhere dangling
 ln -s loop loop
 for spec in sub:directory fifo:FIFO socket:s dangling:'No such file' \

@@ -13,7 +13,7 @@ source "$(dirname "$0")/functions.sh"
 # begin and end inside clusters.
 make_disk ()
 {
-    "$python" - "$1" disk.raw <<'END'
+    py - "$1" disk.raw <<'END'
 import random, sys
 size, path = int(sys.argv[1]), sys.argv[2]
 rng = random.Random(size)

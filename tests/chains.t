@@ -43,7 +43,7 @@ compare_large ()
     oracle "$image" oracle.raw
     # shellcheck disable=SC2016
     ok "$name" with_qcow 'qemu-img compare -f raw -F raw oracle.raw "$uri" &&
-        "$python" areas.py "$uri" oracle.raw '"$*" -- "$image"
+        py areas.py "$uri" oracle.raw '"$*" -- "$image"
     same_map "$name" "$image"
 }
 
@@ -141,7 +141,7 @@ done
 # the overlay before that.  The image's end is inside a cluster.
 zeros ()
 {
-    "$python" - "$@" <<'PY'
+    py - "$@" <<'PY'
 import itertools, sys
 quarter, which = int(sys.argv[1]), sys.argv[2]
 at = 0
@@ -232,10 +232,10 @@ for spec in 512:v3:no 512:v3:yes 4096:v3:no 16384:ext:no; do
     IFS=: read -r cluster sort backwards <<< "$spec"
     size=$((626 * cluster))
     make_sort base.qcow2 v3 $size '' '' -o cluster_size="$cluster"
-    io_script base.qcow2 < <("$python" pairs.py "$cluster" base no)
+    io_script base.qcow2 < <(py pairs.py "$cluster" base no)
     dense base.qcow2
     make_sort over.qcow2 "$sort" $size base.qcow2 qcow2 -o cluster_size="$cluster"
-    io_script over.qcow2 < <("$python" pairs.py "$cluster" over "$backwards")
+    io_script over.qcow2 < <(py pairs.py "$cluster" over "$backwards")
     compare "073: clusters of $cluster, $sort, backwards: $backwards" \
             over.qcow2 --cluster "$cluster" --borders 700
     make_sort second.qcow2 v2 $size base.qcow2 qcow2
@@ -268,7 +268,7 @@ for sorts in ("raw v3 ext", "v1 v2 v3", "ext v3 ext v3", "v3 v1 ext v2",
         out.append("%s:%d:%d" % (sort, bits, size))
     print(*out)
 PY
-"$python" -c 'import random, sys
+py -c 'import random, sys
 sys.stdout.buffer.write(random.Random(1).randbytes(1 << 19))' > noise
 
 while read -r -a layers <&3; do
@@ -280,9 +280,9 @@ while read -r -a layers <&3; do
         case $sort in
             raw) head -c "$size" src$((seed % 4)) > "$name"; format=raw ;;
             v1) format=qcow
-                "$python" "$gen/qcow1.py" empty "$bits" $((6 + seed % 8)) \
+                py "$gen/qcow1.py" empty "$bits" $((6 + seed % 8)) \
                           "$size" "$name" ${below:+"$below"}
-                io_script "$name" < <("$python" "$gen/qcow1.py" writes $seed \
+                io_script "$name" < <(py "$gen/qcow1.py" writes $seed \
                                           "$size" $((1 << bits)) 25) ;;
             *)  more=()
                 [ "$sort" != zstd ] || more=(-o compression_type=zstd)
@@ -291,7 +291,7 @@ while read -r -a layers <&3; do
                 # The first of its eight parts.
                 count=$(((size >> bits) / 2))
                 count=$((count < 14 ? 14 : count > 80 ? 80 : count))
-                io_script "$name" < <("$python" "$gen/random-writes.py" \
+                io_script "$name" < <(py "$gen/random-writes.py" \
                         $seed "$size" $((1 << bits)) $((8 * count)) |
                     sed '/^$/,$d')
                 qemu-img check -q -f qcow2 "$name" || [ $? -eq 3 ] ||
@@ -311,7 +311,7 @@ while read -r -a layers <&3; do
     params+=(cache-size=64K)
     serves "... with a small cache, over three connections" "$name" \
            oracle.raw --connections 3 --random 60 --seed "$seed"
-done 3< <("$python" chains.py "$seed")
+done 3< <(py chains.py "$seed")
 params=(allow=image-dir)
 
 # Views of one chain, in turn from one server: each has its own map of the
@@ -334,7 +334,7 @@ for try in 1 2; do
         view="nbd+unix:///s$n?socket=$unixsocket"
         rm -f got.raw
         nbdcopy "$view" got.raw && cmp got.raw s$n.raw || exit 1
-        "$python" "$gen/nbd-compare.py" "$view" s$n.raw --random 50 || exit 1
+        py "$gen/nbd-compare.py" "$view" s$n.raw --random 50 || exit 1
     done
     rm -f got.raw
     nbdcopy "$uri" got.raw && cmp got.raw oracle.raw || exit 1

@@ -14,7 +14,7 @@ source "$(dirname "$0")/functions.sh"
 as_qemu ()
 {
     local wanted
-    wanted=$(with_qemu "$python $gen/nbd-status.py --reconnect \"\$uri\" $3 $4" \
+    wanted=$(with_qemu "py $gen/nbd-status.py --reconnect \"\$uri\" $3 $4" \
                        "$2" 2> /dev/null |
                  paste -s -d ';' | sed 's/;/; /g')
     is "$1: qemu" "$wanted" "$5"
@@ -176,7 +176,7 @@ for bits in (12, 16, 21):
     d = b"q" * size; c.add(frame_rle(ord("q"), size), d)
     c.save()
 END
-"$python" craft.py || exit 1
+py craft.py || exit 1
 for image in deflate-9 deflate-12 deflate-16 deflate-21 zstd-12 zstd-16 zstd-21
 do
     as_qemu "$image" $image.qcow2 $image.raw $((1 << ${image##*-})) \
@@ -187,7 +187,7 @@ done
 
 # A window of 32 KiB: qemu's reader has one of 4 KiB, other writers' streams
 # need more.  The bytes that were compressed are the oracle.
-"$python" - <<'END' || exit 1
+py - <<'END' || exit 1
 import os, random, sys
 sys.path.insert(0, os.environ["gen"])
 from qcow2 import *
@@ -208,7 +208,7 @@ for codec in zlib zstd; do
     for cluster in 512 4096 65536 2097152; do
         size=$((cluster * 24))
         [ $cluster -lt 2097152 ] || size=$((cluster * 5))
-        "$python" - $size $cluster <<'END'
+        py - $size $cluster <<'END'
 import random, sys
 size, cluster = map(int, sys.argv[1:])
 rng = random.Random(5)

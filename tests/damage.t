@@ -198,7 +198,7 @@ for i in range(1000):
     sys.exit("a damaged cluster could be read")
 END
 # shellcheck disable=SC2016
-out=$(with_qcow '"$python" again.py "$uri"' -- image.qcow2 2>&1)
+out=$(with_qcow 'py again.py "$uri"' -- image.qcow2 2>&1)
 is "the same error a thousand times: one line" "$(wc -l <<< "$out")" 1
 like "... which names the image" "$out" 'image\.qcow2'
 
@@ -207,7 +207,7 @@ head -c 8M src0 > large.raw
 qemu-img convert -f raw -O qcow2 -o cluster_size=4096 large.raw image.qcow2
 truncate -s 1M image.qcow2
 # shellcheck disable=SC2016
-out=$(with_qcow '"$python" "$gen/nbd-status.py" "$uri" large.raw 4096' \
+out=$(with_qcow 'py "$gen/nbd-status.py" "$uri" large.raw 4096' \
                 -- image.qcow2 2> messages)
 like "the rest of the file is missing" "$out" '^0 [0-9]+ same'
 like "... and is EIO" "$out" 'EIO'
@@ -226,7 +226,7 @@ if start_qcow -- image.qcow2; then
            qemu-img convert -m 1 -f raw -O raw "$uri" copy.raw
     ok "nbdinfo --map of it" nbdinfo --map "$uri"
     is "the rest can still be read" \
-       "$("$python" "$gen/nbd-status.py" "$uri" disk.raw 65536 | paste -sd,)" \
+       "$(py "$gen/nbd-status.py" "$uri" disk.raw 65536 | paste -sd,)" \
        "0 5 same,5 1 EIO,6 10 same"
     # A request over several clusters fails as a whole, not with bytes that
     # are none.
@@ -243,7 +243,7 @@ if start_qcow -- image.qcow2; then
     ok "before the cut" qemu-io -r -f raw -c "read 0 64k" "$uri"
     truncate -s "$(entry 8)" image.qcow2
     is "after the cut" \
-       "$("$python" "$gen/nbd-status.py" "$uri" disk.raw 65536 | paste -sd,)" \
+       "$(py "$gen/nbd-status.py" "$uri" disk.raw 65536 | paste -sd,)" \
        "0 8 same,8 8 EIO"
     like "... what it says" "$(cat "$log")" 'image\.qcow2'
     is "... once" "$(wc -l < "$log")" 1

@@ -75,7 +75,7 @@ as_files ()
     local _
     for _ in 1 2 3 4; do
         our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
-        "$python" - "$2" "$3" > wanted.map <<'PY' || fail "$1: expected-map"
+        py - "$2" "$3" > wanted.map <<'PY' || fail "$1: expected-map"
 import os, runpy, sys
 image, data = sys.argv[1:]
 real = os.open
@@ -110,7 +110,7 @@ for spec in no:off: yes:off: no:on: yes:off:65536 no:off:512 no:off:2097152; do
         same_bytes "244: ... the file is the disk" oracle.raw data
     # What is there where the image has none shows nowhere.
     { cat src3 src2 src1; } | head -c 3M > stale
-    "$python" - oracle.raw stale data <<'PY'
+    py - oracle.raw stale data <<'PY'
 import sys
 disk, stale, data = (open(p, "rb").read() for p in sys.argv[1:])
 out = bytearray(data)
@@ -159,7 +159,7 @@ for spec in 512:off:off:700 4096:off:on:300 65536:off:off:60 \
     size=$((cluster * clusters - 512 * (seed % (cluster / 512))))
     create image data $size -o cluster_size="$cluster" \
            -o extended_l2="$extended" -o data_file_raw="$raw"
-    "$python" "$gen/random-writes.py" $seed $size "$cluster" 120 |
+    py "$gen/random-writes.py" $seed $size "$cluster" 120 |
         sed 's/ -c / /; /^$/d' > list
     io_script image < list
     as_files "random, clusters of $cluster, extended: $extended, raw: $raw" \
@@ -215,7 +215,7 @@ damaged ()
         shift 2
     done
     if [ "$who" = both ]; then
-        wanted=$(with_qemu "$python $gen/nbd-status.py --reconnect \
+        wanted=$(with_qemu "py $gen/nbd-status.py --reconnect \
                             \"\$uri\" disk.raw 65536" image 2> log |
                      paste -s -d ';' | sed 's/;/; /g')
         is "$name: qemu" "$wanted" "$status"
@@ -247,7 +247,7 @@ done
 cp base.qcow2 image
 if start_qcow -- image; then
     truncate -s 512K data
-    is "the data file is cut" "$("$python" "$gen/nbd-status.py" "$uri" \
+    is "the data file is cut" "$(py "$gen/nbd-status.py" "$uri" \
         disk.raw 65536 | paste -sd,)" "0 8 same,8 8 EIO"
     like "... what it says" "$(cat "$log")" 'data'
     stop_qcow || fail "the server ended well"
@@ -374,7 +374,7 @@ refused "data-file= twice, for one" 'image.*data-file=other' \
 # --- Files that are none ----------------------------------------------
 
 mkfifo fifo
-"$python" -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
+py -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
 ln -s nowhere dangling
 ln -s loop loop
 for spec in sub:directory dir:directory fifo:FIFO socket:s \

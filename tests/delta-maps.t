@@ -43,7 +43,7 @@ says ()
 {
     cat > wanted.txt
     sed 's/: .*//' wanted.txt |
-        "$python" extents.py "$sock" "$2" > got.txt 2>&1
+        py --stdin extents.py "$sock" "$2" > got.txt 2>&1
     same_text "$1" got.txt wanted.txt
 }
 
@@ -136,7 +136,7 @@ io zeros.qcow2 'write -q -z 0 4M'
 for spec in 3:none:raw 2:none:raw 3:full.raw:raw 3:empty.qcow2:qcow2 \
             3:zeros.qcow2:qcow2; do
     IFS=: read -r version backing fmt <<< "$spec"
-    "$python" kinds.py "$version" "$backing" "$fmt" > kinds.txt || exit 1
+    py kinds.py "$version" "$backing" "$fmt" > kinds.txt || exit 1
     # The image is what is meant: qemu can read it.
     oracle image.qcow2 oracle.raw
     start_qcow -- image.qcow2 || fail "start"
@@ -414,7 +414,7 @@ own = [image.l2_offset + i * 65536 for i in changed if i != no_new]
 with open("tables", "w") as f:
     print(image.l2_offset, *sorted(own + list(places.values())), file=f)
 PY
-"$python" large.py || exit 1
+py large.py || exit 1
 # (A sanitizer would be traced, too.)
 [ -z "${QCOW_PRELOAD:-}" ] || plugin=$top/nbdkit-qcow-plugin.so
 calls=read,pread64,readv,preadv,preadv2,mmap,io_uring_enter
@@ -452,6 +452,6 @@ for line in open("trace"):
 print(sum(n == 65536 for n in read.values()), "of", len(read), "once")
 PY
 is "only the tables that differ are read, and once" \
-   "$("$python" tables.py)" "1998 of 1998 once"
+   "$(py tables.py)" "1998 of 1998 once"
 
 done_testing

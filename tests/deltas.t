@@ -102,7 +102,7 @@ make_history ()
                  ${backing:+-b "$backing" -F "${backing##*.}"} \
                  "$image" "$size" || exit 1
         if (trap - EXIT
-            replay "$image" < <("$python" history.py "$seed" "$size" \
+            replay "$image" < <(py history.py "$seed" "$size" \
                                     "$cluster" "$stages" "$resize") &&
             { qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ]; }
            ) > qemu.log 2>&1
@@ -147,7 +147,7 @@ totals=(0 0 0)
 true_deltas ()
 {
     local out sums
-    if out=$("$python" "$gen/delta-check.py" "$sock" "$2" views touched \
+    if out=$(py "$gen/delta-check.py" "$sock" "$2" views touched \
                        "$seed" 2>&1); then
         pass "$1"
         read -r -a sums <<< "$out"

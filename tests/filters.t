@@ -28,7 +28,7 @@ through ()
     rm -f got.raw
     # shellcheck disable=SC2016
     if out=$(with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw oracle.raw &&
-             "$python" "$gen/nbd-compare.py" "$uri" oracle.raw \
+             py "$gen/nbd-compare.py" "$uri" oracle.raw \
                  --cluster 65536 --borders 20 --connections 3' \
              "${opts[@]}" -- image.qcow2 "$@" 2>&1); then
         pass "$name"
@@ -99,7 +99,7 @@ truncate -s 7000001 wanted.raw
 same_bytes "truncate: the bytes" truncate.raw wanted.raw
 
 # partition: a disk with two of them, the second at an odd sector.
-"$python" - <<'END'
+py - <<'END'
 import struct
 size = 4 << 20
 disk = bytearray(size)

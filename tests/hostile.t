@@ -99,10 +99,10 @@ for ((i = 0; i < rounds; i++)); do
         2) cluster=65536 ;;
     esac
     s=$((seed + i))
-    "$python" damage.py $s base$cluster.qcow2 image.qcow2
+    py damage.py $s base$cluster.qcow2 image.qcow2
     # shellcheck disable=SC2016
     timeout 60 env s=$cluster nbdkit -f -U - "$plugin" image.qcow2 --run \
-        '"$python" read.py "$uri" $s > ours && nbdinfo --map "$uri" > map' \
+        'py read.py "$uri" $s > ours && nbdinfo --map "$uri" > map' \
         > log 2>&1 < /dev/null; rc=$?
     if [ $rc -eq 1 ] && ! grep -q Traceback log && grep -q 'image\.qcow2' log
     then
@@ -113,7 +113,7 @@ for ((i = 0; i < rounds; i++)); do
         continue
     fi
     served=$((served + 1))
-    if ! with_qemu "$python read.py \"\$uri\" $cluster --reconnect > theirs" \
+    if ! with_qemu "py read.py \"\$uri\" $cluster --reconnect > theirs" \
          image.qcow2 > qemu.log 2>&1; then
         # It refuses to open what we serve.
         problems+="seed $s: qemu: $(tail -1 qemu.log)"$'\n'

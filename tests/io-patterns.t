@@ -52,7 +52,7 @@ compare ()
     local out rc name=$1
     # shellcheck disable=SC2016
     out=$(with_qcow 'qemu-img compare -f raw -F raw oracle.raw "$uri" &&
-        "$python" "$gen/nbd-compare.py" "$uri" oracle.raw --random 20 &&
+        py "$gen/nbd-compare.py" "$uri" oracle.raw --random 20 &&
         "$python" ranges.py "$uri" oracle.raw' -- image.qcow2 2>&1); rc=$?
     if [ $rc -eq 0 ]; then
         pass "$name"

@@ -129,23 +129,23 @@ for byte in range(0, 300):
         held.append("%d%s" % (byte, "r" if kind == fcntl.F_RDLCK else "w"))
 print(" ".join(held))
 END
-is "nobody: no locks" "$("$python" locks.py image.qcow2)" ""
+is "nobody: no locks" "$(py locks.py image.qcow2)" ""
 if start_qcow -- image.qcow2; then
     is "we hold read locks on 100, 201 and 203" \
-       "$("$python" locks.py image.qcow2)" "100r 201r 203r"
+       "$(py locks.py image.qcow2)" "100r 201r 203r"
     can_read "beside us"
     cannot_write "beside us"
     ok "a client connects" nbdinfo --size "$uri"
     cannot_write "after the first client"
     stop_qcow || fail "the server ended well"
 fi
-is "after us: no locks" "$("$python" locks.py image.qcow2)" ""
+is "after us: no locks" "$(py locks.py image.qcow2)" ""
 ok "after us: qemu-io can write" \
    qemu-io -f qcow2 -c 'write -P 7 0 64k' image.qcow2
 
 # With force-share nothing is held.
 if start_qcow -- image.qcow2 force-share=true; then
-    is "force-share=true: no locks" "$("$python" locks.py image.qcow2)" ""
+    is "force-share=true: no locks" "$(py locks.py image.qcow2)" ""
     ok "force-share=true: a writer starts beside us" \
        qemu-io -f qcow2 -c 'write -P 7 0 64k' image.qcow2
     stop_qcow || fail "the server ended well"
@@ -154,17 +154,17 @@ fi
 # The locks survive that nbdkit goes to the background.
 nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" image.qcow2 < /dev/null
 for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
-is "in the background: the locks" "$("$python" locks.py image.qcow2)" \
+is "in the background: the locks" "$(py locks.py image.qcow2)" \
    "100r 201r 203r"
 cannot_write "in the background"
 daemon=$(cat d.pid)
 kill "$daemon"
 for i in $(seq 600); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.02; done
-is "in the background, ended: no locks" "$("$python" locks.py image.qcow2)" ""
+is "in the background, ended: no locks" "$(py locks.py image.qcow2)" ""
 
 # A refused start leaves none behind, and neither does a bad image.
 poke image.qcow2 20 00000019
 refused "a bad header" 'cluster_bits' -- image.qcow2
-is "... no locks" "$("$python" locks.py image.qcow2)" ""
+is "... no locks" "$(py locks.py image.qcow2)" ""
 
 done_testing

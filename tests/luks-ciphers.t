@@ -67,7 +67,7 @@ for ivgen in plain plain64 essiv; do
         fail "far: qemu reads it" "$(cat log)"
     # shellcheck disable=SC2016
     ok "around 2 TiB, $ivgen" \
-       with_qcow '"$python" -c "
+       with_qcow 'py -c "
 import nbd, sys
 h = nbd.NBD()
 h.connect_uri(sys.argv[1])

@@ -32,7 +32,7 @@ as_file ()
     local try
     for try in 1 2 3 4; do
         our_map "$2" > got.map || { fail "$1: our map"; return; }
-        "$python" "$gen/expected-map.py" "$2" > wanted.map ||
+        py "$gen/expected-map.py" "$2" > wanted.map ||
             { fail "$1: expected-map.py"; return; }
         ! cmp -s got.map wanted.map || break
     done
@@ -221,7 +221,7 @@ for cluster in 512 65536; do
     export seed
     # shellcheck disable=SC2016
     ok "any offset and length, clusters of $cluster" \
-       with_qcow '"$python" status.py "$uri" wanted.map $seed' -- image.qcow2
+       with_qcow 'py status.py "$uri" wanted.map $seed' -- image.qcow2
 done
 
 done_testing

@@ -65,7 +65,7 @@ END
 asked ()
 {
     requests > log
-    ok "$1" "$python" asked.py "$(stat -c %s "$www/$2")" "/$2" < log
+    ok "$1" py --stdin asked.py "$(stat -c %s "$www/$2")" "/$2" < log
 }
 
 # --- Sorts ------------------------------------------------------------
@@ -196,7 +196,7 @@ export_is ()
     # shellcheck disable=SC2016
     ok "$name" with_qcow 'nbdcopy "$uri" got.raw &&
         nbdinfo --map "$uri" > got.map &&
-        "$python" "$gen/nbd-compare.py" "$uri" got.raw' \
+        py "$gen/nbd-compare.py" "$uri" got.raw' \
        "$@" "url=$http/history.qcow2"
     same_bytes "... the bytes" got.raw $raw
     same_text "... the map" got.map $map
@@ -267,7 +267,7 @@ through ()
     done
     # shellcheck disable=SC2016
     ok "$name" with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw plain.raw &&
-        "$python" "$gen/nbd-compare.py" "$uri" plain.raw --connections 2' \
+        py "$gen/nbd-compare.py" "$uri" plain.raw --connections 2' \
        "${opts[@]}" "$@" "url=$http/plain.qcow2"
 }
 through "the filter cow" --filter=cow --

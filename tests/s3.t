@@ -28,7 +28,7 @@ there=("endpoint-url=$endpoint" region=eu-west-3)
 
 # The server's own idea of a signature, against an example in AWS's
 # documentation ("GET Object").
-is "the server knows what a signature is" "$("$python" - <<'END'
+is "the server knows what a signature is" "$(py - <<'END'
 import importlib.util, os
 spec = importlib.util.spec_from_file_location(
     "web", os.environ["gen"] + "/web-server.py")

@@ -33,7 +33,7 @@ END
 begins ()
 {
     local n
-    for n; do to "$n"; done | "$python" begins.py | xargs
+    for n; do to "$n"; done | py --stdin begins.py | xargs
 }
 
 # table IMAGE LINE...: give the image the snapshot table that
@@ -43,7 +43,7 @@ table ()
     local image=$1
     shift
     read -r at bytes < <(printf '%s\n' "$@" |
-                             "$python" "$gen/snapshot-table.py" "$image")
+                             py --stdin "$gen/snapshot-table.py" "$image")
     [ -n "$bytes" ] || exit 1
 }
 
@@ -86,7 +86,7 @@ is "each by its id" "$(begins {1..20})" "$(echo {1..20})"
 listed=("${names[@]}" '')
 listed[2]=3 listed[3]=4 listed[5]=6 listed[11]=12 listed[12]=13 \
     listed[13]=14 listed[14]=15 listed[18]=19
-"$python" "$gen/nbd-list.py" "$uri" > list
+py "$gen/nbd-list.py" "$uri" > list
 printf '%s\n' "${listed[@]}" | sort > wanted.list
 cut -f 1 list | sort > got.list
 same_text "what is listed" got.list wanted.list
@@ -134,11 +134,11 @@ stop_qcow || fail "the server ended well"
 for spec in mon:1 dup:2 3:3 1:1 12:12 ..:8 'two words:9' $'\xff\xfe:14' /:20; do
     # shellcheck disable=SC2016
     is "snapshot=$(printf %q "${spec%:*}")" "${spec#*:}" \
-       "$(with_qcow 'echo "$uri" | "$python" begins.py' \
+       "$(with_qcow 'echo "$uri" | py --stdin begins.py' \
                     -- image.qcow2 snapshot="${spec%:*}")"
 done
 # shellcheck disable=SC2016
-is "nbdkit's own -e" 9 "$(with_qcow 'echo "$uri" | "$python" begins.py' \
+is "nbdkit's own -e" 9 "$(with_qcow 'echo "$uri" | py --stdin begins.py' \
                           -e 'two words' -- image.qcow2)"
 start_qcow -- image.qcow2 snapshot=dup || fail "start"
 for n in mon dup 2 nosuch; do
@@ -146,7 +146,7 @@ for n in mon dup 2 nosuch; do
     like "... the message" "$(tail -n 1 "$log")" "image\.qcow2.*\b$n\b"
 done
 is "... one for each" "$(wc -l < "$log")" 4
-"$python" "$gen/nbd-list.py" "$uri" > list
+py "$gen/nbd-list.py" "$uri" > list
 is "... only the default one is listed" "$(cut -f 1 list)" ""
 like "... and described as what it is" "$(cut -f 2 list)" '\b2\b.*\bdup\b'
 stop_qcow || fail "the server ended well"
@@ -160,7 +160,7 @@ qemu-img create -q -f qcow2 none.qcow2 1M
 refused "an image without snapshots" 'none\.qcow2.*snapshot.*mon' \
         -- none.qcow2 snapshot=mon
 is "... lists the default export only" \
-   "$(with_qcow '"$python" "$gen/nbd-list.py" "$uri" | cut -f 1 | wc -l' -- none.qcow2)" 1
+   "$(with_qcow 'py "$gen/nbd-list.py" "$uri" | cut -f 1 | wc -l' -- none.qcow2)" 1
 qemu-img create -q -f qcow none.qcow 1M
 refused "an image of version 1" 'none\.qcow.*snapshot.*mon' \
         -- none.qcow snapshot=mon
@@ -178,7 +178,7 @@ is "strings as ids" "$(begins mon b 'ü /' e '' twice g $'\n' i j a f)" \
 # eighth has only a line feed.
 printf '%s\n' '' a b 'ü /' e f g i j | sort > wanted.list
 for n in 1 2 3; do
-    "$python" "$gen/nbd-list.py" "$uri" > list
+    py "$gen/nbd-list.py" "$uri" > list
 done
 cut -f 1 list | sort > got.list
 same_text "... as they are listed" got.list wanted.list
@@ -204,7 +204,7 @@ for count in 1000 9999 10000 65536; do
     is "$count snapshots: the first and the last, by id and name" \
        "$(begins 1 snap-1 $count last)" "2 2 7 7"
     for n in 1 2; do
-        "$python" "$gen/nbd-list.py" "$uri" | cut -f 1 > got.list
+        py "$gen/nbd-list.py" "$uri" | cut -f 1 > got.list
     done
     listed=$((count < 9999 ? count : 9999))
     is "... $listed are listed, and the default one" "$(wc -l < got.list)" \
@@ -239,7 +239,7 @@ start_qcow -- image.qcow2 || fail "start"
 name=$(printf '%04095d' 0)
 is "names of 4096 bytes and more" "$(begins 1 "a${name//0/x}" 2 3 d)" \
    "1 1 2 3 4"
-"$python" "$gen/nbd-list.py" "$uri" > list
+py "$gen/nbd-list.py" "$uri" > list
 is "... none longer than 4096 bytes is listed" \
    "$(cut -f 1 list | awk '{ print length ($0) }' | sort -nu | tail -1)" 4096
 is "... but the others are" "$(grep -Ec $'^(|ax*|dx*)\t' list)" 3
@@ -257,7 +257,7 @@ for more in 0 8; do
         ok "... is fine for qemu" in_qemu
         start_qcow -- image.qcow2 || fail "start"
         is "... and here" "$(begins x y)" "1 2"
-        ok "... can be listed" "$python" "$gen/nbd-list.py" "$uri"
+        ok "... can be listed" py "$gen/nbd-list.py" "$uri"
         stop_qcow || fail "the server ended well"
     else
         not_ok "... is refused by qemu" in_qemu
@@ -282,7 +282,7 @@ for compat in 1.1 0.10; do
     is "extra data, compat $compat: which size counts" \
        "$(for n in {1..6}; do nbdinfo --size "$(to $n)"; done | xargs)" \
        "1048576 1048576 1048576 512000 1024 2097152"
-    "$python" "$gen/nbd-list.py" "$uri" | cut -f 2 > list
+    py "$gen/nbd-list.py" "$uri" | cut -f 2 > list
     is "... and which VM state size" \
        "$(grep -Eo "\b(77|$vm)\b" list | xargs)" "77 $vm $vm $vm $vm $vm"
     qemu-img snapshot -l image.qcow2 > qemu.list
@@ -366,7 +366,7 @@ for n in "${bad[@]}"; do
     is "... is one" $(($(wc -l < "$log") - before)) 1
     is "... and the others are served" "$(begins '' 1 last)" "1 1 1"
 done
-is "... all are listed" "$("$python" "$gen/nbd-list.py" "$uri" | wc -l)" 11
+is "... all are listed" "$(py "$gen/nbd-list.py" "$uri" | wc -l)" 11
 stop_qcow || fail "the server ended well"
 like "... what is wrong" "$(cat "$log")" "large.*4194305"
 like "... what is wrong" "$(cat "$log")" "crooked.*$(hex 0 $((l1 + 256)))"
@@ -425,7 +425,7 @@ table image.qcow2 'like=1 size=0x7ffffffffffffe00 entries=32'
 start_qcow -- image.qcow2 || fail "start"
 is "8 EiB with a table for one MiB" "$(nbdinfo --size "$(to 1)")" \
    9223372036854775296
-"$python" - "$(to 1)" > got <<'END'
+py - "$(to 1)" > got <<'END'
 import sys, nbd
 h = nbd.NBD()
 h.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
@@ -520,7 +520,7 @@ for _ in range(100):
 print(len(again))
 END
 start_qcow -- image.qcow2 || fail "start"
-"$python" many.py "$uri" > many.out 2>&1
+py many.py "$uri" > many.out 2>&1
 fit=$(head -1 many.out)
 is "512 MiB are full with $fit tables of 32 MiB" \
    "$((fit == 15 || fit == 16))" 1

@@ -88,7 +88,7 @@ make_history ()
                  ${backing:+-b "$backing" -F "${backing##*.}"} \
                  "$image" "$size" || exit 1
         if (trap - EXIT
-            replay "$image" < <("$python" history.py "$seed" "$size" \
+            replay "$image" < <(py history.py "$seed" "$size" \
                                     "$cluster" "$stages" "$resize") &&
             { qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ]; }
            ) > qemu.log 2>&1
@@ -194,7 +194,7 @@ for spec in 512:400:1:compat=1.1: 512:400:1:compat=1.1:base.raw \
         go_back image.qcow2 "$id" "oracle$id.raw"
         [ "$(stat -c %s "oracle$id.raw")" = "$current" ] || sizes=$((sizes + 1))
         gives "$what, snapshot $id" "$id" "oracle$id.raw"
-        ok "... in awkward requests" "$python" "$gen/nbd-compare.py" \
+        ok "... in awkward requests" py "$gen/nbd-compare.py" \
            "$(to "$id")" "oracle$id.raw" --cluster "$cluster" --borders 40 \
            --random 60
         nbdinfo --map "$(to "$id")" > got.map
@@ -203,7 +203,7 @@ for spec in 512:400:1:compat=1.1: 512:400:1:compat=1.1:base.raw \
     oracle image.qcow2 oracle.raw
     gives "... and the active layer" "" oracle.raw
     ok "... no hole in any map that is not zero" \
-       "$python" flags.py "$sock" "" "${all[@]}"
+       py flags.py "$sock" "" "${all[@]}"
     stop_qcow || fail "$what: the server ended well"
     params+=(snapshot=s2)
     serves "... snapshot=s2" image.qcow2 oracle3.raw --cluster "$cluster" \
@@ -235,7 +235,7 @@ for cache in 64M 64K; do
         { timeout -k 5 "${QCOW_TIMEOUT:-120}" \
                   nbdcopy "$(to "$id")" "copy$id.raw" &&
               cmp "copy$id.raw" "ten$id.raw" &&
-              "$python" "$gen/nbd-compare.py" "$(to "$id")" "ten$id.raw" \
+              py "$gen/nbd-compare.py" "$(to "$id")" "ten$id.raw" \
                         --cluster 4096 --borders 40 --random 40 --seed "$id"
         } > "client$id.log" 2>&1 & jobs+=($!)
     done
@@ -334,7 +334,7 @@ serves "VM state" image.qcow2 oracle.raw --cluster 4096 --borders 20
 is "... is not in the map" "$(our_map image.qcow2 | tr -s ' ')" \
    " 0 3145728 0 data"
 like "... but in the description, all 64 bits of its size" \
-     "$(with_qcow '"$python" "$gen/nbd-list.py" "$uri"' -- image.qcow2)" 1099511631872
+     "$(with_qcow 'py "$gen/nbd-list.py" "$uri"' -- image.qcow2)" 1099511631872
 params=()
 
 # The backing file of today counts, not that of then, and it is seen as far

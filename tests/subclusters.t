@@ -97,7 +97,7 @@ steps ()
 # seen KIND...: which kinds of entries qemu has made in those steps.
 seen ()
 {
-    "$python" - <<'PY'
+    py - <<'PY'
 import struct
 data = open("bitmaps", "rb").read()
 kinds = set()
@@ -188,7 +188,7 @@ random ()
         # (No compressed clusters with a data file.)
         rm -f image.qcow2
         create image.qcow2 "$size" -o "cluster_size=$cluster,$more"
-        "$python" "$gen/random-writes.py" $seed "$size" "$cluster" 150 |
+        py "$gen/random-writes.py" $seed "$size" "$cluster" 150 |
             sed 's/ -c / /; /^$/d' > list
         io_script image.qcow2 < list
         dense data.raw
@@ -304,7 +304,7 @@ PY
 head -c 2M src3 > base.raw
 for spec in 14:no: 14:yes: 14:no:base.raw 14:yes:base.raw 16:no:base.raw; do
     IFS=: read -r bits backwards base <<< "$spec"
-    "$python" neighbours.py "$bits" "$backwards" "$base" image.qcow2 ||
+    py neighbours.py "$bits" "$backwards" "$base" image.qcow2 ||
         fail neighbours.py
     compare "neighbours, 2^$bits, backwards: $backwards, ${base:-no base}" \
             image.qcow2 --cluster $((1 << (bits - 5))) --borders 1200
@@ -326,7 +326,7 @@ damaged ()
         shift 2
     done
     if [ "$who" = both ]; then
-        wanted=$(with_qemu "$python $gen/nbd-status.py --reconnect \
+        wanted=$(with_qemu "py $gen/nbd-status.py --reconnect \
                             \"\$uri\" disk.raw 2048" image.qcow2 2> log |
                      paste -s -d ';' | sed 's/;/; /g')
         is "$name: qemu" "$wanted" "$status"

@@ -98,7 +98,7 @@ for size in 2 511 513 4095 4097 1000000; do
     done
 done
 
-"$python" -c 'import random, sys
+py -c 'import random, sys
 sys.stdout.buffer.write(random.Random(1).randbytes(1 << 19))' > noise
 
 # Random histories, at the corners of the geometry and between.
@@ -113,9 +113,9 @@ for spec in 9:6:700 9:13:9000 12:9:600 13:6:150 16:6:100 16:13:40; do
         rm -f base.raw
         head -c $((size - 1024 + n % 2 * 4096)) \
              <(while cat src3; do :; done) > base.raw
-        "$python" "$gen/qcow1.py" empty "$bits" "$l2" "$size" image.qcow \
+        py "$gen/qcow1.py" empty "$bits" "$l2" "$size" image.qcow \
                   $backing
-        io_script image.qcow < <("$python" "$gen/qcow1.py" writes \
+        io_script image.qcow < <(py "$gen/qcow1.py" writes \
                                      $((seed + n)) "$size" "$cluster" 120)
         params=(allow=image-dir)
         compare "cluster_bits $bits, l2_bits $l2, ${backing:-no backing}" \
@@ -150,7 +150,7 @@ for start in (0, 4 << 30, h.get_size() - 1000):
 PY
 for bits in 12 16; do
     c=$((1 << bits))
-    "$python" "$gen/qcow1.py" empty $bits 9 $((6 << 30)) image.qcow
+    py "$gen/qcow1.py" empty $bits 9 $((6 << 30)) image.qcow
     for at in 0 $((4 << 30)); do
         group 8 $at $c $c -c
         group 8 $((at + 8 * c)) $c $c ''
@@ -165,7 +165,7 @@ for bits in 12 16; do
     # shellcheck disable=SC2016
     ok "iotests 013 and 023, clusters of $c" \
        with_qcow 'qemu-img compare -f raw -F raw oracle.raw "$uri" &&
-                  "$python" areas.py "$uri" oracle.raw' -- image.qcow
+                  py areas.py "$uri" oracle.raw' -- image.qcow
 done
 rm -f oracle.raw
 
@@ -175,7 +175,7 @@ rm -f oracle.raw
 # in every position in what would be a larger cluster; each sector of the
 # base is its own.  One base ends in the middle of a sector.
 params=(allow=image-dir)
-"$python" -c 'import sys
+py -c 'import sys
 for i in range(400):
     sys.stdout.buffer.write(b"%03d base" % i * 64)' > sectors
 for length in 204800 140000 140001 70144; do
@@ -240,7 +240,7 @@ for bits in 9 10 11 12 13 14 15 16; do
             9:*|16:*|*:6|*:13) ;;
             *) continue ;;
         esac
-        "$python" "$gen/qcow1.py" geometry $bits $l2 image.qcow image.raw ||
+        py "$gen/qcow1.py" geometry $bits $l2 image.qcow image.raw ||
             fail "qcow1.py geometry $bits $l2"
         RAW=image.raw holds "by hand: cluster_bits $bits, l2_bits $l2" \
            image.qcow image.raw
@@ -248,7 +248,7 @@ for bits in 9 10 11 12 13 14 15 16; do
 done
 
 # An L1 entry twice, a table inside another one, an L1 table at the end.
-"$python" - <<'PY'
+py - <<'PY'
 import os, sys
 sys.path.insert(0, os.environ["gen"])
 from qcow1 import Image
@@ -278,7 +278,7 @@ compare "an L1 table that is partly there" image.qcow --cluster 512
 # damage WHAT: make image.qcow and image.raw, print how it reads.
 damage ()
 {
-    "$python" "$gen/qcow1.py" damage "$1" image.qcow image.raw
+    py "$gen/qcow1.py" damage "$1" image.qcow image.raw
 }
 
 # damaged NAME WHO STATUS: image.qcow reads so, 4096 bytes at a time, and
@@ -287,7 +287,7 @@ damaged ()
 {
     local wanted
     if [ "$2" = both ]; then
-        wanted=$(with_qemu "$python $gen/nbd-status.py --reconnect \
+        wanted=$(with_qemu "py $gen/nbd-status.py --reconnect \
                             \"\$uri\" image.raw 4096" image.qcow 2> /dev/null |
                      paste -s -d ';' | sed 's/;/; /g')
         is "$1: qemu" "$wanted" "$3"
@@ -325,7 +325,7 @@ is "... of which three entries are there" \
    "$(status_of image.qcow image.raw 4096)" "0 67 same; 67 3 zero"
 # A table of 64 KiB with clusters of 512 bytes: what is missing is more than
 # a cluster, so the table is lost.
-"$python" "$gen/qcow1.py" empty 9 13 4194304 image.qcow
+py "$gen/qcow1.py" empty 9 13 4194304 image.qcow
 io image.qcow 'write -q -P 5 0 512'
 head -c 4194304 /dev/zero > image.raw
 truncate -s $(($(peek image.qcow 48 8) + 65536 - 511)) image.qcow
@@ -439,7 +439,7 @@ cheap ()
 
 # An L1 table of 637 MB that a file of 516 bytes does not have; and one
 # that the file has, as a hole.
-"$python" "$gen/qcow1.py" empty 12 9 4096 bad.qcow
+py "$gen/qcow1.py" empty 12 9 4096 bad.qcow
 truncate -s 516 bad.qcow
 poke bad.qcow 24 0000980000000000
 cheap "152 TiB in 516 bytes" 'size|L1 table'
@@ -447,7 +447,7 @@ truncate -s 700M bad.qcow
 cheap "152 TiB with an L1 table" 'size|L1'
 
 # The same as it may really be: 16 TiB, an L1 table of 64 MiB.
-"$python" "$gen/qcow1.py" empty 12 9 $((16 << 40)) image.qcow
+py "$gen/qcow1.py" empty 12 9 $((16 << 40)) image.qcow
 io image.qcow 'write -q -P 7 15T 8k'
 if start_qcow -- image.qcow; then
     is "16 TiB" "$(nbdinfo --size "$uri")" $((16 << 40))

@@ -84,7 +84,7 @@ forget web
 start_qcow -- "$url/plain"
 set_web web latency=0.3
 for i in 1 2 3 4; do
-    "$python" "$gen/nbd-reads.py" --parallel "$uri" disk.raw \
+    py "$gen/nbd-reads.py" --parallel "$uri" disk.raw \
               100000:50000 120000:60000 131072:1 > same$i &
     clients[i]=$!
 done
@@ -99,7 +99,7 @@ set_web web
 # overlap NAME: how many bytes of the file were asked for more than once.
 overlap ()
 {
-    asked web "^GET /$1 " | "$python" -c '
+    asked web "^GET /$1 " | py --stdin -c '
 import re, sys
 seen, twice = 0, 0
 spans = sorted([int(a), int(b) + 1] for a, b in
