@@ -213,15 +213,9 @@ END
 # to NAME: the URI of that export of the server that was started last.
 to ()
 {
-    local name=$1 i byte
-    if [[ $name = *[!a-zA-Z0-9:.]* ]]; then
-        name=
-        for ((i = 0; i < ${#1}; i++)); do
-            printf -v byte %d "'${1:i:1}"
-            printf -v name '%s%%%02x' "$name" $((byte & 255))
-        done
-    fi
-    echo "nbd+unix:///$name?socket=$sock"
+    local encoded
+    encoded "$1"
+    echo "nbd+unix:///$encoded?socket=$sock"
 }
 
 # bytes NAME EXPORT RAW: the export has exactly these bytes.

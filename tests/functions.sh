@@ -76,6 +76,7 @@ _cleanup ()
         _end "$i"
     done
     kill -9 "$_watcher" "$_python" 2>/dev/null
+    [ ! -e "$tmp/.late" ] || cat "$tmp/.late"
     if [ "$_finished" = no ]; then
         echo "# the test ended early (status $rc)"
         rc=1
@@ -99,20 +100,27 @@ nap ()
     read -r -t "$1" -u "$_never"
 }
 
-# One process kills what takes too long: "PID SECONDS" in a line arms it,
-# "PID 0" disarms it.  Nothing of a test waits for ever: its clients end
+# One process kills servers that take too long: "PID SECONDS" in a line arms
+# it, "PID 0" disarms it.  Nothing of a test waits for ever: its clients end
 # when their server does.
 _watch ()
 {
     local -A due=()
-    local pid seconds status
+    local pid seconds status args
     exec < /dev/null > /dev/null 2>&1
     while :; do
         read -r -t 1 -u "$1" pid seconds; status=$?
         [ $status -eq 0 ] || [ $status -gt 128 ] || break
         if [ $status -gt 128 ]; then
             for pid in "${!due[@]}"; do
-                [ $SECONDS -lt "${due[$pid]}" ] || kill -9 "$pid"
+                [ $SECONDS -ge "${due[$pid]}" ] || continue
+                unset "due[$pid]"
+                # Whoever armed it may be gone, and its number be another's.
+                mapfile -d '' args < "/proc/$pid/cmdline"
+                if [[ ${args[*]} = *"$tmp/"* ]]; then
+                    echo "# took too long: ${args[*]}" >> "$tmp/.late"
+                    kill -9 "$pid"
+                fi
             done
         elif [ "$seconds" = 0 ]; then
             unset "due[$pid]"
@@ -332,6 +340,8 @@ start_qcow ()
     uri="nbd+unix:///?socket=$sock"
     _choose_nbdkit
     : > "$tmp/pid$n"
+    # (In a subshell it may have been there before.)
+    [ ! -e "$sock" ] || rm -f "$sock"
     "$nbdkit" -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
               "${params[@]}" < /dev/null > "$log" 2>&1 &
     _servers[n]=$!
@@ -355,7 +365,7 @@ _choose_nbdkit ()
 # Fails if it has ended, or does neither for half a minute.
 _await_server ()
 {
-    local deadline=$((SECONDS + 31))
+    local deadline=$((SECONDS + 31)) delay=0.02
     pid=$1
     while [ $SECONDS -lt $deadline ]; do
         if [ -s "$2" ]; then
@@ -363,7 +373,8 @@ _await_server ()
             return 0
         fi
         kill -0 "$1" 2>/dev/null || return 1
-        nap 0.005
+        nap $delay
+        delay=0.005
     done
     kill -9 "$1"
     return 1
@@ -409,6 +420,7 @@ _sanitized ()
 with_qcow ()
 {
     local command=$1 opts=() nbdkit pidfile child pid rc ended
+    local encoded
     local -x uri unixsocket
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -417,7 +429,7 @@ with_qcow ()
     [ $# -eq 0 ] || shift
     _choose_nbdkit
     case " ${opts[*]} " in
-        *' -e '* | *' --tls'* | *' -U '* | *' -p '*)
+        *' --tls'* | *' -U '* | *' -p '*)
             # That makes another URI.
             timeout -k 5 "${QCOW_TIMEOUT:-120}" \
                     nbdkit -f -U - "${opts[@]}" "$plugin" "$@" "${params[@]}" \
@@ -425,10 +437,14 @@ with_qcow ()
             return
             ;;
     esac
-    # Also jobs in the background come here.
-    unixsocket=$tmp/run.$BASHPID.$((_runs += 1))
+    # Also jobs in the background come here.  Nobody removes sockets.
+    unixsocket=$tmp/run.$BASHPID.${EPOCHREALTIME#*.}
     pidfile=$unixsocket.pid
     uri="nbd+unix:///?socket=$unixsocket"
+    if [[ " ${opts[*]}" =~ ' -e '(.*) ]]; then
+        encoded "${BASH_REMATCH[1]}"
+        uri="nbd+unix:///$encoded?socket=$unixsocket"
+    fi
     : > "$pidfile"
     "$nbdkit" -f --exit-with-parent -U "$unixsocket" -P "$pidfile" \
               "${opts[@]}" "$plugin" "$@" "${params[@]}" < /dev/null &
@@ -452,7 +468,19 @@ with_qcow ()
     [ $rc -ne 0 ] || rc=$ended
     return $rc
 }
-_runs=0
+
+# encoded NAME: set $encoded, the name of an export as a URI has it.
+encoded ()
+{
+    local i byte
+    encoded=$1
+    [[ $1 = *[!a-zA-Z0-9:._-]* ]] || return 0
+    encoded=
+    for ((i = 0; i < ${#1}; i++)); do
+        printf -v byte %d "'${1:i:1}"
+        printf -v encoded '%s%%%02x' "$encoded" $((byte & 255))
+    done
+}
 
 # refused NAME REGEX [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
 # The server must not start, must say a text that matches, and must not
