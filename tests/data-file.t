@@ -75,7 +75,7 @@ as_files ()
     local _
     for _ in 1 2 3 4; do
         our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
-        py - "$2" "$3" > wanted.map <<'PY' || fail "$1: expected-map"
+        "$python" - "$2" "$3" > wanted.map <<'PY' || fail "$1: expected-map"
 import os, runpy, sys
 image, data = sys.argv[1:]
 real = os.open
