@@ -235,7 +235,7 @@ for cache in 64M 64K; do
         { timeout -k 5 "${QCOW_TIMEOUT:-120}" \
                   nbdcopy "$(to "$id")" "copy$id.raw" &&
               cmp "copy$id.raw" "ten$id.raw" &&
-              py "$gen/nbd-compare.py" "$(to "$id")" "ten$id.raw" \
+              "$python" "$gen/nbd-compare.py" "$(to "$id")" "ten$id.raw" \
                         --cluster 4096 --borders 40 --random 40 --seed "$id"
         } > "client$id.log" 2>&1 & jobs+=($!)
     done
