@@ -106,10 +106,12 @@ nap ()
 _watch ()
 {
     local -A due=()
-    local pid seconds status args
+    local pid seconds status args text line=
     exec < /dev/null > /dev/null 2>&1
     while :; do
-        read -r -t 1 -u "$1" pid seconds; status=$?
+        # (It may be in the middle of a line when the second is over.)
+        IFS= read -r -t 1 -u "$1" text; status=$?
+        line+=$text
         [ $status -eq 0 ] || [ $status -gt 128 ] || break
         if [ $status -gt 128 ]; then
             for pid in "${!due[@]}"; do
@@ -122,7 +124,11 @@ _watch ()
                     kill -9 "$pid"
                 fi
             done
-        elif [ "$seconds" = 0 ]; then
+            continue
+        fi
+        read -r pid seconds <<< "$line"
+        line=
+        if [ "$seconds" = 0 ]; then
             unset "due[$pid]"
         else
             due[$pid]=$((SECONDS + seconds))
