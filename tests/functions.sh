@@ -435,8 +435,8 @@ with_qcow ()
     [ $# -eq 0 ] || shift
     _choose_nbdkit
     case " ${opts[*]} " in
-        *' --tls'* | *' -U '* | *' -p '*)
-            # That makes another URI.
+        *' --tls'* | *' -U '* | *' -p '* | *' -u '*)
+            # That makes another URI, or somebody who can't write there.
             timeout -k 5 "${QCOW_TIMEOUT:-120}" \
                     nbdkit -f -U - "${opts[@]}" "$plugin" "$@" "${params[@]}" \
                     --run "unset LD_PRELOAD; $command" < /dev/null

@@ -84,7 +84,7 @@ forget web
 start_qcow -- "$url/plain"
 set_web web latency=0.3
 for i in 1 2 3 4; do
-    py "$gen/nbd-reads.py" --parallel "$uri" disk.raw \
+    "$python" "$gen/nbd-reads.py" --parallel "$uri" disk.raw \
               100000:50000 120000:60000 131072:1 > same$i &
     clients[i]=$!
 done
