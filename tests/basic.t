@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Every cluster size, in version 2 and 3, plain, zlib and zstd: what we
-# serve is what 'qemu-img convert' says.  The images are converted from a
-# disk with text, random data, zeros and holes, and hold clusters of each
-# of those kinds.
+# serve is the disk that 'qemu-img convert' has made them from, with text,
+# random data, zeros and holes, so that there are clusters of each kind.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -56,16 +55,13 @@ for bits in 9 10 11 12 13 14 15 16 17 18 19 20 21; do
         # shellcheck disable=SC2086
         qemu-img convert -f raw -O qcow2 $compress \
                  -o $create,cluster_size=$cluster disk.raw image.qcow2
-        qemu-img convert -f qcow2 -O raw image.qcow2 oracle.raw
-        cmp disk.raw oracle.raw || exit 1
         if [ -n "$compress" ]; then
-            n=$(qemu-img check --output=json image.qcow2 |
-                    jq '."compressed-clusters"')
-            [ "$n" -gt 0 ] || { diag "$variant: none compressed"; exit 1; }
+            qemu-img check --output=json image.qcow2 > check.json
+            [[ $(< check.json) =~ '"compressed-clusters": '[1-9] ]] ||
+                { diag "$variant: none compressed"; exit 1; }
         fi
-        serves "$variant, clusters of $cluster" image.qcow2 oracle.raw \
+        serves "$variant, clusters of $cluster" image.qcow2 disk.raw \
                --cluster $cluster --borders 60 --random 100 --seed $bits
-        rm -f image.qcow2
     done
 done
 
