@@ -611,10 +611,13 @@ bad "the table without entries" both 'table.* 0 entries' \
 bad "the table with two entries" both 'table.* 2 entries' \
     $((entry + 8)) 00000002
 
-for n in 23 25 0; do
+for n in 23 25; do
     none "an extension of $n bytes" 'extension' $((ext + 4)) \
          "$(printf %08x $n)"
 done
+# (What were its bytes is now an unknown extension and the end mark.)
+none "an extension of 0 bytes" 'extension' $((ext + 4)) 00000000 \
+     $((ext + 16)) 0000000000000000
 none "a reserved field that is not 0" 'extension' $((ext + 12)) 00000001
 none "no bitmaps" 'extension' $((ext + 8)) 00000000
 none "70000 bitmaps" 'nb_bitmaps.*70000' $((ext + 8)) 00011170
