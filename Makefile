@@ -7,6 +7,8 @@
 # make fuzz-coverage
 #                 which lines of qcow/ that reaches
 # make analyze    static analysis: gcc, cppcheck, clang-tidy
+# make torture    random images, also damaged ones, against qemu, for
+#                 SECONDS=60 with SEED=, or a ROUND= of it again; JOBS=1
 # make bench      measure the speed against other readers
 # make install    honours DESTDIR, prefix, plugindir, mandir
 # make uninstall
@@ -178,6 +180,16 @@ analyze:
 	  $(ALL_CPPFLAGS) qcow-plugin.c qcow/*.c
 	clang-tidy --quiet qcow-plugin.c qcow/*.c -- -std=gnu11 $(ALL_CPPFLAGS)
 
+# Another seed each time; what fails says how to repeat it.
+SECONDS = 60
+JOBS = 1
+SEED =
+ROUND =
+torture: all
+	@tests/install-packages.sh build test
+	tests/torture/torture --seconds $(SECONDS) --jobs $(JOBS) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND))
+
 # BENCH_OPTIONS='--rows 1,4 --quick', and see tests/bench/bench --help.
 bench: all
 	@tests/install-packages.sh build bench
@@ -200,8 +212,8 @@ clean:
 
 FORCE:
 
-.PHONY: all unit check-unit deps try check fuzz fuzz-coverage analyze bench install \
-        uninstall clean FORCE
+.PHONY: all unit check-unit deps try check fuzz fuzz-coverage torture \
+        analyze bench install uninstall clean FORCE
 .SECONDARY:
 
 -include $(QCOW_OBJECTS:.o=.d) $(BUILD)/qcow-plugin.d $(UNIT_TESTS:=.d) \
