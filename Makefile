@@ -3,6 +3,8 @@
 # make            ./nbdkit-qcow-plugin.so and its man page
 # make try        install what is missing, build, copy an image and compare
 # make check      install what is missing, build, run every test
+# make soak       clients of every kind, 200 at once, for SECONDS=60;
+#                 SEED=N for other requests
 # make fuzz       hostile input for each fuzzer, for FUZZ_SECONDS=60
 # make fuzz-coverage
 #                 which lines of qcow/ that reaches
@@ -139,6 +141,13 @@ check:
 	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/faults
 	prove -j3 --failures --comments --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
 
+soak: SECONDS = 60
+soak: SEED = 17
+soak:
+	@tests/install-packages.sh build test
+	@$(MAKE) --no-print-directory all
+	QCOW_LOAD_SECONDS=$(SECONDS) QCOW_LOAD_CLIENTS=200 QCOW_SEED=$(SEED) tests/load.t
+
 # FUZZERS=image runs only that one.
 FUZZ_SECONDS = 60
 FUZZ_DIR = build/fuzz
@@ -212,7 +221,7 @@ clean:
 
 FORCE:
 
-.PHONY: all unit check-unit deps try check fuzz fuzz-coverage torture \
+.PHONY: all unit check-unit deps try check soak fuzz fuzz-coverage torture \
         analyze bench install uninstall clean FORCE
 .SECONDARY:
 
