@@ -3,7 +3,8 @@
 #
 # tests/install-packages.sh SET...: install the Debian packages that the
 # sets need and that are missing.  Asks apt only if something is; as a
-# user through sudo.  Sets: build, try, test, ci, analyze, bench.
+# user through sudo.  Sets: build, try, test, ci, analyze, bench,
+# valgrind.
 
 set -e -u
 
@@ -20,6 +21,7 @@ for set in "$@"; do
                            e2fsprogs fdisk procps nginx-light openssl" ;;
         ci)    packages+=" clang clang-format llvm libclang-rt-14-dev" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;
+        valgrind) packages+=" valgrind" ;;
         bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin
                            python3 fio e2fsprogs libdeflate-dev" ;;
         *) echo "$0: no such set: $set" >&2; exit 1 ;;
