@@ -111,7 +111,13 @@ struct crypto {
  */
 #define RESERVE_BYTES 4096
 
-static _Thread_local void *reserve;
+/* (Without this model, a thread's first look at one in a plugin may itself
+ * allocate, and end the process if that fails.)
+ */
+#define THREAD_LOCAL                                                          \
+  static _Thread_local __attribute__ ((tls_model ("initial-exec")))
+
+THREAD_LOCAL void *reserve;
 
 static void *
 allocate (size_t length)
@@ -141,7 +147,7 @@ crypto_load (void)
   return 0;
 }
 
-static _Thread_local gcry_error_t last_error;
+THREAD_LOCAL gcry_error_t last_error;
 
 static int
 fail (gcry_error_t e)
