@@ -33,6 +33,8 @@ export PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C
 # The one that Debian's packages extend, whatever else is in PATH.
 export python=/usr/bin/python3
+# Nothing is to be written beside what the programs import.
+export PYTHONDONTWRITEBYTECODE=1
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-test.XXXXXX") || exit 1
 cd "$tmp" || exit 1

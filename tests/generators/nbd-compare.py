@@ -29,6 +29,7 @@ import sys
 import threading
 
 import nbd
+from extents import runs_of
 
 parser = argparse.ArgumentParser()
 parser.add_argument("uri")
@@ -146,25 +147,9 @@ def client(who, h):
 
 def map_of(h):
     """Runs of [start, length, flags]."""
-    runs, at = [], 0
     if not h.can_meta_context(nbd.CONTEXT_BASE_ALLOCATION):
         return [[0, size, 0]]
-
-    def extents(context, offset, entries, error):
-        nonlocal at
-        for length, flags in zip(entries[0::2], entries[1::2]):
-            if runs and runs[-1][2] == flags:
-                runs[-1][1] += length
-            else:
-                runs.append([at, length, flags])
-            at += length
-
-    while at < size:
-        before = at
-        h.block_status(min(size - at, 0xffff0000), at, extents)
-        if at == before:
-            raise RuntimeError("no block status at %d" % at)
-    return runs
+    return runs_of(h, size)
 
 
 def raw_has_data(at, end):

@@ -15,29 +15,9 @@ import os
 import sys
 
 import nbd
+from extents import runs_of
 
 NAMES = {0: "data", 1: "hole", 2: "zero", 3: "hole,zero"}
-MOST = 0xffff0000       # what fits in 32 bits, and is aligned
-
-
-def runs_of(h, size):
-    runs, at = [], 0
-
-    def extents(context, offset, entries, error):
-        nonlocal at
-        for length, flags in zip(entries[0::2], entries[1::2]):
-            if runs and runs[-1][2] == flags:
-                runs[-1][1] += length
-            else:
-                runs.append([at, length, flags])
-            at += length
-
-    while at < size:
-        before = at
-        h.block_status(min(size - at, MOST), at, extents)
-        if at == before:
-            sys.exit("no answer for what is at %d" % at)
-    return runs
 
 
 def copy(h, size, runs, path):
