@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What http.c (which drives) and http-request.c (which decides) share.
+ * What http.c (which drives), http-lane.c (where readers drive themselves) and
+ * http-request.c (which decides) share.
  *
  * All of it belongs to the thread that drives, but for what is said to be
- * under the lock.
+ * under the lock, or atomic: the driver writes it, others look.  The version
+ * of an object does not change any more when there are others.
  */
 
 #ifndef QCOW_HTTP_INTERNAL_H
@@ -52,16 +54,16 @@ struct http_object {
   const struct reference *ref; /* while it is opened; NULL: none */
   bool known;                  /* version is set */
   struct version version;
-  bool changed; /* it is not that version any more */
+  bool changed; /* it is not that version any more; atomic */
 
   /* Where redirects led; target.text is NULL if they did not.  Each change
    * of it is a new generation.
    */
   struct url target;
-  unsigned generation;
+  unsigned generation; /* atomic; 0: there was none yet */
 
-  uint64_t latency;   /* us; atomic: others look */
-  uint64_t failed_at; /* ms; 0: never, or not for long */
+  uint64_t latency;   /* us; atomic, everybody writes it */
+  uint64_t failed_at; /* ms; 0: never, or not for long; atomic */
   struct error_filter errors;
 };
 
@@ -98,7 +100,10 @@ struct request {
                           target.text is NULL */
   unsigned generation; /* … of that generation */
   bool asked_original; /* … and failed, so the URL is asked once more */
+  bool original;       /* only the URL is asked */
 };
+
+struct lane;
 
 struct http {
   const struct qcow_hooks *hooks;
@@ -109,14 +114,17 @@ struct http {
   pthread_mutex_t lock;
   struct request *submitted; /* under the lock, the last first */
   bool stop;                 /* under the lock */
+  struct lane *lanes;        /* the idle ones; under the lock */
+  unsigned nr_lanes;         /* of all; under the lock */
+  pthread_cond_t lane_free;
 
   bool threaded; /* set before the worker starts */
   pthread_t worker;
 
   struct request *waiting; /* to be started, in their order */
   struct request *active;
-  unsigned nr_active;
-  CURL *idle[256]; /* handles to be used again */
+  unsigned nr_active; /* under the lock; each and each lane: a connection */
+  CURL *idle[256];    /* handles to be used again */
   unsigned nr_idle;
   uint64_t random;
 };
@@ -124,10 +132,26 @@ struct http {
 /* The most that connections= may say. */
 #define HTTP_MAX_CONNECTIONS 256
 
+/* May somebody have one more?  Under the lock. */
+static inline bool
+http_connection_left (const struct http *h)
+{
+  return h->nr_active + h->nr_lanes < h->settings.connections;
+}
+
 uint64_t http_now (void); /* ms */
+
+/* A time of http_now for pthread_cond_timedwait. */
+struct timespec http_timespec (uint64_t ms);
+
+/* Was http_stop called? */
+bool http_stopping (struct http *h);
 
 /* Options of a handle that never change. */
 CURLcode request_prepare_handle (const struct http *h, CURL *easy);
+
+/* Make a handle forget the request that it was set up for. */
+void request_let_go (CURL *easy);
 
 /* Set r->easy up for the next try. */
 CURLcode request_set_up (struct http *h, struct request *r);
@@ -143,5 +167,23 @@ enum next {
 
 /* The try is over; r->easy still has what is to be known of it. */
 enum next request_next (struct http *h, struct request *r, CURLcode code);
+
+/* The try is over: is all there?  Then what it tells is noted. */
+bool request_is_complete (const struct http *h, struct request *r,
+                          CURLcode code);
+
+enum lane_end {
+  LANE_DONE,      /* complete */
+  LANE_LEFT,      /* something is still to be fetched, by the driver */
+  LANE_CANCELLED, /* the server is ending, or the client is gone */
+};
+
+/* Try it once in this thread.  Not before http_start, and only of an object
+ * that has no target.
+ */
+enum lane_end lane_fetch (struct http *h, struct request *r);
+
+/* When nobody is in one any more. */
+void lanes_free (struct http *h);
 
 #endif /* QCOW_HTTP_INTERNAL_H */

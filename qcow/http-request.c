@@ -102,7 +102,8 @@ judge (struct request *r)
     = answer_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
                     known_version (o), &seen, &good, &r->problem);
   if (r->verdict == VERDICT_EMPTY) {
-    o->known = true;
+    if (!o->known)
+      o->known = true;
     r->length = 0;
   }
   if (r->verdict != VERDICT_GOOD)
@@ -342,6 +343,14 @@ reset_try (struct request *r)
 }
 
 void
+request_let_go (CURL *easy)
+{
+  curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, NULL);
+  curl_easy_setopt (easy, CURLOPT_HTTPHEADER, NULL);
+  curl_easy_setopt (easy, CURLOPT_WRITEDATA, NULL);
+}
+
+void
 request_clear (struct request *r)
 {
   http_free_headers (r->headers);
@@ -358,7 +367,7 @@ request_set_up (struct http *h, struct request *r)
   char range[64];
 
   reset_try (r);
-  if (r->hop.text == NULL) {
+  if (r->hop.text == NULL && !r->original) {
     url_free (&r->target);
     if (o->target.text && !r->asked_original
         && url_copy (&o->target, &r->target) == -1)
@@ -426,9 +435,15 @@ fail_changed (const struct http *h, struct request *r)
                   "nothing more is read of it until the server is started "
                   "again",
                   r->problem.text);
-  o->changed = true;
+  __atomic_store_n (&o->changed, true, __ATOMIC_RELAXED);
   errno = EIO;
   return NEXT_FAIL;
+}
+
+static void
+new_generation (struct http_object *o)
+{
+  __atomic_add_fetch (&o->generation, 1, __ATOMIC_RELAXED);
 }
 
 /* The remembered target of a redirect may have expired. */
@@ -444,7 +459,7 @@ ask_original (struct request *r)
   r->due = 0;
   if (o->generation == r->generation) {
     url_free (&o->target);
-    o->generation++;
+    new_generation (o);
   }
   return true;
 }
@@ -602,7 +617,7 @@ remember_target (struct request *r)
   url_free (&o->target);
   o->target = r->hop;
   r->hop = (struct url){ .name = NULL };
-  o->generation++;
+  new_generation (o);
 }
 
 /* The transfer itself failed: no connection, a reset, too slow … */
@@ -659,7 +674,8 @@ note_latency (const struct request *r)
 
   curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
   curl_easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
-  if (answered > sent && (uint64_t) (answered - sent) < o->latency)
+  if (answered > sent
+      && (uint64_t) (answered - sent) < http_object_latency (o))
     __atomic_store_n (&o->latency, (uint64_t) (answered - sent),
                       __ATOMIC_RELAXED);
 }
@@ -695,6 +711,19 @@ debug_try (const struct http *h, const struct request *r, CURLcode code,
                  r->filled - r->filled_before, http_now () - r->began,
                  code == CURLE_OK ? "" : ": ",
                  code == CURLE_OK ? "" : curl_easy_strerror (code));
+}
+
+bool
+request_is_complete (const struct http *h, struct request *r, CURLcode code)
+{
+  long status = 0;
+
+  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
+  debug_try (h, r, code, status);
+  if (!r->judged || r->verdict != VERDICT_GOOD || r->filled < r->length)
+    return false;
+  note_latency (r);
+  return true;
 }
 
 enum next

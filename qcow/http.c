@@ -26,6 +26,9 @@
  */
 #define FAIL_FAST_MS 1000
 
+/* A server that once answered so soon is near. */
+#define NEAR_US 1000
+
 uint64_t
 http_now (void)
 {
@@ -33,6 +36,13 @@ http_now (void)
 
   clock_gettime (CLOCK_MONOTONIC, &t);
   return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+struct timespec
+http_timespec (uint64_t ms)
+{
+  return (struct timespec){ .tv_sec = (time_t) (ms / 1000),
+                            .tv_nsec = (long) (ms % 1000) * 1000000 };
 }
 
 /* --- One try after the other --- */
@@ -76,10 +86,7 @@ get_handle (struct http *h, CURL **easy)
 static void
 put_handle (struct http *h, CURL *easy)
 {
-  /* They are in a request that will be gone. */
-  curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, NULL);
-  curl_easy_setopt (easy, CURLOPT_HTTPHEADER, NULL);
-  curl_easy_setopt (easy, CURLOPT_WRITEDATA, NULL);
+  request_let_go (easy);
   if (h->nr_idle < sizeof h->idle / sizeof h->idle[0])
     h->idle[h->nr_idle++] = easy;
   else
@@ -103,6 +110,28 @@ append_request (struct request **list, struct request *r)
   *list = r;
 }
 
+/* One of the connections, if there is one left. */
+static bool
+take_connection (struct http *h)
+{
+  bool left;
+
+  pthread_mutex_lock (&h->lock);
+  left = http_connection_left (h);
+  if (left)
+    h->nr_active++;
+  pthread_mutex_unlock (&h->lock);
+  return left;
+}
+
+static void
+give_connection (struct http *h)
+{
+  pthread_mutex_lock (&h->lock);
+  h->nr_active--;
+  pthread_mutex_unlock (&h->lock);
+}
+
 /* Out of 'active', with its handle free. */
 static void
 take_back (struct http *h, struct request *r)
@@ -111,10 +140,10 @@ take_back (struct http *h, struct request *r)
   put_handle (h, r->easy);
   r->easy = NULL;
   unlink_request (&h->active, r);
-  h->nr_active--;
+  give_connection (h);
 }
 
-/* r is in no list. */
+/* r is in no list, and has a connection. */
 static void
 begin_try (struct http *h, struct request *r)
 {
@@ -130,6 +159,7 @@ begin_try (struct http *h, struct request *r)
 
     if (r->easy)
       put_handle (h, r->easy);
+    give_connection (h);
     error_report (h->hooks, err, r->object->url.name,
                   "libcurl can't do what is asked of it: %s",
                   curl_easy_strerror (code));
@@ -137,7 +167,13 @@ begin_try (struct http *h, struct request *r)
     return;
   }
   append_request (&h->active, r);
-  h->nr_active++;
+}
+
+static void
+set_failed_at (struct http_object *o, uint64_t when)
+{
+  if (o->failed_at != when)
+    __atomic_store_n (&o->failed_at, when, __ATOMIC_RELAXED);
 }
 
 static void
@@ -149,14 +185,14 @@ end_try (struct http *h, struct request *r, CURLcode code)
   take_back (h, r);
   switch (next) {
   case NEXT_DONE:
-    r->object->failed_at = 0;
+    set_failed_at (r->object, 0);
     finish (r, 0);
     break;
   case NEXT_AGAIN:
     append_request (&h->waiting, r);
     break;
   case NEXT_FAIL:
-    r->object->failed_at = http_now ();
+    set_failed_at (r->object, http_now ());
     finish (r, err);
     break;
   }
@@ -230,7 +266,7 @@ start_due (struct http *h)
       unlink_request (&h->waiting, r);
       finish (r, EIO);
     }
-    else if (r->due <= now && h->nr_active < h->settings.connections) {
+    else if (r->due <= now && take_connection (h)) {
       unlink_request (&h->waiting, r);
       begin_try (h, r);
     }
@@ -239,13 +275,17 @@ start_due (struct http *h)
 
 /* How long nothing is to do but what libcurl sees itself. */
 static int
-time_to_wait (const struct http *h)
+time_to_wait (struct http *h)
 {
   const uint64_t now = http_now ();
   uint64_t wait = 1000;
   const struct request *r;
+  bool left;
 
-  if (h->nr_active == h->settings.connections)
+  pthread_mutex_lock (&h->lock);
+  left = http_connection_left (h);
+  pthread_mutex_unlock (&h->lock);
+  if (!left)
     return (int) wait;
   for (r = h->waiting; r; r = r->next)
     wait = min64 (wait, r->due > now ? r->due - now : 0);
@@ -291,8 +331,8 @@ step (struct http *h, int max_ms)
   curl_multi_poll (h->multi, NULL, 0, wait < max_ms ? wait : max_ms, NULL);
 }
 
-static bool
-stopping (struct http *h)
+bool
+http_stopping (struct http *h)
 {
   bool stop;
 
@@ -307,7 +347,7 @@ work (void *opaque)
 {
   struct http *h = opaque;
 
-  while (!stopping (h))
+  while (!http_stopping (h))
     step (h, 1000);
   return NULL;
 }
@@ -402,9 +442,7 @@ cancel_all (struct http *h, struct fetch *fetches, size_t n)
 static bool
 wait_a_while (struct http *h, struct waiter *w)
 {
-  const uint64_t until = http_now () + HOOKS_LOOK_UP_MS;
-  const struct timespec t = { .tv_sec = (time_t) (until / 1000),
-                              .tv_nsec = (long) (until % 1000) * 1000000 };
+  const struct timespec t = http_timespec (http_now () + HOOKS_LOOK_UP_MS);
   bool left;
 
   pthread_mutex_lock (&h->lock);
@@ -419,6 +457,40 @@ wait_a_while (struct http *h, struct waiter *w)
   return left;
 }
 
+/* The weather for lanes, and a server that is near enough for them.  (Many
+ * transfers over one connection are only for one driver.)
+ */
+static bool
+is_fair (const struct http_object *o)
+{
+  const struct http *h = o->http;
+
+  return h->threaded && http_object_is_near (o)
+         && h->settings.http_version == CURL_HTTP_VERSION_1_1
+         && !__atomic_load_n (&o->changed, __ATOMIC_RELAXED)
+         && __atomic_load_n (&o->failed_at, __ATOMIC_RELAXED) == 0
+         && __atomic_load_n (&o->generation, __ATOMIC_RELAXED) == 0;
+}
+
+/* What of it is not done in this thread, is handed over. */
+static void
+begin_fetch (struct http_object *o, struct fetch *f, struct waiter *w,
+             bool alone)
+{
+  struct request *r = new_request (o, f);
+  enum lane_end end = LANE_LEFT;
+
+  f->waiter = w;
+  f->done = waiter_done;
+  f->cancel = false;
+  if (r && alone && is_fair (o))
+    end = lane_fetch (o->http, r);
+  if (end == LANE_LEFT)
+    hand_over (o->http, r, f);
+  else
+    finish (r, end == LANE_DONE ? 0 : ESHUTDOWN);
+}
+
 /* The last of them may be done while we wait, and its driver still hold the
  * lock: w is gone only after that.
  */
@@ -431,12 +503,8 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
   size_t i;
 
   condition_init (&w.done);
-  for (i = 0; i < n; ++i) {
-    fetches[i].waiter = &w;
-    fetches[i].done = waiter_done;
-    fetches[i].cancel = false;
-    hand_over (h, new_request (o, &fetches[i]), &fetches[i]);
-  }
+  for (i = 0; i < n; ++i)
+    begin_fetch (o, &fetches[i], &w, n == 1);
   while (wait_a_while (h, &w))
     if (!cancelled && hooks_sleep (h->hooks, 0) == -1) {
       cancel_all (h, fetches, n);
@@ -513,6 +581,12 @@ http_object_latency (const struct http_object *o)
   return __atomic_load_n (&o->latency, __ATOMIC_RELAXED);
 }
 
+bool
+http_object_is_near (const struct http_object *o)
+{
+  return http_object_latency (o) < NEAR_US;
+}
+
 int
 http_parse_url (const struct http *h, const char *text, const char *holder,
                 struct url *url)
@@ -581,6 +655,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   h->debug = options->debug_http;
   h->random = http_now ();
   pthread_mutex_init (&h->lock, NULL);
+  condition_init (&h->lane_free);
   if (http_settings_take (&h->settings, options, hooks) == 0
       && new_multi (h) == 0)
     return h;
@@ -594,6 +669,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
 static void
 free_handles (struct http *h)
 {
+  lanes_free (h);
   while (h->nr_idle > 0)
     curl_easy_cleanup (h->idle[--h->nr_idle]);
   if (h->multi)
@@ -654,6 +730,7 @@ http_free (struct http *h)
     return;
   free_handles (h);
   http_settings_free (&h->settings);
+  pthread_cond_destroy (&h->lane_free);
   pthread_mutex_destroy (&h->lock);
   free (h);
 }

@@ -6,6 +6,8 @@
  * libcurl's multi interface, which a single thread drives: before
  * http_start whoever waits for a fetch, then a worker thread.  Callers
  * submit fetches and wait, or do not wait; no lock is held while they do.
+ * (From a server that is near, who wants a single range fetches it himself:
+ * http-lane.c.)
  *
  * A fetch is tried again where that may help, follows redirects, and only
  * ever delivers bytes of the version of the object that was seen first.
@@ -96,6 +98,9 @@ uint64_t http_object_size (const struct http_object *o);
 
 /* The least time in which the server ever began to answer, in us. */
 uint64_t http_object_latency (const struct http_object *o);
+
+/* Was that so short that waiting for it is not what takes the time? */
+bool http_object_is_near (const struct http_object *o);
 
 /* Hand over a fetch, which will be done some time; not before http_start. */
 void http_submit (struct http_object *o, struct fetch *f);

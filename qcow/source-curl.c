@@ -44,7 +44,6 @@ _Static_assert(BLOCK == SOURCE_BLOCK_BYTES, "one size of blocks");
  * them would gain nothing either.
  */
 #define MANY_READERS 4
-#define NEAR_US 1000
 
 /* What one pass of a read or prefetch may pin: 8 MiB. */
 #define PASS_BLOCKS 128
@@ -228,7 +227,7 @@ read_ahead (struct source_curl *c, struct pass *pass, uint64_t offset,
 {
   const bool useless
     = __atomic_load_n (&c->readers, __ATOMIC_RELAXED) >= MANY_READERS
-      || (length >= LARGE_READ && http_object_latency (c->object) < NEAR_US);
+      || (length >= LARGE_READ && http_object_is_near (c->object));
   uint64_t from, to, block, left = AHEAD_BLOCKS;
   bool wanted;
 

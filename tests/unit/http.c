@@ -494,11 +494,22 @@ open_url (const char *text)
 }
 
 static void
+web_delay (unsigned ms)
+{
+  pthread_mutex_lock (&web.lock);
+  web.delay = ms;
+  pthread_mutex_unlock (&web.lock);
+}
+
+/* The server is far, until it is seen to be near. */
+static void
 begin (uint64_t size, unsigned connections)
 {
   web_start (size);
+  web_delay (2);
   new_http (connections);
   object = open_url (web.url);
+  web_delay (0);
   assert_non_null (object);
   check_nr_asked (1);
 }
@@ -1568,6 +1579,242 @@ many_threads (void **state)
   end ();
 }
 
+/* --- Lanes --- */
+
+static unsigned
+web_connections (void)
+{
+  unsigned n;
+
+  pthread_mutex_lock (&web.lock);
+  n = web.nr_connections;
+  pthread_mutex_unlock (&web.lock);
+  return n;
+}
+
+static unsigned
+web_asked (void)
+{
+  unsigned n;
+
+  pthread_mutex_lock (&web.lock);
+  n = web.nr_asked;
+  pthread_mutex_unlock (&web.lock);
+  return n;
+}
+
+/* A server that is known to be near, and the driver has a connection. */
+static void
+begin_near (uint64_t size, unsigned connections)
+{
+  const uint64_t give_up = now_ms () + 20000;
+
+  begin (size, connections);
+  assert_int_equal (http_start (http), 0);
+  while (!http_object_is_near (object)) {
+    struct load *l[2] = { load_one (0, 100), load_one (1000, 100) };
+
+    assert_int_equal (fetch_loads (object, l, 2), 0);
+    load_free (l[0]);
+    load_free (l[1]);
+    if (now_ms () > give_up)
+      fail_msg ("the server is never near");
+  }
+}
+
+/* What is wanted alone has a connection of its own, always the same. */
+static void
+lane (void **state)
+{
+  static const size_t lengths[] = { 1, 70000, 100000 };
+  unsigned before, i;
+
+  (void) state;
+  begin_near (2000000, 4);
+  before = web_connections ();
+  for (i = 0; i < 5; ++i) {
+    struct load *l = load_new (300000 * i, lengths, NR (lengths));
+
+    assert_int_equal (fetch_loads (object, &l, 1), 0);
+    assert_true (load_is_right (l));
+    load_free (l);
+    assert_int_equal (web_connections (), before + 1);
+  }
+  assert_int_equal (unit_errors, 0);
+  end ();
+}
+
+/* One fetch, in whose course something goes wrong: it begins at 100,000. */
+static unsigned
+fetch_in_bad_weather (void)
+{
+  const unsigned asked = web_asked ();
+  struct load *l = load_one (100000, 300000);
+
+  assert_int_equal (fetch_loads (object, &l, 1), 0);
+  assert_true (load_is_right (l));
+  load_free (l);
+  check_asked (asked, 100000, 399999, "\"v1\"");
+  return asked + 1;
+}
+
+/* The driver goes on from where the lane came to. */
+static void
+lane_in_bad_weather (void **state)
+{
+  unsigned asked;
+
+  (void) state;
+  begin_near (2000000, 4);
+
+  pthread_mutex_lock (&web.lock);
+  web.breaks = 1;
+  web.break_at = 50000;
+  pthread_mutex_unlock (&web.lock);
+  asked = fetch_in_bad_weather ();
+  check_asked (asked, 150000, 399999, "\"v1\"");
+  check_nr_asked (asked + 1);
+
+  web_fail ("503 Service Unavailable", "not now", 2);
+  asked = fetch_in_bad_weather ();
+  check_asked (asked, 100000, 399999, "\"v1\"");
+  check_asked (asked + 1, 100000, 399999, "\"v1\"");
+  check_nr_asked (asked + 2);
+
+  pthread_mutex_lock (&web.lock);
+  web.most = 200000;
+  pthread_mutex_unlock (&web.lock);
+  asked = fetch_in_bad_weather ();
+  check_asked (asked, 300000, 399999, "\"v1\"");
+  check_nr_asked (asked + 1);
+  assert_int_equal (unit_errors, 0);
+  end ();
+}
+
+/* The lane is not believed, the driver is; then nothing is asked any more. */
+static void
+check_lane_fails (int err, const char *why)
+{
+  const unsigned asked = web_asked ();
+  unsigned i;
+
+  for (i = 0; i < 3; ++i) {
+    struct load *l = load_one (500000, 1000);
+
+    assert_int_equal (fetch_loads (object, &l, 1), -1);
+    assert_int_equal (errno, i == 0 ? err : EIO);
+    assert_true (load_is_untouched (l));
+    load_free (l);
+  }
+  check_nr_asked (asked + 2);
+  assert_int_equal (unit_errors, 1);
+  assert_said (why);
+}
+
+static void
+lane_changed (void **state)
+{
+  (void) state;
+  begin_near (2000000, 4);
+  pthread_mutex_lock (&web.lock);
+  web.etag = "\"v2\"";
+  pthread_mutex_unlock (&web.lock);
+  check_lane_fails (EIO, "changed");
+  end ();
+}
+
+static void
+lane_refused (void **state)
+{
+  (void) state;
+  begin_near (2000000, 4);
+  web_fail ("404 Not Found", "gone", 2);
+  check_lane_fails (ENOENT, "404");
+  end ();
+}
+
+/* When the server ends, a lane ends. */
+static void
+lane_stop (void **state)
+{
+  struct bystander list[1];
+
+  (void) state;
+  begin_near (2000000, 4);
+  web_stall (100, 0);
+  bystanders_start (list, NR (list));
+  web_wait_held (1);
+  stop ();
+  pthread_join (list[0].thread, NULL);
+  assert_int_equal (list[0].r, -1);
+  assert_int_equal (list[0].err, ESHUTDOWN);
+  load_free (list[0].load);
+  web_go_on ();
+  assert_int_equal (unit_errors, 0);
+  end ();
+}
+
+static void
+lane_leave (void **state)
+{
+  static uint8_t copy[200000 + 2 * MARGIN];
+  struct load *l, *other;
+  uint64_t took;
+
+  (void) state;
+  begin_near (2000000, 4);
+  l = load_one (100000, 200000);
+  web_stall (10000, 1);
+  leave_when_held = 1;
+  assert_int_equal (fetch_loads (object, &l, 1), -1);
+  assert_int_equal (errno, ESHUTDOWN);
+  leave_when_held = 0;
+  took = now_ms () - web.held_at;
+  if (took > SOON_MS)
+    fail_msg ("leaving takes %" PRIu64 " ms", took);
+  memcpy (copy, l->memory[0], sizeof copy);
+  web_go_on ();
+  nap (100);
+  other = load_one (1000000, 300000);
+  assert_int_equal (fetch_loads (object, &other, 1), 0);
+  assert_true (load_is_right (other));
+  load_free (other);
+  assert_memory_equal (copy, l->memory[0], sizeof copy);
+  load_free (l);
+  assert_int_equal (unit_errors, 0);
+  end ();
+}
+
+/* Lanes are connections too: all together are not more than is allowed, and
+ * who gets no lane is not kept waiting.
+ */
+static void
+lane_connections (void **state)
+{
+  static const unsigned limits[] = { 1, 2, 3, 16 };
+  struct bystander list[20];
+  size_t i, j;
+
+  (void) state;
+  for (i = 0; i < NR (limits); ++i) {
+    begin_near (2000000, limits[i]);
+    web_stall (100, 0);
+    bystanders_start (list, NR (list));
+    web_wait_held (limits[i]);
+    nap (150);
+    assert_int_equal (web_held (), limits[i]);
+    web_go_on ();
+    for (j = 0; j < NR (list); ++j) {
+      pthread_join (list[j].thread, NULL);
+      assert_int_equal (list[j].r, 0);
+      assert_true (load_is_right (list[j].load));
+      load_free (list[j].load);
+    }
+    assert_int_equal (unit_errors, 0);
+    end ();
+  }
+}
+
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (open_sizes),
   cmocka_unit_test (open_empty_200),
@@ -1598,6 +1845,13 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (stop_before_start),
   cmocka_unit_test (many_threads),
   cmocka_unit_test (stop_waiters),
+  cmocka_unit_test (lane),
+  cmocka_unit_test (lane_in_bad_weather),
+  cmocka_unit_test (lane_changed),
+  cmocka_unit_test (lane_refused),
+  cmocka_unit_test (lane_stop),
+  cmocka_unit_test (lane_leave),
+  cmocka_unit_test (lane_connections),
 };
 
 UNIT_MAIN (tests)

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Transfers in the thread that wants the bytes: lanes.
+ *
+ * From a server that is near, the way to the driver's thread and back would
+ * take a good part of the time that a request takes.  So a reader may take a
+ * lane, which is a connection of its own, for a while.  This is only the
+ * road for fair weather: of a try that is anything but complete and good the
+ * driver is given the rest, and it begins with a try of its own.
+ *
+ * A lane belongs to who has taken it.  Under the lock are the idle ones, and
+ * their number.
+ */
+
+#include <stdlib.h>
+
+#include "http-internal.h"
+
+/* Each lane is a connection that the driver has not.  More of them than
+ * processors gain little.
+ */
+#define MAX_LANES 4U
+
+struct lane {
+  struct lane *next;
+  CURLM *multi;
+  CURL *easy;
+};
+
+static void
+free_lane (struct lane *l)
+{
+  curl_easy_cleanup (l->easy);
+  if (l->multi)
+    curl_multi_cleanup (l->multi);
+  free (l);
+}
+
+static struct lane *
+new_lane (const struct http *h)
+{
+  struct lane *l = calloc (1, sizeof *l);
+
+  if (l == NULL)
+    return NULL;
+  l->multi = curl_multi_init ();
+  l->easy = curl_easy_init ();
+  if (l->multi && l->easy
+      && curl_multi_setopt (l->multi, CURLMOPT_MAXCONNECTS, 1L) == CURLM_OK
+      && request_prepare_handle (h, l->easy) == CURLE_OK)
+    return l;
+  free_lane (l);
+  return NULL;
+}
+
+/* May there be one more?  Under the lock. */
+static bool
+may_make (const struct http *h)
+{
+  return h->nr_lanes < MAX_LANES && h->nr_lanes < h->settings.connections / 2
+         && http_connection_left (h);
+}
+
+static struct lane *
+make_lane (struct http *h)
+{
+  struct lane *l = new_lane (h);
+
+  if (l == NULL) {
+    pthread_mutex_lock (&h->lock);
+    h->nr_lanes--;
+    pthread_mutex_unlock (&h->lock);
+  }
+  return l;
+}
+
+/* Until one is free, but not for long: the driver is there too. */
+static struct lane *
+take_lane (struct http *h)
+{
+  const struct timespec t = http_timespec (http_now () + HOOKS_LOOK_UP_MS);
+  struct lane *l;
+  bool make;
+
+  pthread_mutex_lock (&h->lock);
+  for (;;) {
+    l = h->lanes;
+    make = l == NULL && may_make (h);
+    if (l || make || h->nr_lanes == 0
+        || pthread_cond_timedwait (&h->lane_free, &h->lock, &t) != 0)
+      break;
+  }
+  if (l)
+    h->lanes = l->next;
+  if (make)
+    h->nr_lanes++;
+  pthread_mutex_unlock (&h->lock);
+  return make ? make_lane (h) : l;
+}
+
+static void
+leave_lane (struct http *h, struct lane *l)
+{
+  pthread_mutex_lock (&h->lock);
+  l->next = h->lanes;
+  h->lanes = l;
+  pthread_cond_signal (&h->lane_free);
+  pthread_mutex_unlock (&h->lock);
+}
+
+void
+lanes_free (struct http *h)
+{
+  struct lane *l;
+
+  while ((l = h->lanes) != NULL) {
+    h->lanes = l->next;
+    free_lane (l);
+  }
+  h->nr_lanes = 0;
+}
+
+/* Until the transfer is over.  False: the server is ending, or the client
+ * is gone.
+ */
+static bool
+drive (struct http *h, CURLM *multi, CURLcode *code)
+{
+  uint64_t look_up = http_now () + HOOKS_LOOK_UP_MS;
+  int running, left;
+  CURLMsg *msg;
+
+  for (;;) {
+    if (curl_multi_perform (multi, &running) != CURLM_OK)
+      return true;
+    msg = curl_multi_info_read (multi, &left);
+    if (msg && msg->msg == CURLMSG_DONE) {
+      *code = msg->data.result;
+      return true;
+    }
+    curl_multi_poll (multi, NULL, 0, HOOKS_LOOK_UP_MS, NULL);
+    if (http_now () >= look_up) {
+      if (http_stopping (h) || hooks_sleep (h->hooks, 0) == -1)
+        return false;
+      look_up = http_now () + HOOKS_LOOK_UP_MS;
+    }
+  }
+}
+
+static enum lane_end
+use_lane (struct http *h, struct request *r, const struct lane *l)
+{
+  CURLcode code = CURLE_FAILED_INIT;
+  enum lane_end end = LANE_LEFT;
+
+  r->easy = l->easy;
+  if (request_set_up (h, r) == CURLE_OK
+      && curl_multi_add_handle (l->multi, l->easy) == CURLM_OK) {
+    if (!drive (h, l->multi, &code))
+      end = LANE_CANCELLED;
+    else if (request_is_complete (h, r, code))
+      end = LANE_DONE;
+    curl_multi_remove_handle (l->multi, l->easy);
+  }
+  request_let_go (l->easy);
+  r->easy = NULL;
+  return end;
+}
+
+enum lane_end
+lane_fetch (struct http *h, struct request *r)
+{
+  struct lane *l = take_lane (h);
+  enum lane_end end;
+
+  if (l == NULL)
+    return LANE_LEFT;
+  r->original = true;
+  end = use_lane (h, r, l);
+  r->original = false;
+  r->began = 0;
+  leave_lane (h, l);
+  return end;
+}
