@@ -202,12 +202,16 @@ class Server:
             return f.read()
 
     def discard(self):
-        """Whatever it does, it ends here."""
+        """Whatever it does, it ends here.  (Again, where it could not be
+        started again.)"""
+        if self.pidfd is None:
+            return
         watchdog.forget(self)
         if self.wait(0) is None:
             self.kill()
             self.wait(60)
         os.close(self.pidfd)
+        self.pidfd = None
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
