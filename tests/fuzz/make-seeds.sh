@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 rm -rf "$dir"
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-mkdir "$dir"/{image,chain,url,answer}
+mkdir "$dir"/{image,chain,url,answer,fence}
 cd "$work"
 
 seeds ()
@@ -228,6 +228,24 @@ url query 'https://u:p%40q@h/x?sig=a%2Bb&c=d#part' 'a b%?#é' https://h/ ''
 url address 'http://[fe80::1%25eth0]:80/%2e%2e/x' '..\x' 'http://[fe80::1]' ''
 url s3 's3://bucket.name/a key/with?odd#bytes' '../x' s3://bucket.name ''
 url s3-endpoint s3://bucket/key base s3://bucket/ http://127.0.0.1:9000/
+
+# fence NAME ALLOW FILE: the first as its byte in octal, see fence.c
+fence ()
+{
+    printf "\\$2%s" "$3" > "$dir/fence/$1"
+}
+
+fence beside 001 base
+fence linked 003 down/base
+fence leaves 001 leaves
+fence below 041 sub/around/in/same
+fence other 005 ../other/./base
+fence out 010 out/base
+fence data 101 sub/base
+fence data-out 104 ../other/deep/base
+fence none 000 base
+fence url 020 http://example.com/images/a/base
+fence url-dir 021 'https://h/dir/%2e%2e/base'
 
 # answer NAME OFFSET LENGTH LINES-OF-TWO-ANSWERS BODY
 answer ()

@@ -238,7 +238,7 @@ use_delta (struct qcow *q, const char *old, const char *new,
 /* All that are listed, and what changed from each to the one before.  'pinned'
  * if the default view may say that something is unchanged.
  */
-static void
+static inline void
 use_all_views (struct qcow *q, bool pinned, struct input places)
 {
   static const struct older unknown = { .view = NULL };
@@ -270,14 +270,14 @@ struct memory_file {
   char name[64];
 };
 
-static void
+static inline void
 write_file (const struct memory_file *f, const void *data, size_t size)
 {
   MUST (ftruncate (f->fd, 0) == 0);
   MUST (pwrite (f->fd, data, size, 0) == (ssize_t) size);
 }
 
-static struct memory_file
+static inline struct memory_file
 new_file (void)
 {
   struct memory_file f = { .fd = memfd_create ("image", 0) };
@@ -290,13 +290,13 @@ new_file (void)
 /* What an image calls for, by its bytes, whether they are valid or not: what
  * it does not need is an error.
  */
-static bool
+static inline bool
 is_encrypted (struct input image)
 {
   return image.left >= 40 && image.p[image.p[7] == 1 ? 39 : 35] != 0;
 }
 
-static bool
+static inline bool
 has_backing (struct input image)
 {
   return image.left >= 16 && !is_zero (image.p + 8, 8);
