@@ -196,7 +196,7 @@ print("busy", flush=True)
 try:
     while True:
         while h.aio_in_flight() < 64:
-            b = nbd.Buffer(size)
+            b = bytearray(size)
             buffers.append(b)
             h.aio_pread(b, 0, completion=lambda e: 1)
         h.poll(-1)

@@ -111,7 +111,7 @@ def read(h, who, todo, in_flight):
     more = True
 
     def ask(offset, length):
-        buf = nbd.Buffer(length)
+        buf = bytearray(length)
 
         def completion(error):
             done.append((buf, offset, length, error.value))
@@ -134,7 +134,7 @@ def read(h, who, todo, in_flight):
             if error:
                 raise RuntimeError("connection %d: %d bytes at %d: %s" % (
                     who, length, offset, os.strerror(error)))
-            check(buf.to_bytearray(), offset, length, who)
+            check(buf, offset, length, who)
 
 
 def client(who, h):

@@ -31,7 +31,7 @@ h.connect_uri(args.uri)
 class Read:
     def __init__(self, text):
         self.offset, self.length = map(int, text.split(":"))
-        self.buf = nbd.Buffer(self.length)
+        self.buf = bytearray(self.length)
         self.result = None
         self.began = time.monotonic()
         h.aio_pread(self.buf, self.offset, completion=self.completed)
@@ -40,7 +40,7 @@ class Read:
         wanted = os.pread(raw, self.length, self.offset)
         if error.value:
             self.result = errno.errorcode.get(error.value, str(error.value))
-        elif self.buf.to_bytearray() == wanted:
+        elif self.buf == wanted:
             self.result = "same"
         else:
             self.result = "different"

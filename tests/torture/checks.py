@@ -117,7 +117,7 @@ def check_reads(rng, h, disk):
     while todo or flying:
         while todo and len(flying) < IN_FLIGHT:
             at, length, wanted = todo.pop()
-            buf = nbd.Buffer(length)
+            buf = bytearray(length)
             flying.append((h.aio_pread(buf, at), buf, at, length, wanted))
         h.poll(-1)
         left = []
@@ -130,7 +130,7 @@ def check_reads(rng, h, disk):
             if not done:
                 left.append(item)
                 continue
-            got = buf.to_bytearray()
+            got = buf
             if got != wanted:
                 n = first_difference(got, wanted)
                 raise Mismatch(
