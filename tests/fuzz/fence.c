@@ -225,6 +225,16 @@ has_dots (const char *url)
          || (out - plain >= 3 && strcmp (out - 3, "/..") == 0);
 }
 
+/* The prefix itself, something below it, or with a query. */
+static bool
+is_covered (const char *text, const char *prefix)
+{
+  const size_t n = strlen (prefix);
+
+  return strncmp (text, prefix, n) == 0
+         && (text[n] == '\0' || text[n] == '/' || text[n] == '?');
+}
+
 static void
 use_url (const char *name, unsigned how)
 {
@@ -243,9 +253,9 @@ use_url (const char *name, unsigned how)
     ref.path = url.name;
     if (fence_check_url (f, &ref, &url) == 0) {
       MUST (url.user == NULL && !has_dots (url.name));
-      MUST (strncmp (url.text, PREFIX "/", sizeof PREFIX) == 0
+      MUST (is_covered (url.text, PREFIX)
             || ((how & ALLOW_IMAGE_DIR)
-                && strncmp (url.text, "https://h/dir/", 14) == 0));
+                && is_covered (url.text, "https://h/dir")));
     }
     else
       MUST (errno == EPERM);
