@@ -62,7 +62,10 @@ struct http_object {
   struct url target;
   unsigned generation; /* atomic; 0: there was none yet */
 
-  uint64_t latency;   /* us; atomic, everybody writes it */
+  /* us, the least and the last; ms; all are atomic, everybody writes them. */
+  uint64_t latency, last_latency;
+  uint64_t no_lane_before;
+
   uint64_t failed_at; /* ms; 0: never, or not for long; atomic */
   struct error_filter errors;
 };
@@ -182,6 +185,14 @@ enum lane_end {
  * that has no target.
  */
 enum lane_end lane_fetch (struct http *h, struct request *r);
+
+/* One that is idle, which is no lane any more, for lane_free; NULL: none is.
+ * Under the lock.
+ */
+struct lane *lane_give_up (struct http *h);
+
+/* NULL is fine. */
+void lane_free (struct lane *l);
 
 /* When nobody is in one any more. */
 void lanes_free (struct http *h);

@@ -6,7 +6,8 @@
  * take a good part of the time that a request takes.  So a reader may take a
  * lane, which is a connection of its own, for a while.  This is only the
  * road for fair weather: of a try that is anything but complete and good the
- * driver is given the rest, and it begins with a try of its own.
+ * driver is given the rest, and it begins with a try of its own; and then
+ * there are no lanes to that object for a while.
  *
  * A lane belongs to who has taken it.  Under the lock are the idle ones, and
  * their number.
@@ -21,15 +22,28 @@
  */
 #define MAX_LANES 4U
 
+/* Who finds them all taken waits for so long: then the driver is quicker. */
+#define WAIT_MS 20
+
+/* A near server that keeps a lane waiting for so long may have no place for
+ * one more connection.
+ */
+#define PATIENCE_MS 500
+
+/* After that, or if anything else was wrong. */
+#define BAD_WEATHER_MS 10000
+
 struct lane {
   struct lane *next;
   CURLM *multi;
   CURL *easy;
 };
 
-static void
-free_lane (struct lane *l)
+void
+lane_free (struct lane *l)
 {
+  if (l == NULL)
+    return;
   curl_easy_cleanup (l->easy);
   if (l->multi)
     curl_multi_cleanup (l->multi);
@@ -49,7 +63,7 @@ new_lane (const struct http *h)
       && curl_multi_setopt (l->multi, CURLMOPT_MAXCONNECTS, 1L) == CURLM_OK
       && request_prepare_handle (h, l->easy) == CURLE_OK)
     return l;
-  free_lane (l);
+  lane_free (l);
   return NULL;
 }
 
@@ -74,11 +88,10 @@ make_lane (struct http *h)
   return l;
 }
 
-/* Until one is free, but not for long: the driver is there too. */
 static struct lane *
 take_lane (struct http *h)
 {
-  const struct timespec t = http_timespec (http_now () + HOOKS_LOOK_UP_MS);
+  const struct timespec t = http_timespec (http_now () + WAIT_MS);
   struct lane *l;
   bool make;
 
@@ -86,7 +99,7 @@ take_lane (struct http *h)
   for (;;) {
     l = h->lanes;
     make = l == NULL && may_make (h);
-    if (l || make || h->nr_lanes == 0
+    if (l || make || h->nr_lanes == 0 || h->stop
         || pthread_cond_timedwait (&h->lane_free, &h->lock, &t) != 0)
       break;
   }
@@ -108,6 +121,18 @@ leave_lane (struct http *h, struct lane *l)
   pthread_mutex_unlock (&h->lock);
 }
 
+struct lane *
+lane_give_up (struct http *h)
+{
+  struct lane *l = h->lanes;
+
+  if (l) {
+    h->lanes = l->next;
+    h->nr_lanes--;
+  }
+  return l;
+}
+
 void
 lanes_free (struct http *h)
 {
@@ -115,51 +140,49 @@ lanes_free (struct http *h)
 
   while ((l = h->lanes) != NULL) {
     h->lanes = l->next;
-    free_lane (l);
+    lane_free (l);
   }
   h->nr_lanes = 0;
 }
 
-/* Until the transfer is over.  False: the server is ending, or the client
- * is gone.
- */
-static bool
-drive (struct http *h, CURLM *multi, CURLcode *code)
+/* Until the transfer is over, or there is no sense in waiting any more. */
+static enum lane_end
+drive (struct http *h, struct request *r, CURLM *multi, uint64_t look_up)
 {
-  uint64_t look_up = http_now () + HOOKS_LOOK_UP_MS;
+  const uint64_t patience = http_now () + PATIENCE_MS;
   int running, left;
   CURLMsg *msg;
+  uint64_t now;
 
   for (;;) {
     if (curl_multi_perform (multi, &running) != CURLM_OK)
-      return true;
+      return LANE_LEFT;
     msg = curl_multi_info_read (multi, &left);
-    if (msg && msg->msg == CURLMSG_DONE) {
-      *code = msg->data.result;
-      return true;
-    }
-    curl_multi_poll (multi, NULL, 0, HOOKS_LOOK_UP_MS, NULL);
-    if (http_now () >= look_up) {
+    if (msg && msg->msg == CURLMSG_DONE)
+      return request_is_complete (h, r, msg->data.result) ? LANE_DONE
+                                                          : LANE_LEFT;
+    now = http_now ();
+    if (now >= look_up) {
       if (http_stopping (h) || hooks_sleep (h->hooks, 0) == -1)
-        return false;
-      look_up = http_now () + HOOKS_LOOK_UP_MS;
+        return LANE_CANCELLED;
+      look_up = now + HOOKS_LOOK_UP_MS;
     }
+    if (!r->judged && now >= patience)
+      return LANE_LEFT;
+    curl_multi_poll (multi, NULL, 0, (int) (look_up - now), NULL);
   }
 }
 
 static enum lane_end
-use_lane (struct http *h, struct request *r, const struct lane *l)
+use_lane (struct http *h, struct request *r, const struct lane *l,
+          uint64_t look_up)
 {
-  CURLcode code = CURLE_FAILED_INIT;
   enum lane_end end = LANE_LEFT;
 
   r->easy = l->easy;
   if (request_set_up (h, r) == CURLE_OK
       && curl_multi_add_handle (l->multi, l->easy) == CURLM_OK) {
-    if (!drive (h, l->multi, &code))
-      end = LANE_CANCELLED;
-    else if (request_is_complete (h, r, code))
-      end = LANE_DONE;
+    end = drive (h, r, l->multi, look_up);
     curl_multi_remove_handle (l->multi, l->easy);
   }
   request_let_go (l->easy);
@@ -170,15 +193,19 @@ use_lane (struct http *h, struct request *r, const struct lane *l)
 enum lane_end
 lane_fetch (struct http *h, struct request *r)
 {
+  const uint64_t look_up = http_now () + HOOKS_LOOK_UP_MS;
   struct lane *l = take_lane (h);
   enum lane_end end;
 
   if (l == NULL)
     return LANE_LEFT;
   r->original = true;
-  end = use_lane (h, r, l);
+  end = use_lane (h, r, l, look_up);
   r->original = false;
   r->began = 0;
   leave_lane (h, l);
+  if (end == LANE_LEFT)
+    __atomic_store_n (&r->object->no_lane_before, http_now () + BAD_WEATHER_MS,
+                      __ATOMIC_RELAXED);
   return end;
 }

@@ -671,13 +671,16 @@ note_latency (const struct request *r)
 {
   struct http_object *o = r->object;
   curl_off_t sent = 0, answered = 0;
+  uint64_t latency;
 
   curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
   curl_easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
-  if (answered > sent
-      && (uint64_t) (answered - sent) < http_object_latency (o))
-    __atomic_store_n (&o->latency, (uint64_t) (answered - sent),
-                      __ATOMIC_RELAXED);
+  if (answered <= sent)
+    return;
+  latency = (uint64_t) (answered - sent);
+  __atomic_store_n (&o->last_latency, latency, __ATOMIC_RELAXED);
+  if (latency < http_object_latency (o))
+    __atomic_store_n (&o->latency, latency, __ATOMIC_RELAXED);
 }
 
 /* Good as far as it goes: was that all? */

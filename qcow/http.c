@@ -29,6 +29,9 @@
 /* A server that once answered so soon is near. */
 #define NEAR_US 1000
 
+/* It has the answer ready if it did so the last time. */
+#define SOON_US 4000
+
 uint64_t
 http_now (void)
 {
@@ -110,17 +113,23 @@ append_request (struct request **list, struct request *r)
   *list = r;
 }
 
-/* One of the connections, if there is one left. */
+/* One of the connections, if there is one left: the one of an idle lane,
+ * too.
+ */
 static bool
 take_connection (struct http *h)
 {
+  struct lane *lane = NULL;
   bool left;
 
   pthread_mutex_lock (&h->lock);
+  if (!http_connection_left (h))
+    lane = lane_give_up (h);
   left = http_connection_left (h);
   if (left)
     h->nr_active++;
   pthread_mutex_unlock (&h->lock);
+  lane_free (lane);
   return left;
 }
 
@@ -283,7 +292,7 @@ time_to_wait (struct http *h)
   bool left;
 
   pthread_mutex_lock (&h->lock);
-  left = http_connection_left (h);
+  left = http_connection_left (h) || h->lanes;
   pthread_mutex_unlock (&h->lock);
   if (!left)
     return (int) wait;
@@ -466,6 +475,9 @@ is_fair (const struct http_object *o)
   const struct http *h = o->http;
 
   return h->threaded && http_object_is_near (o)
+         && __atomic_load_n (&o->last_latency, __ATOMIC_RELAXED) < SOON_US
+         && __atomic_load_n (&o->no_lane_before, __ATOMIC_RELAXED)
+              <= http_now ()
          && h->settings.http_version == CURL_HTTP_VERSION_1_1
          && !__atomic_load_n (&o->changed, __ATOMIC_RELAXED)
          && __atomic_load_n (&o->failed_at, __ATOMIC_RELAXED) == 0
@@ -714,6 +726,7 @@ http_stop (struct http *h)
     return;
   pthread_mutex_lock (&h->lock);
   h->stop = true;
+  pthread_cond_broadcast (&h->lane_free);
   pthread_mutex_unlock (&h->lock);
   if (h->threaded) {
     curl_multi_wakeup (h->multi);

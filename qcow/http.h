@@ -43,9 +43,10 @@ struct fetch {
   struct fetch_piece *pieces;
   size_t nr_pieces; /* > 0 */
 
-  /* Called by the thread that drives, without a lock, in this order; they
-   * must not wait.  A piece is done when all of it is there.  'err' is 0,
-   * or an errno value that was reported if it is worth a message.
+  /* Called by the thread that drives, which may be the one that waits for
+   * the fetch, without a lock, in this order; they must not wait.  A piece is
+   * done when all of it is there.  'err' is 0, or an errno value that was
+   * reported if it is worth a message.
    */
   void (*piece_done) (struct fetch *f, size_t piece); /* NULL: no interest */
   void (*done) (struct fetch *f, int err);

@@ -23,7 +23,7 @@
 #include "unit.h"
 
 #include "qcow/fence.h"
-#include "qcow/http.h"
+#include "qcow/http-internal.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 
@@ -68,6 +68,7 @@ byte_at (uint64_t offset)
 struct asked {
   uint64_t first, last;
   char if_match[64];
+  unsigned connection; /* counted from 0 */
 };
 
 static struct web {
@@ -88,6 +89,7 @@ static struct web {
   const char *etag;   /* or NULL */
   const char *status; /* of the next 'failures' answers … */
   const char *body;   /* … and their body */
+  bool redirects;     /* they lead here */
   unsigned failures;
   unsigned delay; /* ms before each answer */
   bool ignore_ranges;
@@ -195,6 +197,8 @@ make_plan (const struct asked *a, struct plan *p)
     status = web.status;
     p->body = web.body;
     p->length = strlen (web.body);
+    if (web.redirects)
+      snprintf (range, sizeof range, "Location: %s\r\n", web.url);
   }
   else if (web.ignore_ranges) {
     status = "200 OK";
@@ -266,6 +270,7 @@ serve (void *opaque)
 
   while (receive_request (fd, request, sizeof request)) {
     parse_request (request, &asked);
+    asked.connection = (unsigned) ((int *) opaque - web.fds);
     pthread_mutex_lock (&web.lock);
     if (web.nr_asked < MAX_ASKED)
       web.asked[web.nr_asked++] = asked;
@@ -1603,90 +1608,174 @@ web_asked (void)
   return n;
 }
 
-/* A server that is known to be near, and the driver has a connection. */
+/* The connection that request i came by. */
+static unsigned
+asked_by (unsigned i)
+{
+  unsigned c;
+
+  pthread_mutex_lock (&web.lock);
+  assert_true (i < web.nr_asked);
+  c = web.asked[i].connection;
+  pthread_mutex_unlock (&web.lock);
+  return c;
+}
+
+/* Fetch what goes well, alone: by which connection? */
+static unsigned
+fetch_alone (uint64_t offset)
+{
+  static const size_t lengths[] = { 1, 70000, 100000 };
+  const unsigned asked = web_asked ();
+  struct load *l = load_new (offset, lengths, NR (lengths));
+
+  assert_int_equal (fetch_loads (object, &l, 1), 0);
+  assert_true (load_is_right (l));
+  load_free (l);
+  check_nr_asked (asked + 1);
+  return asked_by (asked);
+}
+
+/* As if the server had answered at once, whatever else the machine does. */
 static void
+make_near (void)
+{
+  __atomic_store_n (&object->latency, 1, __ATOMIC_RELAXED);
+  __atomic_store_n (&object->last_latency, 1, __ATOMIC_RELAXED);
+}
+
+/* A server that is near: which connection will be that of the first lane? */
+static unsigned
 begin_near (uint64_t size, unsigned connections)
 {
-  const uint64_t give_up = now_ms () + 20000;
-
   begin (size, connections);
   assert_int_equal (http_start (http), 0);
-  while (!http_object_is_near (object)) {
-    struct load *l[2] = { load_one (0, 100), load_one (1000, 100) };
-
-    assert_int_equal (fetch_loads (object, l, 2), 0);
-    load_free (l[0]);
-    load_free (l[1]);
-    if (now_ms () > give_up)
-      fail_msg ("the server is never near");
-  }
+  make_near ();
+  return web_connections ();
 }
 
 /* What is wanted alone has a connection of its own, always the same. */
 static void
 lane (void **state)
 {
-  static const size_t lengths[] = { 1, 70000, 100000 };
-  unsigned before, i;
+  unsigned lane, i;
 
   (void) state;
-  begin_near (2000000, 4);
-  before = web_connections ();
+  lane = begin_near (2000000, 4);
   for (i = 0; i < 5; ++i) {
-    struct load *l = load_new (300000 * i, lengths, NR (lengths));
-
-    assert_int_equal (fetch_loads (object, &l, 1), 0);
-    assert_true (load_is_right (l));
-    load_free (l);
-    assert_int_equal (web_connections (), before + 1);
+    make_near ();
+    assert_int_equal (fetch_alone (300000 * i), lane);
   }
+  assert_int_equal (web_connections (), lane + 1);
   assert_int_equal (unit_errors, 0);
   end ();
 }
 
-/* One fetch, in whose course something goes wrong: it begins at 100,000. */
-static unsigned
-fetch_in_bad_weather (void)
+/* A fetch of 100,000 to 399,999 of which what was set up goes wrong: the
+ * driver goes on at 'next', and there are no lanes for a while.
+ */
+static void
+check_bad_weather (unsigned lane, uint64_t next, unsigned more)
 {
+  static const size_t lengths[] = { 30000, 70000, 200000 };
   const unsigned asked = web_asked ();
-  struct load *l = load_one (100000, 300000);
+  struct load *l = load_new (100000, lengths, NR (lengths));
 
   assert_int_equal (fetch_loads (object, &l, 1), 0);
   assert_true (load_is_right (l));
   load_free (l);
   check_asked (asked, 100000, 399999, "\"v1\"");
-  return asked + 1;
+  assert_int_equal (asked_by (asked), lane);
+  check_asked (asked + 1, next, 399999, "\"v1\"");
+  assert_true (asked_by (asked + 1) != lane);
+  check_nr_asked (asked + 1 + more);
+  make_near ();
+  assert_true (fetch_alone (1000000) != lane);
+  assert_int_equal (unit_errors, 0);
 }
 
-/* The driver goes on from where the lane came to. */
 static void
-lane_in_bad_weather (void **state)
+lane_breaks (void **state)
 {
-  unsigned asked;
+  unsigned lane;
 
   (void) state;
-  begin_near (2000000, 4);
-
+  lane = begin_near (2000000, 4);
   pthread_mutex_lock (&web.lock);
   web.breaks = 1;
   web.break_at = 50000;
   pthread_mutex_unlock (&web.lock);
-  asked = fetch_in_bad_weather ();
-  check_asked (asked, 150000, 399999, "\"v1\"");
-  check_nr_asked (asked + 1);
+  check_bad_weather (lane, 150000, 1);
+  end ();
+}
 
+static void
+lane_unavailable (void **state)
+{
+  unsigned lane;
+
+  (void) state;
+  lane = begin_near (2000000, 4);
   web_fail ("503 Service Unavailable", "not now", 2);
-  asked = fetch_in_bad_weather ();
-  check_asked (asked, 100000, 399999, "\"v1\"");
-  check_asked (asked + 1, 100000, 399999, "\"v1\"");
-  check_nr_asked (asked + 2);
+  check_bad_weather (lane, 100000, 2);
+  end ();
+}
 
+static void
+lane_in_parts (void **state)
+{
+  unsigned lane;
+
+  (void) state;
+  lane = begin_near (2000000, 4);
   pthread_mutex_lock (&web.lock);
   web.most = 200000;
   pthread_mutex_unlock (&web.lock);
-  asked = fetch_in_bad_weather ();
-  check_asked (asked, 300000, 399999, "\"v1\"");
-  check_nr_asked (asked + 1);
+  check_bad_weather (lane, 300000, 1);
+  end ();
+}
+
+/* The driver asks again, is redirected too, and goes there. */
+static void
+lane_redirected (void **state)
+{
+  unsigned lane;
+
+  (void) state;
+  lane = begin_near (2000000, 4);
+  pthread_mutex_lock (&web.lock);
+  web.redirects = true;
+  pthread_mutex_unlock (&web.lock);
+  web_fail ("302 Found", "there", 2);
+  check_bad_weather (lane, 100000, 2);
+  end ();
+}
+
+/* A server that has no place for one more connection does not answer. */
+static void
+lane_unanswered (void **state)
+{
+  struct bystander list[1];
+  unsigned asked, lane;
+  uint64_t began;
+
+  (void) state;
+  lane = begin_near (2000000, 4);
+  asked = web_asked ();
+  web_stall (0, 0);
+  began = now_ms ();
+  bystanders_start (list, NR (list));
+  web_wait_held (2);
+  assert_in_range (now_ms () - began, 450, 500 + SOON_MS);
+  assert_int_equal (asked_by (asked), lane);
+  assert_true (asked_by (asked + 1) != lane);
+  web_go_on ();
+  pthread_join (list[0].thread, NULL);
+  assert_int_equal (list[0].r, 0);
+  assert_true (load_is_right (list[0].load));
+  load_free (list[0].load);
+  make_near ();
+  assert_true (fetch_alone (1000000) != lane);
   assert_int_equal (unit_errors, 0);
   end ();
 }
@@ -1733,36 +1822,49 @@ lane_refused (void **state)
   end ();
 }
 
-/* When the server ends, a lane ends. */
+/* When the server ends, a lane ends, and who waits for one does too. */
 static void
 lane_stop (void **state)
 {
-  struct bystander list[1];
+  struct bystander list[3];
+  unsigned asked, lane;
+  uint64_t began;
+  size_t i;
 
   (void) state;
-  begin_near (2000000, 4);
+  lane = begin_near (2000000, 2);
+  asked = web_asked ();
   web_stall (100, 0);
-  bystanders_start (list, NR (list));
+  bystanders_start (list, 1);
   web_wait_held (1);
+  assert_int_equal (asked_by (asked), lane);
+  bystanders_start (list + 1, 2);
+  began = now_ms ();
   stop ();
-  pthread_join (list[0].thread, NULL);
-  assert_int_equal (list[0].r, -1);
-  assert_int_equal (list[0].err, ESHUTDOWN);
-  load_free (list[0].load);
+  for (i = 0; i < NR (list); ++i) {
+    pthread_join (list[i].thread, NULL);
+    assert_int_equal (list[i].r, -1);
+    assert_int_equal (list[i].err, ESHUTDOWN);
+    load_free (list[i].load);
+  }
+  assert_in_range (now_ms () - began, 0, SOON_MS);
   web_go_on ();
   assert_int_equal (unit_errors, 0);
   end ();
 }
 
+/* A client leaves, and nothing is written to its buffer after that. */
 static void
 lane_leave (void **state)
 {
   static uint8_t copy[200000 + 2 * MARGIN];
-  struct load *l, *other;
+  unsigned asked, lane;
+  struct load *l;
   uint64_t took;
 
   (void) state;
-  begin_near (2000000, 4);
+  lane = begin_near (2000000, 4);
+  asked = web_asked ();
   l = load_one (100000, 200000);
   web_stall (10000, 1);
   leave_when_held = 1;
@@ -1772,17 +1874,32 @@ lane_leave (void **state)
   took = now_ms () - web.held_at;
   if (took > SOON_MS)
     fail_msg ("leaving takes %" PRIu64 " ms", took);
+  assert_int_equal (asked_by (asked), lane);
   memcpy (copy, l->memory[0], sizeof copy);
   web_go_on ();
   nap (100);
-  other = load_one (1000000, 300000);
-  assert_int_equal (fetch_loads (object, &other, 1), 0);
-  assert_true (load_is_right (other));
-  load_free (other);
+  /* The connection was given up, the lane was not. */
+  make_near ();
+  assert_int_equal (fetch_alone (1000000), lane + 1);
   assert_memory_equal (copy, l->memory[0], sizeof copy);
   load_free (l);
   assert_int_equal (unit_errors, 0);
   end ();
+}
+
+static void
+join_all (struct bystander *list, size_t n)
+{
+  size_t i;
+
+  web_go_on ();
+  for (i = 0; i < n; ++i) {
+    pthread_join (list[i].thread, NULL);
+    assert_int_equal (list[i].r, 0);
+    assert_true (load_is_right (list[i].load));
+    load_free (list[i].load);
+  }
+  assert_int_equal (unit_errors, 0);
 }
 
 /* Lanes are connections too: all together are not more than is allowed, and
@@ -1793,26 +1910,61 @@ lane_connections (void **state)
 {
   static const unsigned limits[] = { 1, 2, 3, 16 };
   struct bystander list[20];
-  size_t i, j;
+  size_t i;
 
   (void) state;
   for (i = 0; i < NR (limits); ++i) {
+    uint64_t began;
+
     begin_near (2000000, limits[i]);
+    began = now_ms ();
     web_stall (100, 0);
     bystanders_start (list, NR (list));
     web_wait_held (limits[i]);
+    assert_in_range (now_ms () - began, 0, 1000 + SOON_MS);
     nap (150);
     assert_int_equal (web_held (), limits[i]);
-    web_go_on ();
-    for (j = 0; j < NR (list); ++j) {
-      pthread_join (list[j].thread, NULL);
-      assert_int_equal (list[j].r, 0);
-      assert_true (load_is_right (list[j].load));
-      load_free (list[j].load);
-    }
-    assert_int_equal (unit_errors, 0);
+    join_all (list, NR (list));
     end ();
   }
+}
+
+/* There is no lane while the driver needs all, and an idle one is given up
+ * for it.
+ */
+static void
+lane_and_driver (void **state)
+{
+  enum { N = 4 };
+  struct load *loads[N];
+  struct bystander list[1];
+  size_t i, round;
+
+  (void) state;
+  begin (2000000, N);
+  assert_int_equal (http_start (http), 0);
+  for (round = 0; round < 2; ++round) {
+    web_stall (100, 0);
+    for (i = 0; i < N; ++i) {
+      loads[i] = load_one (400000 + i * 200000, 1000);
+      http_submit (object, &loads[i]->fetch);
+    }
+    web_wait_held (N);
+    make_near ();
+    bystanders_start (list, NR (list));
+    nap (150);
+    assert_int_equal (web_held (), N);
+    join_all (list, NR (list));
+    for (i = 0; i < N; ++i) {
+      assert_int_equal (load_wait (loads[i]), 0);
+      assert_true (load_is_right (loads[i]));
+      load_free (loads[i]);
+    }
+    /* This makes a lane, for the next round. */
+    make_near ();
+    assert_true (fetch_alone (0) >= N);
+  }
+  end ();
 }
 
 static const struct CMUnitTest tests[] = {
@@ -1846,12 +1998,17 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (many_threads),
   cmocka_unit_test (stop_waiters),
   cmocka_unit_test (lane),
-  cmocka_unit_test (lane_in_bad_weather),
+  cmocka_unit_test (lane_breaks),
+  cmocka_unit_test (lane_unavailable),
+  cmocka_unit_test (lane_in_parts),
+  cmocka_unit_test (lane_redirected),
+  cmocka_unit_test (lane_unanswered),
   cmocka_unit_test (lane_changed),
   cmocka_unit_test (lane_refused),
   cmocka_unit_test (lane_stop),
   cmocka_unit_test (lane_leave),
   cmocka_unit_test (lane_connections),
+  cmocka_unit_test (lane_and_driver),
 };
 
 UNIT_MAIN (tests)
