@@ -12,17 +12,13 @@ RECIPES.
 
 import glob
 import os
-import random
 import shutil
 import stat
-import struct
 import subprocess
 import sys
-from array import array
-
+import shapes
 from servers import Broken
-
-KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+from shapes import CLUSTER, GIB, KIB, MIB, TIB, data_ranges
 
 # The content is real files: what compresses, and how evenly, decides the
 # figures.  3 GiB is many times any cache, and fits the page cache of a
@@ -33,11 +29,7 @@ CONTENT_SIZE = 3 * GIB
 # 100 MiB compressed.
 WEB_CONTENT_SIZE = 256 * MIB
 
-CLUSTER = 64 * KIB
-SCATTERED_SIZE = 1 * TIB
-SCATTERED_POOL = 1024
 CHANGED_TABLES = 1000
-COPIED = 1 << 63                # in an L1 or L2 entry: used only once
 
 # Where the start images have their only data.
 START_OFFSET = 4 * TIB
@@ -74,6 +66,19 @@ class Images:
         with open(stamp_of(path), "w") as f:
             f.write(stamp_text(path, text))
 
+    def files(self, name):
+        """The image's files, opened one after the other."""
+        for path in [self.path(name), *layers_below(self.path(name))]:
+            with open(path, "rb", buffering=0) as f:
+                yield f
+
+    def cool(self, name):
+        """Leave nothing of the image in the page cache."""
+        for f in self.files(name):
+            os.fsync(f.fileno())
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self.warmed.discard(name)
+
     def warm(self, name):
         """Bring the image into the page cache.
 
@@ -81,14 +86,11 @@ class Images:
         brought are not laid out as pages that a writer left, and both
         sides of a row shall have the same kind.
         """
-        for path in [self.path(name), *layers_below(self.path(name))]:
-            with open(path, "rb", buffering=0) as f:
-                if name not in self.warmed:
-                    os.fsync(f.fileno())
-                    os.posix_fadvise(f.fileno(), 0, 0,
-                                     os.POSIX_FADV_DONTNEED)
-                for start, end in data_ranges(f.fileno()):
-                    read_range(f, start, end)
+        if name not in self.warmed:
+            self.cool(name)
+        for f in self.files(name):
+            for start, end in data_ranges(f.fileno()):
+                read_range(f, start, end)
         self.warmed.add(name)
 
 
@@ -120,18 +122,6 @@ def run(*argv):
         raise Broken("%s: status %d: %s"
                      % (" ".join(argv), done.returncode,
                         done.stdout.decode(errors="replace")[-2000:].strip()))
-
-
-def data_ranges(fd):
-    """The parts of a sparse file that are there."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(fd, end, os.SEEK_DATA)
-        except OSError:         # ENXIO: no more data
-            return
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-        yield start, end
 
 
 def read_range(f, start, end):
@@ -294,160 +284,30 @@ def make_start_raw(images, path):
         f.write(b"\x55" * CLUSTER)
 
 
-def scattered_block(rng):
-    """Every cluster of the pool once, none followed by its neighbour.
-
-    The first is always number 0, which has no predecessor: so no two
-    blocks are contiguous at their border either, in whatever order.
-    """
-    block = list(range(1, SCATTERED_POOL))
-    while True:
-        rng.shuffle(block)
-        full = [0] + block
-        if all(a + 1 != b for a, b in zip(full, full[1:])):
-            return full
-
-
-def scattered_l2(rng, pool_offset):
-    """One L2 table, big-endian, of blocks one after the other."""
-    entries = array("Q")
-    while len(entries) < CLUSTER // 8:
-        entries.extend(pool_offset + CLUSTER * n for n in scattered_block(rng))
-    entries.byteswap()
-    return entries.tobytes()
-
-
-def scattered_header(l1_size, snapshots_offset=0):
-    """qcow2 v3, 16-bit refcounts: cluster 1 is the refcount table, 2 its
-    only block, 3 the L1 table."""
-    return struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 16,
-                       SCATTERED_SIZE, 0, l1_size, 3 * CLUSTER, 1 * CLUSTER,
-                       1, 1 if snapshots_offset else 0, snapshots_offset,
-                       0, 0, 0, 4, 104)
-
-
-def make_scattered(images, path):
-    """1 TiB, every cluster data, no two neighbours contiguous in the file.
-
-    The clusters share a small pool of real data; refcounts are right, so
-    `qemu-img check` finds nothing.  16 different L2 tables take turns:
-    enough, and much quicker to make than 2048.
-    """
-    rng = random.Random(1)
-    tables = SCATTERED_SIZE // CLUSTER // (CLUSTER // 8)
-    pool_offset = (4 + tables) * CLUSTER
-    shared = SCATTERED_SIZE // CLUSTER // SCATTERED_POOL
-    l1 = b"".join(struct.pack(">Q", COPIED | (4 + n) * CLUSTER)
-                  for n in range(tables))
-    refcounts = (struct.pack(">H", 1) * (4 + tables)
-                 + struct.pack(">H", shared) * SCATTERED_POOL)
-    with open(path, "wb") as f:
-        for content in (scattered_header(tables),
-                        struct.pack(">Q", 2 * CLUSTER), refcounts, l1):
-            f.write(content.ljust(CLUSTER, b"\0"))
-        kinds = [scattered_l2(rng, pool_offset) for _ in range(16)]
-        for n in range(tables):
-            f.write(kinds[n % len(kinds)])
-        for n in range(SCATTERED_POOL):
-            f.write(rng.randbytes(CLUSTER))
-
-
 def make_changed(images, path):
-    """The scattered image with a snapshot, since when CHANGED_TABLES of its
-    L2 tables were written to: one cluster in each."""
-    source = images.path("scattered-1t.qcow2")
-    tables = SCATTERED_SIZE // CLUSTER // (CLUSTER // 8)
-    end = -(-os.stat(source).st_size // CLUSTER) * CLUSTER
-    shutil.copyfile(source, path)
-    with open(path, "r+b") as f:
-        old_l1 = f.read(4 * CLUSTER)[3 * CLUSTER:]
-        new_l1 = array("Q", old_l1[:8 * tables])
-        new_l1.byteswap()
-        for n in range(CHANGED_TABLES):
-            index = n * tables // CHANGED_TABLES
-            f.seek(new_l1[index] & ~COPIED)
-            l2 = array("Q", f.read(CLUSTER))
-            l2[n % len(l2)], l2[(n + 1) % len(l2)] = \
-                l2[(n + 1) % len(l2)], l2[n % len(l2)]
-            new_l1[index] = COPIED | (end + n * CLUSTER)
-            f.seek(end + n * CLUSTER)
-            f.write(l2.tobytes())
-        end += CHANGED_TABLES * CLUSTER
-        # The snapshot's L1 table, and the snapshot table: id 1, "old".
-        f.seek(end)
-        f.write(old_l1)
-        f.write(struct.pack(">QIHHIIQIIQQ", end, tables, 1, 3, 0, 0, 0, 0, 16,
-                            0, SCATTERED_SIZE) + b"1old")
-        f.seek(0)
-        f.write(scattered_header(tables, end + CLUSTER))
-        new_l1.byteswap()
-        f.seek(3 * CLUSTER)
-        f.write(new_l1.tobytes())
+    shapes.write_changed(path, images.path("scattered-1t.qcow2"),
+                         CHANGED_TABLES)
 
 
-# ---- a chain
+def mapped_maker(size, run=1):
+    return lambda images, path: shapes.write_mapped(path, size, run)
 
-CHAIN_LAYERS = 64
-CHAIN_PIECE = 1 * MIB           # of neighbouring clusters of one layer
+
+def snapshots_maker(count):
+    return lambda images, path: shapes.write_snapshots(path, count)
+
+
+def chain_maker(overlays, of):
+    def make(images, path):
+        for old in layers_below(path):
+            os.unlink(old)
+        shapes.write_chain(path, images.path(of), overlays)
+    return make
 
 
 def layers_below(path):
     """The other files of a chain, if the image has some."""
-    return sorted(glob.glob(glob.escape(path) + ".layer[0-9][0-9]"))
-
-
-def layer_header(size, backing):
-    """qcow2 v3: cluster 1 is the refcount table (an empty one: nobody
-    writes to these images), from 2 on the L1 table."""
-    name = backing.encode()
-    fixed = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3,
-                        4 * KIB if name else 0, len(name), 16, size, 0,
-                        -(-size // (CLUSTER * CLUSTER // 8)), 2 * CLUSTER,
-                        CLUSTER, 1, 0, 0, 0, 0, 0, 4, 104)
-    extension = struct.pack(">II8s", 0xe2792aca, 5, b"qcow2") if name else b""
-    return (fixed + extension).ljust(4 * KIB, b"\0") + name
-
-
-def write_layer(raw, path, size, backing, clusters):
-    """An image of these clusters of an open raw image."""
-    tables = sorted({c // (CLUSTER // 8) for c in clusters})
-    where = {t: (3 + n) * CLUSTER for n, t in enumerate(tables)}
-    data = (3 + len(tables)) * CLUSTER
-    l2 = {t: array("Q", bytes(CLUSTER)) for t in tables}
-    with open(path, "wb") as f:
-        for n, c in enumerate(clusters):
-            l2[c // (CLUSTER // 8)][c % (CLUSTER // 8)] = \
-                COPIED | (data + n * CLUSTER)
-            f.seek(data + n * CLUSTER)
-            f.write(os.pread(raw, CLUSTER, c * CLUSTER).ljust(CLUSTER, b"\0"))
-        f.seek(0)
-        f.write(layer_header(size, backing))
-        for t in tables:
-            f.seek(2 * CLUSTER + 8 * t)
-            f.write(struct.pack(">Q", COPIED | where[t]))
-            l2[t].byteswap()
-            f.seek(where[t])
-            f.write(l2[t].tobytes())
-
-
-def make_chain(images, path):
-    """The content, each piece of it in one of the layers by chance, as a
-    disk looks like of which a snapshot was taken every day."""
-    for old in layers_below(path):
-        os.unlink(old)
-    with open(images.path("content.raw"), "rb") as f:
-        size = os.fstat(f.fileno()).st_size
-        layers = [[] for _ in range(CHAIN_LAYERS + 1)]
-        for start, end in data_ranges(f.fileno()):
-            for c in range(start // CLUSTER, -(-end // CLUSTER)):
-                piece = c * CLUSTER // CHAIN_PIECE
-                layers[random.Random(piece).randrange(len(layers))].append(c)
-        backing = ""
-        for n, clusters in enumerate(layers):
-            top = n == CHAIN_LAYERS
-            name = path if top else "%s.layer%02d" % (path, n)
-            write_layer(f.fileno(), name, size, backing, clusters)
-            backing = os.path.basename(name)
+    return sorted(glob.glob(glob.escape(path) + ".layer[0-9]*"))
 
 
 # name: (recipe, the image it is made of, the function that makes it)
@@ -467,7 +327,8 @@ RECIPES = {
         ("qemu-img convert -o encrypt.format=luks", "content.raw",
          make_luks),
     "chain.qcow2":
-        ("%d overlays, version 1" % CHAIN_LAYERS, "content.raw", make_chain),
+        ("64 overlays, version 2", "content.raw",
+         chain_maker(64, "content.raw")),
     "zlib-2m.qcow2":
         ("qemu-img convert -c -o cluster_size=2M", "content.raw",
          converter("-c", "-o", "cluster_size=2M")),
@@ -492,9 +353,33 @@ RECIPES = {
     "start-8t.raw":
         ("8 TiB sparse, 64 KiB at 4T", None, make_start_raw),
     "scattered-1t.qcow2":
-        ("1 TiB over %d clusters, version 1" % SCATTERED_POOL, None,
-         make_scattered),
+        ("1 TiB over %d clusters, version 1" % shapes.POOL, None,
+         mapped_maker(TIB)),
     "changed-1t.qcow2":
         ("a snapshot, %d changed tables, version 1" % CHANGED_TABLES,
          "scattered-1t.qcow2", make_changed),
 }
+
+# What growth.py wants: how things grow.
+
+SIZES = [GIB << n for n in (0, 4, 8, 10, 12, 14)]
+RUNS = [1, 4, 16, 64, 256]
+DEPTHS = [1, 4, 16, 64, 256]
+SNAPSHOTS = [1, 10, 100, 1000, 9000]
+
+RECIPES.update(
+    ("mapped-%dg.qcow2" % (size // GIB),
+     ("%d GiB mapped over %d clusters" % (size // GIB, shapes.POOL), None,
+      mapped_maker(size))) for size in SIZES)
+RECIPES.update(
+    ("runs-%d.qcow2" % run,
+     ("1 TiB mapped in runs of %d clusters" % run, None,
+      mapped_maker(TIB, run))) for run in RUNS)
+RECIPES.update(
+    ("depth-%d.qcow2" % depth,
+     ("%d overlays" % (depth - 1), "web.raw",
+      chain_maker(depth - 1, "web.raw"))) for depth in DEPTHS)
+RECIPES.update(
+    ("snapshots-%d.qcow2" % count,
+     ("%d snapshots" % count, None, snapshots_maker(count)))
+    for count in SNAPSHOTS)

@@ -141,12 +141,12 @@ class NotWaited (Server):
         pass
 
 
-def nbdkit(*args, kind=Server):
+def nbdkit(*args, kind=Server, program="nbdkit"):
     """nbdkit as a user runs it: its defaults, 16 threads a connection.
 
     -f and an explicit -U: nbdkit 1.32 would use TCP for --run.
     """
-    return kind(["nbdkit", "-f", "-U", "SOCK", *args])
+    return kind([program, "-f", "-U", "SOCK", *args])
 
 
 def qemu_nbd(image, secret=None):

@@ -313,6 +313,8 @@ SNAPSHOT_TABLE = re.compile(r"snapshot\[\d+\]\.\w+$")
 LAST_OF_AUTOCLEAR = 95
 # Where the file is cut, they may be gone altogether.
 CUT_OFF = re.compile(r"[Bb]itmap|[Ss]napshot|refcount")
+# Files beyond this are not changed.
+LARGEST = 256 << 20
 # To us "qcow" as the format of a backing file is any version of it.
 ANY_VERSION = re.compile(r"qcow \(v1\) does not support qcow version|"
                          r"Unsupported qcow2 version 1\b")
@@ -328,6 +330,9 @@ class Case:
         victims = self.layer.files()
         self.victim = self.layer.path if rng.random() < 0.7 else \
             rng.choice(victims)
+        if os.path.getsize(os.path.join(chain.dir, self.victim)) > LARGEST:
+            # A data file, of which nothing is looked at but its length.
+            self.victim = self.layer.path
         with open(os.path.join(chain.dir, self.victim), "rb") as f:
             self.data = f.read()
         self.changes = choose_changes(rng, self.data)
