@@ -14,6 +14,7 @@
 # make torture    random images, also damaged ones, against qemu, for
 #                 SECONDS=60 with SEED=, or a ROUND= of it again; JOBS=1
 # make bench      measure the speed against other readers
+# make growth     how time and memory grow, as plots
 # make install    honours DESTDIR, prefix, plugindir, mandir
 # make uninstall
 # make clean
@@ -235,6 +236,11 @@ bench: all
 	tests/bench/bench --inflate $(BUILD)/tests/bench/inflate \
 	  --delay-server $(BUILD)/tests/bench/delay-server $(BENCH_OPTIONS)
 
+# How time and memory grow; plots and figures in build/bench.
+growth: all
+	@tests/install-packages.sh build bench
+	tests/bench/growth --output build/bench $(BENCH_OPTIONS)
+
 install: all
 	install -d $(DESTDIR)$(plugindir) $(DESTDIR)$(mandir)/man1
 	install -m 0755 nbdkit-qcow-plugin.so $(DESTDIR)$(plugindir)
@@ -250,7 +256,7 @@ clean:
 FORCE:
 
 .PHONY: all unit check-unit deps try check check-valgrind soak fuzz \
-        fuzz-coverage torture analyze bench install uninstall clean FORCE
+        fuzz-coverage torture analyze bench growth install uninstall clean FORCE
 .SECONDARY:
 
 -include $(QCOW_OBJECTS:.o=.d) $(BUILD)/qcow-plugin.d $(UNIT_TESTS:=.d) \

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import shapes
 from servers import Broken
-from shapes import CLUSTER, GIB, KIB, MIB, TIB, data_ranges
+from shapes import CLUSTER, GIB, MIB, TIB, data_ranges
 
 # The content is real files: what compresses, and how evenly, decides the
 # figures.  3 GiB is many times any cache, and fits the page cache of a
@@ -327,7 +327,7 @@ RECIPES = {
         ("qemu-img convert -o encrypt.format=luks", "content.raw",
          make_luks),
     "chain.qcow2":
-        ("64 overlays, version 2", "content.raw",
+        ("64 overlays, version 3", "content.raw",
          chain_maker(64, "content.raw")),
     "zlib-2m.qcow2":
         ("qemu-img convert -c -o cluster_size=2M", "content.raw",
@@ -377,7 +377,7 @@ RECIPES.update(
       mapped_maker(TIB, run))) for run in RUNS)
 RECIPES.update(
     ("depth-%d.qcow2" % depth,
-     ("%d overlays" % (depth - 1), "web.raw",
+     ("%d overlays, version 2" % (depth - 1), "web.raw",
       chain_maker(depth - 1, "web.raw"))) for depth in DEPTHS)
 RECIPES.update(
     ("snapshots-%d.qcow2" % count,

@@ -193,9 +193,9 @@ class Client:
     what the ready test and the start row need, and nothing more."""
 
     OPTION = b"IHAVEOPT"
-    OPT_ABORT, OPT_GO = 2, 7
+    OPT_ABORT, OPT_LIST, OPT_GO = 2, 3, 7
     REPLY_MAGIC = 0x3e889045565a9
-    REP_ACK = 1
+    REP_ACK, REP_SERVER = 1, 2
 
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -227,15 +227,21 @@ class Client:
         return b"".join(parts)
 
     def option(self, number, data):
+        """How many exports the replies list."""
         self.sock.sendall(self.OPTION
                           + struct.pack(">II", number, len(data)) + data)
+        found = 0
         while True:
             magic, _, kind, length = struct.unpack(">QIII", self.receive(20))
             text = self.receive(length)
             if magic != self.REPLY_MAGIC or kind & 0x80000000:
                 raise Broken("NBD option %d refused: %r" % (number, text))
             if kind == self.REP_ACK:
-                return
+                return found
+            found += kind == self.REP_SERVER
+
+    def list(self):
+        return self.option(self.OPT_LIST, b"")
 
     def abort(self):
         self.option(self.OPT_ABORT, b"")

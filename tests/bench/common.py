@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What bench and growth share: the readers that are compared, running
+clients of them, and what the machine is.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from contextlib import contextmanager
+
+from images import MIB, START_OFFSET, Images
+from servers import Broken, WebServer, nbdkit, qemu_nbd
+from shapes import KIB
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DEFAULT_DIR = "/var/tmp/nbdkit-qcow-plugin-bench"
+
+# A client that takes longer, in seconds, has a server that hangs: qemu's
+# curl driver does when it is asked for much at once.
+CLIENT_LIMIT = 600
+
+
+class Readers:
+    """Servers of the images, by each of those that are compared."""
+
+    def __init__(self, options, directory):
+        self.images = Images(directory)
+        self.plugin = os.path.abspath(options.plugin)
+        self.inflate = options.inflate
+        self.delay_server = options.delay_server
+        self.qcow2dec = os.environ.get("QCOW2DEC_NBDKIT")
+        self.quick = options.quick
+        self.checked = set()
+
+    def image(self, name):
+        return self.images.path(name)
+
+    def ours(self, image, *parameters, **kind):
+        return nbdkit(self.plugin, "file=" + self.image(image),
+                      "allow=image-dir", *parameters, **kind)
+
+    def file(self, image="content.raw", **kind):
+        """nbdkit's file plugin over a raw image."""
+        return nbdkit("file", "file=" + self.image(image), **kind)
+
+    def qemu(self, image):
+        return qemu_nbd(self.image(image))
+
+    def null(self, size):
+        return nbdkit("null", "size=%d" % size)
+
+    def nothing(self, size):
+        """A server that does nothing, and says that all is data."""
+        return nbdkit("--filter=noextents", "null", "size=%d" % size)
+
+    def by_qcow2dec(self, image):
+        """The filter of another nbdkit over its file plugin."""
+        return nbdkit("--filter=qcow2dec", "file",
+                      "file=" + self.image(image), program=self.qcow2dec)
+
+    # The same over http.  The NBD server's .web is the web server.
+
+    def web(self, round_trip, handshake=None):
+        return WebServer(self.delay_server, self.images.directory,
+                         round_trip, handshake)
+
+    @contextmanager
+    def over_http(self, image, reader, *times):
+        """The server that reader makes for the URL of an image."""
+        self.image(image)
+        with self.web(*times) as web, reader(web.url(image)) as server:
+            server.web = web
+            yield server
+
+    def http_ours(self, image, *times, **kind):
+        return self.over_http(
+            image, lambda url: nbdkit(self.plugin, "url=" + url, **kind),
+            *times)
+
+    def http_curl(self, image, *times):
+        """nbdkit's curl plugin over a raw image."""
+        return self.over_http(
+            image, lambda url: nbdkit("curl", "url=" + url), *times)
+
+    def http_qemu(self, image, *times):
+        return self.over_http(image, qemu_nbd, *times)
+
+
+# ---- running clients
+
+def client(*argv):
+    """Run a client to its end: its output, and the seconds it took."""
+    start = time.monotonic()
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=CLIENT_LIMIT)
+    except subprocess.TimeoutExpired as e:
+        raise Broken("%s: hangs" % " ".join(argv)) from e
+    seconds = time.monotonic() - start
+    if done.returncode != 0:
+        raise Broken("%s: status %d: %s"
+                     % (" ".join(argv), done.returncode,
+                        done.stderr.decode(errors="replace")[-2000:].strip()))
+    return done.stdout, seconds
+
+
+def client_seconds(server, *argv):
+    """argv's None is the server's URI."""
+    with server as s:
+        return client(*[s.uri if a is None else a for a in argv])[1]
+
+
+def client_and_cpu_seconds(server, *argv):
+    """The time of a client, and the CPU time of it and the server."""
+    def children():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    with server as s:
+        before = s.cpu_seconds() + children()
+        seconds = client(*[s.uri if a is None else a for a in argv])[1]
+        return seconds, s.cpu_seconds() + children() - before
+
+
+def server_cpu_seconds(server, *argv):
+    """The CPU time that the server spends on a client."""
+    with server as s:
+        before = s.cpu_seconds()
+        client(*[s.uri if a is None else a for a in argv])
+        time.sleep(0.05)        # its connections' threads end after that
+        return s.cpu_seconds() - before
+
+
+def iops(server, size, window, seconds, peak=None):
+    """fio's nbd engine, 4 KiB at queue depth 32 over one connection, for so
+    many bytes from window on.  The server's peak of memory is appended to a
+    list."""
+    with server as s:
+        out, _ = client(
+            "fio", "--name=random", "--ioengine=nbd", "--uri=" + s.uri,
+            "--rw=randread", "--bs=4k", "--iodepth=32", "--norandommap",
+            "--offset=%d" % window, "--size=%d" % size,
+            "--time_based", "--runtime=%d" % seconds, "--output-format=json")
+        if peak is not None:
+            peak.append(s.peak_memory())
+    job = json.loads(out[out.index(b"{"):])["jobs"][0]
+    if job["error"] or not job["read"]["total_ios"]:
+        raise Broken("fio: error %d" % job["error"])
+    return job["read"]["iops"]
+
+
+def first_byte_ms(server, offset=START_OFFSET, wanted=b"\x55"):
+    """From exec to 4 KiB of data, by a client in this process that tries
+    to connect every 0.2 ms."""
+    with server as s, s.connect() as c:
+        c.go()
+        data = c.read(offset, 4 * KIB)
+        ms = (time.monotonic() - s.started) * 1000
+        if wanted and data != wanted * len(data):
+            raise Broken("the first bytes read are wrong")
+        c.disconnect()
+        return ms
+
+
+# Clients; None is the server's URI.
+COPY = ("nbdcopy", None, "null:")
+MAP = ("nbdinfo", "--map", "--totals", None)
+
+
+def map_totals(server):
+    """Bytes of each kind of extent, as the server tells them."""
+    with server as s:
+        out = client("nbdinfo", "--map", "--totals", "--json", s.uri)[0]
+    return {e["description"]: e["size"] for e in json.loads(out)}
+
+
+# ---- the machine
+
+def cores():
+    return len(os.sched_getaffinity(0))
+
+
+def memory(key):
+    """A line of /proc/meminfo, in bytes."""
+    with open("/proc/meminfo") as f:
+        for line in f:
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) * KIB
+    return 0
+
+
+def cpu_model():
+    with open("/proc/cpuinfo") as f:
+        for line in f:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def version(*argv):
+    return client(*argv, "--version")[0].decode().split("\n")[0]
+
+
+def describe_machine(bench):
+    return {
+        "cores": cores(),
+        "cpu": cpu_model(),
+        "memory_mib": memory("MemTotal") // MIB,
+        "kernel": platform.release(),
+        "load": os.getloadavg()[0],
+        "versions": [version("nbdkit"), version("qemu-nbd"),
+                     version("nbdcopy"), version("fio")],
+        "plugin": bench.plugin,
+        "images": bench.images.directory,
+    }
+
+
+def machine_text(m):
+    return ("%d cores, %s, %d MiB, Linux %s, load %.2f at the start\n%s"
+            % (m["cores"], m["cpu"], m["memory_mib"], m["kernel"],
+               m["load"], ", ".join(m["versions"])))
