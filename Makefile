@@ -59,6 +59,8 @@ QCOW_SOURCES = $(sort $(wildcard qcow/*.c))
 QCOW_OBJECTS = $(QCOW_SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*.c)))
 PLUGIN = $(BUILD)/nbdkit-qcow-plugin.so
+PLUGIN_SOURCES = qcow-plugin.c plugin-config.c
+PLUGIN_OBJECTS = $(PLUGIN_SOURCES:%.c=$(BUILD)/%.o)
 
 all: nbdkit-qcow-plugin.so nbdkit-qcow-plugin.1
 
@@ -71,7 +73,7 @@ build/plain/nbdkit-qcow-plugin.so: FORCE
 	$(MAKE) BUILD=build/plain SANITIZE= $@
 endif
 
-$(PLUGIN): $(BUILD)/qcow-plugin.o $(QCOW_OBJECTS) Makefile
+$(PLUGIN): $(PLUGIN_OBJECTS) $(QCOW_OBJECTS) Makefile
 	$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 
 # Stop with the name of the package if a library is missing.
@@ -215,8 +217,8 @@ analyze:
 	  build/analyze/nbdkit-qcow-plugin.so
 	cppcheck --quiet --std=c11 --error-exitcode=1 \
 	  --enable=warning,performance,portability --suppress=ctuuninitvar \
-	  $(ALL_CPPFLAGS) qcow-plugin.c qcow/*.c
-	clang-tidy --quiet qcow-plugin.c qcow/*.c -- -std=gnu11 $(ALL_CPPFLAGS)
+	  $(ALL_CPPFLAGS) $(PLUGIN_SOURCES) qcow/*.c
+	clang-tidy --quiet $(PLUGIN_SOURCES) qcow/*.c -- -std=gnu11 $(ALL_CPPFLAGS)
 
 # Another seed each time; what fails says how to repeat it.
 SECONDS = 60
@@ -259,5 +261,5 @@ FORCE:
         fuzz-coverage torture analyze bench growth install uninstall clean FORCE
 .SECONDARY:
 
--include $(QCOW_OBJECTS:.o=.d) $(BUILD)/qcow-plugin.d $(UNIT_TESTS:=.d) \
+-include $(QCOW_OBJECTS:.o=.d) $(PLUGIN_OBJECTS:.o=.d) $(UNIT_TESTS:=.d) \
          $(FUZZERS:%=$(BUILD)/tests/fuzz/%.d)
