@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Bare libdeflate: inflate every compressed cluster of a QCOW2 image
- * (version 2 or 3, zlib) and print what that cost.  The least that any
- * reader of the image which uses libdeflate has to spend.
+/* Bare libdeflate, or libzstd: inflate every compressed cluster of a QCOW2
+ * image (version 2 or 3) and print what that cost.  The least that any
+ * reader of the image which uses these libraries has to spend.
  *
  *   inflate IMAGE [THREADS]
  *
- * One pread and one call of libdeflate for each cluster, into the same
+ * One pread and one call of the library for each cluster, into the same
  * buffer again and again.  It shares no code with the plugin, on purpose.
  * The image is trusted: this is no reader for anything but the bench's
  * own images.
@@ -14,7 +14,7 @@
  * Prints one line of JSON: "seconds" is the CPU time, user and system, of
  * all threads, without that of reading the tables; "stored" and
  * "inflated" are bytes before and after; "failed" counts the clusters
- * that libdeflate rejects.
+ * that the library rejects.
  */
 
 #include <err.h>
@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 
 #include <libdeflate.h>
+#include <zstd.h>
 
 #define OFFSET_MASK UINT64_C (0x00fffffffffffe00)
 #define COMPRESSED (UINT64_C (1) << 62)
@@ -41,6 +42,7 @@ struct cluster {
 
 static int fd;
 static size_t cluster_size;
+static int zstd;                /* else deflate */
 static struct cluster *clusters;
 static size_t nr_clusters;
 
@@ -108,7 +110,7 @@ add_cluster (uint64_t entry, unsigned cluster_bits, uint64_t file_size)
 static void
 read_tables (void)
 {
-  unsigned char header[104];
+  unsigned char header[112];
   struct stat st;
 
   if (fstat (fd, &st) == -1)
@@ -122,6 +124,8 @@ read_tables (void)
   const size_t l1_size = be64 (header + 32) & 0xffffffff;
   const uint64_t l1_offset = be64 (header + 40);
   cluster_size = (size_t) 1 << cluster_bits;
+  /* An incompatible feature says that there is the field. */
+  zstd = header[7] == 3 && header[79] & 8 && header[104] == 1;
   unsigned char *l1 = allocate (l1_size * 8);
   unsigned char *l2 = allocate (cluster_size);
 
@@ -143,6 +147,32 @@ read_tables (void)
   free (l1);
 }
 
+/* The context of one thread. */
+struct context {
+  struct libdeflate_decompressor *deflate;
+  ZSTD_DCtx *zstd;
+};
+
+/* What follows a stream, up to the end of its last sector, is ignored. */
+static int
+inflate_one (const struct context *c, const void *in, size_t in_length,
+             void *out)
+{
+  if (zstd) {
+    const size_t frame = ZSTD_findFrameCompressedSize (in, in_length);
+
+    return !ZSTD_isError (frame) &&
+           ZSTD_decompressDCtx (c->zstd, out, cluster_size, in, frame) ==
+           cluster_size ? 0 : -1;
+  }
+
+  size_t length;
+
+  return libdeflate_deflate_decompress_ex (c->deflate, in, in_length, out,
+                                           cluster_size, NULL, &length) ==
+         LIBDEFLATE_SUCCESS && length == cluster_size ? 0 : -1;
+}
+
 static void *
 inflate_part (void *vp)
 {
@@ -152,24 +182,23 @@ inflate_part (void *vp)
    */
   unsigned char *in = allocate (2 * cluster_size);
   unsigned char *out = allocate (cluster_size);
-  struct libdeflate_decompressor *d = libdeflate_alloc_decompressor ();
+  const struct context context = { libdeflate_alloc_decompressor (),
+                                   ZSTD_createDCtx () };
 
-  if (d == NULL)
-    err (EXIT_FAILURE, "libdeflate_alloc_decompressor");
+  if (context.deflate == NULL || context.zstd == NULL)
+    errx (EXIT_FAILURE, "out of memory");
   for (size_t i = part->first; i < part->end; ++i) {
     const struct cluster *c = &clusters[i];
-    size_t length;
 
     if (c->length > 2 * cluster_size)
       errx (EXIT_FAILURE, "compressed cluster too long");
     read_at (in, c->length, c->offset);
-    if (libdeflate_deflate_decompress_ex (d, in, c->length, out, cluster_size,
-                                          NULL, &length) !=
-        LIBDEFLATE_SUCCESS || length != cluster_size)
+    if (inflate_one (&context, in, c->length, out) == -1)
       part->failed++;
     part->stored += c->length;
   }
-  libdeflate_free_decompressor (d);
+  libdeflate_free_decompressor (context.deflate);
+  ZSTD_freeDCtx (context.zstd);
   free (out);
   free (in);
   return NULL;
