@@ -531,6 +531,13 @@ peek ()
     echo $((0x$(py "$gen/file-bytes.py" peek "$1" $(($2)) "$3")))
 }
 
+# _listens SOCKET: somebody does.  (It has a name a moment before that.)
+_listens ()
+{
+    [ -S "$1" ] && [[ $(< /proc/net/unix) =~ \
+        " 00010000 0001 01 "\ *[0-9]+" $1"($'\n'|$) ]]
+}
+
 # with_qemu COMMAND IMAGE: like with_qcow, against qemu-nbd.
 with_qemu ()
 {
@@ -538,7 +545,7 @@ with_qemu ()
     [ ! -e "$tmp/qemu.sock" ] || rm -f "$tmp/qemu.sock"
     qemu-nbd -r -t -e 8 -f "$format" -k "$tmp/qemu.sock" "$2" < /dev/null &
     pid=$!
-    while [ ! -S "$tmp/qemu.sock" ]; do
+    until _listens "$tmp/qemu.sock"; do
         kill -0 $pid 2>/dev/null && [ $SECONDS -lt $deadline ] || return 1
         nap 0.005
     done
