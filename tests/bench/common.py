@@ -46,8 +46,8 @@ class Readers:
         """nbdkit's file plugin over a raw image."""
         return nbdkit("file", "file=" + self.image(image), **kind)
 
-    def qemu(self, image):
-        return qemu_nbd(self.image(image))
+    def qemu(self, image, **kind):
+        return qemu_nbd(self.image(image), **kind)
 
     def null(self, size):
         return nbdkit("null", "size=%d" % size)

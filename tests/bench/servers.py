@@ -149,7 +149,7 @@ def nbdkit(*args, kind=Server, program="nbdkit"):
     return kind([program, "-f", "-U", "SOCK", *args])
 
 
-def qemu_nbd(image, secret=None):
+def qemu_nbd(image, secret=None, kind=Server):
     """qemu-nbd as a sensible user runs it: its own cache and aio modes
     (writeback, threads), more than one client, not ending with one.
     The image may be a URL, which it reads by its curl driver."""
@@ -157,8 +157,8 @@ def qemu_nbd(image, secret=None):
     if secret:
         what = ["--object", "secret,id=s,data=" + secret, "--image-opts",
                 "driver=qcow2,encrypt.key-secret=s,file.filename=" + image]
-    return Server(["qemu-nbd", "-r", "-k", "SOCK",
-                   "--persistent", "--shared=32", *what])
+    return kind(["qemu-nbd", "-r", "-k", "SOCK",
+                 "--persistent", "--shared=32", *what])
 
 
 class WebServer (Server):
