@@ -80,10 +80,11 @@ says_empty (const struct answer *a)
 static void
 copy (char out[VALIDATOR_MAX], const char *in)
 {
-  if (in == NULL || strlen (in) >= VALIDATOR_MAX)
-    out[0] = '\0';
-  else
-    strcpy (out, in);
+  const size_t n = in ? strlen (in) : 0;
+
+  out[0] = '\0';
+  if (n > 0 && n < VALIDATOR_MAX)
+    memcpy (out, in, n + 1);
 }
 
 static void
