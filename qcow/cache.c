@@ -453,32 +453,22 @@ cache_wait (struct cache_entry *entry)
   return r;
 }
 
-static void
-add_ms (struct timespec *t, long ms)
-{
-  t->tv_nsec += ms * 1000000;
-  t->tv_sec += t->tv_nsec / 1000000000;
-  t->tv_nsec %= 1000000000;
-}
-
 int
 cache_wait_or_give_up (struct cache_entry *entry,
                        const struct qcow_hooks *hooks)
 {
   struct cache_shard *s = entry->shard;
   bool given_up = false;
-  struct timespec t;
+  struct timespec t = condition_deadline (HOOKS_LOOK_UP_MS);
   int r;
 
-  clock_gettime (CLOCK_MONOTONIC, &t);
-  add_ms (&t, HOOKS_LOOK_UP_MS);
   pthread_mutex_lock (&s->lock);
   while (entry->state == LOADING && !given_up) {
     if (pthread_cond_timedwait (&entry->changed, &s->lock, &t) != ETIMEDOUT)
       continue;
     pthread_mutex_unlock (&s->lock);
     given_up = hooks_sleep (hooks, 0) == -1;
-    add_ms (&t, HOOKS_LOOK_UP_MS);
+    t = condition_deadline (HOOKS_LOOK_UP_MS);
     pthread_mutex_lock (&s->lock);
   }
   r = end_wait (s, entry);

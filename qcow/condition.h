@@ -21,4 +21,17 @@ condition_init (pthread_cond_t *cond)
   pthread_condattr_destroy (&attr);
 }
 
+/* In so many milliseconds from now, for pthread_cond_timedwait. */
+static inline struct timespec
+condition_deadline (long ms)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  t.tv_nsec += ms * 1000000;
+  t.tv_sec += t.tv_nsec / 1000000000;
+  t.tv_nsec %= 1000000000;
+  return t;
+}
+
 #endif /* QCOW_CONDITION_H */

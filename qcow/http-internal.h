@@ -144,8 +144,8 @@ http_connection_left (const struct http *h)
 
 uint64_t http_now (void); /* ms */
 
-/* A time of http_now for pthread_cond_timedwait. */
-struct timespec http_timespec (uint64_t ms);
+/* The least time in which the server ever began to answer, in us. */
+uint64_t http_object_latency (const struct http_object *o);
 
 /* Was http_stop called? */
 bool http_stopping (struct http *h);

@@ -15,6 +15,7 @@
 
 #include <stdlib.h>
 
+#include "condition.h"
 #include "http-internal.h"
 
 /* Each lane is a connection that the driver has not.  More of them than
@@ -88,23 +89,32 @@ make_lane (struct http *h)
   return l;
 }
 
+/* An idle one, or NULL.  Under the lock. */
+static struct lane *
+pop_lane (struct http *h)
+{
+  struct lane *l = h->lanes;
+
+  if (l)
+    h->lanes = l->next;
+  return l;
+}
+
 static struct lane *
 take_lane (struct http *h)
 {
-  const struct timespec t = http_timespec (http_now () + WAIT_MS);
+  const struct timespec t = condition_deadline (WAIT_MS);
   struct lane *l;
   bool make;
 
   pthread_mutex_lock (&h->lock);
   for (;;) {
-    l = h->lanes;
+    l = pop_lane (h);
     make = l == NULL && may_make (h);
     if (l || make || h->nr_lanes == 0 || h->stop
         || pthread_cond_timedwait (&h->lane_free, &h->lock, &t) != 0)
       break;
   }
-  if (l)
-    h->lanes = l->next;
   if (make)
     h->nr_lanes++;
   pthread_mutex_unlock (&h->lock);
@@ -124,12 +134,10 @@ leave_lane (struct http *h, struct lane *l)
 struct lane *
 lane_give_up (struct http *h)
 {
-  struct lane *l = h->lanes;
+  struct lane *l = pop_lane (h);
 
-  if (l) {
-    h->lanes = l->next;
+  if (l)
     h->nr_lanes--;
-  }
   return l;
 }
 
@@ -138,11 +146,8 @@ lanes_free (struct http *h)
 {
   struct lane *l;
 
-  while ((l = h->lanes) != NULL) {
-    h->lanes = l->next;
+  while ((l = lane_give_up (h)) != NULL)
     lane_free (l);
-  }
-  h->nr_lanes = 0;
 }
 
 /* Until the transfer is over, or there is no sense in waiting any more. */

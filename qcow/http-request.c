@@ -102,6 +102,7 @@ judge (struct request *r)
     = answer_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
                     known_version (o), &seen, &good, &r->problem);
   if (r->verdict == VERDICT_EMPTY) {
+    /* (Others look, once it is.) */
     if (!o->known)
       o->known = true;
     r->length = 0;
@@ -702,27 +703,27 @@ took_bytes (struct http *h, struct request *r, CURLcode code)
 }
 
 static void
-debug_try (const struct http *h, const struct request *r, CURLcode code,
-           long status)
+debug_try (const struct http *h, const struct request *r, CURLcode code)
 {
-  if (h->debug)
-    error_debug (h->hooks, where (r)->name,
-                 "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
-                 " bytes, %" PRIu64 " ms%s%s",
-                 r->fetch->offset + r->filled_before,
-                 r->fetch->offset + r->length - 1, status,
-                 r->filled - r->filled_before, http_now () - r->began,
-                 code == CURLE_OK ? "" : ": ",
-                 code == CURLE_OK ? "" : curl_easy_strerror (code));
+  long status = 0;
+
+  if (!h->debug)
+    return;
+  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
+  error_debug (h->hooks, where (r)->name,
+               "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
+               " bytes, %" PRIu64 " ms%s%s",
+               r->fetch->offset + r->filled_before,
+               r->fetch->offset + r->length - 1, status,
+               r->filled - r->filled_before, http_now () - r->began,
+               code == CURLE_OK ? "" : ": ",
+               code == CURLE_OK ? "" : curl_easy_strerror (code));
 }
 
 bool
 request_is_complete (const struct http *h, struct request *r, CURLcode code)
 {
-  long status = 0;
-
-  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
-  debug_try (h, r, code, status);
+  debug_try (h, r, code);
   if (!r->judged || r->verdict != VERDICT_GOOD || r->filled < r->length)
     return false;
   note_latency (r);
@@ -738,7 +739,7 @@ request_next (struct http *h, struct request *r, CURLcode code)
   curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
   if (!r->judged && code == CURLE_OK)
     judge (r); /* an answer without a body */
-  debug_try (h, r, code, status);
+  debug_try (h, r, code);
   if (!r->judged)
     return transfer_failed (h, r, code);
 

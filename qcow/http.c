@@ -41,13 +41,6 @@ http_now (void)
   return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
 }
 
-struct timespec
-http_timespec (uint64_t ms)
-{
-  return (struct timespec){ .tv_sec = (time_t) (ms / 1000),
-                            .tv_nsec = (long) (ms % 1000) * 1000000 };
-}
-
 /* --- One try after the other --- */
 
 static void
@@ -451,7 +444,7 @@ cancel_all (struct http *h, struct fetch *fetches, size_t n)
 static bool
 wait_a_while (struct http *h, struct waiter *w)
 {
-  const struct timespec t = http_timespec (http_now () + HOOKS_LOOK_UP_MS);
+  const struct timespec t = condition_deadline (HOOKS_LOOK_UP_MS);
   bool left;
 
   pthread_mutex_lock (&h->lock);

@@ -97,10 +97,9 @@ void http_close (struct http_object *o);
 const char *http_object_name (const struct http_object *o);
 uint64_t http_object_size (const struct http_object *o);
 
-/* The least time in which the server ever began to answer, in us. */
-uint64_t http_object_latency (const struct http_object *o);
-
-/* Was that so short that waiting for it is not what takes the time? */
+/* Did its server ever begin to answer so soon that waiting for that is not
+ * what takes the time?
+ */
 bool http_object_is_near (const struct http_object *o);
 
 /* Hand over a fetch, which will be done some time; not before http_start. */
