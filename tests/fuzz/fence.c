@@ -119,14 +119,14 @@ make_image (const char *name, bool data_file)
   put (image + 48, 8, 3 * CLUSTER);
   put (image + 56, 4, 1);
   put (image + 96, 4, 4);
-  put (image + 100, 4, 104);
+  put (image + 100, 4, QCOW_V3_HEADER_LENGTH);
   if (data_file) {
     put (image + 72, 8, QCOW_INCOMPAT_DATA_FILE);
-    put (image + 104, 4, 0x44415441);
+    put (image + 104, 4, QCOW_EXT_DATA_FILE);
     put (image + 108, 4, n);
     memcpy (image + 112, name, n);
-    put (image + CLUSTER, 8, UINT64_C (1) << 63 | 2 * CLUSTER);
-    put (image + 2 * CLUSTER, 8, UINT64_C (1) << 63);
+    put (image + CLUSTER, 8, QCOW_ENTRY_COPIED | 2 * CLUSTER);
+    put (image + 2 * CLUSTER, 8, QCOW_ENTRY_COPIED);
   }
   else {
     put (image + 8, 8, 112);
@@ -187,6 +187,7 @@ use_image (unsigned how)
     options.backing_formats = formats;
     options.nr_backing_formats = 1;
   }
+  errno = 0;
   q = open_image (&options);
   if (q == NULL) {
     MUST (errno != 0);
