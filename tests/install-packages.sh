@@ -22,8 +22,9 @@ for set in "$@"; do
         ci)    packages+=" clang clang-format llvm libclang-rt-14-dev" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;
         valgrind) packages+=" valgrind" ;;
-        bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin gnuplot-nox
-                           python3 fio e2fsprogs libdeflate-dev" ;;
+        bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin
+                           python3 fio e2fsprogs libdeflate-dev
+                           gnuplot-nox" ;;
         *) echo "$0: no such set: $set" >&2; exit 1 ;;
     esac
 done

@@ -69,8 +69,8 @@ def pool_table(rng, pool_offset, run):
 
 def write_mapped(path, size, run=1):
     """Every cluster of the disk is data, in runs of so many clusters that
-    are neighbours in the file; refcounts are right up to 4 TiB, beyond
-    they can't be: there are none.  16 different L2 tables take turns:
+    are neighbours in the file; refcounts are right below 4 TiB, from there
+    on they have no room.  16 different L2 tables take turns:
     enough, and much quicker to make than one for each place.
     """
     rng = random.Random(1)

@@ -130,12 +130,11 @@ def check_reads(rng, h, disk):
             if not done:
                 left.append(item)
                 continue
-            got = buf
-            if got != wanted:
-                n = first_difference(got, wanted)
+            if buf != wanted:
+                n = first_difference(buf, wanted)
                 raise Mismatch(
                     "%d bytes at %d: byte %d is %s instead of %s"
-                    % (length, at, at + n, got[n:n + 8].hex(),
+                    % (length, at, at + n, buf[n:n + 8].hex(),
                        wanted[n:n + 8].hex()))
         flying = left
 
