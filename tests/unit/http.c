@@ -422,15 +422,21 @@ check_asked (unsigned i, uint64_t first, uint64_t last, const char *if_match)
   assert_string_equal (a.if_match, if_match);
 }
 
-static void
-check_nr_asked (unsigned want)
+static unsigned
+web_asked (void)
 {
   unsigned n;
 
   pthread_mutex_lock (&web.lock);
   n = web.nr_asked;
   pthread_mutex_unlock (&web.lock);
-  assert_int_equal (n, want);
+  return n;
+}
+
+static void
+check_nr_asked (unsigned want)
+{
+  assert_int_equal (web_asked (), want);
 }
 
 /* --- Ours --- */
@@ -1342,13 +1348,28 @@ bystanders_start (struct bystander *list, size_t n)
   }
 }
 
+/* Let the server go on: all get their bytes. */
+static void
+bystanders_end (struct bystander *list, size_t n)
+{
+  size_t i;
+
+  web_go_on ();
+  for (i = 0; i < n; ++i) {
+    pthread_join (list[i].thread, NULL);
+    assert_int_equal (list[i].r, 0);
+    assert_true (load_is_right (list[i].load));
+    load_free (list[i].load);
+  }
+  assert_int_equal (unit_errors, 0);
+}
+
 /* Others stay and get their bytes. */
 static void
 leave_others (void **state)
 {
   struct bystander others[3];
   struct load *l;
-  size_t i;
 
   (void) state;
   begin (2000000, 4);
@@ -1362,13 +1383,7 @@ leave_others (void **state)
   assert_int_equal (errno, ESHUTDOWN);
   leave_when_held = 0;
   load_free (l);
-  web_go_on ();
-  for (i = 0; i < NR (others); ++i) {
-    pthread_join (others[i].thread, NULL);
-    assert_int_equal (others[i].r, 0);
-    assert_true (load_is_right (others[i].load));
-    load_free (others[i].load);
-  }
+  bystanders_end (others, NR (others));
   end ();
 }
 
@@ -1597,17 +1612,6 @@ web_connections (void)
   return n;
 }
 
-static unsigned
-web_asked (void)
-{
-  unsigned n;
-
-  pthread_mutex_lock (&web.lock);
-  n = web.nr_asked;
-  pthread_mutex_unlock (&web.lock);
-  return n;
-}
-
 /* The connection that request i came by. */
 static unsigned
 asked_by (unsigned i)
@@ -1671,16 +1675,18 @@ lane (void **state)
   end ();
 }
 
-/* A fetch of 100,000 to 399,999 of which what was set up goes wrong: the
- * driver goes on at 'next', and there are no lanes for a while.
+/* A fetch of 100,000 to 399,999 that goes wrong as 'spoil' makes it: the
+ * driver goes on at 'next' with so many requests, and there are no lanes for a
+ * while.
  */
 static void
-check_bad_weather (unsigned lane, uint64_t next, unsigned more)
+check_bad_weather (void (*spoil) (void), uint64_t next, unsigned more)
 {
   static const size_t lengths[] = { 30000, 70000, 200000 };
-  const unsigned asked = web_asked ();
+  const unsigned lane = begin_near (2000000, 4), asked = web_asked ();
   struct load *l = load_new (100000, lengths, NR (lengths));
 
+  spoil ();
   assert_int_equal (fetch_loads (object, &l, 1), 0);
   assert_true (load_is_right (l));
   load_free (l);
@@ -1692,63 +1698,68 @@ check_bad_weather (unsigned lane, uint64_t next, unsigned more)
   make_near ();
   assert_true (fetch_alone (1000000) != lane);
   assert_int_equal (unit_errors, 0);
+  end ();
+}
+
+static void
+break_off (void)
+{
+  pthread_mutex_lock (&web.lock);
+  web.breaks = 1;
+  web.break_at = 50000;
+  pthread_mutex_unlock (&web.lock);
 }
 
 static void
 lane_breaks (void **state)
 {
-  unsigned lane;
-
   (void) state;
-  lane = begin_near (2000000, 4);
-  pthread_mutex_lock (&web.lock);
-  web.breaks = 1;
-  web.break_at = 50000;
-  pthread_mutex_unlock (&web.lock);
-  check_bad_weather (lane, 150000, 1);
-  end ();
+  check_bad_weather (break_off, 150000, 1);
+}
+
+static void
+be_unavailable (void)
+{
+  web_fail ("503 Service Unavailable", "not now", 2);
 }
 
 static void
 lane_unavailable (void **state)
 {
-  unsigned lane;
-
   (void) state;
-  lane = begin_near (2000000, 4);
-  web_fail ("503 Service Unavailable", "not now", 2);
-  check_bad_weather (lane, 100000, 2);
-  end ();
+  check_bad_weather (be_unavailable, 100000, 2);
+}
+
+static void
+send_parts (void)
+{
+  pthread_mutex_lock (&web.lock);
+  web.most = 200000;
+  pthread_mutex_unlock (&web.lock);
 }
 
 static void
 lane_in_parts (void **state)
 {
-  unsigned lane;
-
   (void) state;
-  lane = begin_near (2000000, 4);
+  check_bad_weather (send_parts, 300000, 1);
+}
+
+static void
+redirect (void)
+{
   pthread_mutex_lock (&web.lock);
-  web.most = 200000;
+  web.redirects = true;
   pthread_mutex_unlock (&web.lock);
-  check_bad_weather (lane, 300000, 1);
-  end ();
+  web_fail ("302 Found", "there", 2);
 }
 
 /* The driver asks again, is redirected too, and goes there. */
 static void
 lane_redirected (void **state)
 {
-  unsigned lane;
-
   (void) state;
-  lane = begin_near (2000000, 4);
-  pthread_mutex_lock (&web.lock);
-  web.redirects = true;
-  pthread_mutex_unlock (&web.lock);
-  web_fail ("302 Found", "there", 2);
-  check_bad_weather (lane, 100000, 2);
-  end ();
+  check_bad_weather (redirect, 100000, 2);
 }
 
 /* A server that has no place for one more connection does not answer. */
@@ -1769,11 +1780,7 @@ lane_unanswered (void **state)
   assert_in_range (now_ms () - began, 450, 500 + SOON_MS);
   assert_int_equal (asked_by (asked), lane);
   assert_true (asked_by (asked + 1) != lane);
-  web_go_on ();
-  pthread_join (list[0].thread, NULL);
-  assert_int_equal (list[0].r, 0);
-  assert_true (load_is_right (list[0].load));
-  load_free (list[0].load);
+  bystanders_end (list, NR (list));
   make_near ();
   assert_true (fetch_alone (1000000) != lane);
   assert_int_equal (unit_errors, 0);
@@ -1887,21 +1894,6 @@ lane_leave (void **state)
   end ();
 }
 
-static void
-join_all (struct bystander *list, size_t n)
-{
-  size_t i;
-
-  web_go_on ();
-  for (i = 0; i < n; ++i) {
-    pthread_join (list[i].thread, NULL);
-    assert_int_equal (list[i].r, 0);
-    assert_true (load_is_right (list[i].load));
-    load_free (list[i].load);
-  }
-  assert_int_equal (unit_errors, 0);
-}
-
 /* Lanes are connections too: all together are not more than is allowed, and
  * who gets no lane is not kept waiting.
  */
@@ -1924,7 +1916,7 @@ lane_connections (void **state)
     assert_in_range (now_ms () - began, 0, 1000 + SOON_MS);
     nap (150);
     assert_int_equal (web_held (), limits[i]);
-    join_all (list, NR (list));
+    bystanders_end (list, NR (list));
     end ();
   }
 }
@@ -1954,7 +1946,7 @@ lane_and_driver (void **state)
     bystanders_start (list, NR (list));
     nap (150);
     assert_int_equal (web_held (), N);
-    join_all (list, NR (list));
+    bystanders_end (list, NR (list));
     for (i = 0; i < N; ++i) {
       assert_int_equal (load_wait (loads[i]), 0);
       assert_true (load_is_right (loads[i]));
