@@ -26,14 +26,11 @@ CLIENT_LIMIT = 600
 class Readers:
     """Servers of the images, by each of those that are compared."""
 
-    def __init__(self, options, directory):
+    def __init__(self, plugin, directory, delay_server=None):
         self.images = Images(directory)
-        self.plugin = os.path.abspath(options.plugin)
-        self.inflate = options.inflate
-        self.delay_server = options.delay_server
+        self.plugin = os.path.abspath(plugin)
+        self.delay_server = delay_server
         self.qcow2dec = os.environ.get("QCOW2DEC_NBDKIT")
-        self.quick = options.quick
-        self.checked = set()
 
     def image(self, name):
         return self.images.path(name)
@@ -107,10 +104,15 @@ def client(*argv):
     return done.stdout, seconds
 
 
+def client_of(running, *argv):
+    """The seconds that a client of a running server takes; argv's None is
+    the server's URI."""
+    return client(*[running.uri if a is None else a for a in argv])[1]
+
+
 def client_seconds(server, *argv):
-    """argv's None is the server's URI."""
     with server as s:
-        return client(*[s.uri if a is None else a for a in argv])[1]
+        return client_of(s, *argv)
 
 
 def client_and_cpu_seconds(server, *argv):
@@ -121,7 +123,7 @@ def client_and_cpu_seconds(server, *argv):
 
     with server as s:
         before = s.cpu_seconds() + children()
-        seconds = client(*[s.uri if a is None else a for a in argv])[1]
+        seconds = client_of(s, *argv)
         return seconds, s.cpu_seconds() + children() - before
 
 
@@ -129,27 +131,28 @@ def server_cpu_seconds(server, *argv):
     """The CPU time that the server spends on a client."""
     with server as s:
         before = s.cpu_seconds()
-        client(*[s.uri if a is None else a for a in argv])
+        client_of(s, *argv)
         time.sleep(0.05)        # its connections' threads end after that
         return s.cpu_seconds() - before
 
 
-def iops(server, size, window, seconds, peak=None):
+def iops_of(running, size, window, seconds):
     """fio's nbd engine, 4 KiB at queue depth 32 over one connection, for so
-    many bytes from window on.  The server's peak of memory is appended to a
-    list."""
-    with server as s:
-        out, _ = client(
-            "fio", "--name=random", "--ioengine=nbd", "--uri=" + s.uri,
-            "--rw=randread", "--bs=4k", "--iodepth=32", "--norandommap",
-            "--offset=%d" % window, "--size=%d" % size,
-            "--time_based", "--runtime=%d" % seconds, "--output-format=json")
-        if peak is not None:
-            peak.append(s.peak_memory())
+    many bytes from window on."""
+    out, _ = client(
+        "fio", "--name=random", "--ioengine=nbd", "--uri=" + running.uri,
+        "--rw=randread", "--bs=4k", "--iodepth=32", "--norandommap",
+        "--offset=%d" % window, "--size=%d" % size,
+        "--time_based", "--runtime=%d" % seconds, "--output-format=json")
     job = json.loads(out[out.index(b"{"):])["jobs"][0]
     if job["error"] or not job["read"]["total_ios"]:
         raise Broken("fio: error %d" % job["error"])
     return job["read"]["iops"]
+
+
+def iops(server, *where):
+    with server as s:
+        return iops_of(s, *where)
 
 
 def first_byte_ms(server, offset=START_OFFSET, wanted=b"\x55"):
