@@ -36,6 +36,11 @@ export python=/usr/bin/python3
 # Nothing is to be written beside what the programs import.
 export PYTHONDONTWRITEBYTECODE=1
 
+[ -e "$plugin" ] || {
+    echo "Bail out! There is no $plugin: say 'make' first."
+    exit 1
+}
+
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-test.XXXXXX") || exit 1
 cd "$tmp" || exit 1
 
