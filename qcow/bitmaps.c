@@ -21,13 +21,6 @@
  */
 #define NO_SLACK 1
 
-static int
-no_memory (const struct image *image)
-{
-  return error_report (image->shared->hooks, ENOMEM, image->name,
-                       "out of memory");
-}
-
 /* --- The directory --- */
 
 static int
@@ -106,7 +99,7 @@ bitmaps_load (const struct image *image)
   struct problem problem;
 
   if (all == NULL) {
-    no_memory (image);
+    image_no_memory (image);
     return NULL;
   }
   if ((h->nb_bitmaps > 0 || h->bitmaps_broken)
@@ -181,7 +174,7 @@ bitmap_open (struct image *image, const struct bitmap *b)
   struct open_bitmap *open = calloc (1, sizeof *open);
 
   if (open == NULL) {
-    no_memory (image);
+    image_no_memory (image);
     return NULL;
   }
   open->image = image;

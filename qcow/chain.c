@@ -33,12 +33,6 @@ options_name (const struct opening *o)
   return o->options->filename ? o->options->filename : "url=";
 }
 
-static int
-no_memory (const struct opening *o, const char *name)
-{
-  return error_report (o->shared->hooks, ENOMEM, name, "out of memory");
-}
-
 /* --- Names --- */
 
 static char *
@@ -255,7 +249,7 @@ open_beside_image (struct opening *o, const struct image *image,
   struct source *source;
 
   if (path == NULL) {
-    no_memory (o, image->name);
+    image_no_memory (image);
     return NULL;
   }
   source = open_named_by_image (o, image, what, stored, path, parameter);
@@ -509,7 +503,7 @@ chain_open (struct shared *shared, const struct qcow_options *options)
 
   o.chain = calloc (1, sizeof *o.chain);
   if (o.chain == NULL)
-    no_memory (&o, options_name (&o));
+    error_no_memory (o.shared->hooks, options_name (&o));
   else {
     o.fence = new_fence (&o);
     if (o.fence && check_formats (&o) == 0)

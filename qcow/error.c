@@ -107,6 +107,12 @@ error_report (const struct qcow_hooks *hooks, int err, const char *object,
   return -1;
 }
 
+int
+error_no_memory (const struct qcow_hooks *hooks, const char *object)
+{
+  return error_report (hooks, ENOMEM, object, "out of memory");
+}
+
 void
 error_warn (const struct qcow_hooks *hooks, const char *object,
             const char *fmt, ...)

@@ -36,6 +36,9 @@ int error_report (const struct qcow_hooks *hooks, int err, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 4, 5)));
 
+/* The same when memory is out: ENOMEM. */
+int error_no_memory (const struct qcow_hooks *hooks, const char *object);
+
 /* The same for a warning or a debug message; errno is kept. */
 void error_warn (const struct qcow_hooks *hooks, const char *object,
                  const char *fmt, ...) __attribute__ ((format (printf, 3, 4)));

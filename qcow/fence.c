@@ -76,8 +76,7 @@ take_prefix (struct directory *d, const char *name,
     return bad_prefix (name, problem.text, hooks);
   d->prefix = strdup (url.name);
   url_free (&url);
-  return d->prefix ? 0
-                   : error_report (hooks, ENOMEM, "allow=", "out of memory");
+  return d->prefix ? 0 : error_no_memory (hooks, "allow=");
 }
 
 static int
@@ -111,7 +110,7 @@ fence_new (const char *const *allow, size_t nr, const char *image,
   if (f == NULL || image_dir == NULL) {
     free (f);
     free (image_dir);
-    error_report (hooks, ENOMEM, image, "out of memory");
+    error_no_memory (hooks, image);
     return NULL;
   }
   f->hooks = hooks;

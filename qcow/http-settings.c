@@ -14,12 +14,6 @@
 
 #define DEFAULT_CONNECTIONS 16
 
-static int
-no_memory (const struct qcow_hooks *hooks)
-{
-  return error_report (hooks, ENOMEM, "http", "out of memory");
-}
-
 /* NULL stays NULL. */
 static int
 copy (char **out, const char *in, const struct qcow_hooks *hooks)
@@ -27,7 +21,7 @@ copy (char **out, const char *in, const struct qcow_hooks *hooks)
   if (in == NULL)
     return 0;
   *out = strdup (in);
-  return *out ? 0 : no_memory (hooks);
+  return *out ? 0 : error_no_memory (hooks, "http");
 }
 
 static int
@@ -40,7 +34,7 @@ copy_list (struct curl_slist **out, const char *const *list, size_t n,
     struct curl_slist *longer = curl_slist_append (*out, list[i]);
 
     if (longer == NULL)
-      return no_memory (hooks);
+      return error_no_memory (hooks, "http");
     *out = longer;
   }
   return 0;
@@ -177,7 +171,7 @@ take_s3 (struct http_settings *s, const struct qcow_http_options *o,
     return -1;
   if (asprintf (&s->sigv4, "aws:amz:%s:s3", s->region) == -1) {
     s->sigv4 = NULL;
-    return no_memory (hooks);
+    return error_no_memory (hooks, "http");
   }
   return 0;
 }

@@ -380,7 +380,7 @@ hand_over (struct http *h, struct request *r, struct fetch *f)
   bool stop, first;
 
   if (r == NULL) {
-    error_report (h->hooks, ENOMEM, "http", "out of memory");
+    error_no_memory (h->hooks, "http");
     f->done (f, ENOMEM);
     return;
   }
@@ -536,7 +536,7 @@ http_open (struct http *h, struct url *url, const struct reference *ref,
   int err;
 
   if (o == NULL) {
-    error_report (h->hooks, ENOMEM, url->name, "out of memory");
+    error_no_memory (h->hooks, url->name);
     url_free (url);
     errno = ENOMEM;
     return NULL;
@@ -634,7 +634,7 @@ new_multi (struct http *h)
 {
   h->multi = curl_multi_init ();
   if (h->multi == NULL)
-    return error_report (h->hooks, ENOMEM, "http", "out of memory");
+    return error_no_memory (h->hooks, "http");
   curl_multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
                      (long) h->settings.connections);
   return 0;
@@ -653,7 +653,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
     return NULL;
   }
   if (h == NULL) {
-    error_report (hooks, ENOMEM, "http", "out of memory");
+    error_no_memory (hooks, "http");
     return NULL;
   }
   h->hooks = hooks;

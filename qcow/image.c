@@ -19,13 +19,6 @@ refuse (const struct image *image, const struct problem *problem)
                        problem->text);
 }
 
-static int
-no_memory (const struct image *image)
-{
-  return error_report (image->shared->hooks, ENOMEM, image->name,
-                       "out of memory");
-}
-
 static void
 warn_of_state (const struct image *image)
 {
@@ -57,7 +50,7 @@ read_extensions (struct image *image, const uint8_t *first)
              : refuse (image, &problem);
   cluster = malloc (length);
   if (cluster == NULL)
-    return no_memory (image);
+    return image_no_memory (image);
   if (source_read (image->source, cluster, length, 0) == 0)
     r = header_extensions (cluster, &image->header, &problem) == 0
           ? 0
@@ -113,7 +106,7 @@ read_header (struct image *image)
   int r = -1;
 
   if (first == NULL)
-    return no_memory (image);
+    return image_no_memory (image);
   if (source_read (image->source, first, FIRST_READ, 0) == -1)
     goto out;
   if (header_fixed (first, &image->header, &problem) == -1)
@@ -152,7 +145,7 @@ image_open (struct shared *shared, struct source *source, uint32_t id)
   int err;
 
   if (image == NULL) {
-    error_report (shared->hooks, ENOMEM, source->name, "out of memory");
+    error_no_memory (shared->hooks, source->name);
     source_close (source);
     errno = ENOMEM;
     return NULL;
@@ -242,7 +235,7 @@ image_get_cached (const struct image *image, struct cache_key key, size_t size,
     case CACHE_FULL: /* not with 'must' */
     case CACHE_NO_MEMORY:
       *entry = NULL;
-      return no_memory (image);
+      return image_no_memory (image);
     }
   }
 }

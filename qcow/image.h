@@ -62,6 +62,12 @@ struct l1_table *image_get_active_l1 (const struct image *image);
 int image_get_cached (const struct image *image, struct cache_key key,
                       size_t size, struct cache_entry **entry);
 
+static inline int
+image_no_memory (const struct image *image)
+{
+  return error_no_memory (image->shared->hooks, image->name);
+}
+
 /* The number of the sector for the IV of what the image's data has at
  * 'host', and the guest sees at 'guest'.
  */

@@ -322,7 +322,7 @@ static int
 crypto_failed (const struct source *source)
 {
   if (errno == ENOMEM)
-    return error_report (source->hooks, ENOMEM, source->name, "out of memory");
+    return source_no_memory (source);
   return error_report (source->hooks, EIO, source->name,
                        "LUKS: libgcrypt can't do what the header asks for: "
                        "%s",
@@ -470,7 +470,7 @@ luks_unlock (const struct luks_header *header, struct source *source,
 
   *result = (struct luks_result){ .crypto = NULL };
   if (u.keys == NULL || u.material == NULL)
-    r = error_report (source->hooks, ENOMEM, source->name, "out of memory");
+    r = source_no_memory (source);
   else
     r = try_slots (&u, passphrases, n, limits, result);
   err = errno;

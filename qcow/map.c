@@ -121,8 +121,7 @@ make_found (struct map *m)
   if (n > sizeof m->found_inline / sizeof m->found_inline[0])
     m->found = malloc (n * sizeof m->found[0]);
   if (m->found == NULL)
-    return error_report (m->view->shared->hooks, ENOMEM, m->view->name,
-                         "out of memory");
+    return error_no_memory (m->view->shared->hooks, m->view->name);
   for (i = 0; i < n; ++i)
     m->found[i].offset = m->found[i].length = 0;
   /* Ask for the tables of all layers at once, not for one after the other:

@@ -103,13 +103,6 @@ name_open_view (const struct view_parts *p, const char *name)
   return NULL;
 }
 
-static int
-no_memory (const struct view_parts *p)
-{
-  return error_report (p->shared->hooks, ENOMEM,
-                       p->chain->layers[0].image->name, "out of memory");
-}
-
 /* Takes over the strings. */
 static int
 list_one (const struct view_parts *p, char *name, char *description,
@@ -120,7 +113,7 @@ list_one (const struct view_parts *p, char *name, char *description,
   if (name && description)
     r = fn (opaque, name[0] ? name : NULL, description);
   else
-    r = no_memory (p);
+    r = image_no_memory (p->chain->layers[0].image);
   free (name);
   free (description);
   return r;

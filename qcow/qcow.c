@@ -174,9 +174,8 @@ open_tables (struct qcow *q)
 static int
 no_memory (const struct qcow *q, const struct qcow_options *options)
 {
-  return error_report (
-    &q->hooks, ENOMEM,
-    options->filename ? options->filename : "url=", "out of memory");
+  return error_no_memory (&q->hooks,
+                          options->filename ? options->filename : "url=");
 }
 
 static int
@@ -220,7 +219,7 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   int err;
 
   if (q == NULL) {
-    error_report (hooks, ENOMEM, "qcow", "out of memory");
+    error_no_memory (hooks, "qcow");
     return NULL;
   }
   q->hooks = *hooks;

@@ -101,13 +101,6 @@ copy_out (const struct job *job, const uint8_t *cluster)
     memcpy (job->dest, cluster + in_cluster (job), job->run.length);
 }
 
-static int
-no_memory (const struct image *image)
-{
-  return error_report (image->shared->hooks, ENOMEM, image->name,
-                       "out of memory");
-}
-
 /* Views of the same image may have different damage at the same offset. */
 static uint64_t
 place_of (const struct run *run, uint64_t offset)
@@ -169,7 +162,7 @@ inflate_to (struct scratch *s, const struct job *job, uint8_t *out)
       == 0)
     return 1;
   if (errno == ENOMEM)
-    return no_memory (image);
+    return image_no_memory (image);
   if (job->dest == NULL)
     return 0;
   return damaged_cluster (&job->run, "the compressed data does not inflate "
@@ -259,7 +252,7 @@ claim_jobs (struct plan *plan)
       job->state = job->dest ? JOB_COPY : JOB_DONE;
       break;
     case CACHE_NO_MEMORY:
-      return no_memory (job->run.image);
+      return image_no_memory (job->run.image);
     }
   }
   return 0;
@@ -517,7 +510,7 @@ do_jobs (struct plan *plan)
     return 0;
   s = scratch_get (plan->shared->scratches);
   if (s == NULL)
-    return no_memory (plan->jobs[0].run.image);
+    return image_no_memory (plan->jobs[0].run.image);
   do {
     if (claim_jobs (plan) == -1 || load_streams (plan, s) == -1) {
       abandon_jobs (plan);

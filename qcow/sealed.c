@@ -78,8 +78,7 @@ static int
 cannot_decrypt (struct image *image)
 {
   if (errno == ENOMEM)
-    return error_report (image->shared->hooks, ENOMEM, image->name,
-                         "out of memory");
+    return image_no_memory (image);
   return error_report_once (
     &image->damage, UINT64_MAX, image->shared->hooks, EIO, image->name,
     "libgcrypt failed to decrypt: %s", crypto_reason ());

@@ -134,8 +134,7 @@ read_table (struct snapshots *s, struct source *source,
       want = most;
     p = realloc (s->table, want);
     if (p == NULL)
-      return error_report (source->hooks, ENOMEM, source->name,
-                           "out of memory");
+      return source_no_memory (source);
     s->table = p;
     if (source_read (source, p + have, want - have,
                      header->snapshots_offset + have)
@@ -167,7 +166,7 @@ snapshots_load (struct source *source, const struct header *header)
   }
   if (s == NULL || s->list == NULL || s->by_id == NULL || s->by_name == NULL) {
     snapshots_free (s);
-    error_report (source->hooks, ENOMEM, source->name, "out of memory");
+    source_no_memory (source);
     return NULL;
   }
   if (n > 0 && read_table (s, source, header) == -1) {

@@ -89,13 +89,6 @@ struct pass {
   size_t nr_wants;
 };
 
-static int
-no_memory (const struct source_curl *c)
-{
-  return error_report (c->source.hooks, ENOMEM, c->source.name,
-                       "out of memory");
-}
-
 static size_t
 block_length (const struct source_curl *c, uint64_t block)
 {
@@ -140,7 +133,7 @@ fetch_blocks (struct source_curl *c, const struct missing *list, size_t n)
   size_t i;
 
   if (b == NULL) {
-    no_memory (c);
+    source_no_memory (&c->source);
     for (i = 0; i < n; ++i)
       cache_fail (list[i].entry);
     return;
@@ -259,7 +252,7 @@ fetch_directly (struct source_curl *c, const struct source_range *ranges,
   if (fetches == NULL || pieces == NULL) {
     free (fetches);
     free (pieces);
-    return no_memory (c);
+    return source_no_memory (&c->source);
   }
   for (i = 0; i < n; ++i)
     if (ranges[i].length > 0) {
@@ -325,7 +318,7 @@ look_up (struct source_curl *c, struct pass *pass, struct want *want,
     want->entry = NULL;
     break;
   case CACHE_NO_MEMORY:
-    return no_memory (c);
+    return source_no_memory (&c->source);
   }
   return 0;
 }
@@ -592,7 +585,7 @@ source_curl_open (struct http *http, struct url *url,
   }
   if (c == NULL || c->head == NULL || c->source.name == NULL
       || c->source.identity == NULL) {
-    error_report (hooks, ENOMEM, url->name, "out of memory");
+    error_no_memory (hooks, url->name);
     url_free (url);
     err = ENOMEM;
     goto err;

@@ -286,7 +286,7 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
   if (f == NULL || (f->source.name = strdup (filename)) == NULL) {
     free (f);
     close (fd);
-    error_report (hooks, ENOMEM, filename, "out of memory");
+    error_no_memory (hooks, filename);
     return NULL;
   }
   f->fd = fd;

@@ -93,6 +93,12 @@ void source_close (struct source *s);
 /* Are both the same file? */
 bool source_same (const struct source *a, const struct source *b);
 
+static inline int
+source_no_memory (const struct source *s)
+{
+  return error_no_memory (s->hooks, s->name);
+}
+
 /* A local regular file or block device, opened read-only and, unless
  * force_share, with qemu's locks (lock.h).  The caller closes it.  NULL
  * with the error reported; errno as qcow_open.

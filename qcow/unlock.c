@@ -13,13 +13,6 @@
 #include "unlock.h"
 
 static int
-no_memory (const struct image *image)
-{
-  return error_report (image->shared->hooks, ENOMEM, image->name,
-                       "out of memory");
-}
-
-static int
 needs_passphrase (const struct image *image, const char *how)
 {
   return error_report (image->shared->hooks, EACCES, image->name,
@@ -75,12 +68,12 @@ unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
   i = choose_passphrase (p, layer);
   key = secret_new (method.key_bytes);
   if (key == NULL)
-    return no_memory (image);
+    return image_no_memory (image);
   memcpy (key, p->list[i], strnlen (p->list[i], method.key_bytes));
   image->crypto = crypto_new (&method, key);
   secret_free (key, method.key_bytes);
   if (image->crypto == NULL)
-    return no_memory (image);
+    return image_no_memory (image);
   error_debug (image->shared->hooks, image->name,
                "passphrase %zu is taken; AES can't tell whether it is right",
                i + 1);
@@ -240,7 +233,7 @@ unlock_images (struct image *const *images, size_t n,
     p.limits.total = UINT64_MAX;
   p.used = calloc (p.n + 1, sizeof p.used[0]);
   if (p.used == NULL)
-    return no_memory (images[0]);
+    return image_no_memory (images[0]);
   r = unlock_all (images, n, &p);
   err = errno;
   free (p.used);

@@ -21,13 +21,6 @@ top (const struct view_parts *p)
   return p->chain->layers[0].image;
 }
 
-static int
-no_memory (const struct view_parts *p)
-{
-  return error_report (p->shared->hooks, ENOMEM, top (p)->name,
-                       "out of memory");
-}
-
 /* --- Words --- */
 
 static void
@@ -175,7 +168,7 @@ new_view (const struct view_parts *p, unsigned nr_layers, char *description)
 
   if (v == NULL) {
     free (description);
-    no_memory (p);
+    image_no_memory (top (p));
     return NULL;
   }
   v->shared = p->shared;
@@ -322,7 +315,7 @@ make_base (const struct view_parts *p, struct qcow_view *old,
   struct delta_base *b = calloc (1, sizeof *b);
 
   if (b == NULL) {
-    no_memory (p);
+    image_no_memory (top (p));
     qcow_view_close (old);
     return NULL;
   }
