@@ -310,6 +310,8 @@ NOT_NEEDED = re.compile(r"bitmap\[|refcount|"
 # (We are told the formats of backing files where an image can't say them.)
 FORMAT = re.compile(r"extension 0xe2792aca")
 SNAPSHOT_TABLE = re.compile(r"snapshot\[\d+\]\.\w+$")
+# We do not look for the snapshots of backing files.
+SNAPSHOTS = re.compile(r"nb_snapshots|snapshots_offset|snapshot\[")
 LAST_OF_AUTOCLEAR = 95
 # Where the file is cut, they may be gone altogether.
 CUT_OFF = re.compile(r"[Bb]itmap|[Ss]napshot|refcount")
@@ -509,6 +511,8 @@ class Case:
         harmless = [NOT_NEEDED]
         if snapshot is None:
             harmless.append(SNAPSHOT_TABLE)
+        if self.victim != self.layer.path:
+            harmless.append(SNAPSHOTS)
         if any(p.startswith("backing-format=")
                for p in self.our_parameters()):
             harmless.append(FORMAT)
