@@ -167,7 +167,7 @@ check-valgrind:
 	@tests/install-packages.sh build test valgrind
 	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/valgrind-openat2.so
 	prove -j2 --failures --comments \
-	  --exec 'env LD_PRELOAD=$(VALGRIND_OPENAT2) $(VALGRIND) --leak-check=full' \
+	  --exec 'env QCOW_VALGRIND=yes LD_PRELOAD=$(VALGRIND_OPENAT2) $(VALGRIND) --leak-check=full' \
 	  $(VALGRIND_UNIT_TESTS)
 	QCOW_VALGRIND='$(VALGRIND)' QCOW_PRELOAD=$(VALGRIND_OPENAT2) QCOW_TIMEOUT=1800 \
 	  prove -j2 --failures --comments --exec '' $(VALGRIND_TESTS)
