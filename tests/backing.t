@@ -487,33 +487,16 @@ cd ..
 qemu-img convert -f raw -O qcow2 src1 base.qcow2
 make_sort mid v3 4M base.qcow2 qcow2
 make_sort top v3 4M mid qcow2
-# writer FILE: qemu-io writes it until 'quit' is said to it.
-writer ()
-{
-    rm -f control
-    mkfifo control
-    qemu-io -f qcow2 "$1" < control > writer.log 2>&1 &
-    writer=$!
-    exec 9> control
-    echo 'read 0 512' >&9
-    local i
-    for i in $(seq 600); do
-        ! grep -q 'read 512/512' writer.log || return 0
-        kill -0 $writer 2>/dev/null || break
-        sleep 0.02
-    done
-    fail "a writer" "$(cat writer.log)"
-}
 head -c 4M src1 > disk.raw
-if writer base.qcow2; then
+if writer_start -f qcow2 base.qcow2; then
     refused "somebody writes the lowest layer" 'base\.qcow2.*force-share' \
             -- top
     params=(allow=image-dir force-share=true)
     serves "... with force-share=true" top disk.raw --random 20
     params=(allow=image-dir)
-    echo quit >&9
-    exec 9>&-
-    wait "$writer"
+    writer_stop
+else
+    fail "a writer"
 fi
 if start_qcow -- top; then
     for file in top mid base.qcow2; do

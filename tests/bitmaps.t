@@ -665,13 +665,10 @@ stop_qcow || fail "the server ended well"
 
 # While qemu has it open for writing.
 cp good.qcow2 bad.qcow2
-qemu-nbd -t -f qcow2 -k "$tmp/writer" --pid-file=writer.pid bad.qcow2 &
-writer=$!
-for _ in {1..200}; do [ -s writer.pid ] && break; sleep 0.05; done
+writer_start -f qcow2 bad.qcow2 || fail "a writer"
 refused "a bitmap that qemu has in use" 'in use' \
         -- bad.qcow2 force-share=true bitmap=b
-kill $writer
-wait $writer
+writer_stop
 start_qcow -- bad.qcow2 || fail "start"
 map_is "... and after it was closed" b b.map
 stop_qcow || fail "the server ended well"

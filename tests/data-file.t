@@ -454,21 +454,13 @@ like "holes below" "$(our_map mid.qcow2)" '1310720 +131072 +2 +zero'
 # Somebody writes the file.
 named data.raw
 dense data.raw
-rm -f control
-mkfifo control
-qemu-io -f raw data.raw < control > writer.log 2>&1 &
-writer=$!
-exec 9> control
-echo 'read 0 512' >&9
-for _ in $(seq 600); do
-    ! grep -q 'read 512/512' writer.log || break
-    sleep 0.02
-done
-refused "somebody writes the data file" 'data\.raw.*force-share' -- image
-leads "... with force-share=true" image force-share=true
-echo quit >&9
-exec 9>&-
-wait $writer
+if writer_start -f raw data.raw; then
+    refused "somebody writes the data file" 'data\.raw.*force-share' -- image
+    leads "... with force-share=true" image force-share=true
+    writer_stop
+else
+    fail "a writer"
+fi
 if start_qcow -- image; then
     like "we serve it: qemu can't write it" \
          "$(qemu-io -f raw -c 'write 0 512' data.raw 2>&1)" 'lock'

@@ -522,6 +522,34 @@ qemu_map ()
     py "$gen/nbd-map.py" --qemu "$1" - -f "$format" "$1"
 }
 
+# writer_start QEMU-IO-ARGUMENT...: a qemu-io that has a file open, for
+# writing unless it is told -r, until writer_stop.
+writer_start ()
+{
+    local i
+    rm -f "$tmp/.writer"
+    mkfifo "$tmp/.writer"
+    qemu-io "$@" < "$tmp/.writer" > "$tmp/.writer.log" 2>&1 &
+    _writer=$!
+    exec {_writer_in}> "$tmp/.writer"
+    echo 'read 0 512' >&"$_writer_in"
+    for ((i = 0; i < 2400; i++)); do
+        ! grep -q 'read 512/512' "$tmp/.writer.log" || return 0
+        kill -0 $_writer 2>/dev/null || break
+        nap 0.005
+    done
+    diag "the writer did not start" "$(< "$tmp/.writer.log")"
+    return 1
+}
+
+# Returns the writer's status, when it has closed the file.
+writer_stop ()
+{
+    echo quit >&"$_writer_in"
+    exec {_writer_in}>&-
+    wait $_writer
+}
+
 # poke FILE OFFSET HEX...: overwrite bytes in a file.
 poke ()
 {

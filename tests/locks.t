@@ -10,33 +10,6 @@ source "$(dirname "$0")/functions.sh"
 qemu-img create -q -f qcow2 image.qcow2 4M
 io image.qcow2 'write -q -P 7 0 64k'
 
-# writer_start [OPTION...]: a qemu-io that has the image open for writing
-# until writer_stop.
-writer_start ()
-{
-    rm -f control
-    mkfifo control
-    qemu-io "$@" -f qcow2 image.qcow2 < control > writer.log 2>&1 &
-    writer=$!
-    exec 9> control
-    echo 'read 0 512' >&9
-    local i
-    for i in $(seq 600); do
-        ! grep -q 'read 512/512' writer.log || return 0
-        kill -0 $writer 2>/dev/null || break
-        sleep 0.02
-    done
-    diag "the writer did not start" "$(cat writer.log)"
-    return 1
-}
-
-writer_stop ()
-{
-    echo quit >&9
-    exec 9>&-
-    wait $writer
-}
-
 can_read ()
 {
     ok "$1: qemu-img convert" qemu-img convert -f qcow2 -O raw image.qcow2 x.raw
@@ -61,7 +34,7 @@ cannot_write ()
 }
 
 # A writer holds the image.
-if writer_start; then
+if writer_start -f qcow2 image.qcow2; then
     refused "a writer: refused, by the image's name" 'image\.qcow2' \
             -- image.qcow2
     refused "a writer: the way out is named" 'force-share' -- image.qcow2
@@ -111,9 +84,11 @@ for byte in 100 102 104 201 202 203 0 99 105 204; do
 done
 
 # A reader holds it.
-if writer_start -r; then
+if writer_start -r -f qcow2 image.qcow2; then
     ok "a reader: served" with_qcow true -- image.qcow2
     writer_stop
+else
+    fail "a reader"
 fi
 
 # We hold it: which bytes, seen from outside.
