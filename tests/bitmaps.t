@@ -210,14 +210,6 @@ except nbd.Error as e:
 h.shutdown()
 END
 
-# to NAME: the URI of that export of the server that was started last.
-to ()
-{
-    local encoded
-    encoded "$1"
-    echo "nbd+unix:///$encoded?socket=$sock"
-}
-
 # bytes NAME EXPORT RAW: the export has exactly these bytes.
 bytes ()
 {

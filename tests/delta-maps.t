@@ -10,12 +10,6 @@ source "$(dirname "$0")/functions.sh"
 params=(allow=image-dir)
 text_source $((16 << 20)) src0 src1 src2 src3
 
-# to NAME: the URI of that export of the server that was started last.
-to ()
-{
-    echo "nbd+unix:///$1?socket=$sock"
-}
-
 # extents.py SOCKET UNIT < EXPORTS: what each export says, in units:
 # "FIRST+COUNT:FLAGS ...", or "refused".
 cat > extents.py <<'PY'

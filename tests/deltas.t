@@ -69,60 +69,6 @@ with open("touched", "w") as f:
         print(*sorted(clusters), file=f)
 PY
 
-# replay IMAGE < HISTORY
-replay ()
-{
-    local image=$1 list=() line
-    while read -r line; do
-        case $line in
-            snapshot*|resize*)
-                [ ${#list[@]} -eq 0 ] || io "$image" "${list[@]}"
-                list=() ;;
-        esac
-        case $line in
-            snapshot*) qemu-img snapshot -c "${line#* }" "$image" ;;
-            resize*) qemu-img resize -q --shrink "$image" "${line#* }" ;;
-            *) list+=("$line") ;;
-        esac || exit 1
-    done
-    [ ${#list[@]} -eq 0 ] || io "$image" "${list[@]}"
-}
-
-# make_history IMAGE SEED SIZE CLUSTER STAGES RESIZE CREATE-OPTIONS [BACKING]:
-# sets $seed to the one that was used.  (Where qemu itself stumbles, another
-# history will do.)
-make_history ()
-{
-    local image=$1 size=$3 cluster=$4 stages=$5 resize=$6 create=$7
-    local backing=${8:-} try
-    seed=$2
-    for try in 1 2 3; do
-        rm -f "$image"
-        qemu-img create -q -f qcow2 -o "cluster_size=$cluster,$create" \
-                 ${backing:+-b "$backing" -F "${backing##*.}"} \
-                 "$image" "$size" || exit 1
-        if (trap - EXIT
-            replay "$image" < <(py history.py "$seed" "$size" \
-                                    "$cluster" "$stages" "$resize") &&
-            { qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ]; }
-           ) > qemu.log 2>&1
-        then
-            # No holes in the file, so that qemu's map is ours.
-            dense "$image"
-            return
-        fi
-        seed=$((seed + 1000))
-    done
-    diag "seed $seed: qemu has made a broken image" "$(cat qemu.log)"
-    exit 1
-}
-
-# to NAME: the URI of that export of the server that was started last.
-to ()
-{
-    echo "nbd+unix:///$1?socket=$sock"
-}
-
 # state NAME STAGE IMAGE [ID]: what qemu says of a state of the image, the
 # active one or a snapshot, into NAME.raw and NAME.map; a line for
 # delta-check.py into the file views.

@@ -495,6 +495,14 @@ encoded ()
     done
 }
 
+# to NAME: the URI of that export of the server that was started last.
+to ()
+{
+    local encoded
+    encoded "$1"
+    echo "nbd+unix:///$encoded?socket=$sock"
+}
+
 # refused NAME REGEX [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
 # The server must not start, must say a text that matches, and must not
 # die of it.
@@ -722,6 +730,55 @@ make_sort ()
     qemu-img create -q -f $f "${options[@]}" "$@" \
              ${backing:+-u -b "$backing" -F "$format"} \
              "$image" "$size" || exit 1
+}
+
+# _replay IMAGE < HISTORY
+_replay ()
+{
+    local image=$1 list=() line
+    while read -r line; do
+        case $line in
+            snapshot*|resize*)
+                [ ${#list[@]} -eq 0 ] || io "$image" "${list[@]}"
+                list=() ;;
+        esac
+        case $line in
+            snapshot*) qemu-img snapshot -c "${line#* }" "$image" ;;
+            resize*) qemu-img resize -q --shrink "$image" "${line#* }" ;;
+            *) list+=("$line") ;;
+        esac || exit 1
+    done
+    [ ${#list[@]} -eq 0 ] || io "$image" "${list[@]}"
+}
+
+# make_history IMAGE SEED SIZE CLUSTER STAGES RESIZE CREATE-OPTIONS [BACKING]:
+# an image with the history of writes, snapshots and resizes that the test's
+# history.py prints.  Sets $seed to the one that was used.  (Where qemu itself
+# stumbles, another history will do.)
+make_history ()
+{
+    local image=$1 size=$3 cluster=$4 stages=$5 resize=$6 create=$7
+    local backing=${8:-}
+    seed=$2
+    for _ in 1 2 3; do
+        rm -f "$image"
+        qemu-img create -q -f qcow2 -o "cluster_size=$cluster,$create" \
+                 ${backing:+-b "$backing" -F "${backing##*.}"} \
+                 "$image" "$size" || exit 1
+        if (trap - EXIT
+            _replay "$image" < <(py history.py "$seed" "$size" \
+                                    "$cluster" "$stages" "$resize") &&
+            { qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ]; }
+           ) > qemu.log 2>&1
+        then
+            # No holes in the file, so that qemu's map is ours.
+            dense "$image"
+            return
+        fi
+        seed=$((seed + 1000))
+    done
+    diag "seed $seed: qemu has made a broken image" "$(cat qemu.log)"
+    exit 1
 }
 
 # format_of IMAGE: the name of qemu's driver for it.

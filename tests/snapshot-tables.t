@@ -8,18 +8,6 @@
 
 source "$(dirname "$0")/functions.sh"
 
-# escaped NAME: every byte of it percent-encoded.
-escaped ()
-{
-    printf %s "$1" | xxd -p | tr -d '\n' | sed 's/../%&/g'
-}
-
-# to NAME: the URI of that export of the server that was started last.
-to ()
-{
-    echo "nbd+unix:///$(escaped "$1")?socket=$sock"
-}
-
 # begins.py: for each URI on stdin, the byte with which it begins.
 cat > begins.py <<'END'
 import sys, nbd

@@ -56,53 +56,6 @@ for stage in range(stages):
         touched = {c for c in touched if c < -(-size // cluster)}
 END
 
-# replay IMAGE < HISTORY
-replay ()
-{
-    local image=$1 list=() line
-    while read -r line; do
-        case $line in
-            snapshot*|resize*)
-                [ ${#list[@]} -eq 0 ] || io "$image" "${list[@]}"
-                list=() ;;
-        esac
-        case $line in
-            snapshot*) qemu-img snapshot -c "${line#* }" "$image" ;;
-            resize*) qemu-img resize -q --shrink "$image" "${line#* }" ;;
-            *) list+=("$line") ;;
-        esac || exit 1
-    done
-}
-
-# make_history IMAGE SEED SIZE CLUSTER STAGES RESIZE CREATE-OPTIONS [BACKING]:
-# sets $seed to the one that was used.  (Where qemu itself stumbles, another
-# history will do: SEED + 1000, say.)
-make_history ()
-{
-    local image=$1 size=$3 cluster=$4 stages=$5 resize=$6 create=$7
-    local backing=${8:-}
-    seed=$2
-    for _ in 1 2 3; do
-        rm -f "$image"
-        qemu-img create -q -f qcow2 -o "cluster_size=$cluster,$create" \
-                 ${backing:+-b "$backing" -F "${backing##*.}"} \
-                 "$image" "$size" || exit 1
-        if (trap - EXIT
-            replay "$image" < <(py history.py "$seed" "$size" \
-                                    "$cluster" "$stages" "$resize") &&
-            { qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ]; }
-           ) > qemu.log 2>&1
-        then
-            # No holes in the file, so that qemu's map is ours.
-            dense "$image"
-            return
-        fi
-        seed=$((seed + 1000))
-    done
-    diag "seed $seed: qemu has made a broken image" "$(cat qemu.log)"
-    exit 1
-}
-
 # go_back IMAGE ID RAW: what qemu says of a snapshot, in RAW and in
 # wanted.map.
 go_back ()
@@ -117,18 +70,6 @@ go_back ()
 ids ()
 {
     qemu-img info -U --output=json "$1" | jq -r '.snapshots[]?.id'
-}
-
-# escaped NAME: every byte of it percent-encoded.
-escaped ()
-{
-    printf %s "$1" | xxd -p | tr -d '\n' | sed 's/../%&/g'
-}
-
-# to NAME: the URI of that export of the server that was started last.
-to ()
-{
-    echo "nbd+unix:///$(escaped "$1")?socket=$sock"
 }
 
 # gives NAME EXPORT RAW: the export has exactly these bytes.

@@ -12,26 +12,6 @@ seed=${QCOW_SEED:-1100}
 
 text_source $((1 << 20)) src0 src1 src2 src3
 
-# compare NAME IMAGE [NBD-COMPARE-OPTION...]: bytes and map are qemu's.
-compare ()
-{
-    local name=$1 image=$2 rc=0
-    shift 2
-    dense "$image"
-    oracle "$image" oracle.raw
-    serves "$name" "$image" oracle.raw "$@" || rc=1
-    same_map "$name" "$image" || rc=1
-    return $rc
-}
-
-same_map ()
-{
-    qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(cat log)"
-    our_map "$2" > got.map 2> log || fail "$1: our map" "$(cat log)"
-    [ -s wanted.map ] || fail "$1: qemu's map is empty"
-    same_text "$1: the map" got.map wanted.map
-}
-
 # holds NAME IMAGE RAW: in one server, its bytes are those of the file, and
 # the map is qemu's.
 holds ()
