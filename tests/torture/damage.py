@@ -17,6 +17,7 @@ import struct
 import nbd
 
 from checks import first_difference, windows
+from images import passphrases
 from servers import (HOLE, ZERO, Mismatch, NoOracle, Ours, Qemu, Refused,
                      at_places, map_of, zeros)
 
@@ -439,10 +440,10 @@ class Case:
         if any(layer.sort == "v1" for layer in layers):
             out += ["backing-format=" + ("raw" if layer.sort == "raw"
                                          else "qcow") for layer in layers[1:]]
-        for kind in 1, 2:
-            out += ["passphrase=" + (layer.secret or "tiger")
-                    for layer in layers if self.header(layer)[2] == kind]
-        return out
+        kinds = {1: "aes", 2: "luks"}
+        return out + passphrases(
+            (kinds.get(self.header(layer)[2]), layer.secret or "tiger")
+            for layer in layers)
 
     def examine(self, stats):
         params = [self.layer.path] + self.our_parameters()

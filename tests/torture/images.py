@@ -30,6 +30,15 @@ SOURCES = 12
 SOURCE_SIZE = 256 << 10
 
 
+def passphrases(layers):
+    """The parameters for layers of (encryption, passphrase), the top first.
+    LUKS takes the first one that fits, AES what is left, in order."""
+    layers = list(layers)
+    luks = dict.fromkeys(text for kind, text in layers if kind == "luks")
+    return ["passphrase=" + text for text in
+            list(luks) + [text for kind, text in layers if kind == "aes"]]
+
+
 def make_sources(directory):
     """What is written: each sector once, of any compressibility."""
     rng = random.Random(1)
@@ -110,11 +119,8 @@ class Layer:
         if any(layer.sort == "v1" for layer in self.layers()):
             out += ["backing-format=" + ("raw" if layer.format == "raw"
                                          else "qcow") for layer in below]
-        # AES takes them in order, LUKS whichever fits.
-        for kind in "aes", "luks":
-            out += ["passphrase=" + layer.secret for layer in self.layers()
-                    if layer.encryption == kind]
-        return out
+        return out + passphrases((layer.encryption, layer.secret)
+                                 for layer in self.layers())
 
     def features(self):
         yield self.sort
