@@ -191,7 +191,12 @@ plugin_default_export (UNUSED int readonly, UNUSED int is_tls)
 static void *
 plugin_open (UNUSED int readonly)
 {
-  return qcow_view_open (image, nbdkit_export_name ());
+  /* NULL if a filter opens us without a client that could have asked for one
+   * (nbdkit has said so): any would be a guess.
+   */
+  const char *name = nbdkit_export_name ();
+
+  return name ? qcow_view_open (image, name) : NULL;
 }
 
 static void

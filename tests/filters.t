@@ -137,6 +137,34 @@ is "tar" "$(with_qcow 'nbdcopy "$uri" - 2>/dev/null' --filter=tar \
              -- tar.qcow2 tar-entry=inside/a.txt 2>/dev/null)" \
    "an image in an archive"
 
+# A filter that opens the plugin for itself, without a client that could have
+# asked for an export (as openonce does in later versions of nbdkit).
+cat > once.c <<'END'
+#include <nbdkit-filter.h>
+
+static void *
+once_open (nbdkit_next_open *next, nbdkit_context *context, int readonly,
+           const char *exportname, int is_tls)
+{
+  nbdkit_next *plugin
+    = nbdkit_next_context_open (nbdkit_context_get_backend (context), readonly,
+                                exportname, 1);
+
+  if (plugin == NULL)
+    return NULL;
+  nbdkit_context_set_next (context, plugin);
+  return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+static struct nbdkit_filter filter = { .name = "once", .open = once_open };
+NBDKIT_REGISTER_FILTER (filter)
+END
+ok "a filter that opens the plugin for itself" \
+   "${CC:-gcc}" -shared -fPIC -o once.so once.c
+# shellcheck disable=SC2016
+not_ok "... gets an error, since nobody has said which export" \
+       with_qcow 'nbdinfo "$uri"' --filter=./once.so -- image.qcow2
+
 is "the image was not changed" "$(sha256sum < image.qcow2)" "$before"
 
 done_testing
