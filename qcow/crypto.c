@@ -335,34 +335,46 @@ put_context (struct crypto *c, struct context *ctx)
   pthread_mutex_unlock (&c->lock);
 }
 
+/* What opening contexts needs besides memory: 0, or -1 with errno. */
+static int
+make_keys (struct crypto *c, const uint8_t *key)
+{
+  const struct crypto_method *m = &c->method;
+
+  c->key = secret_new (sizeof *c->key);
+  if (c->key == NULL)
+    return -1;
+  memcpy (c->key->data, key, m->key_bytes);
+  if (m->iv != CRYPTO_ESSIV)
+    return 0;
+  return crypto_hash_two (m->iv_hash, key, m->key_bytes, NULL, 0, c->key->iv);
+}
+
+/* One context is made at once, for libgcrypt tests a cipher when it is used
+ * first, and should that fail for want of memory, never uses it again.
+ */
 struct crypto *
 crypto_new (const struct crypto_method *method, const uint8_t *key)
 {
   struct crypto *c = calloc (1, sizeof *c);
+  struct context *ctx = NULL;
+  int err;
 
   if (c == NULL)
     return NULL;
   c->method = *method;
   pthread_mutex_init (&c->lock, NULL);
   pthread_cond_init (&c->returned, NULL);
-  c->key = secret_new (sizeof *c->key);
-  if (c->key == NULL) {
-    crypto_free (c);
-    errno = ENOMEM;
-    return NULL;
+  if (make_keys (c, key) == 0)
+    ctx = get_context (c);
+  if (ctx) {
+    put_context (c, ctx);
+    return c;
   }
-  memcpy (c->key->data, key, method->key_bytes);
-  if (method->iv == CRYPTO_ESSIV
-      && crypto_hash_two (method->iv_hash, key, method->key_bytes, NULL, 0,
-                          c->key->iv)
-           == -1) {
-    const int err = errno;
-
-    crypto_free (c);
-    errno = err;
-    return NULL;
-  }
-  return c;
+  err = errno;
+  crypto_free (c);
+  errno = err;
+  return NULL;
 }
 
 void
