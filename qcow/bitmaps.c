@@ -91,6 +91,16 @@ read_directory (struct bitmaps *all, const struct image *image,
   return 0;
 }
 
+/* Then there are no bitmaps. */
+static void
+forget_directory (struct bitmaps *all)
+{
+  free (all->by_name);
+  free (all->list);
+  free (all->directory);
+  *all = (struct bitmaps){ .count = 0 };
+}
+
 struct bitmaps *
 bitmaps_load (const struct image *image)
 {
@@ -103,10 +113,12 @@ bitmaps_load (const struct image *image)
     return NULL;
   }
   if ((h->nb_bitmaps > 0 || h->bitmaps_broken)
-      && read_directory (all, image, &problem) == -1)
+      && read_directory (all, image, &problem) == -1) {
     error_warn (image->shared->hooks, image->name,
                 "the dirty bitmaps of the image can't be used: %s",
                 problem.text);
+    forget_directory (all);
+  }
   return all;
 }
 
@@ -115,9 +127,7 @@ bitmaps_free (struct bitmaps *all)
 {
   if (all == NULL)
     return;
-  free (all->by_name);
-  free (all->list);
-  free (all->directory);
+  forget_directory (all);
   free (all);
 }
 

@@ -716,6 +716,35 @@ poke bad.qcow2 "$entry" "$(printf %016x $end)"
 refused "a file that is cut amid a bitmap's table" 'bad\.qcow2.*table.*end' \
         -- bad.qcow2 bitmap=b
 
+# What is of no use is not kept: a directory of 64 MiB, of which only its
+# size is stored.
+rm -f $image
+qemu-img create -q -f qcow2 $image 1M
+add 64k b
+start_qcow -- $image || fail "start"
+least=$(awk '/RssAnon/ { print $2 }' "/proc/$pid/status")
+stop_qcow || fail "the server ended well"
+eval "$(py bm.py $image where b)"
+truncate -s $(((entry & ~65535) + (65 << 20))) $image
+py - $image <<'END'
+import struct, sys
+with open(sys.argv[1], "r+b") as f:
+    data = f.read(65536)
+    at = data.index(struct.pack(">II", 0x23852875, 24)) + 8
+    f.seek(at + 8)
+    f.write(struct.pack(">Q", 64 << 20))
+    directory, = struct.unpack_from(">Q", data, at + 16)
+    f.seek(directory + 18)
+    f.write(b"\xff" * 6)
+END
+start_qcow -- $image || fail "start"
+like "a large directory of no use: a warning" "$(cat "$log")" \
+     "bitmaps .* can't be used"
+more=$(($(awk '/RssAnon/ { print $2 }' "/proc/$pid/status") - least))
+[ -n "$QCOW_VALGRIND$QCOW_PRELOAD" ] ||
+    is "... in $more KiB of memory" $((more < 10000)) 1
+stop_qcow || fail "the server ended well"
+
 # A bitmap that was disabled does not know what was written since.
 rm -f $image
 qemu-img create -q -f qcow2 $image 4M
