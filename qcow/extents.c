@@ -25,6 +25,7 @@ struct merger {
   qcow_extent_fn fn;
   void *opaque;
   bool one;
+  bool failed;    /* the callback has */
   unsigned count; /* extents handed on */
   bool have;      /* [offset, end) of 'kind' is pending */
   enum qcow_extent kind;
@@ -46,7 +47,10 @@ flush (struct merger *m)
     return 0;
   m->have = false;
   m->count++;
-  return m->fn (m->opaque, m->offset, m->end - m->offset, m->kind);
+  if (m->fn (m->opaque, m->offset, m->end - m->offset, m->kind) == 0)
+    return 0;
+  m->failed = true;
+  return -1;
 }
 
 /* 1: go on; 0: that was enough; -1: error from the callback. */
@@ -242,7 +246,7 @@ qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
   /* What was found before an error is worth telling; who asks for the rest
    * gets the error.
    */
-  if (r == -1 && !merger.have && merger.count == 0)
+  if (r == -1 && (merger.failed || (!merger.have && merger.count == 0)))
     return -1;
   return flush (&merger);
 }

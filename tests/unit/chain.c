@@ -253,6 +253,49 @@ expect_extents (unsigned n, unsigned want)
   free_expected (&e);
 }
 
+static int
+give_up (void *opaque, uint64_t offset, uint64_t length, enum qcow_extent kind)
+{
+  unsigned *left = opaque;
+
+  (void) offset;
+  (void) length;
+  (void) kind;
+  if (*left == 0) {
+    errno = ENOMEM;
+    return -1;
+  }
+  --*left;
+  return 0;
+}
+
+/* Whose callback fails gets its error, whichever extent it was. */
+static void
+callback_fails (void **state)
+{
+  struct qcow *q;
+  struct qcow_view *v;
+  unsigned n;
+
+  (void) state;
+  set_layer (0, 3, 12, 65536, "d.d.d");
+  q = open_chain (1, 1 << 20, &unit_hooks);
+  assert_non_null (q);
+  v = qcow_view_open (q, "");
+  assert_non_null (v);
+  for (n = 0; n <= 6; ++n) {
+    unsigned left = n;
+
+    errno = 0;
+    assert_int_equal (qcow_extents (v, 65536, 0, false, give_up, &left),
+                      n < 6 ? -1 : 0);
+    assert_int_equal (errno, n < 6 ? ENOMEM : 0);
+    assert_int_equal (left, 0);
+  }
+  qcow_view_close (v);
+  qcow_close (q);
+}
+
 /* Runs join across layers, whatever each of them is made of. */
 static void
 joins (void **state)
@@ -423,6 +466,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test_setup_teardown (many_runs, make_dir, remove_dir),
   cmocka_unit_test_setup_teardown (lost_table, make_dir, remove_dir),
   cmocka_unit_test_setup_teardown (holes_of_a_raw_file, make_dir, remove_dir),
+  cmocka_unit_test_setup_teardown (callback_fails, make_dir, remove_dir),
   cmocka_unit_test_setup_teardown (joins, make_dir, remove_dir),
   cmocka_unit_test_setup_teardown (runs, make_dir, remove_dir),
 };
