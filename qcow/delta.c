@@ -87,7 +87,8 @@ look (struct delta *d, struct delta_cursor *c, const struct qcow_view *view,
 /* --- Comparing --- */
 
 /* Do two parts at the same guest offset read the same, for being at the
- * same place?  Damage is never the same: it is for a reader to find.
+ * same place?  Damage is not: it is for a reader to find (unless both have it
+ * from the same L2 table, into which nobody looks).
  */
 static bool
 same_place (const struct run *a, const struct run *b)
