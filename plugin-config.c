@@ -77,7 +77,8 @@ set_once (const char *key, const char *value, const char **var)
 {
   if (*var) {
     /* In these there may be secrets. */
-    if (strcmp (key, "url") == 0 || strcmp (key, "proxy") == 0)
+    if (strcmp (key, "url") == 0 || strcmp (key, "endpoint-url") == 0
+        || strncmp (key, "proxy", 5) == 0)
       nbdkit_error ("%s= was given before: it can only be given once", key);
     else
       nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "

@@ -76,6 +76,14 @@ file_name (const char *stored, struct problem *problem)
     return stored;
   if (strncmp (stored, "file:", 5) == 0 && stored[5] != '\0')
     return stored + 5;
+  if (url_shown (stored) != stored) {
+    problem_set (problem,
+                 "the name of the backing file is a kind of URL that is not "
+                 "supported: '%.*s:' (name the file yourself with "
+                 "backing=FILE)",
+                 (int) (p - stored), stored);
+    return NULL;
+  }
   problem_set (problem,
                "the backing file '%s' is neither a file nor a URL that is "
                "supported: '%.*s:' is not (if a file is called so, its name "
@@ -128,8 +136,12 @@ format_said (const struct opening *o, const struct image *above,
       return error_report (o->shared->hooks, EINVAL, above->name,
                            "the backing file '%s' has the format '%s', which "
                            "is not supported: only raw and QCOW images are "
-                           "(recorded as raw, qcow or qcow2)",
-                           url_shown (above->header.backing_file), recorded);
+                           "(recorded as raw, qcow or qcow2)%s",
+                           url_shown (above->header.backing_file), recorded,
+                           depth <= options->nr_backing
+                             ? ".  Say what your own file is with "
+                               "backing-format=raw or backing-format=qcow"
+                             : "");
   }
   return 0;
 }

@@ -52,15 +52,17 @@ open_directory (struct directory *d, const char *name,
   if (d->real)
     d->fd = open (d->real, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (d->fd == -1)
-    return error_report (hooks, errno, name,
-                         "allow=%s: can't open the directory: %m", name);
+    return error_report (hooks, errno, url_shown (name),
+                         "allow=%s: can't open the directory: %m",
+                         url_shown (name));
   return 0;
 }
 
 static int
 bad_prefix (const char *name, const char *why, const struct qcow_hooks *hooks)
 {
-  return error_report (hooks, EINVAL, "allow=", "%s: %s", name, why);
+  return error_report (hooks, EINVAL, "allow=", "%s: %s", url_shown (name),
+                       why);
 }
 
 static int
@@ -70,7 +72,7 @@ take_prefix (struct directory *d, const char *name,
   struct problem problem;
   struct url url;
 
-  if (strchr (name, '?'))
+  if (url_has_query (name))
     return bad_prefix (name, "a query can't be a part of it", hooks);
   if (url_parse_prefix (name, &url, &problem) == -1)
     return bad_prefix (name, problem.text, hooks);

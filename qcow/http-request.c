@@ -194,11 +194,12 @@ prepare_tls (const struct http_settings *s, CURL *easy)
 {
   SET (easy, CURLOPT_SSL_VERIFYPEER, s->sslverify ? 1L : 0L);
   SET (easy, CURLOPT_SSL_VERIFYHOST, s->sslverify ? 2L : 0L);
-  /* Nothing: no certificates but those of capath. */
-  if (s->cainfo)
-    SET (easy, CURLOPT_CAINFO, s->cainfo[0] ? s->cainfo : NULL);
-  if (s->capath)
-    SET (easy, CURLOPT_CAPATH, s->capath);
+  if (s->cainfo == NULL && s->capath == NULL)
+    return CURLE_OK; /* the system's */
+  /* Both, for libcurl has a default for each. */
+  SET (easy, CURLOPT_CAINFO,
+       s->cainfo && s->cainfo[0] != '\0' ? s->cainfo : NULL);
+  SET (easy, CURLOPT_CAPATH, s->capath);
   return CURLE_OK;
 }
 
@@ -311,13 +312,18 @@ set_secrets (const struct http *h, const struct request *r,
              const struct url *url)
 {
   const struct http_settings *s = &h->settings;
+  const struct url *mine = &r->object->url;
   const bool own = is_own (h, url), sign = is_signed (h, r, url);
   const char *user = own ? s->user : NULL;
   const char *password = own ? s->password : NULL;
 
-  if (url == &r->object->url && url->user) {
-    user = url->user;
-    password = url->password;
+  /* What is in the URL is for its own server, also when that redirects to
+   * itself.
+   */
+  if (mine->user && strcmp (url->origin, mine->origin) == 0) {
+    if (mine->password || user == NULL || strcmp (user, mine->user) != 0)
+      password = mine->password;
+    user = mine->user;
   }
   if (sign) {
     user = s->access_key;
@@ -488,8 +494,6 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
   if (r->failures == 0)
     r->first_failure = now;
   r->failures++;
-  if (r->failures > max || now - r->first_failure > GIVE_UP_MS)
-    return ask_original (r) ? NEXT_AGAIN : fail (h, r, EIO, kind, why);
 
   delay = (uint64_t) FIRST_DELAY_MS << (r->failures - 1);
   if (delay > MAX_DELAY_MS)
@@ -500,6 +504,8 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
     after = MAX_RETRY_AFTER;
   if (after > 0 && (uint64_t) after * 1000 > delay)
     delay = (uint64_t) after * 1000;
+  if (r->failures > max || now + delay - r->first_failure > GIVE_UP_MS)
+    return ask_original (r) ? NEXT_AGAIN : fail (h, r, EIO, kind, why);
   /* What may have sent us to a broken place is asked again, too. */
   url_free (&r->hop);
   r->hops = 0;
@@ -639,10 +645,24 @@ may_pass (CURLcode code, bool known)
   case CURLE_NOT_BUILT_IN:
   case CURLE_URL_MALFORMAT:
   case CURLE_BAD_FUNCTION_ARGUMENT:
+  case CURLE_SETOPT_OPTION_SYNTAX:
     return false;
   default:
     return true;
   }
+}
+
+/* What libcurl says may quote the URL of a proxy, and the password in it. */
+static const char *
+reason_of (const struct request *r, CURLcode code)
+{
+  if (r->error[0] == '\0')
+    return curl_easy_strerror (code);
+  if (strchr (r->error, '@') == NULL && strstr (r->error, "://") == NULL)
+    return r->error;
+  return strcasestr (r->error, "proxy")
+           ? "libcurl can't use a proxy of that kind, or its URL is not valid"
+           : curl_easy_strerror (code);
 }
 
 static enum next
@@ -655,8 +675,7 @@ transfer_failed (struct http *h, struct request *r, CURLcode code)
   if (code == CURLE_OK)
     snprintf (text, sizeof text, "the web server sent less than it said");
   else
-    snprintf (text, sizeof text, "%s%s",
-              r->error[0] ? r->error : curl_easy_strerror (code),
+    snprintf (text, sizeof text, "%s%s", reason_of (r, code),
               code == CURLE_PEER_FAILED_VERIFICATION
                 ? " (cainfo=FILE names authorities to trust)"
                 : "");
@@ -756,8 +775,10 @@ request_next (struct http *h, struct request *r, CURLcode code)
   case VERDICT_REFUSED:
     return refused (h, r, status);
   case VERDICT_CHANGED:
-    return fail_changed (h, r);
+    return ask_original (r) ? NEXT_AGAIN : fail_changed (h, r);
   case VERDICT_NO_RANGES:
+    if (ask_original (r))
+      return NEXT_AGAIN;
     return fail (h, r, EIO, 1000,
                  "the web server does not support ranges (it sends the whole "
                  "file when it is asked for a part), so images can't be "
@@ -765,5 +786,6 @@ request_next (struct http *h, struct request *r, CURLcode code)
   case VERDICT_NONSENSE:
     break;
   }
-  return fail (h, r, EIO, 1001, r->problem.text);
+  return ask_original (r) ? NEXT_AGAIN
+                          : fail (h, r, EIO, 1001, r->problem.text);
 }

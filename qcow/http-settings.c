@@ -5,6 +5,7 @@
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,28 @@ copy (char **out, const char *in, const struct qcow_hooks *hooks)
     return 0;
   *out = strdup (in);
   return *out ? 0 : error_no_memory (hooks, "http");
+}
+
+/* The name of a file or a directory, which is still the same when the server
+ * has left the directory in which it was started.
+ */
+static int
+copy_path (char **out, const char *in, const struct qcow_hooks *hooks)
+{
+  char *here;
+  int r;
+
+  if (in == NULL || in[0] == '/' || in[0] == '\0')
+    return copy (out, in, hooks);
+  here = realpath (".", NULL);
+  if (here == NULL)
+    return error_report (hooks, errno, in, "where is the directory: %m");
+  r = asprintf (out, "%s/%s", here, in);
+  free (here);
+  if (r >= 0)
+    return 0;
+  *out = NULL;
+  return error_no_memory (hooks, "http");
 }
 
 static int
@@ -68,20 +91,32 @@ take_protocols (struct http_settings *s, const char *list,
 }
 
 static int
+check_version (const char *name, int needs, const struct qcow_hooks *hooks)
+{
+  if ((curl_version_info (CURLVERSION_NOW)->features & needs) == needs)
+    return 0;
+  return error_report (hooks, EINVAL,
+                       "http-version=", "'%s': libcurl was built without it",
+                       name);
+}
+
+static int
 take_version (struct http_settings *s, const char *name,
               const struct qcow_hooks *hooks)
 {
   static const struct {
     const char *name;
     long version;
+    int needs; /* of libcurl's features */
   } versions[] = {
-    { "none", CURL_HTTP_VERSION_NONE },
-    { "1.0", CURL_HTTP_VERSION_1_0 },
-    { "1.1", CURL_HTTP_VERSION_1_1 },
-    { "2.0", CURL_HTTP_VERSION_2_0 },
-    { "2TLS", CURL_HTTP_VERSION_2TLS },
-    { "2-prior-knowledge", CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE },
-    { "3", CURL_HTTP_VERSION_3 },
+    { "none", CURL_HTTP_VERSION_NONE, 0 },
+    { "1.0", CURL_HTTP_VERSION_1_0, 0 },
+    { "1.1", CURL_HTTP_VERSION_1_1, 0 },
+    { "2.0", CURL_HTTP_VERSION_2_0, CURL_VERSION_HTTP2 },
+    { "2TLS", CURL_HTTP_VERSION_2TLS, CURL_VERSION_HTTP2 },
+    { "2-prior-knowledge", CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE,
+      CURL_VERSION_HTTP2 },
+    { "3", CURL_HTTP_VERSION_3, CURL_VERSION_HTTP3 },
   };
   size_t i;
 
@@ -92,7 +127,7 @@ take_version (struct http_settings *s, const char *name,
   for (i = 0; i < sizeof versions / sizeof versions[0]; ++i)
     if (strcmp (versions[i].name, name) == 0) {
       s->http_version = versions[i].version;
-      return 0;
+      return check_version (name, versions[i].needs, hooks);
     }
   return error_report (hooks, EINVAL, "http-version=",
                        "'%s': must be none, 1.0, 1.1, 2.0, 2TLS, "
@@ -208,6 +243,9 @@ http_settings_take (struct http_settings *s,
   s->sslverify = !o->no_sslverify;
   s->followlocation = !o->no_followlocation;
   s->tcp_keepalive = o->tcp_keepalive;
+  if (o->timeout > INT_MAX / 1000)
+    return error_report (
+      hooks, EINVAL, "timeout=", "must be at most %d seconds", INT_MAX / 1000);
   s->timeout = (long) o->timeout;
   s->connections = o->connections > 0 ? o->connections : DEFAULT_CONNECTIONS;
   if (s->connections > HTTP_MAX_CONNECTIONS)
@@ -223,9 +261,9 @@ http_settings_take (struct http_settings *s,
       || copy (&s->proxy, o->proxy, hooks) == -1
       || copy (&s->proxy_user, o->proxy_user, hooks) == -1
       || copy (&s->proxy_password, o->proxy_password, hooks) == -1
-      || copy (&s->cainfo, o->cainfo, hooks) == -1
-      || copy (&s->capath, o->capath, hooks) == -1
-      || copy (&s->unix_socket_path, o->unix_socket_path, hooks) == -1
+      || copy_path (&s->cainfo, o->cainfo, hooks) == -1
+      || copy_path (&s->capath, o->capath, hooks) == -1
+      || copy_path (&s->unix_socket_path, o->unix_socket_path, hooks) == -1
       || copy (&s->user_agent, o->user_agent, hooks) == -1)
     return -1;
   if (take_protocols (s, o->protocols, hooks) == -1

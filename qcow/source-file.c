@@ -312,7 +312,8 @@ source_file_open (const char *filename, bool force_share,
   const int fd = open (filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
   if (fd == -1) {
-    error_report (hooks, errno, filename, "can't open the file: %m");
+    error_report (hooks, errno, url_shown (filename),
+                  "can't open the file: %m");
     return NULL;
   }
   return source_file_from_fd (fd, filename, force_share, hooks);

@@ -110,9 +110,7 @@ take_user_info (CURLU *u, struct url *url)
   if (get_part (u, CURLUPART_PASSWORD, CURLU_URLDECODE, &password) == -1)
     r = -1;
   url->password = take (password);
-  if (user && password == NULL)
-    url->password = strdup ("");
-  if (user && (url->user == NULL || url->password == NULL))
+  if ((user && url->user == NULL) || (password && url->password == NULL))
     r = -1;
   curl_url_set (u, CURLUPART_USER, NULL, 0);
   curl_url_set (u, CURLUPART_PASSWORD, NULL, 0);
@@ -383,10 +381,28 @@ url_copy (const struct url *from, struct url *to)
   return -1;
 }
 
+bool
+url_has_query (const char *name)
+{
+  return !has_prefix (name, S3_PREFIX) && strchr (name, '?') != NULL;
+}
+
+/* Also what was only meant to be one: ftp://, htps://, https:/; and json:,
+ * in which there may be URLs.
+ */
+static bool
+is_like_url (const char *name)
+{
+  const size_t n = strspn (name, "abcdefghijklmnopqrstuvwxyz"
+                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
+
+  return n > 1 && name[n] == ':' && (name[n + 1] == '/' || name[n + 1] == '{');
+}
+
 const char *
 url_shown (const char *name)
 {
-  return url_is_one (name) && strpbrk (name, "@?") ? "URL" : name;
+  return is_like_url (name) && strpbrk (name, "@?") ? "URL" : name;
 }
 
 /* --- Joining --- */

@@ -25,7 +25,7 @@ struct url {
   char *text;     /* what is asked for: http or https, without user info */
   char *origin;   /* scheme, host and port: "https://host" */
   char *user;     /* from the user info, or NULL */
-  char *password; /* likewise */
+  char *password; /* likewise; NULL if there is a user alone */
   bool s3;        /* was s3://… */
 };
 
@@ -53,8 +53,13 @@ int url_parse_prefix (const char *text, struct url *url,
 /* A copy of it, without user and password.  0, or -1: out of memory. */
 int url_copy (const struct url *from, struct url *to);
 
-/* A name for messages, which may be a URL with secrets in it: then just what
- * it is.
+/* Does what is like a URL have a query?  (In s3:// a '?' is a part of the
+ * key.)
+ */
+bool url_has_query (const char *name);
+
+/* A name for messages, which may be a URL with secrets in it, or be meant as
+ * one: then just what it is.
  */
 const char *url_shown (const char *name);
 

@@ -32,6 +32,7 @@ location /to-http/ { rewrite ^/to-http/(.*) {http}/$1 redirect; }
 location /to-other/ {
     rewrite ^/to-other/(.*) http://localhost:$server_port/$1 permanent;
 }
+location /near-auth/ { rewrite ^/near-auth/(.*) /auth/$1 redirect; }
 location /near/ { rewrite ^/near/(.*) /$1 redirect; }
 location /round/ { rewrite ^/round/(.*) /round/$1 redirect; }
 location /signed/ { rewrite ^/signed/(.*) /$1?sig=s1gned redirect; }
@@ -86,6 +87,45 @@ refused "... not with a cainfo= that is missing" "nowhere\.pem" \
         -- "url=$at" cainfo=nowhere.pem
 refused "... not with a cainfo= that is none" '(cainfo|plain\.raw)' \
         -- "url=$at" cainfo=plain.raw
+# Names of files count from where nbdkit was started, also when it has gone
+# to the background, and to the directory /.
+in_background ()
+{
+    local name=$1
+    shift
+    rm -f got.raw d.pid d.sock
+    nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" cache-size=0 "$@" \
+           < /dev/null
+    ok "$name" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" got.raw
+    same_bytes "... the bytes" got.raw plain.raw
+    read -r pid < d.pid
+    _end "$pid"
+}
+mkdir here
+cp "$ca" here/ca.pem
+in_background "a relative cainfo= in the background" "url=$at" \
+              cainfo=here/ca.pem
+in_background "a relative capath= in the background" "url=$at" capath=cas
+
+# Who names authorities trusts no others.
+mkdir store others
+cp "$ca" store/ca-certificates.crt
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -days 2 \
+        -keyout other.key -out others/other.pem 2> /dev/null ||
+    fail "another authority"
+openssl rehash store others
+system_trusts_it ()
+{
+    unshare -rm sh -c '
+        mount --bind store /etc/ssl/certs &&
+            exec nbdkit -U - "$@" --run "nbdinfo --size \"\$uri\""
+        ' sh "$plugin" "url=$at" "$@"
+}
+ok "an authority of the system" system_trusts_it
+for options in cainfo=others/other.pem cainfo= capath=others; do
+    not_ok "... which is not trusted with $options" system_trusts_it $options
+done
+ok "... but with both" system_trusts_it "cainfo=$ca" capath=others
 refused "sslverify= of no sense" 'boolean|sslverify' \
         -- "url=$at" sslverify=maybe
 gets "localhost, which is in the certificate" \
@@ -122,7 +162,8 @@ is "... is HTTP/1.1" "$(requests | cut -d ' ' -f 3-4 | sort -u)" \
 forget_requests
 gets "HTTP/1.1, said" "$at" "cainfo=$ca" http-version=1.1
 is "... it is" "$(requests | cut -d ' ' -f 3-4 | sort -u)" "https HTTP/1.1"
-for bad in 4 x 2. ''; do
+# (Debian's libcurl has no HTTP/3.)
+for bad in 3 4 x 2. ''; do
     refused "http-version=$bad" 'http-version' \
             -- "url=$at" "cainfo=$ca" "http-version=$bad"
 done
@@ -154,6 +195,20 @@ refused "password=+FILE that is missing" 'nowhere' \
 # (In the URL it is escaped.)
 gets "user and password in the URL" \
      "http://me:pa%3ass%20%22w%25C3%22%26%20%C3%A4@127.0.0.1:$http_port/auth/plain.qcow2"
+gets "the user in the URL, but not the password" \
+     "http://me@127.0.0.1:$http_port/auth/plain.qcow2" password=+secret
+refused "... which is not another user's" '401' \
+        -- "url=http://you@127.0.0.1:$http_port/auth/plain.qcow2" user=me \
+        password=+secret
+in_url=me:pa%3ass%20%22w%25C3%22%26%20%C3%A4
+gets "those in the URL come before those beside it" \
+     "http://$in_url@127.0.0.1:$http_port/auth/plain.qcow2" user=you password=x
+gets "... also where the server redirects to itself" \
+     "http://$in_url@127.0.0.1:$http_port/near-auth/plain.qcow2" user=you \
+     password=x
+qemu-img create -q -f qcow2 -u -b plain.qcow2 -F qcow2 "$www/over.qcow2" 3M
+gets "... and of a backing file" "$http/over.qcow2" \
+     "backing=http://$in_url@localhost:$http_port/near-auth/plain.qcow2"
 forget_requests
 gets "user= and password= over TLS and HTTP/2" "$https/auth/plain.qcow2" \
      user=me password=+secret "cainfo=$ca" http-version=2.0
@@ -198,9 +253,12 @@ gets "tcp-keepalive=true" "$at" tcp-keepalive=true
 gets "tcp-keepalive=false" "$at" tcp-keepalive=false
 gets "timeout=" "$at" timeout=30
 gets "timeout=0" "$at" timeout=0
-for bad in tcp-keepalive=x timeout=x timeout=-1 followlocation=x; do
+for bad in tcp-keepalive=x timeout=x timeout=-1 timeout=2147484 \
+           followlocation=x; do
     refused "$bad" "${bad%%=*}|boolean" -- "url=$at" $bad
 done
+refused "resolve= of no sense" "RESOLVE.*'nonsense'" \
+        -- "url=$at" resolve=nonsense
 for key in user user-agent cookie header proxy resolve protocols \
            unix-socket-path; do
     out=$(with_qcow true -- "url=$at" "$key=" 2>&1)
@@ -216,6 +274,9 @@ forget_requests
 gets "a Unix domain socket" http://images.test/plain.qcow2 \
      "unix-socket-path=$web_socket"
 is "... the name is told" "$(requests | cut -d ' ' -f 9 | sort -u)" images.test
+ln -s "$web_socket" web.sock
+in_background "a relative unix-socket-path= in the background" \
+              url=http://images.test/plain.qcow2 unix-socket-path=web.sock
 refused "a Unix domain socket that is missing" 'http://images\.test/' \
         -- url=http://images.test/gone unix-socket-path=nowhere
 forget_requests
@@ -334,6 +395,32 @@ for way in auth to-other/auth near near/gone; do
            "$(grep -Ev 'config key=|^nbdkit .*url=' <<< "$out")" \
            "s3cr3t|s1gnature|p:w|$(cut -c 1-20 secret)|${basic#* }"
 done
+
+# Nor where what is wrong is the place that it is in.
+qemu-img create -q -f qcow2 -u -b 'ftp://me:S3CRET@h/x?sig=S3CRET' -F raw \
+         ftp.qcow2 1M
+qemu-img create -q -f qcow2 -u -F raw \
+         -b 'json:{"file.driver":"http","file.url":"http://me:S3CRET@h/"}' \
+         json.qcow2 1M
+while read -r -a options; do
+    out=$(with_qcow true -- "${options[@]}" 2>&1); rc=$?
+    is "refused: ${options[*]}" $rc 1
+    unlike "... and what is secret is not said" "$out" S3CRET
+done <<END
+url=$http/plain.qcow2 allow=https://h/x?sig=S3CRET
+url=$http/plain.qcow2 allow=https://me:S3CRET@h:x/y
+url=$http/plain.qcow2 allow=ftp://me:S3CRET@h/
+$www/over.qcow2 backing=ftp://me:S3CRET@h/
+$www/over.qcow2 backing=htps://me:S3CRET@h/
+https:/me:S3CRET@h/x
+ftp.qcow2
+json.qcow2
+url=$http/plain.qcow2 endpoint-url=http://me:S3CRET@h endpoint-url=x
+url=$http/plain.qcow2 endpoint-url=http://h endpoint-url=http://me:S3CRET@h
+url=$http/plain.qcow2 proxy-user=me:S3CRET proxy-user=me:S3CRET
+url=$http/plain.qcow2 proxy=http://us:S3CRET@127.0.0.1:99999
+url=$http/plain.qcow2 proxy=socks9://us:S3CRET@127.0.0.1:1
+END
 
 # --- A server in a hurry ----------------------------------------------
 

@@ -225,7 +225,7 @@ forget other
 
 # --- Targets that expire ----------------------------------------------
 
-for status in 401 403 404 410 400; do
+for status in 401 403 404 410 400 200; do
     set_web web "to=$there" token=S3CRET-$status-
     set_web other "$far tokens=2" expired=$status
     sees "a target that is good for two requests, then $status" "$all" \

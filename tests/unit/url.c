@@ -118,7 +118,7 @@ static const struct good goods[] = {
 
   /* User names. */
   { "http://u:p@h/x", "http://h/x", "http://h/x", "http://h", "u", "p" },
-  { "http://u@h/x", "http://h/x", "http://h/x", "http://h", "u", "" },
+  { "http://u@h/x", "http://h/x", "http://h/x", "http://h", "u", NULL },
   { "http://u:@h/x", "http://h/x", "http://h/x", "http://h", "u", "" },
   { "http://u:p:q@h/x", "http://h/x", "http://h/x", "http://h", "u", "p:q" },
   { "http://u%40v:p%3A%2F%25@h/x", "http://h/x", "http://h/x", "http://h",
