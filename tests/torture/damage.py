@@ -404,7 +404,8 @@ class Case:
             name = None
             if at and 0 < size < 1024 and at < 1 << 32:
                 f.seek(at)
-                name = os.fsdecode(f.read(size))
+                # (Everybody takes it for a string in C.)
+                name = os.fsdecode(f.read(size).split(b"\0")[0])
         return version, name, crypt
 
     def layers(self):
