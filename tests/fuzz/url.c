@@ -81,7 +81,7 @@ check_url (const struct url *u)
   MUST (origin_length (u->text) == n);
   MUST (strchr (u->text, '#') == NULL);
   MUST (is_one_word (u->text));
-  MUST ((u->user == NULL) == (u->password == NULL));
+  MUST (u->user || u->password == NULL);
   check_again (u->text, u->s3 ? NULL : u->name, u->origin);
   if (u->s3)
     return;
