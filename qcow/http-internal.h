@@ -16,6 +16,7 @@
 #include "answer.h"
 #include "http.h"
 #include "libcurl.h"
+#include "share.h"
 
 /* The user's wishes: copies.  NULL: none. */
 struct http_settings {
@@ -48,8 +49,16 @@ void http_settings_free (struct http_settings *s);
 /* Free a list of headers, among which there may be secrets. */
 void http_free_headers (struct curl_slist *list);
 
+/* Of the URLs of some objects, wherever these redirect to. */
+struct origin {
+  struct origin *next;
+  struct party party; /* of the connections, under the lock */
+  char name[];
+};
+
 struct http_object {
   struct http *http;
+  struct origin *origin;
   struct url url;
   const struct reference *ref; /* while it is opened; NULL: none */
   bool known;                  /* version is set */
@@ -120,27 +129,23 @@ struct http {
   struct lane *lanes;        /* the idle ones; under the lock */
   unsigned nr_lanes;         /* of all; under the lock */
   pthread_cond_t lane_free;
+  struct share
+    connections; /* for active requests, and lanes; under the lock */
+  bool starving; /* the driver waits for one; under the lock */
+  struct origin *origins;
 
   bool threaded; /* set before the worker starts */
   pthread_t worker;
 
   struct request *waiting; /* to be started, in their order */
   struct request *active;
-  unsigned nr_active; /* under the lock; each and each lane: a connection */
-  CURL *idle[256];    /* handles to be used again */
+  CURL *idle[256]; /* handles to be used again */
   unsigned nr_idle;
   uint64_t random;
 };
 
 /* The most that connections= may say. */
 #define HTTP_MAX_CONNECTIONS 256
-
-/* May somebody have one more?  Under the lock. */
-static inline bool
-http_connection_left (const struct http *h)
-{
-  return h->nr_active + h->nr_lanes < h->settings.connections;
-}
 
 uint64_t http_now (void); /* ms */
 

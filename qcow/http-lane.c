@@ -73,7 +73,23 @@ static bool
 may_make (const struct http *h)
 {
   return h->nr_lanes < MAX_LANES && h->nr_lanes < h->settings.connections / 2
-         && http_connection_left (h);
+         && share_may_take (&h->connections, NULL);
+}
+
+/* Under the lock. */
+static void
+count_lane (struct http *h)
+{
+  h->nr_lanes++;
+  share_take (&h->connections, NULL);
+}
+
+/* Under the lock. */
+static void
+discount_lane (struct http *h)
+{
+  h->nr_lanes--;
+  share_give (&h->connections, NULL);
 }
 
 static struct lane *
@@ -83,7 +99,7 @@ make_lane (struct http *h)
 
   if (l == NULL) {
     pthread_mutex_lock (&h->lock);
-    h->nr_lanes--;
+    discount_lane (h);
     pthread_mutex_unlock (&h->lock);
   }
   return l;
@@ -109,14 +125,14 @@ take_lane (struct http *h)
 
   pthread_mutex_lock (&h->lock);
   for (;;) {
-    l = pop_lane (h);
-    make = l == NULL && may_make (h);
+    l = h->stop ? NULL : pop_lane (h);
+    make = l == NULL && !h->stop && may_make (h);
     if (l || make || h->nr_lanes == 0 || h->stop
         || pthread_cond_timedwait (&h->lane_free, &h->lock, &t) != 0)
       break;
   }
   if (make)
-    h->nr_lanes++;
+    count_lane (h);
   pthread_mutex_unlock (&h->lock);
   return make ? make_lane (h) : l;
 }
@@ -124,11 +140,17 @@ take_lane (struct http *h)
 static void
 leave_lane (struct http *h, struct lane *l)
 {
+  bool wanted;
+
   pthread_mutex_lock (&h->lock);
   l->next = h->lanes;
   h->lanes = l;
+  wanted = h->starving;
   pthread_cond_signal (&h->lane_free);
   pthread_mutex_unlock (&h->lock);
+  /* The driver may have its connection. */
+  if (wanted)
+    curl_multi_wakeup (h->multi);
 }
 
 struct lane *
@@ -137,7 +159,7 @@ lane_give_up (struct http *h)
   struct lane *l = pop_lane (h);
 
   if (l)
-    h->nr_lanes--;
+    discount_lane (h);
   return l;
 }
 

@@ -106,31 +106,32 @@ append_request (struct request **list, struct request *r)
   *list = r;
 }
 
-/* One of the connections, if there is one left: the one of an idle lane,
- * too.
+/* One of the connections for a request, if there is one left for its server:
+ * the one of an idle lane, too.
  */
 static bool
-take_connection (struct http *h)
+take_connection (struct http *h, const struct request *r)
 {
+  struct party *party = &r->object->origin->party;
   struct lane *lane = NULL;
   bool left;
 
   pthread_mutex_lock (&h->lock);
-  if (!http_connection_left (h))
+  if (!share_may_take (&h->connections, party))
     lane = lane_give_up (h);
-  left = http_connection_left (h);
+  left = share_may_take (&h->connections, party);
   if (left)
-    h->nr_active++;
+    share_take (&h->connections, party);
   pthread_mutex_unlock (&h->lock);
   lane_free (lane);
   return left;
 }
 
 static void
-give_connection (struct http *h)
+give_connection (struct http *h, const struct request *r)
 {
   pthread_mutex_lock (&h->lock);
-  h->nr_active--;
+  share_give (&h->connections, &r->object->origin->party);
   pthread_mutex_unlock (&h->lock);
 }
 
@@ -142,7 +143,7 @@ take_back (struct http *h, struct request *r)
   put_handle (h, r->easy);
   r->easy = NULL;
   unlink_request (&h->active, r);
-  give_connection (h);
+  give_connection (h, r);
 }
 
 /* r is in no list, and has a connection. */
@@ -161,7 +162,7 @@ begin_try (struct http *h, struct request *r)
 
     if (r->easy)
       put_handle (h, r->easy);
-    give_connection (h);
+    give_connection (h, r);
     error_report (h->hooks, err, r->object->url.name,
                   "libcurl can't do what is asked of it: %s",
                   curl_easy_strerror (code));
@@ -268,7 +269,7 @@ start_due (struct http *h)
       unlink_request (&h->waiting, r);
       finish (r, EIO);
     }
-    else if (r->due <= now && take_connection (h)) {
+    else if (r->due <= now && take_connection (h, r)) {
       unlink_request (&h->waiting, r);
       begin_try (h, r);
     }
@@ -282,15 +283,16 @@ time_to_wait (struct http *h)
   const uint64_t now = http_now ();
   uint64_t wait = 1000;
   const struct request *r;
-  bool left;
 
   pthread_mutex_lock (&h->lock);
-  left = http_connection_left (h) || h->lanes;
-  pthread_mutex_unlock (&h->lock);
-  if (!left)
-    return (int) wait;
+  h->starving = false;
   for (r = h->waiting; r; r = r->next)
-    wait = min64 (wait, r->due > now ? r->due - now : 0);
+    if (h->lanes
+        || share_may_take (&h->connections, &r->object->origin->party))
+      wait = min64 (wait, r->due > now ? r->due - now : 0);
+    else
+      h->starving = true;
+  pthread_mutex_unlock (&h->lock);
   return (int) wait;
 }
 
@@ -526,6 +528,28 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
 
 /* --- Objects --- */
 
+/* A new one has no connection.  NULL: out of memory. */
+static struct origin *
+get_origin (struct http *h, const char *name)
+{
+  const size_t size = strlen (name) + 1;
+  struct origin *o;
+
+  for (o = h->origins; o; o = o->next)
+    if (strcmp (o->name, name) == 0)
+      return o;
+  o = calloc (1, sizeof *o + size);
+  if (o == NULL)
+    return NULL;
+  memcpy (o->name, name, size);
+  pthread_mutex_lock (&h->lock);
+  o->next = h->origins;
+  h->origins = o;
+  h->connections.parties++;
+  pthread_mutex_unlock (&h->lock);
+  return o;
+}
+
 struct http_object *
 http_open (struct http *h, struct url *url, const struct reference *ref,
            uint8_t head[HTTP_HEAD_BYTES])
@@ -533,15 +557,18 @@ http_open (struct http *h, struct url *url, const struct reference *ref,
   struct http_object *o = calloc (1, sizeof *o);
   struct fetch_piece piece = { head, HTTP_HEAD_BYTES };
   struct fetch f = { .offset = 0, .pieces = &piece, .nr_pieces = 1 };
+  struct origin *origin = get_origin (h, url->origin);
   int err;
 
-  if (o == NULL) {
+  if (o == NULL || origin == NULL) {
+    free (o);
     error_no_memory (h->hooks, url->name);
     url_free (url);
     errno = ENOMEM;
     return NULL;
   }
   o->http = h;
+  o->origin = origin;
   o->url = *url;
   o->latency = UINT64_MAX;
   *url = (struct url){ .name = NULL };
@@ -662,8 +689,10 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   pthread_mutex_init (&h->lock, NULL);
   condition_init (&h->lane_free);
   if (http_settings_take (&h->settings, options, hooks) == 0
-      && new_multi (h) == 0)
+      && new_multi (h) == 0) {
+    h->connections.places = h->settings.connections;
     return h;
+  }
   err = errno;
   http_free (h);
   errno = err;
@@ -732,9 +761,15 @@ http_stop (struct http *h)
 void
 http_free (struct http *h)
 {
+  struct origin *o;
+
   if (h == NULL)
     return;
   free_handles (h);
+  while ((o = h->origins) != NULL) {
+    h->origins = o->next;
+    free (o);
+  }
   http_settings_free (&h->settings);
   pthread_cond_destroy (&h->lane_free);
   pthread_mutex_destroy (&h->lock);

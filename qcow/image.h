@@ -15,6 +15,7 @@
 #include "entry.h"
 #include "error.h"
 #include "header.h"
+#include "share.h"
 #include "shared.h"
 #include "source.h"
 
@@ -28,7 +29,8 @@ struct image {
   struct crypto *crypto; /* decrypts the clusters; NULL: not encrypted, or
                             not unlocked yet (unlock.h) */
   struct error_filter damage;
-  uint32_t id; /* in the chain: the owner in cache keys */
+  uint32_t id;            /* in the chain: the owner in cache keys */
+  struct party scratches; /* under the lock of their pool */
 
   /* Of a distant image: the L2 tables of these L1 entries were asked for, so
    * many at once.  Only a hint, so nobody locks it.

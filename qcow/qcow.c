@@ -195,7 +195,7 @@ open_all (struct qcow *q, const struct qcow_options *options)
   if (largest < MAP_LARGEST_CACHED)
     largest = MAP_LARGEST_CACHED;
   q->shared.cache = cache_new (options->cache_size, largest);
-  q->shared.scratches = scratch_pool_new (largest);
+  q->shared.scratches = scratch_pool_new (largest, q->chain->nr_layers);
   if (q->shared.cache == NULL || q->shared.scratches == NULL)
     return no_memory (q, options);
   http_hang_up (q->shared.http);

@@ -498,9 +498,22 @@ abandon_jobs (struct plan *plan)
   }
 }
 
+/* Of those that the plan waits for: one on the web, if there is one. */
+static struct image *
+slowest_image (const struct plan *plan)
+{
+  size_t i;
+
+  for (i = 0; i < plan->nr_jobs; ++i)
+    if (plan->jobs[i].run.source->distant)
+      return plan->jobs[i].run.image;
+  return plan->jobs[0].run.image;
+}
+
 static int
 do_jobs (struct plan *plan)
 {
+  struct image *slowest;
   struct scratch *s;
   bool again;
   int r = 0;
@@ -508,9 +521,11 @@ do_jobs (struct plan *plan)
   sort_jobs (plan);
   if (serve_cached (plan) == 0)
     return 0;
-  s = scratch_get (plan->shared->scratches);
+  slowest = slowest_image (plan);
+  s = scratch_get (plan->shared->scratches, &slowest->scratches,
+                   plan->shared->hooks);
   if (s == NULL)
-    return image_no_memory (plan->jobs[0].run.image);
+    return errno == ENOMEM ? image_no_memory (slowest) : -1;
   do {
     if (claim_jobs (plan) == -1 || load_streams (plan, s) == -1) {
       abandon_jobs (plan);
@@ -524,7 +539,7 @@ do_jobs (struct plan *plan)
       r = -1;
     }
   } while (again);
-  scratch_put (plan->shared->scratches, s);
+  scratch_put (plan->shared->scratches, &slowest->scratches, s);
   return r;
 }
 

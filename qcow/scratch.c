@@ -6,9 +6,11 @@
  * processor's cache still knows.
  */
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "condition.h"
 #include "scratch.h"
 
 /* All of it: small beside the 64 MiB that a server may take beyond
@@ -30,29 +32,35 @@
 
 struct scratch_pool {
   pthread_mutex_t lock;
-  pthread_cond_t returned;
+  pthread_cond_t for_first; /* there is a place for a party that has none … */
+  unsigned waiting_first;   /* … for which so many wait */
+  pthread_cond_t for_more;  /* perhaps for one that has some, too */
   size_t in_size, out_size;
-  unsigned max, made; /* made <= max */
-  struct scratch *idle;
+  struct share share;
+  struct scratch *idle; /* those that were made, and nobody uses */
 };
 
 struct scratch_pool *
-scratch_pool_new (size_t cluster_size)
+scratch_pool_new (size_t cluster_size, unsigned parties)
 {
   struct scratch_pool *pool = calloc (1, sizeof *pool);
+  unsigned max;
 
   if (pool == NULL)
     return NULL;
   pthread_mutex_init (&pool->lock, NULL);
-  pthread_cond_init (&pool->returned, NULL);
+  condition_init (&pool->for_first);
+  condition_init (&pool->for_more);
   /* A compressed cluster may take twice its inflated size. */
   pool->in_size = 2 * cluster_size > IN_BYTES ? 2 * cluster_size : IN_BYTES;
   pool->out_size = cluster_size;
-  pool->max = (unsigned) (POOL_BYTES / (pool->in_size + pool->out_size));
-  if (pool->max > MAX_SCRATCHES)
-    pool->max = MAX_SCRATCHES;
-  if (pool->max < MIN_SCRATCHES)
-    pool->max = MIN_SCRATCHES;
+  max = (unsigned) (POOL_BYTES / (pool->in_size + pool->out_size));
+  if (max > MAX_SCRATCHES)
+    max = MAX_SCRATCHES;
+  if (max < MIN_SCRATCHES)
+    max = MIN_SCRATCHES;
+  pool->share.places = max;
+  pool->share.parties = parties;
   return pool;
 }
 
@@ -78,7 +86,8 @@ scratch_pool_free (struct scratch_pool *pool)
     pool->idle = s->next;
     free_scratch (s);
   }
-  pthread_cond_destroy (&pool->returned);
+  pthread_cond_destroy (&pool->for_first);
+  pthread_cond_destroy (&pool->for_more);
   pthread_mutex_destroy (&pool->lock);
   free (pool);
 }
@@ -101,39 +110,95 @@ make_scratch (const struct scratch_pool *pool)
   return s;
 }
 
-struct scratch *
-scratch_get (struct scratch_pool *pool)
+/* False: until then, in vain. */
+static bool
+wait_until (struct scratch_pool *pool, const struct party *party,
+            const struct timespec *t)
 {
-  struct scratch *s;
+  int r;
+
+  if (party->used > 0)
+    return pthread_cond_timedwait (&pool->for_more, &pool->lock, t) == 0;
+  pool->waiting_first++;
+  r = pthread_cond_timedwait (&pool->for_first, &pool->lock, t);
+  pool->waiting_first--;
+  return r == 0;
+}
+
+/* Until there is a place, which is taken then.  False: there is no sense in
+ * waiting any more.
+ */
+static bool
+wait_for_place (struct scratch_pool *pool, struct party *party,
+                const struct qcow_hooks *hooks)
+{
+  struct timespec t;
+  bool look_up = true, given_up = false;
+
+  while (!share_may_take (&pool->share, party) && !given_up) {
+    if (look_up) {
+      pthread_mutex_unlock (&pool->lock);
+      given_up = hooks_sleep (hooks, 0) == -1;
+      t = condition_deadline (HOOKS_LOOK_UP_MS);
+      pthread_mutex_lock (&pool->lock);
+      look_up = false;
+    }
+    else
+      look_up = !wait_until (pool, party, &t);
+  }
+  if (!given_up)
+    share_take (&pool->share, party);
+  return !given_up;
+}
+
+static void
+give_place (struct scratch_pool *pool, struct party *party)
+{
+  share_give (&pool->share, party);
+  if (pool->waiting_first > 0)
+    pthread_cond_signal (&pool->for_first);
+  /* For some of those who wait it is the first place now. */
+  else if (party->used == 0)
+    pthread_cond_broadcast (&pool->for_more);
+  else
+    pthread_cond_signal (&pool->for_more);
+}
+
+struct scratch *
+scratch_get (struct scratch_pool *pool, struct party *party,
+             const struct qcow_hooks *hooks)
+{
+  struct scratch *s = NULL;
+  bool mine;
 
   pthread_mutex_lock (&pool->lock);
-  while (pool->idle == NULL && pool->made == pool->max)
-    pthread_cond_wait (&pool->returned, &pool->lock);
-  s = pool->idle;
+  mine = wait_for_place (pool, party, hooks);
+  if (mine)
+    s = pool->idle;
   if (s)
     pool->idle = s->next;
-  else
-    pool->made++;
   pthread_mutex_unlock (&pool->lock);
-  if (s)
+  if (!mine)
+    errno = ESHUTDOWN;
+  if (s || !mine)
     return s;
 
   s = make_scratch (pool);
   if (s == NULL) {
     pthread_mutex_lock (&pool->lock);
-    pool->made--;
-    pthread_cond_signal (&pool->returned);
+    give_place (pool, party);
     pthread_mutex_unlock (&pool->lock);
+    errno = ENOMEM;
   }
   return s;
 }
 
 void
-scratch_put (struct scratch_pool *pool, struct scratch *s)
+scratch_put (struct scratch_pool *pool, struct party *party, struct scratch *s)
 {
   pthread_mutex_lock (&pool->lock);
   s->next = pool->idle;
   pool->idle = s;
-  pthread_cond_signal (&pool->returned);
+  give_place (pool, party);
   pthread_mutex_unlock (&pool->lock);
 }

@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "codec.h"
+#include "error.h"
+#include "share.h"
 
 struct scratch {
   struct codec *codec;
@@ -26,12 +28,18 @@ struct scratch {
 
 struct scratch_pool;
 
-/* For clusters of at most that many bytes.  NULL if out of memory. */
-struct scratch_pool *scratch_pool_new (size_t cluster_size);
+/* For clusters of at most that many bytes, and so many parties (share.h).
+ * NULL if out of memory.
+ */
+struct scratch_pool *scratch_pool_new (size_t cluster_size, unsigned parties);
 void scratch_pool_free (struct scratch_pool *pool);
 
-/* Wait for a scratch, give it back.  NULL if out of memory. */
-struct scratch *scratch_get (struct scratch_pool *pool);
-void scratch_put (struct scratch_pool *pool, struct scratch *s);
+/* Wait for a scratch, give it back.  NULL with errno ENOMEM, or ESHUTDOWN if
+ * the hook says that it is of no use to wait.
+ */
+struct scratch *scratch_get (struct scratch_pool *pool, struct party *party,
+                             const struct qcow_hooks *hooks);
+void scratch_put (struct scratch_pool *pool, struct party *party,
+                  struct scratch *s);
 
 #endif /* QCOW_SCRATCH_H */

@@ -453,6 +453,55 @@ is "... and when the one that waited has left" \
 ends_in_time "a request that nobody waits for any more" "$pid"
 ok "... nbdkit has ended well" stop_qcow
 
+# hanging NAME READ PARAMETER...: while 24 reads hang, which would take all
+# connections and all memory for inflating, READ is done at once, which does
+# not need the server that hangs.  And nbdkit ends in time.
+hanging ()
+{
+    local name=$1 read=$2 list client said i
+    shift 2
+    forget far
+    for ((i = 0; i < 24; i++)); do
+        list+=" $(((20 + i) * 65536)):4096"
+    done
+    start_qcow -t 64 -- "$@"
+    # shellcheck disable=SC2086
+    $reads --parallel "$uri" top.raw $list > client.log 2>&1 &
+    client=$!
+    for ((i = 0; i < 500; i++)); do
+        [ "$(how_often far " .*hang")" -lt 12 ] || break
+        sleep 0.01
+    done
+    sleep 0.3
+    # (It may have to wait for 15 seconds if it does.)
+    said=$($reads --times "$uri" top.raw "$read")
+    if [[ $said =~ ^same@([0-9]+)$ ]] && [ "${BASH_REMATCH[1]}" -lt 5000 ]; then
+        pass "$name"
+    else
+        fail "$name" "$said" "$(asked far)"
+    fi
+    ends_in_time "... and the end of nbdkit" "$pid"
+    wait $client
+    ok "... which has ended well" stop_qcow
+}
+text_source $((4 << 20)) text.raw
+start_web far www latency=0.01 '/*-base bytes=[3-9]?????-* fail=hang*' \
+          '/*-base bytes=???????-* fail=hang*'
+for sort in plain compressed; do
+    options=()
+    [ $sort = plain ] || options=(-c)
+    qemu-img convert "${options[@]}" -f raw -O qcow2 text.raw base.qcow2
+    qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+    io top.qcow2 "write -q ${options[*]} -P 5 640k 64k"
+    oracle top.qcow2 top.raw
+    cp base.qcow2 www/$sort-base
+    cp top.qcow2 www/$sort-top
+    hanging "$sort, over another web server that hangs" $((640 << 10)):4096 \
+            "url=${web[web]}/$sort-top" "backing=${web[far]}/$sort-base"
+    hanging "$sort, a file over a web server that hangs" $((640 << 10)):4096 \
+            top.qcow2 "backing=${web[far]}/$sort-base" connections=64
+done
+
 # --- Secrets ----------------------------------------------------------
 
 # Whatever goes wrong, not with all that nbdkit can say.  (Its own debug
