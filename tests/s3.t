@@ -260,6 +260,20 @@ unlike "... the query is not told" \
        "$(grep -v ' config key=' <<< "$messages")" 'X-Amz|S3CRET'
 set_web web
 
+# Where the endpoint redirects to gets the request, but neither a signature nor
+# a token.
+start_web elsewhere www $log
+set_web web "sigv4=$access:$secret_key:$token" "to=${web[elsewhere]}"
+forget web
+sees "a redirect of signed requests" same s3://bucket/image "${keys[@]}" \
+     "${there[@]}" session-token="$token"
+like "... which are signed for the endpoint" "$(asked web)" \
+     'authorization=AWS4-HMAC.*token=FwoG'
+is "... and not for where they are led to" \
+   "$(asked elsewhere | sed 's/bytes=[0-9-]*/bytes/' | sort -u)" \
+   "GET /bucket/image bytes 206 authorization=- x-amz-content-sha256=- x-amz-security-token=-"
+set_web web
+
 # --- Amazon's own hosts -----------------------------------------------
 
 # A proxy that is all of Amazon.

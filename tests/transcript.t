@@ -170,16 +170,46 @@ stop_qcow > /dev/null
 n=$(grep -c 'lseek.*meta\.qcow2' trace)
 is "1024 clusters in one hole: $n calls of lseek" $((n <= 20)) 1
 
-# Nothing is opened but for reading, and nothing is written.
+# Nothing is opened but the files of the image, for reading, and nothing is
+# written: here of a chain with a data file, a snapshot and a bitmap.  (nbdkit
+# itself writes the number of its process, and has a socket.)
 calls=open,openat,openat2,creat,write,pwrite64,writev,pwritev,pwritev2
 calls+=,truncate,ftruncate,fallocate,unlink,unlinkat,rename,renameat,renameat2
+calls+=,mkdir,mkdirat,link,linkat,symlink,symlinkat,chmod,fchmod,fchmodat
 export QCOW_VALGRIND="strace -f -qq -y -e trace=$calls -o $tmp/trace"
-start_qcow -- plain.qcow2
-ok "a copy" nbdcopy "$uri" copy.raw
-stop_qcow
-grep plain.qcow2 trace | grep -v 'execve' > touched
-like "the image is opened" "$(cat touched)" 'open.*plain\.qcow2.*O_RDONLY'
-unlike "... only for reading, and not written to" "$(cat touched)" \
-       'O_RDWR|O_WRONLY|O_CREAT|O_TRUNC|write|truncate|fallocate|unlink|rename'
+qemu-img create -q -f qcow2 -b zlib.qcow2 -F qcow2 -o data_file=data.raw \
+         top.qcow2
+io top.qcow2 'write -q -P 7 1M 64k'
+qemu-img bitmap --add top.qcow2 b
+qemu-img create -q -f qcow2 -b plain.qcow2 -F qcow2 snap.qcow2
+io snap.qcow2 'write -q -P 7 1M 64k'
+qemu-img snapshot -c s snap.qcow2
+
+# opened: the files of the test that the server has opened, and how.
+opened ()
+{
+    # (-y tells what a descriptor stands for.)
+    grep -E "^[0-9]+ +(open|creat)" trace |
+        sed -nE "s,.*(O_RDONLY|O_PATH|O_RDWR|O_WRONLY).* = [0-9]+<$tmp/(.*)>$,\\2 \\1,p" |
+        grep -v '^pid[0-9]' | sort -u
+}
+while read -r image exports wanted; do
+    start_qcow -- "$image" allow=image-dir || fail "start"
+    for export in ${exports//,/ }; do
+        [ "$export" = - ] && export=
+        ok "a copy of $image, '$export'" nbdcopy "$(to "$export")" null:
+    done
+    stop_qcow
+    is "$image: just its files are opened, for reading" \
+       "$(opened | grep -v ' O_PATH$' | sed 's/ O_RDONLY$//' | paste -sd' ')" \
+       "$wanted"
+    is "... and nothing is written" \
+       "$(grep -E '^[0-9]+ +(p?write|truncate|ftruncate|fallocate|unlink|rename|mk|link|symlink|chmod|fchmod)' trace |
+              grep -Ev '(<(pipe|socket|UNIX|anon_inode|/dev/)[^>]*>|/(pid|log|sock)[0-9]*[>"])')" ""
+done <<'END'
+plain.qcow2 - plain.qcow2
+top.qcow2 -,bitmap:b,backing.. data.raw top.qcow2 zlib.qcow2
+snap.qcow2 -,s,s.. plain.qcow2 snap.qcow2
+END
 
 done_testing

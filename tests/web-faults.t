@@ -453,14 +453,14 @@ is "... and when the one that waited has left" \
 ends_in_time "a request that nobody waits for any more" "$pid"
 ok "... nbdkit has ended well" stop_qcow
 
-# hanging NAME READ PARAMETER...: while 24 reads hang, which would take all
-# connections and all memory for inflating, READ is done at once, which does
-# not need the server that hangs.  And nbdkit ends in time.
+# hanging NAME SERVER READ PARAMETER...: while 24 reads hang because of that
+# server, which would take all connections and all memory for inflating, READ
+# is done at once, which does not need it.  And nbdkit ends in time.
 hanging ()
 {
-    local name=$1 read=$2 list client said i
-    shift 2
-    forget far
+    local name=$1 server=$2 read=$3 list client said i
+    shift 3
+    forget "$server"
     for ((i = 0; i < 24; i++)); do
         list+=" $(((20 + i) * 65536)):4096"
     done
@@ -469,7 +469,8 @@ hanging ()
     $reads --parallel "$uri" top.raw $list > client.log 2>&1 &
     client=$!
     for ((i = 0; i < 500; i++)); do
-        [ "$(how_often far " .*hang")" -lt 12 ] || break
+        [ "$(how_often "$server" 'bytes=([3-9].....|.......)-')" -lt 12 ] ||
+            break
         sleep 0.01
     done
     sleep 0.3
@@ -478,15 +479,17 @@ hanging ()
     if [[ $said =~ ^same@([0-9]+)$ ]] && [ "${BASH_REMATCH[1]}" -lt 5000 ]; then
         pass "$name"
     else
-        fail "$name" "$said" "$(asked far)"
+        fail "$name" "$said" "$(asked "$server")"
     fi
     ends_in_time "... and the end of nbdkit" "$pid"
     wait $client
     ok "... which has ended well" stop_qcow
 }
 text_source $((4 << 20)) text.raw
-start_web far www latency=0.01 '/*-base bytes=[3-9]?????-* fail=hang*' \
+start_web hangs www latency=0.01 '/*-base bytes=[3-9]?????-* fail=hang*' \
           '/*-base bytes=???????-* fail=hang*'
+start_web drips www latency=0.01 '/*-base bytes=[3-9]?????-* rate=300' \
+          '/*-base bytes=???????-* rate=300'
 for sort in plain compressed; do
     options=()
     [ $sort = plain ] || options=(-c)
@@ -496,10 +499,14 @@ for sort in plain compressed; do
     oracle top.qcow2 top.raw
     cp base.qcow2 www/$sort-base
     cp top.qcow2 www/$sort-top
-    hanging "$sort, over another web server that hangs" $((640 << 10)):4096 \
-            "url=${web[web]}/$sort-top" "backing=${web[far]}/$sort-base"
-    hanging "$sort, a file over a web server that hangs" $((640 << 10)):4096 \
-            top.qcow2 "backing=${web[far]}/$sort-base" connections=64
+    for server in hangs drips; do
+        hanging "$sort, over a web server that $server" $server \
+                $((640 << 10)):4096 "url=${web[web]}/$sort-top" \
+                "backing=${web[$server]}/$sort-base"
+        hanging "$sort, a file over a web server that $server" $server \
+                $((640 << 10)):4096 top.qcow2 connections=64 \
+                "backing=${web[$server]}/$sort-base"
+    done
 done
 
 # --- Secrets ----------------------------------------------------------
