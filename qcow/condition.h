@@ -1,14 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Conditions whose time-outs are of CLOCK_MONOTONIC, the clock that nobody
- * sets.
+ * CLOCK_MONOTONIC, the clock that nobody sets, and conditions whose time-outs
+ * are of it.
  */
 
 #ifndef QCOW_CONDITION_H
 #define QCOW_CONDITION_H
 
 #include <pthread.h>
+#include <stdint.h>
 #include <time.h>
+
+static inline uint64_t
+monotonic_ms (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
 
 static inline void
 condition_init (pthread_cond_t *cond)

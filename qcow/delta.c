@@ -53,6 +53,7 @@ cursor_move (struct delta *d, struct delta_cursor *c,
       || d->offset - c->run.offset > c->run.length + MAX_STEP) {
     cursor_end (c);
     map_begin (&c->map, view, d->offset, end - d->offset, false);
+    c->map.until = d->until;
     c->begun = true;
     c->run = (struct run){ .offset = d->offset };
   }
@@ -227,6 +228,7 @@ delta_begin (struct delta *d, const struct qcow_view *view,
   d->base = base;
   d->offset = d->span_end = offset;
   d->end = offset + length;
+  d->until = UINT64_MAX;
   d->new_upper.begun = d->old_upper.begun = false;
   d->new.begun = d->old.begun = false;
 }

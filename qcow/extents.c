@@ -18,7 +18,17 @@
  * fragments, not once for each run.
  */
 
+#include "condition.h"
 #include "delta.h"
+
+/* Somebody may make a chain of images of which it takes minutes to find out
+ * what 4 GiB of it are, while a client waits, and the end of the server.  So
+ * after a second it is told what is known by then; who wants more asks again.
+ */
+#define PATIENCE_MS 1000
+
+/* How often to look at the clock. */
+#define RUNS_PER_LOOK 8
 
 /* Merges what is added, and hands on what is complete. */
 struct merger {
@@ -27,6 +37,8 @@ struct merger {
   bool one;
   bool failed;    /* the callback has */
   unsigned count; /* extents handed on */
+  unsigned runs;  /* looked at */
+  uint64_t until; /* monotonic_ms: not much longer */
   bool have;      /* [offset, end) of 'kind' is pending */
   enum qcow_extent kind;
   uint64_t offset, end;
@@ -118,6 +130,16 @@ add_run (struct merger *m, struct holes *h, const struct run *run)
   return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
 }
 
+/* What add has returned, or that it is late: then it was enough. */
+static int
+unless_late (struct merger *m, int added)
+{
+  if (added == 1 && ++m->runs % RUNS_PER_LOOK == 0
+      && monotonic_ms () >= m->until)
+    return 0;
+  return added;
+}
+
 /* A data file that is too short has nothing but a hole behind its end. */
 static bool
 is_short (const struct layer *layer)
@@ -156,8 +178,9 @@ add_range (struct merger *m, struct holes *h, const struct qcow_view *v,
    * interest, and there is much less to look at.
    */
   map_begin (&map, v, offset, length, h->none);
+  map.until = m->until;
   while ((r = map_next (&map, &run)) == 1) {
-    added = add_run (m, h, &run);
+    added = unless_late (m, add_run (m, h, &run));
     if (added != 1)
       break;
   }
@@ -198,9 +221,11 @@ add_delta (struct merger *m, struct holes *h, const struct qcow_view *v,
   int r, added = 1;
 
   delta_begin (&delta, v, v->since, offset, length);
+  delta.until = m->until;
   while ((r = delta_next (&delta, &run, &changed)) == 1) {
     added = changed ? add_run (m, h, &run)
                     : add_unchanged (m, h, v, &run, offset + length);
+    added = unless_late (m, added);
     if (added != 1)
       break;
   }
@@ -224,6 +249,7 @@ add_dirty (struct merger *m, struct holes *h, const struct qcow_view *v,
       return -1;
     added = dirty ? add_range (m, h, v, offset, same_end - offset)
                   : add (m, offset, same_end - offset, QCOW_EXTENT_UNCHANGED);
+    added = unless_late (m, added);
     offset = same_end;
   }
   return added;
@@ -233,7 +259,10 @@ int
 qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
               qcow_extent_fn fn, void *opaque)
 {
-  struct merger merger = { .fn = fn, .opaque = opaque, .one = one };
+  struct merger merger = { .fn = fn,
+                           .opaque = opaque,
+                           .one = one,
+                           .until = monotonic_ms () + PATIENCE_MS };
   struct holes holes = { .none = is_solid (v) };
   int r;
 

@@ -14,6 +14,7 @@
 #include <pthread.h>
 
 #include "answer.h"
+#include "condition.h"
 #include "http.h"
 #include "libcurl.h"
 #include "share.h"
@@ -146,8 +147,6 @@ struct http {
 
 /* The most that connections= may say. */
 #define HTTP_MAX_CONNECTIONS 256
-
-uint64_t http_now (void); /* ms */
 
 /* The least time in which the server ever began to answer, in us. */
 uint64_t http_object_latency (const struct http_object *o);

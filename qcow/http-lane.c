@@ -176,7 +176,7 @@ lanes_free (struct http *h)
 static enum lane_end
 drive (struct http *h, struct request *r, CURLM *multi, uint64_t look_up)
 {
-  const uint64_t patience = http_now () + PATIENCE_MS;
+  const uint64_t patience = monotonic_ms () + PATIENCE_MS;
   int running, left;
   CURLMsg *msg;
   uint64_t now;
@@ -188,7 +188,7 @@ drive (struct http *h, struct request *r, CURLM *multi, uint64_t look_up)
     if (msg && msg->msg == CURLMSG_DONE)
       return request_is_complete (h, r, msg->data.result) ? LANE_DONE
                                                           : LANE_LEFT;
-    now = http_now ();
+    now = monotonic_ms ();
     if (now >= look_up) {
       if (http_stopping (h) || hooks_sleep (h->hooks, 0) == -1)
         return LANE_CANCELLED;
@@ -220,7 +220,7 @@ use_lane (struct http *h, struct request *r, const struct lane *l,
 enum lane_end
 lane_fetch (struct http *h, struct request *r)
 {
-  const uint64_t look_up = http_now () + HOOKS_LOOK_UP_MS;
+  const uint64_t look_up = monotonic_ms () + HOOKS_LOOK_UP_MS;
   struct lane *l = take_lane (h);
   enum lane_end end;
 
@@ -232,7 +232,7 @@ lane_fetch (struct http *h, struct request *r)
   r->began = 0;
   leave_lane (h, l);
   if (end == LANE_LEFT)
-    __atomic_store_n (&r->object->no_lane_before, http_now () + BAD_WEATHER_MS,
-                      __ATOMIC_RELAXED);
+    __atomic_store_n (&r->object->no_lane_before,
+                      monotonic_ms () + BAD_WEATHER_MS, __ATOMIC_RELAXED);
   return end;
 }

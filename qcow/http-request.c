@@ -343,7 +343,7 @@ reset_try (struct request *r)
   r->judged = false;
   r->body_length = 0;
   r->filled_before = r->expected = r->filled;
-  r->began = http_now ();
+  r->began = monotonic_ms ();
   r->error[0] = '\0';
   http_free_headers (r->headers);
   r->headers = NULL;
@@ -425,9 +425,10 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
   }
   else
     snprintf (what, sizeof what, "can't open it");
-  error_report_once (&o->errors, (http_now () / 60000) << 16 | kind, h->hooks,
-                     err, ref ? ref->image : o->url.name, "%s%s: %s%s%s", what,
-                     via, why, tries, err == ENOENT ? hint : "");
+  error_report_once (&o->errors, (monotonic_ms () / 60000) << 16 | kind,
+                     h->hooks, err, ref ? ref->image : o->url.name,
+                     "%s%s: %s%s%s", what, via, why, tries,
+                     err == ENOENT ? hint : "");
   return NEXT_FAIL;
 }
 
@@ -483,7 +484,7 @@ jitter (struct http *h, uint64_t ms)
 static enum next
 again_later (struct http *h, struct request *r, unsigned kind, const char *why)
 {
-  const uint64_t now = http_now ();
+  const uint64_t now = monotonic_ms ();
   const unsigned max
     = r->object->known || kind >= 100 ? MAX_RETRIES : MAX_RETRIES_AT_START;
   uint64_t delay;
@@ -734,7 +735,7 @@ debug_try (const struct http *h, const struct request *r, CURLcode code)
                " bytes, %" PRIu64 " ms%s%s",
                r->fetch->offset + r->filled_before,
                r->fetch->offset + r->length - 1, status,
-               r->filled - r->filled_before, http_now () - r->began,
+               r->filled - r->filled_before, monotonic_ms () - r->began,
                code == CURLE_OK ? "" : ": ",
                code == CURLE_OK ? "" : curl_easy_strerror (code));
 }

@@ -32,15 +32,6 @@
 /* It has the answer ready if it did so the last time. */
 #define SOON_US 4000
 
-uint64_t
-http_now (void)
-{
-  struct timespec t;
-
-  clock_gettime (CLOCK_MONOTONIC, &t);
-  return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
-}
-
 /* --- One try after the other --- */
 
 static void
@@ -195,7 +186,7 @@ end_try (struct http *h, struct request *r, CURLcode code)
     append_request (&h->waiting, r);
     break;
   case NEXT_FAIL:
-    set_failed_at (r->object, http_now ());
+    set_failed_at (r->object, monotonic_ms ());
     finish (r, err);
     break;
   }
@@ -260,7 +251,7 @@ is_hopeless (const struct request *r, uint64_t now)
 static void
 start_due (struct http *h)
 {
-  const uint64_t now = http_now ();
+  const uint64_t now = monotonic_ms ();
   struct request *r, *next;
 
   for (r = h->waiting; r; r = next) {
@@ -280,7 +271,7 @@ start_due (struct http *h)
 static int
 time_to_wait (struct http *h)
 {
-  const uint64_t now = http_now ();
+  const uint64_t now = monotonic_ms ();
   uint64_t wait = 1000;
   const struct request *r;
 
@@ -472,7 +463,7 @@ is_fair (const struct http_object *o)
   return h->threaded && http_object_is_near (o)
          && __atomic_load_n (&o->last_latency, __ATOMIC_RELAXED) < SOON_US
          && __atomic_load_n (&o->no_lane_before, __ATOMIC_RELAXED)
-              <= http_now ()
+              <= monotonic_ms ()
          && h->settings.http_version == CURL_HTTP_VERSION_1_1
          && !__atomic_load_n (&o->changed, __ATOMIC_RELAXED)
          && __atomic_load_n (&o->failed_at, __ATOMIC_RELAXED) == 0
@@ -685,7 +676,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   }
   h->hooks = hooks;
   h->debug = options->debug_http;
-  h->random = http_now ();
+  h->random = monotonic_ms ();
   pthread_mutex_init (&h->lock, NULL);
   condition_init (&h->lane_free);
   if (http_settings_take (&h->settings, options, hooks) == 0

@@ -22,6 +22,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "condition.h"
 #include "map.h"
 #include "min64.h"
 
@@ -47,6 +48,14 @@
  * fill the cache.
  */
 #define MAX_REGION_REQUEST (UINT64_C (64) << 20)
+
+/* For who does not want to wait for ever: windows that take so long do not
+ * grow any more.
+ */
+#define SLOW_WINDOW_MS 50
+
+/* How often to look at the clock, when pieces are small. */
+#define PIECES_PER_LOOK 64
 
 /* What the cache keeps: the runs in order, without gaps.  0: too many. */
 struct region {
@@ -77,6 +86,7 @@ map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
   m->offset = offset;
   m->end = offset + length;
   m->kinds_only = kinds_only;
+  m->until = UINT64_MAX;
   m->walking = NULL;
   m->found = NULL;
   m->window = FIRST_WINDOW;
@@ -174,6 +184,21 @@ cut_run (const struct run *run, uint64_t offset, uint64_t end,
     part->host += offset - run->offset;
 }
 
+/* One that is larger than the last, unless that has taken long already. */
+static void
+next_window (struct map *m)
+{
+  if (m->until != UINT64_MAX) {
+    const uint64_t now = monotonic_ms ();
+
+    if (m->window > FIRST_WINDOW && now > m->window_began + SLOW_WINDOW_MS)
+      m->window /= 2;
+    m->window_began = now;
+  }
+  m->window_end = min64 (m->end, m->offset + m->window);
+  m->window *= 2;
+}
+
 /* What is stored at m->offset, as far as all layers have been looked into.
  * Does not advance.  0, or -1 on error.
  */
@@ -185,10 +210,8 @@ ask_layers (struct map *m, struct run *piece)
 
   if (m->found == NULL && make_found (m) == -1)
     return -1;
-  if (m->offset >= m->window_end) {
-    m->window_end = min64 (m->end, m->offset + m->window);
-    m->window *= 2;
-  }
+  if (m->offset >= m->window_end)
+    next_window (m);
 
   for (i = 0; i < m->view->nr_layers; ++i) {
     struct run *run = &m->found[i];
@@ -317,9 +340,22 @@ next_piece (struct map *m, struct run *piece)
   return ask_layers (m, piece);
 }
 
+/* Is it time to tell what is known? */
+static bool
+is_late (const struct map *m, unsigned pieces)
+{
+  if (m->until == UINT64_MAX)
+    return false;
+  /* A new window is asked for after long work. */
+  return (pieces % PIECES_PER_LOOK == 0 || m->offset >= m->window_end)
+         && monotonic_ms () >= m->until;
+}
+
 static int
 next_of_layers (struct map *m, struct run *run)
 {
+  unsigned pieces = 0;
+
   if (m->offset >= m->end)
     return 0;
   if (m->have_next)
@@ -329,7 +365,7 @@ next_of_layers (struct map *m, struct run *run)
   m->have_next = false;
   m->offset += run->length;
 
-  while (m->offset < m->end) {
+  while (m->offset < m->end && !is_late (m, ++pieces)) {
     /* What was found is good, whatever comes next: that is for the next
      * call to find again.
      */

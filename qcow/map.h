@@ -19,6 +19,7 @@ struct map {
   const struct qcow_view *view;
   uint64_t offset, end; /* guest range that is still to be mapped */
   bool kinds_only;
+  uint64_t until; /* monotonic_ms: after that, runs may be cut short */
 
   struct walk walk; /* of the layer 'walking' */
   const struct layer *walking;
@@ -30,6 +31,7 @@ struct map {
   struct run *found;
   struct run found_inline[4]; /* enough for most chains */
   uint64_t window, window_end;
+  uint64_t window_began; /* if 'until' is set: monotonic_ms */
 
   bool use_regions;
   struct cache_entry *region; /* pinned; NULL: none */
@@ -51,7 +53,8 @@ struct map {
 void map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
                 uint64_t length, bool kinds_only);
 
-/* The next run, clipped to the range.  In a view, RUN_HOLE reads as zeros.
+/* The next run, clipped to the range, or after map->until shorter than it is
+ * (the user of the map may set that).  In a view, RUN_HOLE reads as zeros.
  * 1: *run is set; 0: the range is at its end; -1: an L2 table could not be
  * read (reported; errno EIO or ENOMEM).
  */

@@ -482,6 +482,50 @@ params=(allow=image-dir)
 refused "257 layers below the top" 'layer[0-9]+.*256' -- layer0
 cd ..
 
+# A chain of which it takes long to find out that nothing is in it: a request
+# for extents tells after about a second what is known by then, so that
+# neither the client nor the end of the server waits for the rest.
+mkdir slow
+cd slow || exit 1
+qemu-img create -q -f qcow2 -o cluster_size=512 layer0 4G
+cat > slow.py <<'PY'
+import struct
+with open("layer0", "rb") as f:
+    data = bytearray(f.read())
+l1_size, l1 = struct.unpack_from(">IQ", data, 36)
+data += bytes(-len(data) % 512)
+# All L1 entries name the same L2 table, which is empty.
+struct.pack_into(">%dQ" % l1_size, data, l1,
+                 *[len(data) | 1 << 63] * l1_size)
+data += bytes(512)
+data[112:136] = struct.pack(">II8sII", 0xe2792aca, 5, b"qcow2", 0, 0)
+for i in range(1, 129):
+    with open("layer%d" % (i - 1), "wb") as f:
+        f.write(data)
+    name = b"layer%d" % (i - 1)
+    data[136:512] = name + bytes(512 - 136 - len(name))
+    struct.pack_into(">QI", data, 8, 136, len(name))
+PY
+py slow.py
+cat > extents.py <<'PY'
+import sys, time, nbd
+h = nbd.NBD()
+h.add_meta_context("base:allocation")
+h.connect_uri(sys.argv[1])
+extents = []
+began = time.monotonic()
+h.block_status(0xffff0000, 0, lambda c, o, e, err: extents.extend(e))
+print(len(extents), extents[1], 0 < extents[0] < 0xffff0000,
+      time.monotonic() - began < 15)
+PY
+if start_qcow -- layer127; then
+    is "extents of a slow chain: what is known by then" \
+       "$(timeout 100 "$python" extents.py "$uri")" "2 3 True True"
+    stop_qcow || fail "the server ended well"
+fi
+cd ..
+rm -rf slow
+
 # --- Layers in use, and damage ----------------------------------------
 
 qemu-img convert -f raw -O qcow2 src1 base.qcow2
