@@ -130,9 +130,10 @@ struct http {
   struct lane *lanes;        /* the idle ones; under the lock */
   unsigned nr_lanes;         /* of all; under the lock */
   pthread_cond_t lane_free;
-  struct share
-    connections; /* for active requests, and lanes; under the lock */
-  bool starving; /* the driver waits for one; under the lock */
+  struct party lane_party;
+  /* For active requests, and lanes. */
+  struct share connections; /* under the lock */
+  bool starving;            /* the driver waits for one; under the lock */
   struct origin *origins;
 
   bool threaded; /* set before the worker starts */

@@ -73,7 +73,7 @@ static bool
 may_make (const struct http *h)
 {
   return h->nr_lanes < MAX_LANES && h->nr_lanes < h->settings.connections / 2
-         && share_may_take (&h->connections, NULL);
+         && share_may_take (&h->connections, &h->lane_party);
 }
 
 /* Under the lock. */
@@ -81,7 +81,7 @@ static void
 count_lane (struct http *h)
 {
   h->nr_lanes++;
-  share_take (&h->connections, NULL);
+  share_take (&h->connections, &h->lane_party);
 }
 
 /* Under the lock. */
@@ -89,7 +89,7 @@ static void
 discount_lane (struct http *h)
 {
   h->nr_lanes--;
-  share_give (&h->connections, NULL);
+  share_give (&h->connections, &h->lane_party);
 }
 
 static struct lane *

@@ -548,10 +548,11 @@ http_open (struct http *h, struct url *url, const struct reference *ref,
   struct http_object *o = calloc (1, sizeof *o);
   struct fetch_piece piece = { head, HTTP_HEAD_BYTES };
   struct fetch f = { .offset = 0, .pieces = &piece, .nr_pieces = 1 };
-  struct origin *origin = get_origin (h, url->origin);
   int err;
 
-  if (o == NULL || origin == NULL) {
+  if (o)
+    o->origin = get_origin (h, url->origin);
+  if (o == NULL || o->origin == NULL) {
     free (o);
     error_no_memory (h->hooks, url->name);
     url_free (url);
@@ -559,7 +560,6 @@ http_open (struct http *h, struct url *url, const struct reference *ref,
     return NULL;
   }
   o->http = h;
-  o->origin = origin;
   o->url = *url;
   o->latency = UINT64_MAX;
   *url = (struct url){ .name = NULL };
@@ -682,6 +682,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   if (http_settings_take (&h->settings, options, hooks) == 0
       && new_multi (h) == 0) {
     h->connections.places = h->settings.connections;
+    h->lane_party.used = 1;
     return h;
   }
   err = errno;

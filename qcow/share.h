@@ -21,18 +21,19 @@ struct share {
   unsigned parties, busy; /* busy: they have places */
 };
 
+/* One that is not counted as a party, but may use places, begins with 1, as
+ * if it had some.
+ */
 struct party {
   unsigned used;
 };
 
-/* May it have one more?  NULL: somebody else, who counts as one that has. */
+/* May it have one more? */
 static inline bool
 share_may_take (const struct share *s, const struct party *p)
 {
   const unsigned without = s->parties - s->busy, most = s->places / 4;
-  const unsigned kept = p && p->used == 0 ? 0
-                        : without < most  ? without
-                                          : most;
+  const unsigned kept = p->used == 0 ? 0 : without < most ? without : most;
 
   return s->used + kept < s->places;
 }
@@ -41,7 +42,7 @@ static inline void
 share_take (struct share *s, struct party *p)
 {
   s->used++;
-  if (p && p->used++ == 0)
+  if (p->used++ == 0)
     s->busy++;
 }
 
@@ -49,7 +50,7 @@ static inline void
 share_give (struct share *s, struct party *p)
 {
   s->used--;
-  if (p && --p->used == 0)
+  if (--p->used == 0)
     s->busy--;
 }
 
