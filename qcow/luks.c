@@ -399,6 +399,11 @@ try_slot (struct unlocking *u, unsigned number, const char *const *passphrases,
   size_t i;
   int r;
 
+  if (u->offset + slot->material + material_bytes (u->header)
+      > u->source->size) {
+    result->cut++;
+    return 0;
+  }
   if (source_read (u->source, u->material->stored, u->material_length,
                    u->offset + slot->material)
       == -1)

@@ -76,6 +76,7 @@ struct luks_result {
   unsigned slot;         /* if one does: which, 0 to 7 */
   size_t passphrase;     /* and which of them */
   unsigned skipped;      /* slots not tried: they make too much work */
+  unsigned cut;          /* the same: the source ends before */
   bool gave_up;          /* the total was used up */
 };
 

@@ -131,6 +131,13 @@ none_fits (const struct image *image, const struct passphrases *p,
                          "ask for more than %d times the iterations that are "
                          "allowed (luks-iterations=)",
                          LUKS_TOTAL_FACTOR);
+  if (result->cut > 0)
+    return error_report (hooks, EACCES, image->name,
+                         "the image is encrypted (LUKS), and the key "
+                         "material of %u of its %u active key slots lies "
+                         "beyond the end of the file (was it cut?); no other "
+                         "was opened",
+                         result->cut, active);
   if (result->skipped == active)
     return error_report (hooks, EACCES, image->name,
                          "the image is encrypted (LUKS), but each of its "

@@ -90,6 +90,17 @@ for bytes in 1 700 40000; do
     serves "a file without its end, $bytes" image cut.raw --cluster 65536
 done
 
+# The file ends within the key material.
+luks=$(py - image <<'END'
+import struct, sys
+data = open(sys.argv[1], "rb").read(1024)
+print(*struct.unpack_from(">Q", data, data.index(b"\x05\x37\xbe\x77") + 8))
+END
+)
+cp image short
+truncate -s $((luks + 4096 + 100000)) short
+refused "a file that is cut within the key material" 'short: .*cut' -- short
+
 # Data files.  The host offset is the guest's.
 for spec in on: off:extended_l2=on off:cluster_size=512; do
     IFS=: read -r raw option <<< "$spec"
