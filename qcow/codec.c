@@ -22,6 +22,7 @@
 #include <libdeflate.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "codec.h"
 #include "format.h"
@@ -124,7 +125,9 @@ inflate_zstd (struct codec *c, const void *in, size_t in_len, void *out,
       return fail (EIO);
     n = ZSTD_decompressDCtx (c->zstd, q, out_len, p, frame);
     if (ZSTD_isError (n))
-      return fail (EIO);
+      return fail (ZSTD_getErrorCode (n) == ZSTD_error_memory_allocation
+                     ? ENOMEM
+                     : EIO);
     p += frame;
     in_len -= frame;
     q += n;
