@@ -455,7 +455,7 @@ for f in a:b FILE:good.bin :good.bin good.bin: file: raw:good.bin fd:0; do
 done
 watch in/*:*
 for name in 'json:{"driver":"file","filename":"/etc/passwd"}' 'json:{}' \
-            nbd:unix:/no nbd://localhost/ nbd+unix:///?socket=/no ftp://no/x \
+            nbd:unix:/no nbd://localhost/ nbd+unix:///no ftp://no/x \
             http://localhost/x https://localhost/x ssh://localhost/x \
             rbd:pool/image fat:sub fat:rw:sub null-co:// fd:0 file: \
             host_device:/dev/null blkdebug::good.bin raw:good.bin a:b \
