@@ -188,26 +188,26 @@ add_range (struct merger *m, struct holes *h, const struct qcow_view *v,
   return r == -1 ? -1 : added;
 }
 
-/* qemu-img thinks in sectors, and takes one of which the first part is
- * unchanged for unchanged: so what is unchanged ends at the end of a sector,
- * of the range or of the disk.
+/* What is unchanged, of any number of pieces; it may be nothing.  qemu-img
+ * thinks in sectors, and takes one of which the first part is unchanged for
+ * unchanged: so this ends at the end of a sector, of the range or of the disk.
  */
 static int
 add_unchanged (struct merger *m, struct holes *h, const struct qcow_view *v,
-               const struct run *run, uint64_t range_end)
+               uint64_t offset, uint64_t end, uint64_t range_end)
 {
-  const uint64_t end = run->offset + run->length;
   uint64_t whole = end;
-  int r;
+  int r = 1;
 
   if (end != range_end && end != v->size)
     whole &= ~(uint64_t) (QCOW_SECTOR_BYTES - 1);
-  if (whole <= run->offset)
-    return add_range (m, h, v, run->offset, run->length);
-  if (whole == end)
-    return add (m, run->offset, run->length, QCOW_EXTENT_UNCHANGED);
-  r = add (m, run->offset, whole - run->offset, QCOW_EXTENT_UNCHANGED);
-  return r == 1 ? add_range (m, h, v, whole, end - whole) : r;
+  if (whole < offset)
+    whole = offset;
+  if (whole > offset)
+    r = add (m, offset, whole - offset, QCOW_EXTENT_UNCHANGED);
+  if (r == 1 && end > whole)
+    r = add_range (m, h, v, whole, end - whole);
+  return r;
 }
 
 /* The parts that differ from the older view. */
@@ -215,6 +215,8 @@ static int
 add_delta (struct merger *m, struct holes *h, const struct qcow_view *v,
            uint64_t offset, uint64_t length)
 {
+  const uint64_t end = offset + length;
+  uint64_t same = offset, same_end = offset; /* unchanged, not added yet */
   struct delta delta;
   struct run run;
   bool changed;
@@ -222,14 +224,21 @@ add_delta (struct merger *m, struct holes *h, const struct qcow_view *v,
 
   delta_begin (&delta, v, v->since, offset, length);
   delta.until = m->until;
-  while ((r = delta_next (&delta, &run, &changed)) == 1) {
-    added = changed ? add_run (m, h, &run)
-                    : add_unchanged (m, h, v, &run, offset + length);
+  while (added == 1 && (r = delta_next (&delta, &run, &changed)) == 1) {
+    if (changed) {
+      added = add_unchanged (m, h, v, same, same_end, end);
+      if (added == 1)
+        added = add_run (m, h, &run);
+      same = run.offset + run.length;
+    }
+    same_end = run.offset + run.length;
     added = unless_late (m, added);
-    if (added != 1)
-      break;
   }
   delta_end (&delta);
+  /* (Nothing, if it was enough before.) */
+  if (added != -1 && same < same_end
+      && add_unchanged (m, h, v, same, same_end, end) == -1)
+    return -1;
   return r == -1 ? -1 : added;
 }
 

@@ -41,6 +41,19 @@ says ()
     same_text "$1" got.txt wanted.txt
 }
 
+# What is unchanged is so across the end of a backing file, also where that is
+# within a sector.
+head -c 576331 src0 > odd.raw
+qemu-img create -q -f qcow2 -b odd.raw -F raw odd.qcow2 1M
+qemu-img snapshot -c old odd.qcow2
+qemu-img resize -q odd.qcow2 1536K
+if start_qcow -- odd.qcow2; then
+    says "unchanged, across the end of a backing file" 512 <<'END'
+old..: 0+2048:1 2048+1024:3
+END
+    stop_qcow || fail "the server ended well"
+fi
+
 # Each kind of cluster in the older state with each in the newer one, told
 # exactly: only the same place in the file, or zeros for sure in both, are
 # unchanged.  Equal bytes elsewhere are not.
