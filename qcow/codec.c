@@ -125,9 +125,8 @@ inflate_zstd (struct codec *c, const void *in, size_t in_len, void *out,
       return fail (EIO);
     n = ZSTD_decompressDCtx (c->zstd, q, out_len, p, frame);
     if (ZSTD_isError (n))
-      return fail (ZSTD_getErrorCode (n) == ZSTD_error_memory_allocation
-                     ? ENOMEM
-                     : EIO);
+      return fail (
+        ZSTD_getErrorCode (n) == ZSTD_error_memory_allocation ? ENOMEM : EIO);
     p += frame;
     in_len -= frame;
     q += n;
