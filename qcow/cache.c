@@ -463,14 +463,8 @@ cache_wait_or_give_up (struct cache_entry *entry,
   int r;
 
   pthread_mutex_lock (&s->lock);
-  while (entry->state == LOADING && !given_up) {
-    if (pthread_cond_timedwait (&entry->changed, &s->lock, &t) != ETIMEDOUT)
-      continue;
-    pthread_mutex_unlock (&s->lock);
-    given_up = hooks_sleep (hooks, 0) == -1;
-    t = condition_deadline (HOOKS_LOOK_UP_MS);
-    pthread_mutex_lock (&s->lock);
-  }
+  while (entry->state == LOADING && !given_up)
+    given_up = hooks_wait (hooks, &entry->changed, &s->lock, &t) == -1;
   r = end_wait (s, entry);
   pthread_mutex_unlock (&s->lock);
   if (r == -1)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "condition.h"
 #include "error.h"
 
 /* The object's name, and up to three other names in the text, may have
@@ -145,6 +146,21 @@ hooks_sleep (const struct qcow_hooks *hooks, unsigned ms)
     return hooks->sleep (ms);
   nanosleep (&t, NULL);
   return 0;
+}
+
+int
+hooks_wait (const struct qcow_hooks *hooks, pthread_cond_t *cond,
+            pthread_mutex_t *lock, struct timespec *look_up)
+{
+  int r;
+
+  if (pthread_cond_timedwait (cond, lock, look_up) != ETIMEDOUT)
+    return 0;
+  pthread_mutex_unlock (lock);
+  r = hooks_sleep (hooks, 0);
+  *look_up = condition_deadline (HOOKS_LOOK_UP_MS);
+  pthread_mutex_lock (lock);
+  return r;
 }
 
 void

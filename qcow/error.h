@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "qcow.h"
 
@@ -51,6 +52,13 @@ void error_debug (const struct qcow_hooks *hooks, const char *object,
 
 /* Sleep through the user's hook, see there. */
 int hooks_sleep (const struct qcow_hooks *hooks, unsigned ms);
+
+/* Wait for a condition (condition.h), under its lock, at most until it is
+ * time to look up; then ask the hook, without the lock, and *look_up is the
+ * next time.  0, also if nothing has happened, or -1: it is of no use to wait.
+ */
+int hooks_wait (const struct qcow_hooks *hooks, pthread_cond_t *cond,
+                pthread_mutex_t *lock, struct timespec *look_up);
 
 /* Decides which of many errors of one object are worth a message: each
  * place once, and at most ERROR_FILTER_MAX places, since a client that

@@ -110,42 +110,33 @@ make_scratch (const struct scratch_pool *pool)
   return s;
 }
 
-/* False: until then, in vain. */
-static bool
-wait_until (struct scratch_pool *pool, const struct party *party,
-            const struct timespec *t)
+static int
+wait_a_while (struct scratch_pool *pool, const struct party *party,
+              const struct qcow_hooks *hooks, struct timespec *look_up)
 {
   int r;
 
   if (party->used > 0)
-    return pthread_cond_timedwait (&pool->for_more, &pool->lock, t) == 0;
+    return hooks_wait (hooks, &pool->for_more, &pool->lock, look_up);
   pool->waiting_first++;
-  r = pthread_cond_timedwait (&pool->for_first, &pool->lock, t);
+  r = hooks_wait (hooks, &pool->for_first, &pool->lock, look_up);
   pool->waiting_first--;
-  return r == 0;
+  return r;
 }
 
 /* Until there is a place, which is taken then.  False: there is no sense in
- * waiting any more.
+ * waiting any more.  (The hook is asked at once, for many may have to wait
+ * one after the other.)
  */
 static bool
 wait_for_place (struct scratch_pool *pool, struct party *party,
                 const struct qcow_hooks *hooks)
 {
-  struct timespec t;
-  bool look_up = true, given_up = false;
+  struct timespec look_up = { .tv_sec = 0 };
+  bool given_up = false;
 
-  while (!share_may_take (&pool->share, party) && !given_up) {
-    if (look_up) {
-      pthread_mutex_unlock (&pool->lock);
-      given_up = hooks_sleep (hooks, 0) == -1;
-      t = condition_deadline (HOOKS_LOOK_UP_MS);
-      pthread_mutex_lock (&pool->lock);
-      look_up = false;
-    }
-    else
-      look_up = !wait_until (pool, party, &t);
-  }
+  while (!share_may_take (&pool->share, party) && !given_up)
+    given_up = wait_a_while (pool, party, hooks, &look_up) == -1;
   if (!given_up)
     share_take (&pool->share, party);
   return !given_up;
