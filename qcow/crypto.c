@@ -163,6 +163,17 @@ crypto_reason (void)
   return gcry_strerror (last_error);
 }
 
+int
+crypto_report (const struct qcow_hooks *hooks, const char *object,
+               const char *encryption)
+{
+  if (errno == ENOMEM)
+    return error_no_memory (hooks, object);
+  return error_report (hooks, EIO, object,
+                       "%s: libgcrypt can't do what the header asks for: %s",
+                       encryption, crypto_reason ());
+}
+
 /* --- Methods --- */
 
 bool
@@ -342,8 +353,10 @@ make_keys (struct crypto *c, const uint8_t *key)
   const struct crypto_method *m = &c->method;
 
   c->key = secret_new (sizeof *c->key);
-  if (c->key == NULL)
+  if (c->key == NULL) {
+    errno = ENOMEM;
     return -1;
+  }
   memcpy (c->key->data, key, m->key_bytes);
   if (m->iv != CRYPTO_ESSIV)
     return 0;

@@ -80,9 +80,15 @@ int crypto_check (const struct crypto_method *method, struct problem *problem);
 /* Why the last function that this thread called failed with EIO. */
 const char *crypto_reason (void);
 
+/* Report that it failed, of what the object's header says of its encryption.
+ * -1 with errno EIO or ENOMEM, as it was.
+ */
+int crypto_report (const struct qcow_hooks *hooks, const char *object,
+                   const char *encryption);
+
 /* A method that crypto_check has approved of, and a key of method->key_bytes,
  * which is copied.  NULL with errno ENOMEM, or EIO if libgcrypt may not use
- * the hash for IVs.
+ * the cipher, or the hash for IVs.
  */
 struct crypto *crypto_new (const struct crypto_method *method,
                            const uint8_t *key);

@@ -319,17 +319,6 @@ luks_work (const struct luks_header *header)
 }
 
 static int
-crypto_failed (const struct source *source)
-{
-  if (errno == ENOMEM)
-    return source_no_memory (source);
-  return error_report (source->hooks, EIO, source->name,
-                       "LUKS: libgcrypt can't do what the header asks for: "
-                       "%s",
-                       crypto_reason ());
-}
-
-static int
 decrypt_material (const struct unlocking *u)
 {
   struct crypto *c = crypto_new (&u->header->method, u->keys->slot_key);
@@ -367,7 +356,7 @@ try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
                         LUKS_SALT_BYTES, h->digest_iterations, k->digest,
                         LUKS_DIGEST_BYTES)
            == -1)
-    return crypto_failed (u->source);
+    return crypto_report (u->source->hooks, u->source->name, "LUKS");
   return memcmp (k->digest, h->digest, LUKS_DIGEST_BYTES) == 0;
 }
 
@@ -446,7 +435,9 @@ try_slots (struct unlocking *u, const char *const *passphrases, size_t n,
     r = try_slot (u, order[i], passphrases, n, limits, result);
     if (r == 1) {
       result->crypto = crypto_new (&u->header->method, u->keys->key);
-      return result->crypto ? 0 : crypto_failed (u->source);
+      return result->crypto
+               ? 0
+               : crypto_report (u->source->hooks, u->source->name, "LUKS");
     }
     if (r == -1)
       return -1;

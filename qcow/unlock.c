@@ -73,7 +73,7 @@ unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
   image->crypto = crypto_new (&method, key);
   secret_free (key, method.key_bytes);
   if (image->crypto == NULL)
-    return image_no_memory (image);
+    return crypto_report (image->shared->hooks, image->name, "AES");
   error_debug (image->shared->hooks, image->name,
                "passphrase %zu is taken; AES can't tell whether it is right",
                i + 1);
