@@ -73,30 +73,6 @@ config_free (void)
 }
 
 static int
-set_once (const char *key, const char *value, const char **var)
-{
-  if (*var) {
-    /* In these there may be secrets. */
-    if (strcmp (key, "url") == 0 || strcmp (key, "endpoint-url") == 0
-        || strncmp (key, "proxy", 5) == 0)
-      nbdkit_error ("%s= was given before: it can only be given once", key);
-    else
-      nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "
-                    "only be given once",
-                    key, value, key, *var);
-    return -1;
-  }
-  /* That says: none. */
-  if (value[0] == '\0' && strcmp (key, "cainfo") != 0
-      && strcmp (key, "proxy") != 0) {
-    nbdkit_error ("%s= needs a value", key);
-    return -1;
-  }
-  *var = value;
-  return 0;
-}
-
-static int
 add_to_list (const char *value, struct list *list)
 {
   const char **values;
@@ -192,27 +168,52 @@ parse_connections (const char *value)
 }
 
 /* Parameters that are kept as they are. */
-static const struct {
+enum {
+  SECRETS = 1, /* there may be some in it, so it is in no message */
+  EMPTY = 2,   /* it may be, which says: none */
+};
+static const struct text {
   const char *key;
   const char **var;
+  unsigned may;
 } texts[] = {
-  { "file", &filename },
-  { "url", &url },
-  { "snapshot", &snapshot },
-  { "since", &since },
-  { "bitmap", &bitmap },
-  { "cainfo", &http.cainfo },
-  { "capath", &http.capath },
-  { "endpoint-url", &http.endpoint_url },
-  { "http-version", &http.http_version },
-  { "protocols", &http.protocols },
-  { "proxy", &http.proxy },
-  { "proxy-user", &http.proxy_user },
-  { "region", &http.region },
-  { "unix-socket-path", &http.unix_socket_path },
-  { "user", &http.user },
-  { "user-agent", &http.user_agent },
+  { "file", &filename, 0 },
+  { "url", &url, SECRETS },
+  { "snapshot", &snapshot, 0 },
+  { "since", &since, 0 },
+  { "bitmap", &bitmap, 0 },
+  { "cainfo", &http.cainfo, EMPTY },
+  { "capath", &http.capath, 0 },
+  { "endpoint-url", &http.endpoint_url, SECRETS },
+  { "http-version", &http.http_version, 0 },
+  { "protocols", &http.protocols, 0 },
+  { "proxy", &http.proxy, SECRETS | EMPTY },
+  { "proxy-user", &http.proxy_user, SECRETS },
+  { "region", &http.region, 0 },
+  { "unix-socket-path", &http.unix_socket_path, 0 },
+  { "user", &http.user, 0 },
+  { "user-agent", &http.user_agent, 0 },
 };
+
+static int
+set_once (const struct text *t, const char *value)
+{
+  if (*t->var) {
+    if (t->may & SECRETS)
+      nbdkit_error ("%s= was given before: it can only be given once", t->key);
+    else
+      nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "
+                    "only be given once",
+                    t->key, value, t->key, *t->var);
+    return -1;
+  }
+  if (value[0] == '\0' && !(t->may & EMPTY)) {
+    nbdkit_error ("%s= needs a value", t->key);
+    return -1;
+  }
+  *t->var = value;
+  return 0;
+}
 
 /* Those that may be given several times. */
 static const struct {
@@ -273,7 +274,7 @@ config_parameter (const char *key, const char *value)
 
   for (i = 0; i < COUNT (texts); ++i)
     if (strcmp (key, texts[i].key) == 0)
-      return set_once (key, value, texts[i].var);
+      return set_once (&texts[i], value);
   for (i = 0; i < COUNT (lists); ++i)
     if (strcmp (key, lists[i].key) == 0)
       return append (key, value, lists[i].list);
