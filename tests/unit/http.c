@@ -44,15 +44,6 @@ soon_ms (void)
 #endif
 }
 
-static uint64_t
-now_ms (void)
-{
-  struct timespec t;
-
-  clock_gettime (CLOCK_MONOTONIC, &t);
-  return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
-}
-
 static void
 nap (unsigned ms)
 {
@@ -160,7 +151,7 @@ hold (int fd)
 
   pthread_mutex_lock (&web.lock);
   if (++web.nr_held == web.wanted_held)
-    web.held_at = now_ms ();
+    web.held_at = monotonic_ms ();
   pthread_cond_broadcast (&web.change);
   while (web.stalled && !web.end && poll (&p, 1, 0) == 0) {
     const struct timespec t = condition_deadline (5);
@@ -409,10 +400,10 @@ web_held (void)
 static void
 web_wait_held (unsigned n)
 {
-  const uint64_t end = now_ms () + 10000;
+  const uint64_t end = monotonic_ms () + 10000;
 
   while (web_held () != n)
-    if (now_ms () > end)
+    if (monotonic_ms () > end)
       fail_msg ("%u answers are stopped instead of %u", web_held (), n);
     else
       nap (1);
@@ -450,10 +441,10 @@ web_asked (void)
 static void
 web_wait_asked (unsigned n)
 {
-  const uint64_t end = now_ms () + 10000;
+  const uint64_t end = monotonic_ms () + 10000;
 
   while (web_asked () < n)
-    if (now_ms () > end)
+    if (monotonic_ms () > end)
       fail_msg ("%u requests instead of %u", web_asked (), n);
     else
       nap (1);
@@ -710,11 +701,11 @@ load_done (struct load *l, int *err)
 static int
 load_wait (struct load *l)
 {
-  const uint64_t until = now_ms () + 20000;
+  const uint64_t until = monotonic_ms () + 20000;
   int err;
 
   while (load_done (l, &err) == 0)
-    if (now_ms () > until)
+    if (monotonic_ms () > until)
       fail_msg ("a fetch is never done");
     else
       nap (1);
@@ -1155,7 +1146,7 @@ submit_piece_by_piece (void **state)
 {
   static const size_t lengths[] = { 10000, 10000, 10000 };
   struct load *l = load_new (1000, lengths, NR (lengths));
-  const uint64_t until = now_ms () + 10000;
+  const uint64_t until = monotonic_ms () + 10000;
   int err;
 
   (void) state;
@@ -1164,7 +1155,7 @@ submit_piece_by_piece (void **state)
   web_stall (25000, 0);
   http_submit (object, &l->fetch);
   while (__atomic_load_n (&l->pieces_done, __ATOMIC_ACQUIRE) < 2)
-    if (now_ms () > until)
+    if (monotonic_ms () > until)
       fail_msg ("%zu pieces are done", l->pieces_done);
     else
       nap (1);
@@ -1189,19 +1180,19 @@ at_once (void **state)
   begin (2000000, 0);
   assert_int_equal (http_start (http), 0);
   nap (50);
-  began = now_ms ();
+  began = monotonic_ms ();
   l = load_one (0, 1000);
   assert_int_equal (fetch_loads (object, &l, 1), 0);
   load_free (l);
-  assert_in_range (now_ms () - began, 0, soon_ms ());
+  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
 
   nap (50);
-  began = now_ms ();
+  began = monotonic_ms ();
   l = load_one (0, 1000);
   http_submit (object, &l->fetch);
   assert_int_equal (load_wait (l), 0);
   load_free (l);
-  assert_in_range (now_ms () - began, 0, soon_ms ());
+  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
   end ();
 }
 
@@ -1263,7 +1254,7 @@ check_leaving (bool started)
   assert_int_equal (fetch_loads (object, loads, N), -1);
   assert_int_equal (errno, ESHUTDOWN);
   leave_when_held = 0;
-  took = now_ms () - web.held_at;
+  took = monotonic_ms () - web.held_at;
   if (took > soon_ms ())
     fail_msg ("leaving takes %" PRIu64 " ms", took);
 
@@ -1437,9 +1428,9 @@ stop_submitted (void **state)
     http_submit (object, &loads[i]->fetch);
   }
   web_wait_held (3);
-  began = now_ms ();
+  began = monotonic_ms ();
   stop ();
-  assert_in_range (now_ms () - began, 0, soon_ms ());
+  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
   for (i = 0; i < N; ++i) {
     assert_int_equal (load_done (loads[i], &err), 1);
     assert_int_equal (err, ESHUTDOWN);
@@ -1800,10 +1791,10 @@ lane_unanswered (void **state)
   lane = begin_near (2000000, 4);
   asked = web_asked ();
   web_stall (0, 0);
-  began = now_ms ();
+  began = monotonic_ms ();
   bystanders_start (list, NR (list));
   web_wait_asked (asked + 2);
-  assert_in_range (now_ms () - began, 450, 500 + soon_ms ());
+  assert_in_range (monotonic_ms () - began, 450, 500 + soon_ms ());
   assert_int_equal (asked_by (asked), lane);
   assert_true (asked_by (asked + 1) != lane);
   bystanders_end (list, NR (list));
@@ -1872,7 +1863,7 @@ lane_stop (void **state)
   web_wait_held (1);
   assert_int_equal (asked_by (asked), lane);
   bystanders_start (list + 1, 2);
-  began = now_ms ();
+  began = monotonic_ms ();
   stop ();
   for (i = 0; i < NR (list); ++i) {
     pthread_join (list[i].thread, NULL);
@@ -1880,7 +1871,7 @@ lane_stop (void **state)
     assert_int_equal (list[i].err, ESHUTDOWN);
     load_free (list[i].load);
   }
-  assert_in_range (now_ms () - began, 0, soon_ms ());
+  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
   web_go_on ();
   assert_int_equal (unit_errors, 0);
   end ();
@@ -1904,7 +1895,7 @@ lane_leave (void **state)
   assert_int_equal (fetch_loads (object, &l, 1), -1);
   assert_int_equal (errno, ESHUTDOWN);
   leave_when_held = 0;
-  took = now_ms () - web.held_at;
+  took = monotonic_ms () - web.held_at;
   if (took > soon_ms ())
     fail_msg ("leaving takes %" PRIu64 " ms", took);
   assert_int_equal (asked_by (asked), lane);
@@ -1935,11 +1926,11 @@ lane_connections (void **state)
     uint64_t began;
 
     begin_near (2000000, limits[i]);
-    began = now_ms ();
+    began = monotonic_ms ();
     web_stall (100, 0);
     bystanders_start (list, NR (list));
     web_wait_held (limits[i]);
-    assert_in_range (now_ms () - began, 0, 1000 + soon_ms ());
+    assert_in_range (monotonic_ms () - began, 0, 1000 + soon_ms ());
     nap (150);
     assert_int_equal (web_held (), limits[i]);
     bystanders_end (list, NR (list));
