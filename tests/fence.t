@@ -463,6 +463,10 @@ for name in 'json:{"driver":"file","filename":"/etc/passwd"}' 'json:{}' \
     image b "$name"
     denied -- allow=any
 done
+# (Of a URL with a query, only the kind is said.)
+image b 'nbd+unix:///?socket=/no'
+stored=nbd+unix:
+denied -- allow=any
 opened "nothing of that is opened"
 # A data file's name is what it is.
 for name in a:b FILE:good.bin :good.bin file: raw:good.bin; do

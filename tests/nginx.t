@@ -131,8 +131,8 @@ ok "a copy by nbdcopy" with_qcow 'nbdcopy "$uri" null:' \
 asked "... nothing is asked for again" 16M.qcow2
 got=$(wc -l < log)
 is "... in $got requests, of at most 40" "$((got <= 40))" 1
-# (That of the start; 16; and 4 of readers that waited too long for an answer,
-# which a busy machine makes them do.)
+# (That of the start; 16 of the driver, which stay open when no request is under
+# way; and 4 of readers that fetch for themselves.)
 got=$(cut -d ' ' -f 1 log | sort -u | wc -l)
 is "... over $got connections, of at most 21, that stay" "$((got <= 21))" 1
 unlike "every request but the first is for the file that was opened" \
