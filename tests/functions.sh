@@ -14,8 +14,8 @@
 #
 # Invariants: nothing is written outside $tmp; no TCP ports but such as the
 # kernel chooses (tests run beside each other); every nbdkit that start_qcow
-# started is stopped at exit, and a test in which one of them died by a
-# signal or reported a sanitizer's finding fails, whatever else it saw.
+# started is stopped at exit; and a test in which a server died, or a
+# sanitizer or valgrind found something, fails, whatever else it saw.
 #
 # From the environment:
 #   QCOW_PLUGIN    the plugin to test (default: the one at the top)
@@ -58,6 +58,16 @@ END
 chmod +x wrapped/nbdkit
 PATH=$tmp/wrapped:$PATH
 
+# What sanitizers and valgrind find goes to files, where it is not lost with
+# what a server said, or with its status.  (Servers may run as another user.)
+findings=$tmp/findings
+mkdir -m 1777 "$findings"
+[ -z "${QCOW_VALGRIND:-}" ] || QCOW_VALGRIND+=" --log-file=$findings/%p"
+for _tool in ASAN UBSAN TSAN; do
+    _tool+=_OPTIONS
+    export $_tool="${!_tool:+${!_tool}:}log_path=$findings/sanitizer"
+done
+
 # What a test may set for all that follows: further parameters of the
 # plugin, and the format in which qemu opens images.
 params=()
@@ -85,6 +95,7 @@ _cleanup ()
     kill -9 "$_watcher" "$_python" 2>/dev/null
     [ ! -e "$tmp/.late" ] || cat "$tmp/.late"
     if [ "$_finished" = no ]; then
+        _nothing_found
         echo "# the test ended early (status $rc)"
         rc=1
     elif [ "$_failed" -gt 0 ]; then
@@ -326,6 +337,25 @@ same_text ()
     fi
 }
 
+# _judge STATUS: with which a server has ended.  (gcc's sanitizer for undefined
+# behaviour, next to that for addresses, can't write to a file.)
+_judge ()
+{
+    [ "$1" -eq 0 ] || echo "a server ended with status $1" >> "$findings/status"
+}
+
+# _nothing_found: no sanitizer has, and neither has valgrind.
+_nothing_found ()
+{
+    local file found=
+    for file in "$findings"/*; do
+        [ ! -s "$file" ] || found+=$(< "$file")$'\n'
+    done
+    [ -n "$found" ] || return 0
+    diag "$found"
+    return 1
+}
+
 done_testing ()
 {
     local i
@@ -333,6 +363,7 @@ done_testing ()
         _stop "$i" || fail "server ${i} ended well"
     done
     _servers=()
+    _nothing_found || fail "no server died, or had a finding of a sanitizer or valgrind"
     echo "1..$_count"
     _finished=yes
     exit 0
@@ -414,16 +445,15 @@ _stop ()
     _arm "$p" 0
     [ $rc -eq 0 ] || { diag "server $n ended with status $rc"; bad=1; }
     IFS= read -r -d '' said < "$tmp/log$n"
-    ! _sanitized "$said" || bad=1
+    ! _asserted "$said" || bad=1
     [ $bad -eq 0 ] || diag "$(tail -50 "$tmp/log$n")"
     return $bad
 }
 
-# _sanitized TEXT: it has a sanitizer's finding, or a failed assertion.
-_sanitized ()
+# _asserted TEXT: it has a failed assertion.
+_asserted ()
 {
-    [[ $1 = *Sanitizer* || $1 = *'runtime error:'* ||
-           $1 =~ 'Assertion '.*' failed' ]]
+    [[ $1 =~ 'Assertion '.*' failed' ]]
 }
 
 # with_qcow COMMAND [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
@@ -463,8 +493,9 @@ with_qcow ()
               "${opts[@]}" "$plugin" "$@" "${params[@]}" < /dev/null &
     child=$!
     if ! _await_server $child "$pidfile"; then
-        wait $child
-        return
+        wait $child; ended=$?
+        [ $ended -eq 1 ] || _judge $ended
+        return $ended
     fi
     _arm "$pid" "${QCOW_TIMEOUT:-120}"
     if [ "$command" = true ]; then
@@ -478,6 +509,9 @@ with_qcow ()
     _arm "$pid" 10
     wait $child; ended=$?
     _arm "$pid" 0
+    # (nbdkit 1.32 itself may fail an assertion when a client leaves while it
+    # has answers under way.)
+    [ $ended -eq 134 ] || _judge $ended
     [ $rc -ne 0 ] || rc=$ended
     return $rc
 }
@@ -516,7 +550,7 @@ refused ()
         fail "$name" "status $rc instead of 1" "$out"
     elif ! matches "$out" "$re"; then
         fail "$name" "got: $out" "no match for: $re"
-    elif _sanitized "$out"; then
+    elif _asserted "$out"; then
         fail "$name" "$out"
     else
         pass "$name"
@@ -678,7 +712,7 @@ serves ()
     shift 3
     # shellcheck disable=SC2016
     if with_qcow 'py "$gen/nbd-compare.py" --copy "$uri" "$raw" '"$*" \
-                 -- "$image" > "$out" 2>&1 && ! _sanitized "$(< "$out")"; then
+                 -- "$image" > "$out" 2>&1 && ! _asserted "$(< "$out")"; then
         pass "$name"
     else
         fail "$name" "$(< "$out")" \
@@ -811,7 +845,7 @@ _compare ()
     : > got.map
     # shellcheck disable=SC2016
     if with_qcow 'py "$gen/nbd-compare.py" --map got.map --copy "$uri" \
-                     oracle.raw '"$*" -- "$image" > "$out" 2>&1 && ! _sanitized "$(< "$out")"; then
+                     oracle.raw '"$*" -- "$image" > "$out" 2>&1 && ! _asserted "$(< "$out")"; then
         pass "$name"
     else
         fail "$name" "$(< "$out")" "$(qemu-img info -U "$image" 2>&1)"
