@@ -51,7 +51,8 @@ mandir ?= $(prefix)/share/man
 ALL_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
                -DVERSION='"$(VERSION)"' $(CPPFLAGS)
 ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(CFLAGS) \
-             $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
+             $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined \
+                           -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
 ALL_LDFLAGS = -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd libgcrypt) -ldl
 
@@ -190,7 +191,7 @@ fuzz:
 	@tests/install-packages.sh build test ci
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_DIR) \
 	  SANITIZE=fuzzer-no-link,address,undefined \
-	  CFLAGS='-O1 -g -fno-sanitize-recover=undefined' \
+	  CFLAGS='-O1 -g' \
 	  $(FUZZERS:%=$(FUZZ_DIR)/tests/fuzz/%) $(FUZZ_DIR)/seeds/.made
 	@tests/fuzz/run.sh $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZERS)
 
