@@ -6,7 +6,7 @@
 # make soak       clients of every kind, 200 at once, for SECONDS=60;
 #                 SEED=N for other requests
 # make check-valgrind
-#                 every test and unit program again, under valgrind
+#                 most tests and unit programs again, under valgrind
 # make fuzz       hostile input for each fuzzer, for FUZZ_SECONDS=60
 # make fuzz-coverage
 #                 which lines of qcow/ that reaches
@@ -153,16 +153,15 @@ check:
 
 # Leaks are for the unit programs to show: the server unloads the plugin, and
 # what was still held then has no names.  Left out:
-#   unit/mutations, luks-keys.t, snapshot-tables.t: they measure the memory
-#     or look into it, and that is valgrind's
+#   unit/mutations: bounds the memory, and that is valgrind's
 #   faults.t: counts which call fails, and fills the table of descriptors
-#   delta-maps.t, transcript.t: count system calls, also valgrind's
+#   transcript.t: runs nothing but under strace
 #   fence.t: needs the real openat2
 # VALGRIND_TESTS='tests/basic.t tests/luks.t' runs only those.
 VALGRIND = valgrind --quiet --error-exitcode=119 --fair-sched=yes
 VALGRIND_OPENAT2 = $(CURDIR)/$(BUILD)/tests/valgrind-openat2.so
-VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,luks-keys snapshot-tables \
-  faults delta-maps transcript fence),$(sort $(wildcard tests/*.t)))
+VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,faults transcript fence), \
+  $(sort $(wildcard tests/*.t)))
 VALGRIND_UNIT_TESTS = $(filter-out %/mutations,$(UNIT_TESTS))
 check-valgrind:
 	@tests/install-packages.sh build test valgrind
