@@ -74,9 +74,12 @@ take_prefix (struct directory *d, const char *name,
 
   if (url_has_query (name))
     return bad_prefix (name, "a query can't be a part of it", hooks);
-  if (url_parse_prefix (name, &url, &problem) == -1)
+  if (url_parse_prefix (name, &url, &problem) == 0)
+    d->prefix = strdup (url.name);
+  else if (errno != ENOMEM) {
+    url_free (&url);
     return bad_prefix (name, problem.text, hooks);
-  d->prefix = strdup (url.name);
+  }
   url_free (&url);
   return d->prefix ? 0 : error_no_memory (hooks, "allow=");
 }

@@ -571,7 +571,7 @@ check_hop (const struct http *h, const struct request *r,
   return 0;
 }
 
-/* (What s3:// means is between the user and us.) */
+/* (What s3:// means is between the user and us.)  As url_parse. */
 static int
 take_location (const char *location, struct url *next, struct problem *problem)
 {
@@ -579,6 +579,7 @@ take_location (const char *location, struct url *next, struct problem *problem)
 
   if (strncasecmp (location, "http", 4) == 0)
     return url_parse (location, &none, next, problem);
+  errno = EINVAL;
   return problem_set (problem, "only http and https are");
 }
 
@@ -588,6 +589,7 @@ follow (struct http *h, struct request *r, long status)
   char *location = NULL, text[2048];
   struct problem problem;
   struct url next = { .name = NULL };
+  bool taken;
 
   curl_easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
   if (location == NULL) {
@@ -598,8 +600,12 @@ follow (struct http *h, struct request *r, long status)
               r->object->url.s3 ? " (is the region right?)" : "");
     return fail (h, r, EIO, (unsigned) status, text);
   }
-  if (take_location (location, &next, &problem) == -1
-      || check_hop (h, r, &next, &problem) == -1) {
+  taken = take_location (location, &next, &problem) == 0;
+  if (!taken && errno == ENOMEM) {
+    url_free (&next);
+    return fail (h, r, ENOMEM, (unsigned) status, problem.text);
+  }
+  if (!taken || check_hop (h, r, &next, &problem) == -1) {
     snprintf (text, sizeof text,
               "the web server redirects to %.500s, which is not followed: "
               "%.500s",

@@ -187,6 +187,8 @@ take_own_origin (struct http_settings *s, const struct qcow_options *options,
                 && copy (&s->password, url.password, hooks) == -1)))
       r = -1;
   }
+  else if (text && errno == ENOMEM)
+    r = error_no_memory (hooks, "http");
   else
     r = copy (&s->own_origin, "", hooks);
   if (text)

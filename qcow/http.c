@@ -624,9 +624,11 @@ http_parse_url (const struct http *h, const char *text, const char *holder,
     return -1;
   }
   if (url_parse (text, &s3, url, &problem) == -1) {
+    const int err = errno;
+
     /* It may be full of secrets, so it is not shown. */
     url_free (url);
-    return error_report (h->hooks, EINVAL, holder, "URL: %s", problem.text);
+    return error_report (h->hooks, err, holder, "URL: %s", problem.text);
   }
   if (url->s3 && url->name[strlen (url->name) - 1] == '/') {
     error_report (h->hooks, EINVAL, url->name, "must be s3://BUCKET/KEY");

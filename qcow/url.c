@@ -4,6 +4,7 @@
  */
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +30,19 @@ url_is_one (const char *name)
 }
 
 static int
+invalid (struct problem *problem, const char *why)
+{
+  problem_set (problem, "%s", why);
+  errno = EINVAL;
+  return -1;
+}
+
+static int
 no_memory (struct problem *problem)
 {
-  return problem_set (problem, "out of memory");
+  problem_set (problem, "out of memory");
+  errno = ENOMEM;
+  return -1;
 }
 
 /* --- Escaping --- */
@@ -74,8 +85,16 @@ lower_case (char *s)
     *s = (char) tolower ((unsigned char) *s);
 }
 
-/* A part of the URL that may be missing: then *out is NULL.  -1: out of
- * memory, or what is escaped in it is not allowed there.
+/* -1 with errno ENOMEM, or EINVAL: it is the URL's fault. */
+static int
+failed (CURLUcode code)
+{
+  errno = code == CURLUE_OUT_OF_MEMORY ? ENOMEM : EINVAL;
+  return -1;
+}
+
+/* A part of the URL that may be missing: then *out is NULL.  -1 with errno
+ * ENOMEM, or EINVAL: what is escaped in it is not allowed there.
  */
 static int
 get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
@@ -85,10 +104,20 @@ get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
   if (r == CURLUE_OK)
     return 0;
   *out = NULL;
-  return r == CURLUE_OUT_OF_MEMORY || r == CURLUE_URLDECODE ? -1 : 0;
+  return r == CURLUE_OUT_OF_MEMORY || r == CURLUE_URLDECODE ? failed (r) : 0;
 }
 
-/* Memory of libcurl's -> of ours, so that there is one way to free it. */
+static int
+set_part (CURLU *u, CURLUPart part, const char *value)
+{
+  const CURLUcode r = curl_url_set (u, part, value, 0);
+
+  return r == CURLUE_OK ? 0 : failed (r);
+}
+
+/* Memory of libcurl's -> of ours, so that there is one way to free it.  NULL
+ * is NULL.
+ */
 static char *
 take (char *from_curl)
 {
@@ -100,23 +129,31 @@ take (char *from_curl)
   return s;
 }
 
+/* The same for a part that may be missing, or the whole. */
+static int
+take_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
+{
+  char *text;
+
+  if (get_part (u, part, flags, &text) == -1)
+    return -1;
+  *out = take (text);
+  return text && *out == NULL ? failed (CURLUE_OUT_OF_MEMORY) : 0;
+}
+
 static int
 take_user_info (CURLU *u, struct url *url)
 {
-  char *user, *password;
-  int r = get_part (u, CURLUPART_USER, CURLU_URLDECODE, &user);
-
-  url->user = take (user);
-  if (get_part (u, CURLUPART_PASSWORD, CURLU_URLDECODE, &password) == -1)
-    r = -1;
-  url->password = take (password);
-  if ((user && url->user == NULL) || (password && url->password == NULL))
-    r = -1;
+  if (take_part (u, CURLUPART_USER, CURLU_URLDECODE, &url->user) == -1
+      || take_part (u, CURLUPART_PASSWORD, CURLU_URLDECODE, &url->password)
+           == -1)
+    return -1;
+  /* (To take away needs no memory.) */
   curl_url_set (u, CURLUPART_USER, NULL, 0);
   curl_url_set (u, CURLUPART_PASSWORD, NULL, 0);
   curl_url_set (u, CURLUPART_OPTIONS, NULL, 0);
   curl_url_set (u, CURLUPART_FRAGMENT, NULL, 0);
-  return r;
+  return 0;
 }
 
 /* A name or an address. */
@@ -142,6 +179,17 @@ is_zone (const char *s)
   return true;
 }
 
+/* To set the host loses its zone. */
+static int
+set_host (CURLU *u, const char *host, const char *zone)
+{
+  if (host == NULL || !is_host (host) || (zone && !is_zone (zone)))
+    return failed (CURLUE_BAD_HOSTNAME);
+  if (set_part (u, CURLUPART_HOST, host) == -1)
+    return -1;
+  return zone ? set_part (u, CURLUPART_ZONEID, zone) : 0;
+}
+
 /* The host in lower case, so that origins can be compared. */
 static int
 normalize_host (CURLU *u)
@@ -149,51 +197,48 @@ normalize_host (CURLU *u)
   char *host, *zone;
   int r;
 
-  if (get_part (u, CURLUPART_HOST, 0, &host) == -1 || host == NULL)
+  if (get_part (u, CURLUPART_HOST, 0, &host) == -1)
     return -1;
   if (get_part (u, CURLUPART_ZONEID, 0, &zone) == -1) {
     curl_free (host);
     return -1;
   }
-  lower_case (host);
-  /* To set the host loses its zone. */
-  r = is_host (host) && curl_url_set (u, CURLUPART_HOST, host, 0) == CURLUE_OK
-          && (zone == NULL
-              || (is_zone (zone)
-                  && curl_url_set (u, CURLUPART_ZONEID, zone, 0) == CURLUE_OK))
-        ? 0
-        : -1;
+  if (host)
+    lower_case (host);
+  r = set_host (u, host, zone);
   curl_free (host);
   curl_free (zone);
   return r;
 }
 
 /* The whole of what 'u' is now. */
-static char *
-whole (CURLU *u)
+static int
+whole (CURLU *u, char **out)
 {
-  char *text;
-
-  if (get_part (u, CURLUPART_URL, CURLU_NO_DEFAULT_PORT, &text) == -1)
-    return NULL;
-  return take (text);
+  if (take_part (u, CURLUPART_URL, CURLU_NO_DEFAULT_PORT, out) == -1)
+    return -1;
+  return *out ? 0 : failed (CURLUE_MALFORMED_INPUT);
 }
 
 static int
 take_apart (CURLU *u, struct url *url)
 {
-  if (take_user_info (u, url) == -1 || normalize_host (u) == -1)
+  size_t n;
+
+  if (take_user_info (u, url) == -1 || normalize_host (u) == -1
+      || whole (u, &url->text) == -1)
     return -1;
-  url->text = whole (u);
   curl_url_set (u, CURLUPART_QUERY, NULL, 0);
-  url->name = whole (u);
+  if (whole (u, &url->name) == -1)
+    return -1;
   /* The path is never empty: "/" remains. */
   curl_url_set (u, CURLUPART_PATH, NULL, 0);
-  url->origin = whole (u);
-  if (url->origin && url->origin[0] != '\0'
-      && url->origin[strlen (url->origin) - 1] == '/')
-    url->origin[strlen (url->origin) - 1] = '\0';
-  return url->text && url->name && url->origin ? 0 : -1;
+  if (whole (u, &url->origin) == -1)
+    return -1;
+  n = strlen (url->origin);
+  if (n > 0 && url->origin[n - 1] == '/')
+    url->origin[n - 1] = '\0';
+  return 0;
 }
 
 static int
@@ -207,7 +252,7 @@ parse_http (const char *text, struct url *url, struct problem *problem)
   /* libcurl would take the next part of the path for the host. */
   host = strstr (text, "://");
   if (host == NULL || host[3] == '/' || host[3] == '\0')
-    return problem_set (problem, "there is no host in it");
+    return invalid (problem, "there is no host in it");
   u = curl_url ();
   if (u == NULL)
     return no_memory (problem);
@@ -216,11 +261,14 @@ parse_http (const char *text, struct url *url, struct problem *problem)
                          | CURLU_NON_SUPPORT_SCHEME);
   if (code == CURLUE_OUT_OF_MEMORY)
     r = no_memory (problem);
-  else if (code != CURLUE_OK)
-    r = problem_set (problem, "it is not a valid URL: %s",
-                     curl_url_strerror (code));
+  else if (code != CURLUE_OK) {
+    problem_set (problem, "it is not a valid URL: %s",
+                 curl_url_strerror (code));
+    r = failed (code);
+  }
   else if (take_apart (u, url) == -1)
-    r = problem_set (problem, "it is not a valid URL");
+    r = errno == ENOMEM ? no_memory (problem)
+                        : invalid (problem, "it is not a valid URL");
   else
     r = 0;
   curl_url_cleanup (u);
@@ -303,10 +351,10 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
   int r;
 
   if (!is_bucket (bucket, n) || bucket[n] != '/')
-    return problem_set (problem, "must be s3://BUCKET/KEY");
+    return invalid (problem, "must be s3://BUCKET/KEY");
   if (has_dots (bucket + n))
-    return problem_set (problem, "a key with '.' or '..' between slashes "
-                                 "can't be asked for");
+    return invalid (problem, "a key with '.' or '..' between slashes can't be "
+                             "asked for");
   name = strdup (text);
   if (name == NULL)
     return no_memory (problem);
@@ -327,13 +375,14 @@ url_parse (const char *text, const struct url_s3 *s3, struct url *url,
            struct problem *problem)
 {
   *url = (struct url){ .name = NULL };
-  if (libcurl_load (problem) == -1)
+  if (libcurl_load (problem) == -1) {
+    errno = EINVAL;
     return -1;
+  }
   if (has_prefix (text, S3_PREFIX))
     return parse_s3 (text, s3, url, problem);
   if (!url_is_one (text))
-    return problem_set (problem, "only http, https and s3 URLs are "
-                                 "supported");
+    return invalid (problem, "only http, https and s3 URLs are supported");
   return parse_http (text, url, problem);
 }
 

@@ -39,7 +39,7 @@ struct url_s3 {
 bool url_is_one (const char *name);
 
 /* Take a URL apart.  The strings of *url are for url_free, also after a
- * failure.  0, or -1 and the reason.
+ * failure.  0, or -1, the reason, and errno ENOMEM, or else EINVAL.
  */
 int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
                struct problem *problem);
