@@ -7,6 +7,7 @@
 # its table of descriptors is full, or its file is replaced.
 
 source "$(dirname "$0")/functions.sh"
+source "$top/tests/nginx.sh"
 
 faults=$(dirname "$plugin")/tests/faults
 [ -x "$faults" ] || faults=$top/build/plain/tests/faults
@@ -43,11 +44,12 @@ create_aes aes v2 128K tiger -o cluster_size=4k
 secrets=(tiger)
 encrypted_io aes 'write -q -s src1 0 9k' 'write -q -c -s src1 16k 4k'
 
+kinds="alloc exhausted eio cut eintr short files"
 try ()
 {
     local out kind name=$1
     shift
-    for kind in alloc exhausted eio cut eintr short files; do
+    for kind in $kinds; do
         if ! out=$("$faults" "$@" $kind "$name" 2>&1); then
             fail "$name: $kind" "$out"
         elif ! [[ $out =~ ^$kind:\ [1-9] ]]; then
@@ -64,6 +66,15 @@ try split
 try snap -v one.. -v one..two
 try luks -p lion -p tiger
 try aes -p tiger
+
+# On the web: by one redirect, and more than what is read at the start.
+head -c 300K src0 > web/large.raw
+cp chain mid base.raw web
+qemu-img convert -f raw -O qcow2 -o cluster_size=4k web/large.raw web/large
+start_nginx 'location /old { return 302 http://images.test/chain; }'
+kinds="alloc exhausted"
+try http://images.test/old -u "$web_socket"
+try http://images.test/large -u "$web_socket"
 
 # --- The server -------------------------------------------------------
 
