@@ -745,6 +745,35 @@ more=$(($(awk '/RssAnon/ { print $2 }' "/proc/$pid/status") - least))
     is "... in $more KiB of memory" $((more < 10000)) 1
 stop_qcow || fail "the server ended well"
 
+# As large a directory as may be, all of it good.
+rm -f $image
+qemu-img create -q -f qcow2 $image 1M
+add 64k b
+py - $image <<'END'
+import struct, sys
+with open(sys.argv[1], "r+b") as f:
+    data = f.read(65536)
+    at = data.index(struct.pack(">II", 0x23852875, 24)) + 8
+    directory, = struct.unpack_from(">Q", data, at + 16)
+    f.seek(directory)
+    entry = f.read(18) + struct.pack(">HI", 1023, 0)
+    end = -(-f.seek(0, 2) // 65536) * 65536
+    n = (64 << 20) // 1048
+    f.seek(end)
+    f.write(b"".join(entry + b"%01023d\0" % i for i in range(n)))
+    f.truncate(-(-f.tell() // 65536) * 65536)
+    f.seek(at)
+    f.write(struct.pack(">IIQQ", n, 0, n * 1048, end))
+END
+start_qcow -- $image || fail "start"
+printf -v name %01023d 64034
+ok "64035 bitmaps with long names: the last one" nbdinfo --size \
+   "$(to "bitmap:$name")"
+more=$(($(awk '/RssAnon/ { print $2 }' "/proc/$pid/status") - least))
+[ -n "$QCOW_VALGRIND$QCOW_PRELOAD" ] ||
+    is "... in $more KiB of memory" $((more < (64 + 6) * 1024)) 1
+stop_qcow || fail "the server ended well"
+
 # A bitmap that was disabled does not know what was written since.
 rm -f $image
 qemu-img create -q -f qcow2 $image 4M
