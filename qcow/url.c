@@ -115,30 +115,21 @@ set_part (CURLU *u, CURLUPart part, const char *value)
   return r == CURLUE_OK ? 0 : failed (r);
 }
 
-/* Memory of libcurl's -> of ours, so that there is one way to free it.  NULL
- * is NULL.
- */
-static char *
-take (char *from_curl)
-{
-  char *s = from_curl ? strdup (from_curl) : NULL;
-
-  if (from_curl)
-    explicit_bzero (from_curl, strlen (from_curl));
-  curl_free (from_curl);
-  return s;
-}
-
-/* The same for a part that may be missing, or the whole. */
+/* The same in memory of ours, so that there is one way to free it. */
 static int
 take_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
 {
-  char *text;
+  char *from_curl;
 
-  if (get_part (u, part, flags, &text) == -1)
+  if (get_part (u, part, flags, &from_curl) == -1)
     return -1;
-  *out = take (text);
-  return text && *out == NULL ? failed (CURLUE_OUT_OF_MEMORY) : 0;
+  *out = NULL;
+  if (from_curl == NULL)
+    return 0;
+  *out = strdup (from_curl);
+  explicit_bzero (from_curl, strlen (from_curl));
+  curl_free (from_curl);
+  return *out ? 0 : failed (CURLUE_OUT_OF_MEMORY);
 }
 
 static int
