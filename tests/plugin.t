@@ -18,6 +18,16 @@ is "exported symbols" \
 like "... and plugin_init is one" "$(nm -D --defined-only "$plugin")" \
      ' T plugin_init$'
 
+# The build is hardened, unless it is for a sanitizer.
+hardened=$top/build/plain/nbdkit-qcow-plugin.so
+like "all relocations at the start" "$(readelf -dW "$hardened")" \
+     '\(FLAGS\).*BIND_NOW'
+like "... and read-only then" "$(readelf -lW "$hardened")" GNU_RELRO
+for symbol in __stack_chk_fail __vsnprintf_chk; do
+    like "hardened: $symbol" "$(readelf --dyn-syms -W "$hardened")" \
+         " UND $symbol@"
+done
+
 # --help and the man page know the same keys.
 help=$(nbdkit "$plugin" --help 2>&1)
 like "--help: file=" "$help" '^\[file=\]<FILENAME>'
