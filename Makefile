@@ -158,7 +158,8 @@ check:
 #   transcript.t: runs nothing but under strace
 #   fence.t: needs the real openat2
 # VALGRIND_TESTS='tests/basic.t tests/luks.t' runs only those.
-VALGRIND = valgrind --quiet --error-exitcode=119 --fair-sched=yes
+VALGRIND = valgrind --quiet --error-exitcode=119 --fair-sched=yes --max-threads=4000 \
+           --suppressions=$(CURDIR)/tests/valgrind.supp
 VALGRIND_OPENAT2 = $(CURDIR)/$(BUILD)/tests/valgrind-openat2.so
 VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,faults transcript fence), \
   $(sort $(wildcard tests/*.t)))
