@@ -211,6 +211,29 @@ whole (CURLU *u, char **out)
   return *out ? 0 : failed (CURLUE_MALFORMED_INPUT);
 }
 
+#define URL_FLAGS                                                             \
+  (CURLU_ALLOW_SPACE | CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME)
+
+/* libcurl takes the text apart once more when it is asked for: then it must
+ * be the same.  (Of the host 1%2e3 it makes 1.3, but of that 1.0.0.3.)
+ */
+static int
+check_text (CURLU *u, const char *text)
+{
+  const CURLUcode code = curl_url_set (u, CURLUPART_URL, text, URL_FLAGS);
+  char *again;
+  int r;
+
+  if (code != CURLUE_OK)
+    return failed (code);
+  if (whole (u, &again) == -1)
+    return -1;
+  r = strcmp (again, text) == 0 ? 0 : failed (CURLUE_BAD_HOSTNAME);
+  secret_free_string (again);
+  return r;
+}
+
+/* (It is another in the end.) */
 static int
 take_apart (CURLU *u, struct url *url)
 {
@@ -229,7 +252,7 @@ take_apart (CURLU *u, struct url *url)
   n = strlen (url->origin);
   if (n > 0 && url->origin[n - 1] == '/')
     url->origin[n - 1] = '\0';
-  return 0;
+  return check_text (u, url->text);
 }
 
 static int
@@ -247,9 +270,7 @@ parse_http (const char *text, struct url *url, struct problem *problem)
   u = curl_url ();
   if (u == NULL)
     return no_memory (problem);
-  code = curl_url_set (u, CURLUPART_URL, text,
-                       CURLU_ALLOW_SPACE | CURLU_URLENCODE
-                         | CURLU_NON_SUPPORT_SCHEME);
+  code = curl_url_set (u, CURLUPART_URL, text, URL_FLAGS);
   if (code == CURLUE_OUT_OF_MEMORY)
     r = no_memory (problem);
   else if (code != CURLUE_OK) {

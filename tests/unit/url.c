@@ -236,6 +236,9 @@ static const char *const bads[] = {
   "http://<h>/x",
   "http://h\\x/y",
   "http://h{x}/y",
+  /* That is 1.3 without its escape, which is 1.0.0.3. */
+  "http://1%2e3/x",
+  "http://u:p@0x7f%2E1:80/x",
   "http://[fe80::1%25eth 0]/x",
   "http://[fe80::1%25eth\"0]/x",
   "http://[fe80::1%25<eth0>]/x",
