@@ -14,8 +14,9 @@
 #
 # Invariants: nothing is written outside $tmp; no TCP ports but such as the
 # kernel chooses (tests run beside each other); every nbdkit that start_qcow
-# started is stopped at exit; and a test in which a server died, or a
-# sanitizer or valgrind found something, fails, whatever else it saw.
+# started is stopped at exit; and a test in which a sanitizer or valgrind found
+# something, or a server died that start_qcow or with_qcow started, fails,
+# whatever else it saw.
 #
 # From the environment:
 #   QCOW_PLUGIN    the plugin to test (default: the one at the top)
@@ -65,7 +66,8 @@ mkdir -m 1777 "$findings"
 [ -z "${QCOW_VALGRIND:-}" ] || QCOW_VALGRIND+=" --log-file=$findings/%p"
 for _tool in ASAN UBSAN TSAN; do
     _tool+=_OPTIONS
-    export $_tool="${!_tool:+${!_tool}:}log_path=$findings/sanitizer"
+    # (1 would be that of a refusal.)
+    export $_tool="${!_tool:+${!_tool}:}exitcode=99:log_path=$findings/sanitizer"
 done
 
 # What a test may set for all that follows: further parameters of the
@@ -337,8 +339,24 @@ same_text ()
     fi
 }
 
+# end_daemon FILE: end the server whose number is in FILE, which went to the
+# background.
+end_daemon ()
+{
+    local daemon i
+    read -r daemon < "$1"
+    kill "$daemon"
+    for ((i = 0; i < 1500; i++)); do
+        kill -0 "$daemon" 2>/dev/null || return 0
+        nap 0.02
+    done
+    kill -9 "$daemon"
+    fail "the server in the background ends"
+}
+
 # _judge STATUS: with which a server has ended.  (gcc's sanitizer for undefined
-# behaviour, next to that for addresses, can't write to a file.)
+# behaviour, next to that for addresses, can't write to a file, and valgrind
+# does not say there that a program has aborted.)
 _judge ()
 {
     [ "$1" -eq 0 ] || echo "a server ended with status $1" >> "$findings/status"
@@ -351,7 +369,7 @@ _nothing_found ()
     for file in "$findings"/*; do
         # (Sanitizers also say there what they can't do.)
         [ ! -s "$file" ] || [[ $file = */sanitizer.* &&
-                    $(< "$file") != *@(ERROR|SUMMARY|CHECK)* ]] ||
+                    $(< "$file") != *@(ERROR|SUMMARY|CHECK|FATAL|runtime error|nested bug)* ]] ||
             found+=$(< "$file")$'\n'
     done
     [ -n "$found" ] || return 0
@@ -447,6 +465,7 @@ _stop ()
     _arm "${_pids[n]}" 0
     _arm "$p" 0
     [ $rc -eq 0 ] || { diag "server $n ended with status $rc"; bad=1; }
+    _judge $rc
     IFS= read -r -d '' said < "$tmp/log$n"
     ! _asserted "$said" || bad=1
     [ $bad -eq 0 ] || diag "$(tail -50 "$tmp/log$n")"

@@ -132,9 +132,7 @@ for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
 is "in the background: the locks" "$(py locks.py image.qcow2)" \
    "100r 201r 203r"
 cannot_write "in the background"
-daemon=$(cat d.pid)
-kill "$daemon"
-for i in $(seq 600); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.02; done
+end_daemon d.pid
 is "in the background, ended: no locks" "$(py locks.py image.qcow2)" ""
 
 # A refused start leaves none behind, and neither does a bad image.

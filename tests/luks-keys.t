@@ -104,6 +104,6 @@ if [ "$(ulimit -l)" = unlimited ] || [ "$(ulimit -l)" -ge 64 ]; then
         ok "... and the key is locked in memory" \
            grep -Eq '^VmLck:[[:space:]]+[1-9]' "/proc/$(cat d.pid)/status"
 fi
-kill "$(cat d.pid)"
+end_daemon d.pid
 
 done_testing

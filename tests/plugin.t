@@ -18,7 +18,7 @@ is "exported symbols" \
 like "... and plugin_init is one" "$(nm -D --defined-only "$plugin")" \
      ' T plugin_init$'
 
-# The build is hardened, unless it is for a sanitizer.
+# What the Makefile's own flags are for.
 hardened=$top/build/plain/nbdkit-qcow-plugin.so
 like "all relocations at the start" "$(readelf -dW "$hardened")" \
      '\(FLAGS\).*BIND_NOW'
@@ -147,7 +147,7 @@ mv image.qcow2 moved.qcow2
 ok "the image was renamed" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" copy.raw
 same_bytes "... the bytes" copy.raw disk.raw
 mv moved.qcow2 image.qcow2
-kill "$(cat d.pid)"
+end_daemon d.pid
 
 # -s, on standard input and output.
 cat > stdio.py <<'END'

@@ -98,8 +98,7 @@ in_background ()
            < /dev/null
     ok "$name" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" got.raw
     same_bytes "... the bytes" got.raw plain.raw
-    read -r pid < d.pid
-    _end "$pid"
+    end_daemon d.pid
 }
 mkdir here
 cp "$ca" here/ca.pem
