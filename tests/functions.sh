@@ -70,6 +70,10 @@ for _tool in ASAN UBSAN TSAN; do
     export $_tool="${!_tool:+${!_tool}:}exitcode=99:log_path=$findings/sanitizer"
 done
 
+# How long a server may take to start, and to end.
+start_timeout=$((${QCOW_TIMEOUT:-120} / 4 + 1))
+end_timeout=$((${QCOW_TIMEOUT:-120} / 12))
+
 # What a test may set for all that follows: further parameters of the
 # plugin, and the format in which qemu opens images.
 params=()
@@ -427,10 +431,10 @@ _choose_nbdkit ()
 }
 
 # _await_server CHILD PIDFILE: until it accepts connections.  Sets $pid.
-# Fails if it has ended, or does neither for half a minute.
+# Fails if it has ended, or does neither for half a minute ($start_timeout).
 _await_server ()
 {
-    local deadline=$((SECONDS + 31)) delay=0.02
+    local deadline=$((SECONDS + start_timeout)) delay=0.02
     pid=$1
     while [ $SECONDS -lt $deadline ]; do
         if [ -s "$2" ]; then
@@ -459,8 +463,8 @@ _stop ()
     [ -n "$p" ] || return 0
     _servers[n]=
     kill "${_pids[n]}" 2>/dev/null
-    _arm "${_pids[n]}" 10
-    _arm "$p" 10
+    _arm "${_pids[n]}" "$end_timeout"
+    _arm "$p" "$end_timeout"
     wait "$p" 2>/dev/null; rc=$?
     _arm "${_pids[n]}" 0
     _arm "$p" 0
@@ -528,7 +532,7 @@ with_qcow ()
         (eval "$command") < /dev/null; rc=$?
     fi
     kill "$pid" 2>/dev/null
-    _arm "$pid" 10
+    _arm "$pid" "$end_timeout"
     wait $child; ended=$?
     _arm "$pid" 0
     # (nbdkit 1.32 itself may fail an assertion when a client leaves while it
