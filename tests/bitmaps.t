@@ -29,6 +29,8 @@ asks ()
 }
 
 # bm.py IMAGE where NAME: for a shell, where the parts of a bitmap are.
+# bm.py IMAGE crowd NAME: as many bitmaps as 64 MiB have room for, called by
+# their numbers of 1023 digits, with the bits of this one.
 # bm.py IMAGE fill NAME SEED: gives each entry of the bitmap's table another
 # content: all clean, all dirty, or a cluster with ones, zeros, random
 # bits, or bits on both sides of some border in it.
@@ -63,6 +65,19 @@ if command == "where":
     sys.exit()
 
 end = -(-f.seek(0, 2) // cluster) * cluster
+
+if command == "crowd":
+    count = (64 << 20) // 1048
+    f.seek(entry)
+    like = f.read(18) + struct.pack(">HI", 1023, 0)
+    f.seek(end)
+    f.write(b"".join(like + b"%01023d\0" % i for i in range(count)))
+    f.truncate(-(-f.tell() // cluster) * cluster)
+    put(ext + 8, count, 4)
+    put(ext + 16, count * 1048, 8)
+    put(ext + 24, end, 8)
+    f.close()
+    sys.exit()
 
 def append():
     global end
@@ -718,60 +733,42 @@ refused "a file that is cut amid a bitmap's table" 'bad\.qcow2.*table.*end' \
 
 # What is of no use is not kept: a directory of 64 MiB, of which only its
 # size is stored.
+memory ()
+{
+    awk '/RssAnon/ { print $2 }' "/proc/$pid/status"
+}
+# takes KIB: more memory than for one bitmap, at most.
+takes ()
+{
+    local more=$(($(memory) - least))
+    [ -n "$QCOW_VALGRIND$QCOW_PRELOAD" ] ||
+        is "... in $more KiB of memory" $((more < $1)) 1
+}
 rm -f $image
 qemu-img create -q -f qcow2 $image 1M
 add 64k b
 start_qcow -- $image || fail "start"
-least=$(awk '/RssAnon/ { print $2 }' "/proc/$pid/status")
+least=$(memory)
 stop_qcow || fail "the server ended well"
+cp $image one.qcow2
 eval "$(py bm.py $image where b)"
 truncate -s $(((entry & ~65535) + (65 << 20))) $image
-py - $image <<'END'
-import struct, sys
-with open(sys.argv[1], "r+b") as f:
-    data = f.read(65536)
-    at = data.index(struct.pack(">II", 0x23852875, 24)) + 8
-    f.seek(at + 8)
-    f.write(struct.pack(">Q", 64 << 20))
-    directory, = struct.unpack_from(">Q", data, at + 16)
-    f.seek(directory + 18)
-    f.write(b"\xff" * 6)
-END
+poke $image $((ext + 16)) 0000000004000000
+poke $image $((dir + 18)) ffffffffffff
 start_qcow -- $image || fail "start"
 like "a large directory of no use: a warning" "$(cat "$log")" \
      "bitmaps .* can't be used"
-more=$(($(awk '/RssAnon/ { print $2 }' "/proc/$pid/status") - least))
-[ -n "$QCOW_VALGRIND$QCOW_PRELOAD" ] ||
-    is "... in $more KiB of memory" $((more < 10000)) 1
+takes 10000
 stop_qcow || fail "the server ended well"
 
 # As large a directory as may be, all of it good.
-rm -f $image
-qemu-img create -q -f qcow2 $image 1M
-add 64k b
-py - $image <<'END'
-import struct, sys
-with open(sys.argv[1], "r+b") as f:
-    data = f.read(65536)
-    at = data.index(struct.pack(">II", 0x23852875, 24)) + 8
-    directory, = struct.unpack_from(">Q", data, at + 16)
-    f.seek(directory)
-    entry = f.read(18) + struct.pack(">HI", 1023, 0)
-    end = -(-f.seek(0, 2) // 65536) * 65536
-    n = (64 << 20) // 1048
-    f.seek(end)
-    f.write(b"".join(entry + b"%01023d\0" % i for i in range(n)))
-    f.truncate(-(-f.tell() // 65536) * 65536)
-    f.seek(at)
-    f.write(struct.pack(">IIQQ", n, 0, n * 1048, end))
-END
+mv one.qcow2 $image
+py bm.py $image crowd b
 start_qcow -- $image || fail "start"
 printf -v name %01023d 64034
 ok "64035 bitmaps with long names: the last one" nbdinfo --size \
    "$(to "bitmap:$name")"
-more=$(($(awk '/RssAnon/ { print $2 }' "/proc/$pid/status") - least))
-[ -n "$QCOW_VALGRIND$QCOW_PRELOAD" ] ||
-    is "... in $more KiB of memory" $((more < (64 + 6) * 1024)) 1
+takes $(((64 + 6) * 1024))
 stop_qcow || fail "the server ended well"
 
 # A bitmap that was disabled does not know what was written since.
