@@ -343,18 +343,32 @@ same_text ()
     fi
 }
 
-# end_daemon FILE: end the server whose number is in FILE, which went to the
-# background.
-end_daemon ()
+# start_daemon PLUGIN-PARAMETER...: a server that goes to the background, one
+# at a time.  Sets $uri and $pid.  The status is that of nbdkit.
+start_daemon ()
 {
-    local daemon i
-    read -r daemon < "$1"
-    kill "$daemon"
-    for ((i = 0; i < 1500; i++)); do
-        kill -0 "$daemon" 2>/dev/null || return 0
+    local status
+    uri="nbd+unix:///?socket=$tmp/d.sock"
+    rm -f "$tmp/d.sock" "$tmp/d.pid"
+    nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" "$@" < /dev/null
+    status=$?
+    for _ in {1..600}; do
+        [ ! -s "$tmp/d.pid" ] || break
         nap 0.02
     done
-    kill -9 "$daemon"
+    read -r pid < "$tmp/d.pid"
+    return $status
+}
+
+# end_daemon: end it.
+end_daemon ()
+{
+    kill "$pid"
+    for _ in {1..1500}; do
+        kill -0 "$pid" 2>/dev/null || return 0
+        nap 0.02
+    done
+    kill -9 "$pid"
     fail "the server in the background ends"
 }
 
@@ -471,15 +485,16 @@ _stop ()
     [ $rc -eq 0 ] || { diag "server $n ended with status $rc"; bad=1; }
     _judge $rc
     IFS= read -r -d '' said < "$tmp/log$n"
-    ! _asserted "$said" || bad=1
+    ! _sanitized "$said" || bad=1
     [ $bad -eq 0 ] || diag "$(tail -50 "$tmp/log$n")"
     return $bad
 }
 
-# _asserted TEXT: it has a failed assertion.
-_asserted ()
+# _sanitized TEXT: it has a sanitizer's finding, or a failed assertion.
+_sanitized ()
 {
-    [[ $1 =~ 'Assertion '.*' failed' ]]
+    [[ $1 = *Sanitizer* || $1 = *'runtime error:'* ||
+           $1 =~ 'Assertion '.*' failed' ]]
 }
 
 # with_qcow COMMAND [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
@@ -576,7 +591,7 @@ refused ()
         fail "$name" "status $rc instead of 1" "$out"
     elif ! matches "$out" "$re"; then
         fail "$name" "got: $out" "no match for: $re"
-    elif _asserted "$out"; then
+    elif _sanitized "$out"; then
         fail "$name" "$out"
     else
         pass "$name"
@@ -738,7 +753,7 @@ serves ()
     shift 3
     # shellcheck disable=SC2016
     if with_qcow 'py "$gen/nbd-compare.py" --copy "$uri" "$raw" '"$*" \
-                 -- "$image" > "$out" 2>&1 && ! _asserted "$(< "$out")"; then
+                 -- "$image" > "$out" 2>&1 && ! _sanitized "$(< "$out")"; then
         pass "$name"
     else
         fail "$name" "$(< "$out")" \
@@ -871,7 +886,7 @@ _compare ()
     : > got.map
     # shellcheck disable=SC2016
     if with_qcow 'py "$gen/nbd-compare.py" --map got.map --copy "$uri" \
-                     oracle.raw '"$*" -- "$image" > "$out" 2>&1 && ! _asserted "$(< "$out")"; then
+                     oracle.raw '"$*" -- "$image" > "$out" 2>&1 && ! _sanitized "$(< "$out")"; then
         pass "$name"
     else
         fail "$name" "$(< "$out")" "$(qemu-img info -U "$image" 2>&1)"

@@ -127,12 +127,11 @@ if start_qcow -- image.qcow2 force-share=true; then
 fi
 
 # The locks survive that nbdkit goes to the background.
-nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" image.qcow2 < /dev/null
-for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
+start_daemon image.qcow2
 is "in the background: the locks" "$(py locks.py image.qcow2)" \
    "100r 201r 203r"
 cannot_write "in the background"
-end_daemon d.pid
+end_daemon
 is "in the background, ended: no locks" "$(py locks.py image.qcow2)" ""
 
 # A refused start leaves none behind, and neither does a bad image.

@@ -94,16 +94,14 @@ like "-v tells which key slot it was" \
      'image: passphrase 2 opens key slot 0'
 
 # After nbdkit has gone to the background, which is a fork.
-nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" image passphrase=tiger \
-       < /dev/null
-for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
-ok "in the background" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" copy.raw
+start_daemon image passphrase=tiger
+ok "in the background" nbdcopy "$uri" copy.raw
 same_bytes "... the bytes" copy.raw disk.raw
 if [ "$(ulimit -l)" = unlimited ] || [ "$(ulimit -l)" -ge 64 ]; then
     [ -n "${QCOW_PRELOAD:-}" ] ||
         ok "... and the key is locked in memory" \
-           grep -Eq '^VmLck:[[:space:]]+[1-9]' "/proc/$(cat d.pid)/status"
+           grep -Eq '^VmLck:[[:space:]]+[1-9]' "/proc/$pid/status"
 fi
-end_daemon d.pid
+end_daemon
 
 done_testing

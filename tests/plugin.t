@@ -135,19 +135,17 @@ is "... and no socket" "$(ls "$tmp/bad.sock" 2>/dev/null)" ""
 # directory; and the current directory elsewhere.
 mkdir sub
 cd sub || exit 1
-nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" ../image.qcow2 < /dev/null
+start_daemon ../image.qcow2
 is "in the background with a relative name: status" $? 0
 cd ..
-for i in $(seq 600); do [ ! -s d.pid ] || break; sleep 0.02; done
-ok "in the background with a relative name" \
-   nbdcopy "nbd+unix:///?socket=$tmp/d.sock" copy.raw
+ok "in the background with a relative name" nbdcopy "$uri" copy.raw
 same_bytes "... the bytes" copy.raw disk.raw
 # The file can be renamed and removed meanwhile.
 mv image.qcow2 moved.qcow2
-ok "the image was renamed" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" copy.raw
+ok "the image was renamed" nbdcopy "$uri" copy.raw
 same_bytes "... the bytes" copy.raw disk.raw
 mv moved.qcow2 image.qcow2
-end_daemon d.pid
+end_daemon
 
 # -s, on standard input and output.
 cat > stdio.py <<'END'

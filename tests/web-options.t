@@ -93,12 +93,11 @@ in_background ()
 {
     local name=$1
     shift
-    rm -f got.raw d.pid d.sock
-    nbdkit -U "$tmp/d.sock" -P "$tmp/d.pid" "$plugin" cache-size=0 "$@" \
-           < /dev/null
-    ok "$name" nbdcopy "nbd+unix:///?socket=$tmp/d.sock" got.raw
+    rm -f got.raw
+    start_daemon cache-size=0 "$@"
+    ok "$name" nbdcopy "$uri" got.raw
     same_bytes "... the bytes" got.raw plain.raw
-    end_daemon d.pid
+    end_daemon
 }
 mkdir here
 cp "$ca" here/ca.pem

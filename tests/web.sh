@@ -140,7 +140,7 @@ outcome ()
     # while it has answers under way.)
     said=$(< "$log")
     said=${said//raw_send_socket: Assertion/}
-    if [ "$rc" -ge 124 ] || _asserted "$said"; then
+    if [ "$rc" -ge 124 ] || _sanitized "$said"; then
         fail "$1: the server is in order" "status $rc" "$(cat "$log")"
     fi
 }
