@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "condition.h"
 #include "format.h"
 #include "l1.h"
 
@@ -36,7 +37,7 @@ l1_tables_new (void)
   if (all == NULL)
     return NULL;
   pthread_mutex_init (&all->lock, NULL);
-  pthread_cond_init (&all->changed, NULL);
+  condition_init (&all->changed);
   return all;
 }
 
@@ -165,47 +166,71 @@ no_room (const struct source *source, uint32_t size, const char *what)
                        "out of memory for %s", what);
 }
 
+/* Under the lock, which it lets go of meanwhile: read a table that nobody
+ * else does.  0 or an errno.
+ */
+static int
+fill (struct l1_tables *all, struct l1_table *t, const char *what)
+{
+  int err;
+
+  pthread_mutex_unlock (&all->lock);
+  err = load (t, what) == 0 ? 0 : errno;
+  pthread_mutex_lock (&all->lock);
+  t->err = err;
+  t->state = err == 0 ? READY : FAILED;
+  pthread_cond_broadcast (&all->changed);
+  return err;
+}
+
+/* Under the lock: wait for who reads the table.  0 or an errno; ESHUTDOWN
+ * if the client of either of us has left.
+ */
+static int
+wait_for_other (struct l1_tables *all, const struct l1_table *t,
+                const struct qcow_hooks *hooks)
+{
+  struct timespec look_up = condition_deadline (HOOKS_LOOK_UP_MS);
+
+  while (t->state == LOADING)
+    if (hooks_wait (hooks, &all->changed, &all->lock, &look_up) == -1)
+      return ESHUTDOWN;
+  return t->err;
+}
+
 struct l1_table *
 l1_table_get (struct l1_tables *all, struct source *source, uint64_t offset,
               uint32_t size, uint64_t slack, const char *what)
 {
   struct l1_table *t;
-  bool failed;
-  int r = 0, err = 0;
+  bool mine;
+  int err;
 
   if (check_place (source, offset, size * sizeof (uint64_t), slack, what)
       == -1)
     return NULL;
 
-  pthread_mutex_lock (&all->lock);
-  t = find (all, source, offset, size);
-  if (t)
-    while (t->state == LOADING)
-      pthread_cond_wait (&all->changed, &all->lock);
-  else {
-    t = add (all, source, offset, size);
+  do {
+    pthread_mutex_lock (&all->lock);
+    t = find (all, source, offset, size);
+    mine = t == NULL;
+    if (mine)
+      t = add (all, source, offset, size);
     if (t == NULL) {
       pthread_mutex_unlock (&all->lock);
       no_room (source, size, what);
       return NULL;
     }
+    err = mine ? fill (all, t, what) : wait_for_other (all, t, source->hooks);
+    if (err != 0)
+      drop (all, t);
     pthread_mutex_unlock (&all->lock);
-    r = load (t, what);
-    err = errno;
-    pthread_mutex_lock (&all->lock);
-    t->state = r == 0 ? READY : FAILED;
-    pthread_cond_broadcast (&all->changed);
-  }
-  failed = t->state == FAILED;
-  if (failed)
-    drop (all, t);
-  pthread_mutex_unlock (&all->lock);
-  if (!failed)
-    return t;
+    if (err == 0)
+      return t;
+    /* That another's client has left is no reason for ours. */
+  } while (!mine && err == ESHUTDOWN && hooks_sleep (source->hooks, 0) == 0);
 
-  /* The loader has reported why, to its own client. */
-  if (r == 0)
-    err = EIO;
+  /* Who read it has reported why, to its own client. */
   error_report (source->hooks, err, source->name, "can't load %s", what);
   return NULL;
 }

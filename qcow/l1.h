@@ -32,6 +32,7 @@ struct l1_table {
   uint64_t offset;
   unsigned uses;
   unsigned char state;
+  int err; /* why it could not be read, or 0 */
   struct l1_table *next;
 };
 
@@ -45,7 +46,8 @@ void l1_tables_free (struct l1_tables *all);
  * not there.  'slack' is how much of its end the file may lack: all but
  * less than a cluster must be there.  'what' says for messages whose table
  * it is.  NULL with the error reported and errno EINVAL (beyond the end of
- * the file), ENOMEM (too much memory in all) or EIO.
+ * the file), ENOMEM (too much memory in all), EIO or ESHUTDOWN (it is of no
+ * use to wait, as hooks_wait).
  */
 struct l1_table *l1_table_get (struct l1_tables *all, struct source *source,
                                uint64_t offset, uint32_t size, uint64_t slack,

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * L1 tables: their limit in all, where they may lie, one copy for all who
- * want it, and what happens if it can't be read.
+ * want it, and what happens if it can't be read or a client leaves.
  */
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "unit.h"
 
@@ -283,26 +285,47 @@ l1_failure (void **state)
 /* A source whose reads take so long that others come to wait. */
 static unsigned slow_reads;
 static bool slow_fails;
+/* It fails because the client of who reads first has left. */
+static bool slow_is_left;
+/* It takes until this is let go of. */
+static pthread_mutex_t slow_hold = PTHREAD_MUTEX_INITIALIZER;
+/* The client of this thread has left. */
+static __thread bool left;
 
 static int
 slow_readv (struct source *s, const struct source_range *ranges, size_t n,
             enum source_use use)
 {
   const struct timespec t = { 0, 30000000 };
+  const bool first
+    = __atomic_add_fetch (&slow_reads, 1, __ATOMIC_RELAXED) == 1;
   size_t i;
 
   (void) s;
   (void) use;
-  __atomic_add_fetch (&slow_reads, 1, __ATOMIC_RELAXED);
   nanosleep (&t, NULL);
+  pthread_mutex_lock (&slow_hold);
+  pthread_mutex_unlock (&slow_hold);
   for (i = 0; i < n; ++i)
     memset (ranges[i].buf, 0x22, ranges[i].length);
+  if (slow_is_left && first) {
+    left = true;
+    errno = ESHUTDOWN;
+    return -1;
+  }
   errno = EIO;
   return slow_fails ? -1 : 0;
 }
 
+static int
+slow_sleep (unsigned ms)
+{
+  (void) ms;
+  return left ? -1 : 0;
+}
+
 static const struct source_ops slow_ops = { .readv = slow_readv };
-static const struct qcow_hooks slow_hooks = { .error = NULL };
+static const struct qcow_hooks slow_hooks = { .sleep = slow_sleep };
 static char slow_name[] = "slow";
 static struct source slow_source = {
   .ops = &slow_ops, .hooks = &slow_hooks, .name = slow_name, .size = 65536
@@ -319,9 +342,9 @@ slow_user (void *arg)
   pthread_barrier_wait (&slow_start);
   errno = 0;
   t = l1_table_get (slow_tables, &slow_source, 0, 100, 512, "it");
-  if ((t == NULL) != slow_fails)
+  if ((t == NULL) != (slow_fails || left))
     abort ();
-  if (t == NULL && errno != EIO)
+  if (t == NULL && errno != (left ? ESHUTDOWN : EIO))
     abort ();
   if (t && t->entries[99] != 0x2222222222222222)
     abort ();
@@ -362,13 +385,69 @@ l1_waiting (void **state)
   l1_tables_free (slow_tables);
 }
 
+/* Who reads leaves: one of the others reads it, and they have it. */
+static void
+l1_left (void **state)
+{
+  enum { USERS = 8 };
+  pthread_t t[USERS];
+  int i;
+
+  (void) state;
+  slow_tables = l1_tables_new ();
+  assert_non_null (slow_tables);
+  pthread_barrier_init (&slow_start, NULL, USERS);
+  slow_is_left = true;
+  slow_fails = false;
+  slow_reads = 0;
+  for (i = 0; i < USERS; ++i)
+    assert_int_equal (pthread_create (&t[i], NULL, slow_user, NULL), 0);
+  for (i = 0; i < USERS; ++i)
+    pthread_join (t[i], NULL);
+  assert_int_equal (slow_reads, 2);
+  slow_is_left = false;
+  pthread_barrier_destroy (&slow_start);
+  l1_tables_free (slow_tables);
+}
+
+/* Who waits leaves, and does not wait for who reads. */
+static void
+l1_leaving (void **state)
+{
+  pthread_t t;
+
+  (void) state;
+  slow_tables = l1_tables_new ();
+  assert_non_null (slow_tables);
+  pthread_barrier_init (&slow_start, NULL, 1);
+  slow_fails = false;
+  slow_reads = 0;
+  pthread_mutex_lock (&slow_hold);
+  assert_int_equal (pthread_create (&t, NULL, slow_user, NULL), 0);
+  while (__atomic_load_n (&slow_reads, __ATOMIC_RELAXED) == 0)
+    sched_yield ();
+  alarm (60);
+  left = true;
+  errno = 0;
+  assert_null (l1_table_get (slow_tables, &slow_source, 0, 100, 512, "it"));
+  assert_int_equal (errno, ESHUTDOWN);
+  left = false;
+  alarm (0);
+  pthread_mutex_unlock (&slow_hold);
+  pthread_join (t, NULL);
+  assert_int_equal (slow_reads, 1);
+  pthread_barrier_destroy (&slow_start);
+  l1_tables_free (slow_tables);
+}
+
 static const struct CMUnitTest tests[] = {
 #if HAVE_ROOM
   cmocka_unit_test (l1_memory),
 #endif
   cmocka_unit_test (l1_too_large), cmocka_unit_test (l1_end),
   cmocka_unit_test (l1_sharing),   cmocka_unit_test (l1_failure),
-  cmocka_unit_test (l1_waiting),
+  cmocka_unit_test (l1_waiting),   cmocka_unit_test (l1_left),
+  cmocka_unit_test (l1_leaving),
 };
 
 UNIT_MAIN (tests)
