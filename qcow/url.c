@@ -448,22 +448,27 @@ url_has_query (const char *name)
   return !has_prefix (name, S3_PREFIX) && strchr (name, '?') != NULL;
 }
 
-/* Also what was only meant to be one: ftp://, htps://, https:/; and json:,
- * in which there may be URLs.
+/* Also of what was only meant to be a URL (ftp://, htps://, https:/), and of
+ * the names of qemu's drivers, which have secrets as options:
+ * json:{"password":...}, rbd:pool/image:key=...
  */
 static bool
-is_like_url (const char *name)
+may_have_secret (const char *name)
 {
   const size_t n = strspn (name, "abcdefghijklmnopqrstuvwxyz"
                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
 
-  return n > 1 && name[n] == ':' && (name[n + 1] == '/' || name[n + 1] == '{');
+  if (n <= 1 || name[n] != ':')
+    return false;
+  if (name[n + 1] == '/')
+    return strpbrk (name, "@?") != NULL;
+  return has_prefix (name, "json:") || strpbrk (name, "{=") != NULL;
 }
 
 const char *
 url_shown (const char *name)
 {
-  return is_like_url (name) && strpbrk (name, "@?") ? "URL" : name;
+  return may_have_secret (name) ? "URL" : name;
 }
 
 /* --- Joining --- */

@@ -306,13 +306,6 @@ for name in nbd:unix:/tmp/x nbd://localhost/x http://localhost/x ssh://h/x \
     refused "the name $name" "top.*$(printf %s "${name%%:*}:" |
             sed 's/[^a-z]/./g').*" -- top allow=any
 done
-over top $'odd\033[31mname\n'
-out=$(with_qcow true -- top 2>&1)
-is "an escape sequence in a name is not printed as it is" \
-   "$(tr -cd '\033' <<< "$out" | wc -c)" 0
-
-# --- Formats ----------------------------------------------------------
-
 # recorded NAME [LENGTH]: top has that as the format of its backing file.
 # (A recorded 'raw' is at 112 + 8, as qemu-img writes it.)
 recorded ()
@@ -323,6 +316,28 @@ recorded ()
     poke top 120 0000000000000000
     poke top 120 "$(printf %s "$1" | xxd -p)"
 }
+
+# What may be a secret in such a name is not said.
+for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
+            'nbd://me:SECRET@localhost/x' 'ssh://me@h/x?k=SECRET' \
+            'json:{"driver":"https","url":"https://h/","password":"SECRET"}' \
+            'json: {"driver":"rbd","key":"SECRET"}'; do
+    for f in raw vmdk; do
+        over top "$name"
+        [ $f = raw ] || recorded $f "$name"
+        out=$(with_qcow true -- top allow=any 2>&1)
+        like "a secret in a name, $f: refused" "$out" \
+             "top: .*backing file.*not supported"
+        unlike "... and not said" "$out" SECRET
+    done
+done
+over top $'odd\033[31mname\n'
+out=$(with_qcow true -- top 2>&1)
+is "an escape sequence in a name is not printed as it is" \
+   "$(tr -cd '\033' <<< "$out" | wc -c)" 0
+
+# --- Formats ----------------------------------------------------------
+
 make_sort image v3 64k
 io image 'write -q -s ../src1 0 64k'
 oracle image image.raw
