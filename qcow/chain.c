@@ -12,6 +12,7 @@
 
 #include "chain.h"
 #include "fence.h"
+#include "foreign.h"
 #include "unlock.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
@@ -105,17 +106,6 @@ format_by_name (const char *name)
   return FORMAT_UNKNOWN;
 }
 
-static int
-looks_like_qcow (struct source *source, bool *yes)
-{
-  uint8_t magic[4];
-
-  if (source_read (source, magic, sizeof magic, 0) == -1)
-    return -1;
-  *yes = get_be32 (magic) == QCOW_MAGIC;
-  return 0;
-}
-
 /* What the image or the user says about the backing file of 'above', which
  * is the layer number 'depth' below the top.  0, or -1 with the error
  * reported if it is not supported; FORMAT_UNKNOWN: nobody says anything.
@@ -150,6 +140,7 @@ format_said (const struct opening *o, const struct image *above,
  * is not recorded is not guessed: a guest can write an image's header into
  * its raw disk, and have us open what it names.  Nor is what was recorded
  * about another file believed of one that the user has put in its place.
+ * So the file is raw, unless it begins like an image.
  */
 static enum layer_format
 backing_format (const struct opening *o, const struct image *above,
@@ -158,20 +149,31 @@ backing_format (const struct opening *o, const struct image *above,
   const struct qcow_options *options = o->options;
   const bool replaced
     = depth <= options->nr_backing && depth > options->nr_backing_formats;
-  bool qcow;
+  const char *recorded = said == FORMAT_RAW ? "raw" : "nothing";
+  uint8_t start[FOREIGN_BYTES];
+  const char *foreign;
 
   if (said == FORMAT_QCOW || (said == FORMAT_RAW && !replaced))
     return said;
-  if (looks_like_qcow (source, &qcow) == -1)
+  if (source_read (source, start, sizeof start, 0) == -1)
     return FORMAT_UNKNOWN;
-  if (!qcow)
+  foreign = foreign_format (start);
+  if (get_be32 (start) == QCOW_MAGIC)
+    error_report (o->shared->hooks, EINVAL, above->name,
+                  "the backing file '%s' starts like a QCOW image, but its "
+                  "format is recorded as %s: that may be a trick of whoever "
+                  "wrote to a raw disk.  Say what it is with "
+                  "backing-format=qcow or backing-format=raw",
+                  source->name, recorded);
+  else if (foreign)
+    error_report (o->shared->hooks, EINVAL, above->name,
+                  "the backing file '%s' starts like a %s image, and its "
+                  "format is recorded as %s: only raw and QCOW images are "
+                  "supported.  If it is a raw disk all the same, say so with "
+                  "backing-format=raw",
+                  source->name, foreign, recorded);
+  else
     return FORMAT_RAW;
-  error_report (o->shared->hooks, EINVAL, above->name,
-                "the backing file '%s' starts like a QCOW image, but its "
-                "format is recorded as %s: that may be a trick of whoever "
-                "wrote to a raw disk.  Say what it is with "
-                "backing-format=qcow or backing-format=raw",
-                source->name, said == FORMAT_RAW ? "raw" : "nothing");
   return FORMAT_UNKNOWN;
 }
 

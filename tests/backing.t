@@ -349,13 +349,76 @@ for name in foo vmdk qed vdi vpc luks dmg nbd file Raw RAW qcow3 raw2 'raw '; do
     refused "the recorded format '$name'" "top.*'$name'" -- top
     leads "... and backing-format=raw" top base.raw backing-format=raw
 done
-# Real images of those formats, recorded and not.  (What does not begin
-# like ours is raw if nothing else is recorded.)
-for name in vmdk vdi qed; do
-    qemu-img create -q -f $name disk.$name 64k
-    recorded $name disk.$name
-    refused "a $name image" "top.*disk\\.$name.*$name" -- top
+# Files of those formats, recorded and not: real ones, and how the others
+# begin.  qemu finds out by looking; here they are raw only if the user says.
+# foreign FILE FORMAT [NAME]: the name is that in messages.
+foreign ()
+{
+    local file=$1 sort=$2 said=${3:-$2}
+    cp "$file" foreign
+    unlike "$file: qemu finds no raw disk" \
+           "$(qemu-img info -U foreign 2>&1)" 'file format: raw'
+    over top "$file" "$sort"
+    refused "$file, recorded" "top.*$file.*$sort" -- top
+    over top "$file"
+    poke top 112 00000000
+    refused "$file, not recorded" "top.*$file.* $said .*backing-format=raw" \
+            -- top
+    refused "$file in place of another file" \
+            "top.*$file.* $said .*backing-format=raw" -- top "backing=$file"
+    make_sort top v1 64k "$file" raw
+    refused "$file below version 1" "top.*$file.* $said .*backing-format=raw" \
+            -- top
+    # (It is not of the same size as the disk.)
+    head -c 65536 "$file" > start.raw
+    truncate -s 64k start.raw
+    leads "... and backing-format=raw" top start.raw backing-format=raw
+    over top "$file" raw
+    leads "... and recorded as raw" top start.raw qemu
+}
+for name in vmdk vdi qed vpc vhdx parallels; do
+    qemu-img create -q -f $name disk.$name 1M
 done
+qemu-img create -q -f luks --object secret,id=s,data=x \
+         -o key-secret=s,iter-time=10 disk.luks 64k
+foreign disk.vmdk vmdk VMDK
+foreign disk.vdi vdi VDI
+foreign disk.qed qed QED
+foreign disk.vpc vpc VHD
+foreign disk.vhdx vhdx VHDX
+foreign disk.parallels parallels Parallels
+foreign disk.luks luks LUKS
+qemu-img create -q -f vmdk -o subformat=monolithicFlat flat.vmdk 64k
+foreign flat.vmdk vmdk VMDK
+# text_file FILE [OFFSET TEXT]...: 8 KiB with those texts.
+text_file ()
+{
+    local file=$1
+    shift
+    truncate -s 8k "$file"
+    while [ $# -gt 0 ]; do
+        poke "$file" "$1" "$(printf %b "$2" | xxd -p | tr -d '\n')"
+        shift 2
+    done
+}
+text_file old.vmdk 0 'COWD\01'
+foreign old.vmdk vmdk VMDK
+text_file old.parallels 0 'WithoutFreeSpace\02'
+foreign old.parallels parallels Parallels
+text_file disk.bochs 0 'Bochs Virtual HD Image' 32 Redolog 48 Growing 66 '\02'
+foreign disk.bochs bochs Bochs
+# shellcheck disable=SC2016
+text_file disk.cloop 0 '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && '\
+'mount -r -t iso9660 /dev/cloop $1\n'
+foreign disk.cloop cloop
+# To qemu this is a raw disk, and it is the one of a guest that encrypts all
+# of it.
+cp disk.luks two.luks
+poke two.luks 6 0002
+head -c 65536 two.luks > start.raw
+over top two.luks
+poke top 112 00000000
+leads "LUKS version 2, not recorded" top start.raw qemu
 for name in qcow qcow2; do
     recorded $name
     refused "a raw file that is recorded as $name" \
