@@ -457,25 +457,26 @@ watch in/*:*
 for name in 'json:{"driver":"file","filename":"/etc/passwd"}' 'json:{}' \
             nbd:unix:/no nbd://localhost/ nbd+unix:///no ftp://no/x \
             http://localhost/x https://localhost/x ssh://localhost/x \
-            rbd:pool/image fat:sub fat:rw:sub null-co:// fd:0 file: \
-            host_device:/dev/null blkdebug::good.bin raw:good.bin a:b \
+            nbd+unix:///?socket=/no rbd:pool/image fat:sub fat:rw:sub \
+            null-co:// fd:0 file: host_device:/dev/null blkdebug::good.bin raw:good.bin a:b \
             FILE:good.bin :good.bin good.bin:; do
     image b "$name"
+    # (Of what may have a secret in it, only the kind is said.)
+    [[ $name != *[{?]* ]] || stored=${name%%:*}:
     denied -- allow=any
 done
-# (Of a URL with a query, only the kind is said.)
-image b 'nbd+unix:///?socket=/no'
-stored=nbd+unix:
-denied -- allow=any
 opened "nothing of that is opened"
 # A data file's name is what it is.
 for name in a:b FILE:good.bin :good.bin file: raw:good.bin; do
     image d "$name"
     gives d.good allow=image-dir
 done
-for name in file:good.bin 'json:{"driver":"null-co"}' nbd://localhost/; do
+for name in file:good.bin 'json:{"driver":"null-co"}' nbd://localhost/ \
+            rbd:pool/image:key=SECRET; do
     image d "$name"
+    [[ $name != *[{?=]* ]] || stored=${name%%:*}:
     denied -- allow=any
+    unlike "... and no secret is said" "$out" SECRET
 done
 
 # Odd names of good files.  (U+009B, two bytes, is a control character.)
