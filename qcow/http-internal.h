@@ -57,6 +57,11 @@ struct origin {
   char name[];
 };
 
+/* Bytes that could not be had, and when (monotonic_ms; 0: never). */
+struct failure {
+  uint64_t at, from, to;
+};
+
 struct http_object {
   struct http *http;
   struct origin *origin;
@@ -76,7 +81,12 @@ struct http_object {
   uint64_t latency, last_latency;
   uint64_t no_lane_before;
 
-  uint64_t failed_at; /* ms; 0: never, or not for long; atomic */
+  /* When all tries of a request have failed: ms; 0: never, or something was
+   * good since then; atomic.
+   */
+  uint64_t failed_at;
+  struct failure failures[32]; /* the last ones; the driver's */
+  unsigned nr_failures;        /* of all */
   struct error_filter errors;
 };
 
@@ -104,6 +114,7 @@ struct request {
   size_t body_length;
 
   /* All tries. */
+  bool once;         /* this is the only one, unless it gets on */
   unsigned failures; /* in a row, without progress */
   uint64_t first_failure;
   uint64_t due;   /* ms: not before */
@@ -168,9 +179,10 @@ CURLcode request_set_up (struct http *h, struct request *r);
 void request_clear (struct request *r);
 
 enum next {
-  NEXT_DONE,  /* complete */
-  NEXT_AGAIN, /* try again when it is due */
-  NEXT_FAIL,  /* reported; errno says why */
+  NEXT_DONE,    /* complete */
+  NEXT_AGAIN,   /* try again when it is due */
+  NEXT_FAIL,    /* reported; errno says why */
+  NEXT_GIVE_UP, /* the same: the server did not do it, however often */
 };
 
 /* The try is over; r->easy still has what is to be known of it. */

@@ -490,8 +490,10 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
   uint64_t delay;
   curl_off_t after = 0;
 
-  if (r->filled >= r->filled_before + PROGRESS_BYTES)
+  if (r->filled >= r->filled_before + PROGRESS_BYTES) {
     r->failures = 0;
+    r->once = false;
+  }
   if (r->failures == 0)
     r->first_failure = now;
   r->failures++;
@@ -505,8 +507,13 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
     after = MAX_RETRY_AFTER;
   if (after > 0 && (uint64_t) after * 1000 > delay)
     delay = (uint64_t) after * 1000;
-  if (r->failures > max || now + delay - r->first_failure > GIVE_UP_MS)
-    return ask_original (r) ? NEXT_AGAIN : fail (h, r, EIO, kind, why);
+  if (r->once || r->failures > max
+      || now + delay - r->first_failure > GIVE_UP_MS) {
+    if (ask_original (r))
+      return NEXT_AGAIN;
+    fail (h, r, EIO, kind, why);
+    return NEXT_GIVE_UP;
+  }
   /* What may have sent us to a broken place is asked again, too. */
   url_free (&r->hop);
   r->hops = 0;

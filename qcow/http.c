@@ -20,9 +20,9 @@
 #include "http-internal.h"
 #include "min64.h"
 
-/* After a fetch has failed for good, others of the object fail at once for
- * a while: those who waited for the same bytes would otherwise each try for
- * as long, one after the other.
+/* After a fetch has failed for good, those who waited for the same bytes would
+ * each try for as long, one after the other: for a while, they fail at once.
+ * And if that was for the server's silence, who wants others has one try.
  */
 #define FAIL_FAST_MS 1000
 
@@ -170,6 +170,19 @@ set_failed_at (struct http_object *o, uint64_t when)
     __atomic_store_n (&o->failed_at, when, __ATOMIC_RELAXED);
 }
 
+/* What of the request was not there. */
+static void
+note_failure (const struct request *r, uint64_t now)
+{
+  struct http_object *o = r->object;
+  const size_t i
+    = o->nr_failures++ % (sizeof o->failures / sizeof o->failures[0]);
+
+  o->failures[i] = (struct failure){ .at = now,
+                                     .from = r->fetch->offset + r->filled,
+                                     .to = r->fetch->offset + r->length };
+}
+
 static void
 end_try (struct http *h, struct request *r, CURLcode code)
 {
@@ -186,7 +199,11 @@ end_try (struct http *h, struct request *r, CURLcode code)
     append_request (&h->waiting, r);
     break;
   case NEXT_FAIL:
-    set_failed_at (r->object, monotonic_ms ());
+  case NEXT_GIVE_UP:
+    if (next == NEXT_GIVE_UP)
+      set_failed_at (r->object, monotonic_ms ());
+    if (err != ENOMEM)
+      note_failure (r, monotonic_ms ());
     finish (r, err);
     break;
   }
@@ -236,15 +253,26 @@ drop_cancelled (struct http *h, bool all)
   }
 }
 
-/* One that waits to be tried again has a right to that. */
+static bool
+is_recent (uint64_t when, uint64_t now)
+{
+  return when != 0 && now - when < FAIL_FAST_MS;
+}
+
+/* Does it want, among others, bytes that have just failed? */
 static bool
 is_hopeless (const struct request *r, uint64_t now)
 {
   const struct http_object *o = r->object;
+  const uint64_t from = r->fetch->offset + r->filled;
+  const uint64_t to = r->fetch->offset + r->length;
+  size_t i;
 
-  return o->changed
-         || (r->began == 0 && o->failed_at != 0
-             && now - o->failed_at < FAIL_FAST_MS);
+  for (i = 0; i < sizeof o->failures / sizeof o->failures[0]; ++i)
+    if (is_recent (o->failures[i].at, now) && o->failures[i].from >= from
+        && o->failures[i].to <= to)
+      return true;
+  return false;
 }
 
 /* Start what is due, as long as there are connections. */
@@ -256,11 +284,14 @@ start_due (struct http *h)
 
   for (r = h->waiting; r; r = next) {
     next = r->next;
-    if (is_hopeless (r, now)) {
+    /* (One that waits to be tried again has a right to that.) */
+    if (r->object->changed || (r->began == 0 && is_hopeless (r, now))) {
       unlink_request (&h->waiting, r);
       finish (r, EIO);
     }
     else if (r->due <= now && take_connection (h, r)) {
+      if (r->began == 0)
+        r->once = is_recent (r->object->failed_at, now);
       unlink_request (&h->waiting, r);
       begin_try (h, r);
     }

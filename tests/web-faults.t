@@ -38,16 +38,11 @@ at ()
 # Begin to serve an image to a client that reads as many blocks at once,
 # each of which has faults of its own (plan them as web-server.py says).
 # OUTCOME is a regular expression, REQUESTS "-" if any number will do.
-#
-# (Once a read has failed, those that wait fail too.  So that each has an
-# outcome of its own, they are all asked for before the first answer.)
 declare -A rows=() row_blocks=() row_server=()
-first_answer=0.2
-[ -z "$QCOW_VALGRIND" ] || first_answer=1
 start_table ()
 {
     local server=$1 name=$2 outcome requests faults block=62
-    local settings=("/$name latency=$first_answer") blocks=() server_options=(-t 32)
+    local settings=() blocks=() server_options=(-t 32)
     shift 2
     while read -r outcome requests faults; do
         # (The end of what is asked for stays, also where only the rest of
@@ -161,6 +156,13 @@ start_table slower slower <<'END'
 EIO 7 503*
 EIO 7 short:1*
 END
+# After one has failed for good, others have one try.
+start_web once www
+ln image.qcow2 www/one-try
+set_web once '/one-try bytes=*-4128767 fail=503*' \
+        '/one-try bytes=*-2686975 fail=503'
+in_parallel one-try "$reads \"\$uri\" disk.raw $(at 62 40 20 | paste -sd' ')" \
+            "url=${web[once]}/one-try"
 start_web slow-first www
 ln image.qcow2 www/slow-first
 set_web slow-first 'fail=502*'
@@ -235,7 +237,7 @@ goes_on ()
 goes_on once 34 0 30000
 goes_on once 32 0 30000 30000 35000
 
-start_table web late timeout=2 <<'END'
+start_table web late timeout=1 <<'END'
 same 2 hang
 same 2 hang:30000
 END
@@ -325,6 +327,16 @@ in_parallel well "for block in $(at 16) $(at 32) $(at 16); do
                   done" "url=$well"
 outcome well
 is "refused, and then served" "$(paste -sd' ' <<< "$out")" "EIO same same"
+
+# Others are asked for at once, but not the same.
+forget web
+set_web web '/well bytes=1048576-* fail=404*'
+in_parallel well "$reads \"\$uri\" disk.raw $(at 16 32 16 48 | paste -sd' ')" \
+            "url=$well"
+outcome well
+is "others than what was refused" "$out" "EIO same EIO same"
+is "... and that is not asked for again at once" \
+   "$(how_often web bytes=1048576-)" 1
 
 # --- Nonsense ---------------------------------------------------------
 
@@ -586,6 +598,10 @@ between "${took[503:100000]}" 5000 15000
 between "${took[503:9223372036854776]}" 5000 15000
 between "${took[hang]}" 10000 30000
 between "${took[hang:1000]}" 10000 30000
+outcome one-try
+is "a server that has failed: others have one try" "$out" "EIO EIO same"
+is "... not more" \
+   "$(how_often once '[0-9]-4128767') $(how_often once '[0-9]-2686975')" "7 1"
 outcome slow-first
 is "502 for ever while it starts: refused" "$rc" 1
 is "... after seven attempts" "$(how_often slow-first)" 7
