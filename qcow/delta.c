@@ -60,6 +60,7 @@ cursor_move (struct delta *d, struct delta_cursor *c,
   while (d->offset >= c->run.offset + c->run.length)
     if (map_next (&c->map, &c->run) != 1)
       return -1;
+  d->late = d->late || c->map.late;
   return 0;
 }
 
@@ -229,6 +230,7 @@ delta_begin (struct delta *d, const struct qcow_view *view,
   d->offset = d->span_end = offset;
   d->end = offset + length;
   d->until = UINT64_MAX;
+  d->late = false;
   d->new_upper.begun = d->old_upper.begun = false;
   d->new.begun = d->old.begun = false;
 }

@@ -132,10 +132,11 @@ add_run (struct merger *m, struct holes *h, const struct run *run)
 
 /* What add has returned, or that it is late: then it was enough. */
 static int
-unless_late (struct merger *m, int added)
+unless_late (struct merger *m, bool late, int added)
 {
-  if (added == 1 && ++m->runs % RUNS_PER_LOOK == 0
-      && monotonic_ms () >= m->until)
+  if (added == 1
+      && (late
+          || (++m->runs % RUNS_PER_LOOK == 0 && monotonic_ms () >= m->until)))
     return 0;
   return added;
 }
@@ -180,7 +181,7 @@ add_range (struct merger *m, struct holes *h, const struct qcow_view *v,
   map_begin (&map, v, offset, length, h->none);
   map.until = m->until;
   while ((r = map_next (&map, &run)) == 1) {
-    added = unless_late (m, add_run (m, h, &run));
+    added = unless_late (m, map.late, add_run (m, h, &run));
     if (added != 1)
       break;
   }
@@ -232,7 +233,7 @@ add_delta (struct merger *m, struct holes *h, const struct qcow_view *v,
       same = run.offset + run.length;
     }
     same_end = run.offset + run.length;
-    added = unless_late (m, added);
+    added = unless_late (m, delta.late, added);
   }
   delta_end (&delta);
   /* (Nothing, if it was enough before.) */
@@ -258,7 +259,7 @@ add_dirty (struct merger *m, struct holes *h, const struct qcow_view *v,
       return -1;
     added = dirty ? add_range (m, h, v, offset, same_end - offset)
                   : add (m, offset, same_end - offset, QCOW_EXTENT_UNCHANGED);
-    added = unless_late (m, added);
+    added = unless_late (m, false, added);
     offset = same_end;
   }
   return added;

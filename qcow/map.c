@@ -44,6 +44,9 @@
 #define REGION_CLUSTER_BITS 6
 #define REGION_RUNS 64
 
+/* Nor is one that takes so long. */
+#define REGION_MS 10
+
 /* Longer requests are those for extents of many regions, which would only
  * fill the cache.
  */
@@ -86,7 +89,9 @@ map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
   m->offset = offset;
   m->end = offset + length;
   m->kinds_only = kinds_only;
+  m->at_hand = false;
   m->until = UINT64_MAX;
+  m->late = false;
   m->walking = NULL;
   m->found = NULL;
   m->window = FIRST_WINDOW;
@@ -137,10 +142,21 @@ make_found (struct map *m)
   /* Ask for the tables of all layers at once, not for one after the other:
    * most will be wanted.
    */
-  if (m->view->distant)
+  if (m->view->distant && !m->at_hand)
     for (i = 0; i < n; ++i)
       walk_prefetch (&m->view->layers[i], m->offset);
   return 0;
+}
+
+static int
+walk_on (struct map *m, struct run *run)
+{
+  int r;
+
+  m->walk.until = m->until;
+  r = walk_next (&m->walk, run);
+  m->late = m->late || m->walk.late;
+  return r;
 }
 
 /* Make found[i] the run of the layer at m->offset. */
@@ -167,8 +183,9 @@ look_into (struct map *m, unsigned i)
       walk_release (&m->walk);
     m->walking = layer;
     walk_begin (&m->walk, layer, m->offset, end - m->offset, m->kinds_only);
+    m->walk.at_hand = m->at_hand;
   }
-  r = walk_next (&m->walk, run);
+  r = walk_on (m, run);
   return r == 1 ? 0 : -1;
 }
 
@@ -236,8 +253,9 @@ ask_layers (struct map *m, struct run *piece)
 
 static int next_of_layers (struct map *m, struct run *run);
 
-/* Find out what is in the region, asking the layers.  An error is not
- * remembered: who wants the place where it is will get it.
+/* Find out what is in the region, as far as the tables are at hand.  A request
+ * must not wait for those that it does not need, nor fail for them: they will
+ * be here for others, when it has read its own.  -1: they are not.
  */
 static int
 fill_region (const struct qcow_view *view, uint64_t number,
@@ -253,8 +271,10 @@ fill_region (const struct qcow_view *view, uint64_t number,
   region->count = 0;
   map_begin (&m, view, start, length, false);
   m.use_regions = false;
+  m.at_hand = true;
+  m.until = monotonic_ms () + REGION_MS;
   while ((r = next_of_layers (&m, &run)) == 1) {
-    if (region->count == REGION_RUNS) {
+    if (m.late || region->count == REGION_RUNS) {
       region->count = 0;
       r = 0;
       break;
@@ -342,13 +362,15 @@ next_piece (struct map *m, struct run *piece)
 
 /* Is it time to tell what is known? */
 static bool
-is_late (const struct map *m, unsigned pieces)
+is_late (struct map *m, unsigned pieces)
 {
   if (m->until == UINT64_MAX)
     return false;
   /* A new window is asked for after long work. */
-  return (pieces % PIECES_PER_LOOK == 0 || m->offset >= m->window_end)
-         && monotonic_ms () >= m->until;
+  if ((pieces % PIECES_PER_LOOK == 0 || m->offset >= m->window_end)
+      && monotonic_ms () >= m->until)
+    m->late = true;
+  return m->late;
 }
 
 static int
@@ -399,8 +421,7 @@ debug_run (const struct map *m, const struct run *run)
 int
 map_next (struct map *m, struct run *run)
 {
-  const int r
-    = one_layer (m) ? walk_next (&m->walk, run) : next_of_layers (m, run);
+  const int r = one_layer (m) ? walk_on (m, run) : next_of_layers (m, run);
 
   if (r == 1 && m->view->shared->debug_runs)
     debug_run (m, run);

@@ -19,7 +19,9 @@ struct map {
   const struct qcow_view *view;
   uint64_t offset, end; /* guest range that is still to be mapped */
   bool kinds_only;
-  uint64_t until; /* monotonic_ms: after that, runs may be cut short */
+  bool at_hand;   /* use only what is in the cache */
+  uint64_t until; /* monotonic_ms: after that, runs may be cut short … */
+  bool late;      /* … and it was seen that it is */
 
   struct walk walk; /* of the layer 'walking' */
   const struct layer *walking;
@@ -53,8 +55,8 @@ struct map {
 void map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
                 uint64_t length, bool kinds_only);
 
-/* The next run, clipped to the range, or after map->until shorter than it is
- * (the user of the map may set that).  In a view, RUN_HOLE reads as zeros.
+/* The next run, clipped to the range, or after map->until (which the user of
+ * the map may set) shorter than it is.  In a view, RUN_HOLE reads as zeros.
  * 1: *run is set; 0: the range is at its end; -1: an L2 table could not be
  * read (reported; errno EIO or ENOMEM).
  */

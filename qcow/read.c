@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "condition.h"
 #include "map.h"
 #include "sealed.h"
 
@@ -37,6 +38,9 @@
  * call costs more than copying so many bytes.
  */
 #define MAX_GAP 4096
+
+/* A prefetch is a hint, and not worth more time. */
+#define PREFETCH_MS 1000
 
 /* What is still to be done for a compressed run. */
 enum job_state {
@@ -646,6 +650,8 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
   /* More would push out what was prefetched first. */
   plan.inflate_room = cache_capacity (v->shared->cache) / 4;
   map_begin (&map, v, offset, count, false);
+  if (buf == NULL)
+    map.until = monotonic_ms () + PREFETCH_MS;
   while ((r = map_next (&map, &run)) == 1) {
     if (buf == NULL)
       plan_prefetch (&plan, &run);
@@ -660,11 +666,11 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
         break;
       }
     }
+    if (buf == NULL && monotonic_ms () >= map.until)
+      break;
   }
   map_end (&map);
-  if (r == 0)
-    r = do_plan (&plan);
-  return r;
+  return r == -1 ? -1 : do_plan (&plan);
 }
 
 int

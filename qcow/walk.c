@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "condition.h"
 #include "min64.h"
 #include "walk.h"
 
@@ -90,6 +91,9 @@ walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
   w->slice = NULL;
   w->slice_start = w->slice_end = 0;
   w->kinds_only = kinds_only;
+  w->at_hand = false;
+  w->until = UINT64_MAX;
+  w->late = false;
   w->have_next = false;
 }
 
@@ -234,6 +238,33 @@ walk_prefetch (const struct layer *layer, uint64_t offset)
                   (struct cache_key){ e.host + in_table, image->id, 0 });
 }
 
+/* Pin a slice of this L1 entry's table. */
+static int
+get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
+           struct cache_key key)
+{
+  struct image *image = w->layer->image;
+
+  if (w->at_hand) {
+    w->slice = cache_peek (image->shared->cache, key);
+    if (w->slice == NULL) {
+      errno = EAGAIN;
+      return -1;
+    }
+  }
+  else {
+    if (image->source->distant)
+      ask_for_tables (w->layer, l1_index, in_table, key);
+    if (image_get_cached (image, key, (size_t) 1 << slice_bits (w), &w->slice)
+        == -1)
+      return -1;
+  }
+  /* This is what may have taken long. */
+  if (w->until != UINT64_MAX && monotonic_ms () >= w->until)
+    w->late = true;
+  return 0;
+}
+
 /* Make the slice for w->offset the current one.  1: done; 0: there is no
  * L2 table and *piece says what is there instead; -1: error.
  */
@@ -279,10 +310,7 @@ enter_slice (struct walk *w, struct run *piece)
 
   in_table = slice_in_table (w);
   key = (struct cache_key){ e.host + in_table, image->id, 0 };
-  if (image->source->distant)
-    ask_for_tables (w->layer, l1_index, in_table, key);
-  if (image_get_cached (image, key, (size_t) 1 << slice_bits (w), &w->slice)
-      == -1)
+  if (get_slice (w, l1_index, in_table, key) == -1)
     return -1;
   w->slice_start = w->offset & ~slice_mask;
   w->slice_end = next_boundary (w->offset, slice_shift (w));
@@ -441,7 +469,7 @@ walk_next (struct walk *w, struct run *run)
       if (in_slice (w))
         break;
     }
-    if (w->offset >= w->end)
+    if (w->offset >= w->end || w->late)
       break;
     /* What was found is good, whatever comes next: that is for the next
      * call to find again.

@@ -51,6 +51,11 @@ struct walk {
 
   bool kinds_only;
 
+  /* For the user to set after walk_begin: */
+  bool at_hand;   /* use only slices that are in the cache */
+  uint64_t until; /* monotonic_ms: after that, runs may be cut short … */
+  bool late;      /* … and it was seen that it is */
+
   /* What was found beyond the slice of the last run, and did not join
    * it.
    */
@@ -65,9 +70,9 @@ struct walk {
 void walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
                  uint64_t length, bool kinds_only);
 
-/* The next run, clipped to the range.  1: *run is set; 0: the range is at
- * its end; -1: an L2 table could not be read (reported; errno EIO or
- * ENOMEM).
+/* The next run, clipped to the range, or shorter once it is late.  1: *run is
+ * set; 0: the range is at its end; -1: an L2 table could not be read
+ * (reported; errno EIO or ENOMEM), or is not at hand (EAGAIN, not reported).
  */
 int walk_next (struct walk *w, struct run *run);
 

@@ -471,6 +471,64 @@ is "... and when the one that waited has left" \
 ends_in_time "a request that nobody waits for any more" "$pid"
 ok "... nbdkit has ended well" stop_qcow
 
+# A read needs no more tables than those of its own place, in a chain of any
+# length: here the second L2 table of the base is not to be had.
+qemu-img convert -f raw -O qcow2 -o cluster_size=4k disk.raw www/base4k
+second=$(($(peek www/base4k "$(($(peek www/base4k 40 8) + 8))" 8) &
+          0xffffffffffffff))
+is "the image is as the test needs it" $((second > 262144)) 1
+below=${web[web]}/base4k
+for i in 1 2 3 4; do
+    make_sort above$i v3 4M "$below" qcow2
+    below=above$i
+done
+bytes=bytes=$((second / 65536 * 65536))-
+forget web
+set_web web "/base4k $bytes* fail=403*"
+start_qcow -- above4 allow=any
+is "reads of a chain of which a table is missing" \
+   "$($reads "$uri" disk.raw 1048576:512 1572864:512 65536:4096 0:1048576)" \
+   "same same same same"
+is "... which is not asked for" "$(how_often web "$bytes")" 0
+is "... until it is needed" \
+   "$($reads "$uri" disk.raw 3145728:512 1048576:512)" "EIO same"
+ok "... nbdkit has ended well" stop_qcow
+
+# What a map has found after a second is told.  (Each L2 table spans 32 KiB of
+# the disk, is empty, and takes 20 ms.)
+cat > slow.py <<'PY'
+import struct
+count = 32768
+l1 = 2048
+first = l1 + 8 * count + -(l1 + 8 * count) % 65536
+with open("www/slow-map", "wb") as f:
+    f.write(struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3, 0, 0, 9,
+                        count * 32768, 0, count, l1, 512, 1, 0, 0,
+                        0, 0, 0, 4, 104))
+    f.seek(l1)
+    for i in range(count):
+        f.write(struct.pack(">Q", 1 << 63 | first + i * 65536))
+    f.truncate(first + count * 65536)
+PY
+py slow.py
+cat > status.py <<'PY'
+import sys, time, nbd
+h = nbd.NBD()
+h.add_meta_context("base:allocation")
+h.connect_uri(sys.argv[1])
+extents = []
+began = time.monotonic()
+h.block_status(1 << 30, 0, lambda c, o, e, err: extents.extend(e))
+print(extents[1:], 0 < extents[0] < 1 << 30, time.monotonic() - began < 5)
+h.cache(1 << 30, 0)
+print(time.monotonic() - began < 10)
+PY
+start_web slow-map www latency=0.02
+start_qcow -- "url=${web[slow-map]}/slow-map"
+is "a slow map of one layer: what is known by then" \
+   "$(timeout 100 "$python" status.py "$uri")" $'[3] True True\nTrue'
+ok "... nbdkit has ended well" stop_qcow
+
 # hanging NAME SERVER READ PARAMETER...: while 24 reads hang because of that
 # server, which would take all connections and all memory for inflating, READ
 # is done at once, which does not need it.  And nbdkit ends in time.
