@@ -152,23 +152,36 @@ bitmaps_find (const struct bitmaps *all, const char *name, size_t length)
 
 /* --- One bitmap --- */
 
+/* -1: *problem says why it is of no use. */
+static int
+check (const struct image *image, const struct bitmap *b,
+       struct problem *problem)
+{
+  if (image->header.autoclear & QCOW_AUTOCLEAR_BITMAPS)
+    return bitmap_check (b, image->header.size, image->header.cluster_bits,
+                         problem);
+  return problem_set (problem,
+                      "the image was written by a program that does not know "
+                      "of bitmaps (autoclear_features bit 0 is not set), so "
+                      "it does not tell all changes");
+}
+
+bool
+bitmap_is_usable (const struct image *image, const struct bitmap *b)
+{
+  struct problem problem;
+
+  return check (image, b, &problem) == 0;
+}
+
 static struct l1_table *
 check_and_load (const struct image *image, const struct bitmap *b)
 {
   char name[256], what[320];
   struct problem problem;
-  int r;
 
   text_escape (name, sizeof name, b->name, b->name_length);
-  if (image->header.autoclear & QCOW_AUTOCLEAR_BITMAPS)
-    r = bitmap_check (b, image->header.size, image->header.cluster_bits,
-                      &problem);
-  else
-    r = problem_set (&problem,
-                     "the image was written by a program that does not know "
-                     "of bitmaps (autoclear_features bit 0 is not set), so "
-                     "it does not tell all changes");
-  if (r == -1) {
+  if (check (image, b, &problem) == -1) {
     error_report (image->shared->hooks, EINVAL, image->name,
                   "the bitmap '%s' can't be used: %s", name, problem.text);
     return NULL;

@@ -36,6 +36,9 @@ void bitmaps_free (struct bitmaps *all);
 const struct bitmap *bitmaps_find (const struct bitmaps *all, const char *name,
                                    size_t length);
 
+/* Does what the directory says of it let it be used? */
+bool bitmap_is_usable (const struct image *image, const struct bitmap *b);
+
 /* A bitmap that is in use by a view. */
 struct open_bitmap {
   struct image *image;

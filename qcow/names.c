@@ -119,7 +119,10 @@ list_one (const struct view_parts *p, char *name, char *description,
   return r;
 }
 
-/* "" if the bitmap can't be listed, or another has its name. */
+/* "" if the bitmap can't be listed, or another has its name, or it can't be
+ * used: clients open what is listed, and some show nothing at all if they get
+ * an error for one (qemu-nbd --list).
+ */
 static char *
 bitmap_export_name (const struct view_parts *p, const struct bitmap *bitmap)
 {
@@ -129,7 +132,8 @@ bitmap_export_name (const struct view_parts *p, const struct bitmap *bitmap)
                 bitmap->name)
       == -1)
     return NULL;
-  if (!text_is_clean (bitmap->name, bitmap->name_length)
+  if (!bitmap_is_usable (p->chain->layers[0].image, bitmap)
+      || !text_is_clean (bitmap->name, bitmap->name_length)
       || bitmaps_find (p->bitmaps, bitmap->name, bitmap->name_length) != bitmap
       || name_to_snapshot (p, name, strlen (name)))
     name[0] = '\0';

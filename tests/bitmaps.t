@@ -647,8 +647,20 @@ for n in b c; do
     refuses "... $n" $n "'$n'.*(autoclear|know)"
 done
 bytes "... the disk" "" oracle.raw
+is "... none is listed" "$(exports "$uri")" 'export="": export="snap":'
 stop_qcow || fail "the server ended well"
 refused "... bitmap=" "'c'.*(autoclear|know)" -- bad.qcow2 bitmap=c
+
+# Clients open what is listed, and some show nothing after an error.
+mutate $((entry + 15)) 01
+for i in 1 2; do
+    is "b is in use: the others are listed, $i" "$(exports "$uri")" \
+       'export="": export="snap": export="bitmap:c":'
+done
+like "... by qemu-nbd, too" "$(qemu-nbd --list -k "$sock" 2>&1)" \
+     "exports available: 3"
+is "... with one warning" "$(grep -c 'warning:.*1 .*not listed' "$log")" 1
+stop_qcow || fail "the server ended well"
 
 # Extra data that may be ignored, and such that may not.
 for flags in 04 00; do
