@@ -328,8 +328,11 @@ ask_region (struct map *m, struct run *piece)
   const struct region *region;
   unsigned low = 0, high;
 
-  if (!enter_region (m))
+  if (!enter_region (m)) {
+    /* Not again for each piece of the request. */
+    m->use_regions = false;
     return false;
+  }
   region = (const struct region *) (const void *) m->region->data;
   if (region->count == 0)
     return false;
