@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "condition.h"
@@ -44,8 +45,10 @@
 #define REGION_CLUSTER_BITS 6
 #define REGION_RUNS 64
 
-/* Nor is one that takes so long. */
-#define REGION_MS 10
+/* Nor is one that is in more slices of L2 tables: some for each layer, and
+ * some more where the clusters of one are small.
+ */
+#define REGION_SLICES(layers) (4 * (layers) + 128)
 
 /* Longer requests are those for extents of many regions, which would only
  * fill the cache.
@@ -60,7 +63,9 @@
 /* How often to look at the clock, when pieces are small. */
 #define PIECES_PER_LOOK 64
 
-/* What the cache keeps: the runs in order, without gaps.  0: too many. */
+/* What the cache keeps: the runs in order, without gaps.  0: too many, or not
+ * worth another attempt.
+ */
 struct region {
   unsigned count;
   struct run runs[REGION_RUNS];
@@ -90,6 +95,7 @@ map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
   m->end = offset + length;
   m->kinds_only = kinds_only;
   m->at_hand = false;
+  m->max_slices = UINT_MAX;
   m->until = UINT64_MAX;
   m->late = false;
   m->walking = NULL;
@@ -154,7 +160,9 @@ walk_on (struct map *m, struct run *run)
   int r;
 
   m->walk.until = m->until;
+  m->walk.max_slices = m->max_slices;
   r = walk_next (&m->walk, run);
+  m->max_slices = m->walk.max_slices;
   m->late = m->late || m->walk.late;
   return r;
 }
@@ -253,9 +261,10 @@ ask_layers (struct map *m, struct run *piece)
 
 static int next_of_layers (struct map *m, struct run *run);
 
-/* Find out what is in the region, as far as the tables are at hand.  A request
- * must not wait for those that it does not need, nor fail for them: they will
- * be here for others, when it has read its own.  -1: they are not.
+/* Find out what is in the region, which may take tables that the request does
+ * not need.  It must not wait for a web server for those: there, as far as
+ * they are at hand.  0, or -1: they are not.  Of a local file one that can't
+ * be read delays one request.
  */
 static int
 fill_region (const struct qcow_view *view, uint64_t number,
@@ -267,22 +276,20 @@ fill_region (const struct qcow_view *view, uint64_t number,
   struct map m;
   struct run run;
   int r;
+  bool not_at_hand;
 
   region->count = 0;
   map_begin (&m, view, start, length, false);
   m.use_regions = false;
-  m.at_hand = true;
-  m.until = monotonic_ms () + REGION_MS;
-  while ((r = next_of_layers (&m, &run)) == 1) {
-    if (m.late || region->count == REGION_RUNS) {
-      region->count = 0;
-      r = 0;
-      break;
-    }
+  m.at_hand = view->distant;
+  m.max_slices = REGION_SLICES (view->nr_layers);
+  while ((r = next_of_layers (&m, &run)) == 1 && region->count < REGION_RUNS)
     region->runs[region->count++] = run;
-  }
+  not_at_hand = r == -1 && errno == EAGAIN;
+  if (r != 0)
+    region->count = 0;
   map_end (&m);
-  return r;
+  return not_at_hand ? -1 : 0;
 }
 
 /* Pin the region of m->offset if that is possible. */

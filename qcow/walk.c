@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 
 #include "condition.h"
 #include "min64.h"
@@ -92,6 +93,7 @@ walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
   w->slice_start = w->slice_end = 0;
   w->kinds_only = kinds_only;
   w->at_hand = false;
+  w->max_slices = UINT_MAX;
   w->until = UINT64_MAX;
   w->late = false;
   w->have_next = false;
@@ -245,6 +247,12 @@ get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
 {
   struct image *image = w->layer->image;
 
+  if (w->max_slices == 0) {
+    errno = ERANGE;
+    return -1;
+  }
+  if (w->max_slices != UINT_MAX)
+    w->max_slices--;
   if (w->at_hand) {
     w->slice = cache_peek (image->shared->cache, key);
     if (w->slice == NULL) {

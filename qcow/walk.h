@@ -52,7 +52,8 @@ struct walk {
   bool kinds_only;
 
   /* For the user to set after walk_begin: */
-  bool at_hand;   /* use only slices that are in the cache */
+  bool at_hand;        /* use only slices that are in the cache */
+  unsigned max_slices; /* how many more to look into */
   uint64_t until; /* monotonic_ms: after that, runs may be cut short … */
   bool late;      /* … and it was seen that it is */
 
@@ -72,7 +73,8 @@ void walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
 
 /* The next run, clipped to the range, or shorter once it is late.  1: *run is
  * set; 0: the range is at its end; -1: an L2 table could not be read
- * (reported; errno EIO or ENOMEM), or is not at hand (EAGAIN, not reported).
+ * (reported; errno EIO or ENOMEM), is not at hand (EAGAIN), or would be one
+ * more than may be looked into (ERANGE; both are not reported).
  */
 int walk_next (struct walk *w, struct run *run);
 
