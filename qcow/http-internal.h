@@ -57,9 +57,11 @@ struct origin {
   char name[];
 };
 
-/* Bytes that could not be had, and when (monotonic_ms; 0: never). */
+/* Bytes that could not be had. */
 struct failure {
-  uint64_t at, from, to;
+  uint64_t at; /* monotonic_ms; 0: never */
+  uint64_t from, to;
+  bool gave_up; /* as NEXT_GIVE_UP */
 };
 
 struct http_object {

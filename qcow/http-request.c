@@ -494,6 +494,8 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
     r->failures = 0;
     r->once = false;
   }
+  if (r->object->failed_at == 0)
+    r->once = false; /* something has succeeded since */
   if (r->failures == 0)
     r->first_failure = now;
   r->failures++;

@@ -22,7 +22,8 @@
 
 /* After a fetch has failed for good, those who waited for the same bytes would
  * each try for as long, one after the other: for a while, they fail at once.
- * And if that was for the server's silence, who wants others has one try.
+ * And if all tries were of no use, who wants others has one, until something
+ * succeeds.
  */
 #define FAIL_FAST_MS 1000
 
@@ -172,7 +173,7 @@ set_failed_at (struct http_object *o, uint64_t when)
 
 /* What of the request was not there. */
 static void
-note_failure (const struct request *r, uint64_t now)
+note_failure (const struct request *r, bool gave_up, uint64_t now)
 {
   struct http_object *o = r->object;
   const size_t i
@@ -180,7 +181,8 @@ note_failure (const struct request *r, uint64_t now)
 
   o->failures[i] = (struct failure){ .at = now,
                                      .from = r->fetch->offset + r->filled,
-                                     .to = r->fetch->offset + r->length };
+                                     .to = r->fetch->offset + r->length,
+                                     .gave_up = gave_up };
 }
 
 static void
@@ -203,7 +205,7 @@ end_try (struct http *h, struct request *r, CURLcode code)
     if (next == NEXT_GIVE_UP)
       set_failed_at (r->object, monotonic_ms ());
     if (err != ENOMEM)
-      note_failure (r, monotonic_ms ());
+      note_failure (r, next == NEXT_GIVE_UP, monotonic_ms ());
     finish (r, err);
     break;
   }
@@ -259,7 +261,9 @@ is_recent (uint64_t when, uint64_t now)
   return when != 0 && now - when < FAIL_FAST_MS;
 }
 
-/* Does it want, among others, bytes that have just failed? */
+/* Does it want what has just failed?  Something of it, if the server did not
+ * do it at all; but what was refused as a whole may be good in parts.
+ */
 static bool
 is_hopeless (const struct request *r, uint64_t now)
 {
@@ -268,10 +272,14 @@ is_hopeless (const struct request *r, uint64_t now)
   const uint64_t to = r->fetch->offset + r->length;
   size_t i;
 
-  for (i = 0; i < sizeof o->failures / sizeof o->failures[0]; ++i)
-    if (is_recent (o->failures[i].at, now) && o->failures[i].from >= from
-        && o->failures[i].to <= to)
+  for (i = 0; i < sizeof o->failures / sizeof o->failures[0]; ++i) {
+    const struct failure *f = &o->failures[i];
+
+    if (is_recent (f->at, now)
+        && ((f->from >= from && f->to <= to)
+            || (f->gave_up && f->from < to && from < f->to)))
       return true;
+  }
   return false;
 }
 

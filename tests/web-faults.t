@@ -335,8 +335,21 @@ in_parallel well "$reads \"\$uri\" disk.raw $(at 16 32 16 48 | paste -sd' ')" \
             "url=$well"
 outcome well
 is "others than what was refused" "$out" "EIO same EIO same"
-is "... and that is not asked for again at once" \
-   "$(how_often web bytes=1048576-)" 1
+forget web
+set_web web '/well bytes=1048576-* fail=404*' '/well latency=0.3'
+in_parallel well "$reads --parallel \"\$uri\" disk.raw $(at 16 16 16 16 |
+                                                        paste -sd' ')" \
+            "url=$well"
+outcome well
+is "... who waits for the same fails with it" "$out" "EIO EIO EIO EIO"
+is "... and does not ask again" "$(how_often web bytes=1048576-)" 1
+# What was read ahead together with that, is asked for by itself.
+forget web
+set_web web '/well bytes=*-2097151 fail=404*' '/well latency=0.3'
+in_parallel well "$reads --parallel \"\$uri\" disk.raw \
+                  $(at 10 11 12 13 14 15 16 | paste -sd' ')" "url=$well"
+outcome well
+is "what is refused with others" "$out" "same same same same same same same"
 
 # --- Nonsense ---------------------------------------------------------
 
@@ -408,7 +421,7 @@ refused "url= and file=" url -- "url=$well" image.qcow2
 ends_in_time ()
 {
     local before took=0 limit=1000
-    [ -z "$QCOW_VALGRIND" ] || limit=5000
+    [ -z "${QCOW_VALGRIND:-}" ] || limit=5000
     before=$(now)
     kill "-${3:-TERM}" "$2"
     while kill -0 "$2" 2>/dev/null && [ $took -lt 20000 ]; do
