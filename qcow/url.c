@@ -458,11 +458,14 @@ may_have_secret (const char *name)
   const size_t n = strspn (name, "abcdefghijklmnopqrstuvwxyz"
                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
 
-  if (n <= 1 || name[n] != ':')
-    return false;
-  if (name[n + 1] == '/')
-    return strpbrk (name, "@?") != NULL;
-  return has_prefix (name, "json:") || strpbrk (name, "{=") != NULL;
+  if (has_prefix (name, "json:"))
+    return true;
+  /* (It may be below another one: blkdebug::rbd:pool/image.) */
+  if ((has_prefix (name, "rbd:") || strstr (name, ":rbd:"))
+      && strchr (name, '='))
+    return true;
+  return n > 1 && name[n] == ':' && name[n + 1] == '/'
+         && strpbrk (name, "@?") != NULL;
 }
 
 const char *

@@ -319,6 +319,7 @@ recorded ()
 
 # What may be a secret in such a name is not said.
 for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
+            rbd:/pool/image:key=SECRET blkdebug::rbd:pool/image:key=SECRET \
             'nbd://me:SECRET@localhost/x' 'ssh://me@h/x?k=SECRET' \
             'json:{"driver":"https","url":"https://h/","password":"SECRET"}' \
             'json: {"driver":"rbd","key":"SECRET"}'; do
