@@ -177,8 +177,8 @@ plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
   if (l.left_out > 0 && !atomic_flag_test_and_set (&warned))
     nbdkit_error ("warning: %s: %u snapshots or bitmaps are not listed, "
                   "since there are too many, or they have no name that can "
-                  "be listed, or are bitmaps that can't be used; they can "
-                  "still be asked for by id or name",
+                  "be listed (they can still be asked for by id or name), or "
+                  "are bitmaps that can't be used",
                   image_name, l.left_out);
   return 0;
 }

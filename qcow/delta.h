@@ -45,7 +45,7 @@ struct delta {
   uint64_t offset, end; /* guest range that is still to be walked */
   uint64_t span_end;    /* how far the cursors may look */
   uint64_t until;       /* as in struct map */
-  bool late;
+  bool late;            /* the same */
   struct delta_cursor new_upper, old_upper, new, old;
 };
 

@@ -13,8 +13,9 @@
 #define FOREIGN_BYTES 512
 
 /* The format of a file that begins like that, as messages call it, or NULL:
- * it is none of those that qemu would find by looking (the _probe functions
- * in its block/), so a raw disk, or QCOW.
+ * it is a raw disk, or QCOW, as far as can be seen.  (What qemu looks for, see
+ * the _probe functions in its block/; but a VMDK descriptor may be a text that
+ * begins in other ways, too, and DMG it knows by the file's name.)
  */
 const char *foreign_format (const uint8_t start[FOREIGN_BYTES]);
 

