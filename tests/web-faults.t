@@ -156,12 +156,14 @@ start_table slower slower <<'END'
 EIO 7 503*
 EIO 7 short:1*
 END
-# After one has failed for good, others have one try.
+# After one has failed for good, others have one try, until one succeeds.
 start_web once www
 ln image.qcow2 www/one-try
 set_web once '/one-try bytes=*-4128767 fail=503*' \
-        '/one-try bytes=*-2686975 fail=503'
-in_parallel one-try "$reads \"\$uri\" disk.raw $(at 62 40 20 | paste -sd' ')" \
+        '/one-try bytes=*-2686975 fail=503' \
+        '/one-try bytes=*-2031615 fail=503'
+in_parallel one-try "$reads \"\$uri\" disk.raw \
+                     $(at 62 40 20 30 | paste -sd' ')" \
             "url=${web[once]}/one-try"
 start_web slow-first www
 ln image.qcow2 www/slow-first
@@ -670,9 +672,17 @@ between "${took[503:9223372036854776]}" 5000 15000
 between "${took[hang]}" 10000 30000
 between "${took[hang:1000]}" 10000 30000
 outcome one-try
-is "a server that has failed: others have one try" "$out" "EIO EIO same"
-is "... not more" \
-   "$(how_often once '[0-9]-4128767') $(how_often once '[0-9]-2686975')" "7 1"
+# (For a second, which may be over before valgrind has asked for the next.)
+if [ -z "${QCOW_VALGRIND:-}" ]; then
+    is "a server that has failed: others have one try" "$out" \
+       "EIO EIO same same"
+    for ask in 4128767=7 2686975=1 2031615=2; do
+        is "... requests for the block that ends at ${ask%=*}" \
+           "$(how_often once "[0-9]-${ask%=*}")" "${ask#*=}"
+    done
+else
+    like "a server that has failed" "$out" "EIO (EIO|same) same same"
+fi
 outcome slow-first
 is "502 for ever while it starts: refused" "$rc" 1
 is "... after seven attempts" "$(how_often slow-first)" 7
