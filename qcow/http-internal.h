@@ -89,6 +89,7 @@ struct http_object {
   uint64_t failed_at;
   struct failure failures[32]; /* the last ones; the driver's */
   unsigned nr_failures;        /* of all */
+  uint64_t last_failure;       /* ms, as in these; atomic */
   struct error_filter errors;
 };
 

@@ -27,6 +27,9 @@
  */
 #define FAIL_FAST_MS 1000
 
+/* What is asked for at once if nothing else is wanted, or less. */
+#define FEW_BYTES (64U << 10)
+
 /* A server that once answered so soon is near. */
 #define NEAR_US 1000
 
@@ -183,6 +186,7 @@ note_failure (const struct request *r, bool gave_up, uint64_t now)
                                      .from = r->fetch->offset + r->filled,
                                      .to = r->fetch->offset + r->length,
                                      .gave_up = gave_up };
+  __atomic_store_n (&o->last_failure, now, __ATOMIC_RELAXED);
 }
 
 static void
@@ -261,8 +265,9 @@ is_recent (uint64_t when, uint64_t now)
   return when != 0 && now - when < FAIL_FAST_MS;
 }
 
-/* Does it want what has just failed?  Something of it, if the server did not
- * do it at all; but what was refused as a whole may be good in parts.
+/* Does it want what has just failed?  Any of it, if the server did not do that
+ * at all, or it was little; but much that was refused as a whole may be good
+ * in parts.
  */
 static bool
 is_hopeless (const struct request *r, uint64_t now)
@@ -275,9 +280,9 @@ is_hopeless (const struct request *r, uint64_t now)
   for (i = 0; i < sizeof o->failures / sizeof o->failures[0]; ++i) {
     const struct failure *f = &o->failures[i];
 
-    if (is_recent (f->at, now)
-        && ((f->from >= from && f->to <= to)
-            || (f->gave_up && f->from < to && from < f->to)))
+    if (is_recent (f->at, now) && f->from < to && from < f->to
+        && (f->gave_up || f->to - f->from <= FEW_BYTES
+            || (from <= f->from && f->to <= to)))
       return true;
   }
   return false;
@@ -506,6 +511,8 @@ is_fair (const struct http_object *o)
          && h->settings.http_version == CURL_HTTP_VERSION_1_1
          && !__atomic_load_n (&o->changed, __ATOMIC_RELAXED)
          && __atomic_load_n (&o->failed_at, __ATOMIC_RELAXED) == 0
+         && !is_recent (__atomic_load_n (&o->last_failure, __ATOMIC_RELAXED),
+                        monotonic_ms ())
          && __atomic_load_n (&o->generation, __ATOMIC_RELAXED) == 0;
 }
 

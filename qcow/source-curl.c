@@ -334,37 +334,14 @@ add_want (struct source_curl *c, struct pass *pass, struct want want,
   return r == -1 ? -1 : 0;
 }
 
-/* What was asked for together with others may have failed for those: the block
- * of the want by itself.
- */
-static int
-try_alone (struct source_curl *c, struct want want)
-{
-  struct pass pass = { .nr_missing = 0 };
-  const int r = look_up (c, &pass, &want, false);
-
-  fetch_missing (c, &pass);
-  if (r != 0)
-    return r == 1 ? 0 : -1;
-  if (want.entry == NULL) {
-    const struct source_range range = { want.offset, want.length, want.dest };
-
-    return fetch_directly (c, &range, 1);
-  }
-  if (cache_wait_or_give_up (want.entry, c->source.hooks) == -1)
-    return -1;
-  memcpy (want.dest, want.entry->data + want.offset % BLOCK, want.length);
-  cache_release (want.entry);
-  return 0;
-}
-
 /* Wait for what is on its way; after a failure only drop the pins.  What was
  * asked for last comes last: who waits for that first, waits once.
  */
 static int
 wait_for_wants (struct source_curl *c, struct pass *pass, int r)
 {
-  size_t i;
+  struct source_range again[PASS_BLOCKS];
+  size_t i, n = 0;
   int err = errno;
 
   for (i = pass->nr_wants; i-- > 0;) {
@@ -373,17 +350,21 @@ wait_for_wants (struct source_curl *c, struct pass *pass, int r)
     if (w->entry == NULL)
       continue;
     if (r == 0 && cache_wait_or_give_up (w->entry, c->source.hooks) == -1) {
-      /* (It is unpinned.) */
-      if (errno == ESHUTDOWN || try_alone (c, *w) == -1) {
+      if (errno == ESHUTDOWN) {
         err = errno;
         r = -1;
       }
-      continue;
+      else
+        again[n++] = (struct source_range){ w->offset, w->length, w->dest };
+      continue; /* unpinned */
     }
     if (r == 0)
       memcpy (w->dest, w->entry->data + w->offset % BLOCK, w->length);
     cache_release (w->entry);
   }
+  /* What was asked for together with others may have failed for those. */
+  if (r == 0 && n > 0)
+    return fetch_directly (c, again, n);
   errno = err;
   return r;
 }

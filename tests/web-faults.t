@@ -348,10 +348,15 @@ is "... and does not ask again" "$(how_often web bytes=1048576-)" 1
 # What was read ahead together with that, is asked for by itself.
 forget web
 set_web web '/well bytes=*-2097151 fail=404*' '/well latency=0.3'
-in_parallel well "$reads --parallel \"\$uri\" disk.raw \
-                  $(at 10 11 12 13 14 15 16 | paste -sd' ')" "url=$well"
+blocks=()
+for block in {10..16}; do
+    blocks+=("$((block * 65536 - first)):65536")
+done
+in_parallel well "$reads --parallel \"\$uri\" disk.raw ${blocks[*]}" \
+            "url=$well"
 outcome well
 is "what is refused with others" "$out" "same same same same same same same"
+like "... was" "$(asked web)" '-2097151 404'
 
 # --- Nonsense ---------------------------------------------------------
 
