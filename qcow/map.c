@@ -283,6 +283,7 @@ fill_region (const struct qcow_view *view, uint64_t number,
   m.use_regions = false;
   m.at_hand = view->distant;
   m.max_slices = REGION_SLICES (view->nr_layers);
+  m.window = length; /* or each window would count a slice again */
   while ((r = next_of_layers (&m, &run)) == 1 && region->count < REGION_RUNS)
     region->runs[region->count++] = run;
   not_at_hand = r == -1 && errno == EAGAIN;
