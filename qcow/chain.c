@@ -64,12 +64,13 @@ join_name (const char *holder, const char *name)
   return join_path (holder, name);
 }
 
-/* What a backing file's name is as a file name, or NULL if it is none, and
- * the reason.  A name has a protocol if its first ':' comes before its
- * first '/' (qemu).
+/* What a backing file's name is as a file name, or NULL if it is none, with
+ * the error reported.  A name has a protocol if its first ':' comes before
+ * its first '/' (qemu).
  */
 static const char *
-file_name (const char *stored, struct problem *problem)
+file_name (const struct opening *o, const struct image *image,
+           const char *stored)
 {
   const char *p = strpbrk (stored, ":/");
 
@@ -77,19 +78,19 @@ file_name (const char *stored, struct problem *problem)
     return stored;
   if (strncmp (stored, "file:", 5) == 0 && stored[5] != '\0')
     return stored + 5;
-  if (url_shown (stored) != stored) {
-    problem_set (problem,
-                 "the name of the backing file is a kind of URL that is not "
-                 "supported: '%.*s:' (name the file yourself with "
-                 "backing=FILE)",
-                 (int) (p - stored), stored);
-    return NULL;
-  }
-  problem_set (problem,
-               "the backing file '%s' is neither a file nor a URL that is "
-               "supported: '%.*s:' is not (if a file is called so, its name "
-               "would be './%s'; or name it yourself with backing=FILE)",
-               stored, (int) (p - stored), stored, stored);
+  if (url_shown (stored) != stored)
+    error_report (o->shared->hooks, EINVAL, image->name,
+                  "the name of the backing file is a kind of URL that is not "
+                  "supported: '%.*s:' (name the file yourself with "
+                  "backing=FILE)",
+                  (int) (p - stored), stored);
+  else
+    error_report (o->shared->hooks, EINVAL, image->name,
+                  "the backing file '%s' is neither a file nor a URL that is "
+                  "supported: '%.*s:' is not (if a file is called so, its "
+                  "name would be './%s'; or name it yourself with "
+                  "backing=FILE)",
+                  stored, (int) (p - stored), stored, stored);
   return NULL;
 }
 
@@ -348,7 +349,6 @@ open_backing_file (struct opening *o, const struct image *above,
 {
   const struct qcow_options *options = o->options;
   const char *stored = above->header.backing_file;
-  struct problem problem;
   const char *name;
 
   if (depth <= options->nr_backing)
@@ -356,11 +356,9 @@ open_backing_file (struct opening *o, const struct image *above,
   if (url_is_one (stored))
     return open_named_by_image (o, above, "backing file", stored, stored,
                                 "backing");
-  name = file_name (stored, &problem);
-  if (name == NULL) {
-    error_report (o->shared->hooks, EINVAL, above->name, "%s", problem.text);
+  name = file_name (o, above, stored);
+  if (name == NULL)
     return NULL;
-  }
   /* "file:" says that it is a local file, even beside a URL. */
   if (name != stored && url_is_one (above->name))
     return open_named_by_image (o, above, "backing file", stored, name,

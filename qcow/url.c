@@ -450,7 +450,8 @@ url_has_query (const char *name)
 
 /* Also of what was only meant to be a URL (ftp://, htps://, https:/), and of
  * the names of qemu's drivers, which have secrets as options:
- * json:{"password":...}, rbd:pool/image:key=...
+ * json:{"password":...}, rbd:pool/image:key=...  Both may be below others, as
+ * in blkdebug::https://.
  */
 static bool
 may_have_secret (const char *name)
@@ -458,14 +459,14 @@ may_have_secret (const char *name)
   const size_t n = strspn (name, "abcdefghijklmnopqrstuvwxyz"
                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
 
-  if (has_prefix (name, "json:"))
+  if (n <= 1 || name[n] != ':')
+    return false;
+  if (has_prefix (name, "json:") || strstr (name, ":json:"))
     return true;
-  /* (It may be below another one: blkdebug::rbd:pool/image.) */
   if ((has_prefix (name, "rbd:") || strstr (name, ":rbd:"))
       && strchr (name, '='))
     return true;
-  return n > 1 && name[n] == ':' && name[n + 1] == '/'
-         && strpbrk (name, "@?") != NULL;
+  return strstr (name, ":/") && strpbrk (name, "@?");
 }
 
 const char *

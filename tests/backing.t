@@ -320,6 +320,8 @@ recorded ()
 # What may be a secret in such a name is not said.
 for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
             rbd:/pool/image:key=SECRET blkdebug::rbd:pool/image:key=SECRET \
+            'blkdebug::json:{"driver":"rbd","key":"SECRET"}' \
+            blkdebug::https://me:SECRET@h/x 'blkdebug::https://h/x?s=SECRET' \
             'nbd://me:SECRET@localhost/x' 'ssh://me@h/x?k=SECRET' \
             'json:{"driver":"https","url":"https://h/","password":"SECRET"}' \
             'json: {"driver":"rbd","key":"SECRET"}'; do
