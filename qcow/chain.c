@@ -69,8 +69,7 @@ join_name (const char *holder, const char *name)
  * its first '/' (qemu).
  */
 static const char *
-file_name (const struct opening *o, const struct image *image,
-           const char *stored)
+file_name (const struct image *image, const char *stored)
 {
   const char *p = strpbrk (stored, ":/");
 
@@ -79,13 +78,13 @@ file_name (const struct opening *o, const struct image *image,
   if (strncmp (stored, "file:", 5) == 0 && stored[5] != '\0')
     return stored + 5;
   if (url_shown (stored) != stored)
-    error_report (o->shared->hooks, EINVAL, image->name,
+    error_report (image->shared->hooks, EINVAL, image->name,
                   "the name of the backing file is a kind of URL that is not "
                   "supported: '%.*s:' (name the file yourself with "
                   "backing=FILE)",
                   (int) (p - stored), stored);
   else
-    error_report (o->shared->hooks, EINVAL, image->name,
+    error_report (image->shared->hooks, EINVAL, image->name,
                   "the backing file '%s' is neither a file nor a URL that is "
                   "supported: '%.*s:' is not (if a file is called so, its "
                   "name would be './%s'; or name it yourself with "
@@ -356,7 +355,7 @@ open_backing_file (struct opening *o, const struct image *above,
   if (url_is_one (stored))
     return open_named_by_image (o, above, "backing file", stored, stored,
                                 "backing");
-  name = file_name (o, above, stored);
+  name = file_name (above, stored);
   if (name == NULL)
     return NULL;
   /* "file:" says that it is a local file, even beside a URL. */

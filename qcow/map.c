@@ -154,11 +154,13 @@ make_found (struct map *m)
   return 0;
 }
 
+/* walk_next, by the rules of the map. */
 static int
 walk_on (struct map *m, struct run *run)
 {
   int r;
 
+  m->walk.at_hand = m->at_hand;
   m->walk.until = m->until;
   m->walk.max_slices = m->max_slices;
   r = walk_next (&m->walk, run);
@@ -191,7 +193,6 @@ look_into (struct map *m, unsigned i)
       walk_release (&m->walk);
     m->walking = layer;
     walk_begin (&m->walk, layer, m->offset, end - m->offset, m->kinds_only);
-    m->walk.at_hand = m->at_hand;
   }
   r = walk_on (m, run);
   return r == 1 ? 0 : -1;

@@ -19,8 +19,8 @@ struct map {
   const struct qcow_view *view;
   uint64_t offset, end; /* guest range that is still to be mapped */
   bool kinds_only;
-  bool at_hand;        /* as in struct walk … */
-  unsigned max_slices; /* … of all layers */
+  bool at_hand;        /* as in struct walk; for regions (map.c) … */
+  unsigned max_slices; /* … and so is this, of all layers */
   uint64_t until; /* monotonic_ms: after that, runs may be cut short … */
   bool late;      /* … and it was seen that it is */
 

@@ -448,6 +448,15 @@ url_has_query (const char *name)
   return !has_prefix (name, S3_PREFIX) && strchr (name, '?') != NULL;
 }
 
+/* Does the name begin with the protocol (":rbd:"), or have it below another
+ * one?
+ */
+static bool
+has_protocol (const char *name, const char *protocol)
+{
+  return has_prefix (name, protocol + 1) || strstr (name, protocol);
+}
+
 /* Also of what was only meant to be a URL (ftp://, htps://, https:/), and of
  * the names of qemu's drivers, which have secrets as options:
  * json:{"password":...}, rbd:pool/image:key=...  Both may be below others, as
@@ -461,10 +470,9 @@ may_have_secret (const char *name)
 
   if (n <= 1 || name[n] != ':')
     return false;
-  if (has_prefix (name, "json:") || strstr (name, ":json:"))
+  if (has_protocol (name, ":json:"))
     return true;
-  if ((has_prefix (name, "rbd:") || strstr (name, ":rbd:"))
-      && strchr (name, '='))
+  if (has_protocol (name, ":rbd:") && strchr (name, '='))
     return true;
   return strstr (name, ":/") && strpbrk (name, "@?");
 }
