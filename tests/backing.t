@@ -306,6 +306,7 @@ for name in nbd:unix:/tmp/x nbd://localhost/x http://localhost/x ssh://h/x \
     refused "the name $name" "top.*$(printf %s "${name%%:*}:" |
             sed 's/[^a-z]/./g').*" -- top allow=any
 done
+
 # recorded NAME [LENGTH]: top has that as the format of its backing file.
 # (A recorded 'raw' is at 112 + 8, as qemu-img writes it.)
 recorded ()
@@ -334,6 +335,10 @@ for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
         unlike "... and not said" "$out" SECRET
     done
 done
+# All of the message is there, however long the name.
+over top "nbd:$(printf %01000d 0)"
+refused "a long name with a protocol" 'top.*nbd:0.*backing=FILE' \
+        -- top allow=any
 over top $'odd\033[31mname\n'
 out=$(with_qcow true -- top 2>&1)
 is "an escape sequence in a name is not printed as it is" \
@@ -588,20 +593,10 @@ for i in range(1, 129):
     struct.pack_into(">QI", data, 8, 136, len(name))
 PY
 py slow.py
-cat > extents.py <<'PY'
-import sys, time, nbd
-h = nbd.NBD()
-h.add_meta_context("base:allocation")
-h.connect_uri(sys.argv[1])
-extents = []
-began = time.monotonic()
-h.block_status(0xffff0000, 0, lambda c, o, e, err: extents.extend(e))
-print(len(extents), extents[1], 0 < extents[0] < 0xffff0000,
-      time.monotonic() - began < 15)
-PY
 if start_qcow -- layer127; then
     is "extents of a slow chain: what is known by then" \
-       "$(timeout 100 "$python" extents.py "$uri")" "2 3 True True"
+       "$(timeout 100 "$python" "$gen/nbd-patience.py" "$uri" $((0xffff0000)) 15)" \
+       "[3] True True"
     stop_qcow || fail "the server ended well"
 fi
 cd ..

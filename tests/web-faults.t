@@ -531,22 +531,13 @@ with open("www/slow-map", "wb") as f:
     f.truncate(first + count * 65536)
 PY
 py slow.py
-cat > status.py <<'PY'
-import sys, time, nbd
-h = nbd.NBD()
-h.add_meta_context("base:allocation")
-h.connect_uri(sys.argv[1])
-extents = []
-began = time.monotonic()
-h.block_status(1 << 30, 0, lambda c, o, e, err: extents.extend(e))
-print(extents[1:], 0 < extents[0] < 1 << 30, time.monotonic() - began < 5)
-h.cache(1 << 30, 0)
-print(time.monotonic() - began < 10)
-PY
 start_web slow-map www latency=0.02
 start_qcow -- "url=${web[slow-map]}/slow-map"
 is "a slow map of one layer: what is known by then" \
-   "$(timeout 100 "$python" status.py "$uri")" $'[3] True True\nTrue'
+   "$(timeout 100 "$python" "$gen/nbd-patience.py" "$uri" $((1 << 30)) 5)" \
+   "[3] True True"
+ok "... and a prefetch is begun" \
+   timeout 8 "$python" -m nbd -u "$uri" -c 'h.cache(1 << 30, 0)'
 ok "... nbdkit has ended well" stop_qcow
 
 # hanging NAME SERVER READ PARAMETER...: while 24 reads hang because of that
