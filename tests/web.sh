@@ -136,10 +136,8 @@ outcome ()
     log=$tmp/job-$1.log
     out=$(< "$tmp/job-$1.out")
     read -r rc ms < "$tmp/job-$1.rc"
-    # (nbdkit 1.32 itself may die in this function of a client that leaves
-    # while it has answers under way.)
     said=$(< "$log")
-    said=${said//raw_send_socket: Assertion/}
+    said=${said//"$nbdkits_assertion"/}
     if [ "$rc" -ge 124 ] || _sanitized "$said"; then
         fail "$1: the server is in order" "status $rc" "$(cat "$log")"
     fi
