@@ -19,20 +19,34 @@
 # make uninstall
 # make clean
 #
+# CC, CFLAGS, CPPFLAGS and LDFLAGS are taken from the environment or the
+# command line.  WERROR=yes turns warnings into errors.  INSTALL=no: nothing
+# is installed with apt, so what is missing makes a target fail.
+#
 # A variant, such as one with sanitizers, has its own BUILD directory:
 #   make BUILD=build/asan SANITIZE=address,undefined
 # which gets the plugin as $(BUILD)/nbdkit-qcow-plugin.so too.
 
 VERSION = 0.1.0
+OLDEST_NBDKIT = 1.32
 
+ifeq ($(origin CC),default)
 CC = gcc
-# Hardened, as what strangers' images are read by should be.
-CFLAGS = -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
-LDFLAGS = -Wl,-z,relro -Wl,-z,now
-WARNINGS = -Wall -Wextra -Wshadow -Wvla -Wconversion -Werror
-PKG_CONFIG = pkg-config
+endif
+# Hardened by default, since the images come from strangers.
+CFLAGS ?= -O2 -g -fstack-protector-strong
+CPPFLAGS ?= -D_FORTIFY_SOURCE=2
+LDFLAGS ?= -Wl,-z,relro -Wl,-z,now
+WARNINGS = -Wall -Wextra -Wshadow -Wvla -Wconversion \
+           $(if $(filter yes,$(WERROR)),-Werror)
+PKG_CONFIG ?= pkg-config
 BUILD = build/plain
 SANITIZE =
+WERROR =
+INSTALL =
+
+# Without INSTALL=no: tests/install-packages.sh SET...
+INSTALL_PACKAGES = $(if $(filter no,$(INSTALL)),@:,@tests/install-packages.sh)
 
 # What pkg-config calls it, and the Debian package that has it.
 LIBRARIES = nbdkit:nbdkit-plugin-dev libdeflate:libdeflate-dev \
@@ -48,12 +62,12 @@ mandir ?= $(prefix)/share/man
 # The ABI that plugins are built for starts with the oldest server that is
 # supported: file offsets of 64 bits, no symbol of ours but plugin_init
 # and the debug flags.
-ALL_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
-               -DVERSION='"$(VERSION)"' $(CPPFLAGS)
-ALL_CFLAGS = -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(CFLAGS) \
+ALL_CPPFLAGS = $(CPPFLAGS) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
+               -DVERSION='"$(VERSION)"'
+ALL_CFLAGS = $(CFLAGS) -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined \
                            -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
-ALL_LDFLAGS = -pthread $(LDFLAGS) $(if $(SANITIZE),-fsanitize=$(SANITIZE))
+ALL_LDFLAGS = $(LDFLAGS) -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd libgcrypt) -ldl
 
 QCOW_SOURCES = $(sort $(wildcard qcow/*.c))
@@ -139,15 +153,15 @@ check-unit: unit
 # --- What people call ---
 
 deps:
-	@tests/install-packages.sh build test
+	$(INSTALL_PACKAGES) build test
 
 try:
-	@tests/install-packages.sh build try
+	$(INSTALL_PACKAGES) build try
 	@$(MAKE) --no-print-directory all
 	@tests/try.sh
 
 check:
-	@tests/install-packages.sh build test
+	$(INSTALL_PACKAGES) build test
 	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/faults
 	prove -j3 --failures --comments --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
 
@@ -165,7 +179,7 @@ VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,faults transcript fence), \
   $(sort $(wildcard tests/*.t)))
 VALGRIND_UNIT_TESTS = $(filter-out %/mutations,$(UNIT_TESTS))
 check-valgrind:
-	@tests/install-packages.sh build test valgrind
+	$(INSTALL_PACKAGES) build test valgrind
 	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/valgrind-openat2.so
 	prove -j2 --failures --comments \
 	  --exec 'env QCOW_VALGRIND=yes LD_PRELOAD=$(VALGRIND_OPENAT2) $(VALGRIND) --leak-check=full' \
@@ -176,7 +190,7 @@ check-valgrind:
 soak: SECONDS = 60
 soak: SEED = 17
 soak:
-	@tests/install-packages.sh build test
+	$(INSTALL_PACKAGES) build test
 	@$(MAKE) --no-print-directory all
 	QCOW_LOAD_SECONDS=$(SECONDS) QCOW_LOAD_CLIENTS=200 QCOW_SEED=$(SEED) tests/load.t
 
@@ -188,7 +202,7 @@ FUZZERS = $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))
 # What a fuzzer finds new stays in $(FUZZ_DIR)/corpus-NAME, and is where the
 # next run begins; what breaks it is kept in $(FUZZ_DIR).
 fuzz:
-	@tests/install-packages.sh build test ci
+	$(INSTALL_PACKAGES) build test ci
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_DIR) \
 	  SANITIZE=fuzzer-no-link,address,undefined \
 	  CFLAGS='-O1 -g' \
@@ -197,7 +211,7 @@ fuzz:
 
 # How much of qcow/ the seeds and what 'make fuzz' has found so far reach.
 fuzz-coverage:
-	@tests/install-packages.sh build test ci
+	$(INSTALL_PACKAGES) build test ci
 	@$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz-coverage SANITIZE=fuzzer-no-link \
 	  CFLAGS='-O1 -g -fprofile-instr-generate -fcoverage-mapping' \
 	  $(FUZZERS:%=build/fuzz-coverage/tests/fuzz/%) $(FUZZ_DIR)/seeds/.made
@@ -212,7 +226,7 @@ $(FUZZ_DIR)/seeds/.made: tests/fuzz/make-seeds.sh tests/fuzz/seeds.py
 # cppcheck: ctuuninitvar).  Leaks and uninitialized values are for the
 # sanitizers and valgrind to find.
 analyze:
-	@tests/install-packages.sh build analyze
+	$(INSTALL_PACKAGES) build analyze
 	$(MAKE) --no-print-directory -s BUILD=build/analyze \
 	  CFLAGS='-O2 -g -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-use-of-uninitialized-value' \
 	  build/analyze/nbdkit-qcow-plugin.so
@@ -227,13 +241,13 @@ JOBS = 1
 SEED =
 ROUND =
 torture: all
-	@tests/install-packages.sh build test
+	$(INSTALL_PACKAGES) build test
 	tests/torture/torture --seconds $(SECONDS) --jobs $(JOBS) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND))
 
 # BENCH_OPTIONS='--rows 1,4 --quick', and see tests/bench/bench --help.
 bench: all
-	@tests/install-packages.sh build bench
+	$(INSTALL_PACKAGES) build bench
 	@$(MAKE) --no-print-directory $(BUILD)/tests/bench/inflate \
 	  $(BUILD)/tests/bench/delay-server
 	tests/bench/bench --inflate $(BUILD)/tests/bench/inflate \
@@ -241,7 +255,7 @@ bench: all
 
 # How time and memory grow; plots and figures in build/bench.
 growth: all
-	@tests/install-packages.sh build bench
+	$(INSTALL_PACKAGES) build bench
 	tests/bench/growth --output build/bench $(BENCH_OPTIONS)
 
 install: all

@@ -19,7 +19,7 @@ for set in "$@"; do
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq
                            e2fsprogs fdisk procps nginx-light openssl" ;;
-        ci)    packages+=" clang clang-format llvm libclang-rt-14-dev" ;;
+        ci)    packages+=" clang clang-format llvm libclang-rt-dev" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;
         valgrind) packages+=" valgrind" ;;
         bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin
