@@ -18,7 +18,8 @@ for set in "$@"; do
         try)   packages+=" nbdkit qemu-utils libnbd-bin e2fsprogs" ;;
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq
-                           e2fsprogs fdisk procps nginx-light openssl" ;;
+                           e2fsprogs fdisk procps file nginx-light openssl
+                           ca-certificates" ;;
         ci)    packages+=" clang clang-format llvm libclang-rt-dev" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;
         valgrind) packages+=" valgrind" ;;
