@@ -72,7 +72,8 @@ refused "an unknown parameter" "unknown parameter.*frobnicate" \
         -- image.qcow2 frobnicate=1
 refused "a parameter in other letters" "unknown parameter.*Cache-Size" \
         -- image.qcow2 Cache-Size=1M
-for value in '' x -1 1X 1.5M '1 M' 99999999999999999999 0x10; do
+# (0x10 depends on nbdkit: 1.32 refuses it, 1.48 takes it for 16.)
+for value in '' x -1 1X 1.5M '1 M' 99999999999999999999; do
     refused "cache-size=$value" 'cache-size|could not parse|size' \
             -- image.qcow2 cache-size="$value"
 done
