@@ -250,6 +250,14 @@ fail ()
     return 1
 }
 
+# skip NAME REASON: what can't be tested here, and why.
+skip ()
+{
+    _count=$((_count + 1))
+    echo "ok $_count # SKIP ${1//#/}: $2"
+    diag "skipped: $1: $2"
+}
+
 # ok NAME COMMAND...: passes if the command succeeds; its output is shown
 # if not.
 ok ()

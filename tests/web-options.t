@@ -65,9 +65,12 @@ gets ()
 at=$https/plain.qcow2
 refused "TLS, signed by nobody that is known" \
         "nbdkit: .*$at.*certificate" -- "url=$at"
-# (It has written of that by the time it answers the next.)
+# nginx has logged that by the time it answers the next request.  Newer
+# versions of libcurl finish the handshake before they look at the certificate,
+# and then just close the connection.
 requests > /dev/null
-is "... that is not tried again" "$(grep -c 'unknown ca' "$nginx_log")" 1
+is "... that is not tried again" \
+   "$(grep -cE 'unknown ca|closed connection while waiting' "$nginx_log")" 1
 like "... and the message says what would help" \
      "$(with_qcow true -- "url=$at" 2>&1)" 'cainfo='
 gets "... with cainfo=" "$at" "cainfo=$ca"
@@ -105,7 +108,8 @@ in_background "a relative cainfo= in the background" "url=$at" \
               cainfo=here/ca.pem
 in_background "a relative capath= in the background" "url=$at" capath=cas
 
-# Who names authorities trusts no others.
+# cainfo= and capath= replace the system's authorities.  The test needs a mount
+# of its own, and so a user namespace.
 mkdir store others
 cp "$ca" store/ca-certificates.crt
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -days 2 \
@@ -119,11 +123,17 @@ system_trusts_it ()
             exec nbdkit -U - "$@" --run "nbdinfo --size \"\$uri\""
         ' sh "$plugin" "url=$at" "$@"
 }
-ok "an authority of the system" system_trusts_it
-for options in cainfo=others/other.pem cainfo= capath=others; do
-    not_ok "... which is not trusted with $options" system_trusts_it $options
-done
-ok "... but with both" system_trusts_it "cainfo=$ca" capath=others
+if unshare -rm true 2> /dev/null; then
+    ok "an authority of the system" system_trusts_it
+    for options in cainfo=others/other.pem cainfo= capath=others; do
+        not_ok "... which is not trusted with $options" \
+               system_trusts_it $options
+    done
+    ok "... but with both" system_trusts_it "cainfo=$ca" capath=others
+else
+    skip "the system's authorities" \
+         "no user namespaces here (in a chroot, or by sysctl)"
+fi
 refused "sslverify= of no sense" 'boolean|sslverify' \
         -- "url=$at" sslverify=maybe
 gets "localhost, which is in the certificate" \
