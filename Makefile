@@ -100,6 +100,9 @@ $(BUILD)/.libraries: Makefile
 	  { echo "$${l%%:*} is missing: install the package $${l#*:}" \
 	         "('make deps' does it)"; ok=no; }; \
 	done; test $$ok = yes
+	@$(PKG_CONFIG) --atleast-version=$(OLDEST_NBDKIT) nbdkit || \
+	  { echo "nbdkit is too old: $$($(PKG_CONFIG) --modversion nbdkit)," \
+	         "but $(OLDEST_NBDKIT) is needed"; exit 1; }
 	@mkdir -p $(@D)
 	@touch $@
 
@@ -227,7 +230,7 @@ $(FUZZ_DIR)/seeds/.made: tests/fuzz/make-seeds.sh tests/fuzz/seeds.py
 # sanitizers and valgrind to find.
 analyze:
 	$(INSTALL_PACKAGES) build analyze
-	$(MAKE) --no-print-directory -s BUILD=build/analyze \
+	$(MAKE) --no-print-directory -s WERROR=yes BUILD=build/analyze \
 	  CFLAGS='-O2 -g -fanalyzer -Wno-analyzer-malloc-leak -Wno-analyzer-use-of-uninitialized-value' \
 	  build/analyze/nbdkit-qcow-plugin.so
 	cppcheck --quiet --std=c11 --error-exitcode=1 \
