@@ -20,7 +20,8 @@ for set in "$@"; do
                            libcmocka-dev perl xxd strace util-linux jq
                            e2fsprogs fdisk procps file nginx-light openssl
                            ca-certificates" ;;
-        ci)    packages+=" clang clang-format llvm libclang-rt-dev" ;;
+        ci)    packages+=" clang clang-format llvm libclang-rt-dev dpkg-dev
+                           debootstrap git" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;
         valgrind) packages+=" valgrind" ;;
         bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin
