@@ -253,12 +253,13 @@ damaged (const struct open_bitmap *b, uint64_t offset, uint64_t host)
 {
   const struct image *image = b->image;
 
-  return error_report_once (&b->image->damage, host, image->shared->hooks, EIO,
-                            image->name,
-                            "damaged bitmap: the part of it for guest offset "
-                            "%" PRIu64 " is said to be at host offset "
-                            "0x%" PRIx64 ", which can't be",
-                            offset, host);
+  error_report_once (&b->image->damage, host, image->shared->hooks, EIO,
+                     image->name,
+                     "damaged bitmap: the part of it for guest offset "
+                     "%" PRIu64 " is said to be at host offset "
+                     "0x%" PRIx64 ", which can't be",
+                     offset, host);
+  return -1;
 }
 
 /* The bits of one slice: the same until when, at most to 'end'?  'host' is

@@ -286,9 +286,9 @@ many_sectors (void **state)
 static void
 names (void **state)
 {
-  enum crypto_cipher cipher;
-  enum crypto_mode mode;
-  enum crypto_hash hash;
+  enum crypto_cipher cipher = CRYPTO_AES;
+  enum crypto_mode mode = CRYPTO_CBC;
+  enum crypto_hash hash = CRYPTO_MD5;
 
   (void) state;
   assert_true (crypto_find_cipher ("twofish", &cipher));

@@ -222,6 +222,7 @@ cut_entry (void **state)
       if (!is_tried (length, end))
         continue;
       p = exact_copy (table, length);
+      memset (&s, 0xee, sizeof s);
       r = snapshot_parse (p, length, &pos, 10, &s, &problem);
       if (r != (length >= end))
         fail_msg ("%" PRIu32 " bytes of extra data, names of %u and %u, "
@@ -249,6 +250,7 @@ parse_all (const uint8_t *p, size_t length, const struct made *made,
   size_t pos = 0;
   unsigned i;
 
+  memset (&s, 0xee, sizeof s);
   for (i = 0; i < n; ++i) {
     if (pos < length)
       assert_int_equal (pos, starts[i]);
