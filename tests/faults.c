@@ -30,6 +30,9 @@
  * a matter of chance.
  */
 
+/* Fortified headers define some of these functions inline. */
+#undef _FORTIFY_SOURCE
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +118,7 @@ allocation_fails (size_t size)
 
   if (!fails (kind == ALLOC || kind == EXHAUSTED))
     return false;
-  if ((room -= wanted) >= 0)
+  if (atomic_fetch_sub (&room, wanted) >= wanted)
     return false;
   room += wanted;
   errno = ENOMEM;
