@@ -237,7 +237,7 @@ judge_at (const struct answer *a, uint64_t offset, uint64_t length,
   if (verdict == VERDICT_CHANGED || verdict == VERDICT_NONSENSE)
     assert_string_not_equal (problem.text, "");
   if (verdict == VERDICT_GOOD)
-    assert_in_range (good.length, 1, length);
+    assert_between (good.length, 1, length);
   return verdict;
 }
 

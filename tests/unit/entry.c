@@ -723,8 +723,8 @@ check_bounds (const struct entry_rules *rules, struct entry e, uint64_t guest)
       || (e.kind == ENTRY_NORMAL && !rules->data_file))
     assert_true (e.host < rules->file_size);
   if (e.kind == ENTRY_COMPRESSED) {
-    assert_in_range (e.bound, 1,
-                     rules->version == 1 ? cluster - 1 : 2 * cluster);
+    assert_between (e.bound, 1,
+                    rules->version == 1 ? cluster - 1 : 2 * cluster);
     assert_false (rules->data_file);
   }
   else
@@ -784,13 +784,13 @@ any_bits (void **state)
         check_bounds (
           &rules, entry_l2_extended (&rules, raw, bitmap, guest, sub, &end),
           guest);
-        assert_in_range (end, sub + 1, 32);
+        assert_between (end, sub + 1, 32);
         check_bounds (&rules,
                       entry_l2_extended (&rules, raw & -(UINT64_C (1) << bits),
                                          ~bitmap << 32 >> 32, guest, sub,
                                          &end),
                       guest);
-        assert_in_range (end, sub + 1, 32);
+        assert_between (end, sub + 1, 32);
       }
       else {
         check_bounds (&rules, entry_l2 (&rules, raw, guest), guest);

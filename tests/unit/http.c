@@ -543,7 +543,7 @@ begin (uint64_t size, unsigned connections)
 }
 
 static void
-stop (void)
+stop_http (void)
 {
   http_stop (http);
   stopped = true;
@@ -553,7 +553,7 @@ static void
 end (void)
 {
   if (!stopped)
-    stop ();
+    stop_http ();
   http_close (object);
   object = NULL;
   http_free (http);
@@ -1033,13 +1033,13 @@ latency (void **state)
       new_http (0);
       object = open_url (web.url);
       assert_non_null (object);
-      assert_in_range (http_object_latency (object), 198000, 5000000);
+      assert_between (http_object_latency (object), 198000, 5000000);
     }
     assert_int_equal (fetch_loads (object, &l, 1), 0);
     load_free (l);
     /* The least; two clocks measured it, that may differ by a little. */
-    assert_in_range (http_object_latency (object), i == 0 ? 198000 : 19800,
-                     i == 0 ? 5000000 : 190000);
+    assert_between (http_object_latency (object), i == 0 ? 198000 : 19800,
+                    i == 0 ? 5000000 : 190000);
   }
   end ();
 }
@@ -1184,7 +1184,7 @@ at_once (void **state)
   l = load_one (0, 1000);
   assert_int_equal (fetch_loads (object, &l, 1), 0);
   load_free (l);
-  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
+  assert_between (monotonic_ms () - began, 0, soon_ms ());
 
   nap (50);
   began = monotonic_ms ();
@@ -1192,7 +1192,7 @@ at_once (void **state)
   http_submit (object, &l->fetch);
   assert_int_equal (load_wait (l), 0);
   load_free (l);
-  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
+  assert_between (monotonic_ms () - began, 0, soon_ms ());
   end ();
 }
 
@@ -1429,8 +1429,8 @@ stop_submitted (void **state)
   }
   web_wait_held (3);
   began = monotonic_ms ();
-  stop ();
-  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
+  stop_http ();
+  assert_between (monotonic_ms () - began, 0, soon_ms ());
   for (i = 0; i < N; ++i) {
     assert_int_equal (load_done (loads[i], &err), 1);
     assert_int_equal (err, ESHUTDOWN);
@@ -1467,7 +1467,7 @@ stop_at_once (void **state)
     }
     if (round % 4 > 0)
       nap (round % 4);
-    stop ();
+    stop_http ();
     for (i = 0; i < NR (loads); ++i) {
       assert_int_equal (load_done (loads[i], &err), 1);
       assert_true (err == ESHUTDOWN || (err == 0 && load_is_right (loads[i])));
@@ -1496,7 +1496,7 @@ stop_waiters (void **state)
     bystanders_start (others, NR (others));
     web_wait_held (4);
     nap (88 + round);
-    stop ();
+    stop_http ();
     for (i = 0; i < NR (others); ++i) {
       pthread_join (others[i].thread, NULL);
       assert_int_equal (others[i].r, -1);
@@ -1513,7 +1513,7 @@ stop_before_start (void **state)
 {
   (void) state;
   begin (1000, 0);
-  stop ();
+  stop_http ();
   end ();
   http_stop (NULL);
   http_hang_up (NULL);
@@ -1794,7 +1794,7 @@ lane_unanswered (void **state)
   began = monotonic_ms ();
   bystanders_start (list, NR (list));
   web_wait_asked (asked + 2);
-  assert_in_range (monotonic_ms () - began, 450, 500 + soon_ms ());
+  assert_between (monotonic_ms () - began, 450, 500 + soon_ms ());
   assert_int_equal (asked_by (asked), lane);
   assert_true (asked_by (asked + 1) != lane);
   bystanders_end (list, NR (list));
@@ -1864,14 +1864,14 @@ lane_stop (void **state)
   assert_int_equal (asked_by (asked), lane);
   bystanders_start (list + 1, 2);
   began = monotonic_ms ();
-  stop ();
+  stop_http ();
   for (i = 0; i < NR (list); ++i) {
     pthread_join (list[i].thread, NULL);
     assert_int_equal (list[i].r, -1);
     assert_int_equal (list[i].err, ESHUTDOWN);
     load_free (list[i].load);
   }
-  assert_in_range (monotonic_ms () - began, 0, soon_ms ());
+  assert_between (monotonic_ms () - began, 0, soon_ms ());
   web_go_on ();
   assert_int_equal (unit_errors, 0);
   end ();
@@ -1930,7 +1930,7 @@ lane_connections (void **state)
     web_stall (100, 0);
     bystanders_start (list, NR (list));
     web_wait_held (limits[i]);
-    assert_in_range (monotonic_ms () - began, 0, 1000 + soon_ms ());
+    assert_between (monotonic_ms () - began, 0, 1000 + soon_ms ());
     nap (150);
     assert_int_equal (web_held (), limits[i]);
     bystanders_end (list, NR (list));

@@ -61,6 +61,18 @@ assert_said (const char *part)
     fail_msg ("expected to hear '%s', heard '%s'", part, unit_error_text);
 }
 
+/* cmocka 2 deprecates assert_in_range, and what replaces it there is
+ * missing in cmocka 1.
+ */
+#define assert_between(value, minimum, maximum)                               \
+  do {                                                                        \
+    const uint64_t v_ = (value), min_ = (minimum), max_ = (maximum);          \
+                                                                              \
+    if (v_ < min_ || v_ > max_)                                               \
+      fail_msg ("%s is %" PRIu64 ", expected %" PRIu64 " to %" PRIu64,        \
+                #value, v_, min_, max_);                                      \
+  } while (0)
+
 static inline void
 put_be32 (uint8_t *p, uint32_t v)
 {
