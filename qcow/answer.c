@@ -105,6 +105,21 @@ differ (const char *a, const char *b)
   return a[0] != '\0' && b[0] != '\0' && strcmp (a, b) != 0;
 }
 
+/* True if the server promises that equal ETags mean equal bytes (RFC 9110,
+ * 8.8.1).  An ETag without quotes, or with nothing between them, is not one
+ * that a server has computed.
+ */
+static bool
+is_strong (const struct version *v)
+{
+  const size_t n = strlen (v->etag);
+
+  return !v->weak && n > 2 && v->etag[0] == '"' && v->etag[n - 1] == '"';
+}
+
+/* Equal strong ETags identify the bytes.  Last-Modified says less: in S3 a
+ * change of tags or access rights alone makes it later.
+ */
 static int
 compare (const struct version *known, const struct version *seen,
          struct problem *problem)
@@ -116,6 +131,8 @@ compare (const struct version *known, const struct version *seen,
   if (differ (known->etag, seen->etag))
     return problem_set (problem, "its ETag was %s, now it is %s", known->etag,
                         seen->etag);
+  if (seen->etag[0] != '\0' && is_strong (known) && is_strong (seen))
+    return 0;
   if (differ (known->last_modified, seen->last_modified))
     return problem_set (problem, "it was last modified %s, now %s",
                         known->last_modified, seen->last_modified);

@@ -137,6 +137,12 @@ case_of vanished 'same EIO' 'v1,nowhere'
 case_of copy-etag 'same EIO' 'v1,copy'
 case_of copy-date 'same same' 'v1,copy' etag=none
 case_of copy-etag-weak 'same EIO' 'v1,copy' etag=weak
+# (A change of nothing but metadata, as of tags in S3.)
+cp www/v1 www/retagged
+touch -d '2020-01-01 00:00:02' www/retagged
+case_of new-date 'same same' 'v1,retagged*' 'etag="x"'
+case_of new-date-weak 'same EIO' 'v1,retagged*' 'etag=W/"x"'
+case_of new-date-no-etag 'same EIO' 'v1,retagged*' etag=none
 case_of literal-weak 'same same' 'v1*' 'etag=W/"x"'
 case_of literal 'same same' 'v1*' 'etag="a,b;W/\xfc=*"'
 case_of unquoted '(same same|same EIO|EIO EIO)' 'v1*' etag=unquoted

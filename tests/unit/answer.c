@@ -538,8 +538,17 @@ versions (void **state)
     { "only dates", NULL, MONDAY, NULL, MONDAY, RANGE, false },
 
     { "other ETag", "\"a\"", MONDAY, "\"b\"", MONDAY, RANGE, true },
-    { "other date", "\"a\"", MONDAY, "\"a\"", TUESDAY, RANGE, true },
-    { "older date", "\"a\"", TUESDAY, "\"a\"", MONDAY, RANGE, true },
+    /* Of strong ETags, equal ones are equal bytes (8.8.1), whatever the date
+     * is.
+     */
+    { "other date", "\"a\"", MONDAY, "\"a\"", TUESDAY, RANGE, false },
+    { "older date", "\"a\"", TUESDAY, "\"a\"", MONDAY, RANGE, false },
+    { "other date, empty ETag", "\"\"", MONDAY, "\"\"", TUESDAY, RANGE, true },
+    { "other date, ETag without quotes", "abc", MONDAY, "abc", TUESDAY, RANGE,
+      true },
+    { "other date, half a quote", "\"ab", MONDAY, "\"ab", TUESDAY, RANGE,
+      true },
+    { "other date, one quote", "\"", MONDAY, "\"", TUESDAY, RANGE, true },
     { "other ETag, no dates", "\"a\"", NULL, "\"b\"", NULL, RANGE, true },
     { "other date, no ETags", NULL, MONDAY, NULL, TUESDAY, RANGE, true },
     { "ETag in capitals", "\"a\"", NULL, "\"A\"", NULL, RANGE, true },
@@ -566,6 +575,10 @@ versions (void **state)
     { "strong, then other weak", "\"a\"", NULL, "W/\"b\"", NULL, RANGE, true },
     { "weak, then other strong", "W/\"a\"", NULL, "\"b\"", NULL, RANGE, true },
     { "weak, other date", "W/\"a\"", MONDAY, "W/\"a\"", TUESDAY, RANGE, true },
+    { "strong, then weak, other date", "\"a\"", MONDAY, "W/\"a\"", TUESDAY,
+      RANGE, true },
+    { "weak, then strong, other date", "W/\"a\"", MONDAY, "\"a\"", TUESDAY,
+      RANGE, true },
 
     { "it grew", "\"a\"", MONDAY, "\"a\"", MONDAY, "bytes 1000-1099/5001",
       true },
@@ -578,7 +591,11 @@ versions (void **state)
     { "no size, other ETag", "\"a\"", MONDAY, "\"b\"", MONDAY,
       "bytes 1000-1099/*", true },
     { "no size, other date", "\"a\"", MONDAY, "\"a\"", TUESDAY,
+      "bytes 1000-1099/*", false },
+    { "no size, other date, no ETags", NULL, MONDAY, NULL, TUESDAY,
       "bytes 1000-1099/*", true },
+    { "other date, it grew", "\"a\"", MONDAY, "\"a\"", TUESDAY,
+      "bytes 1000-1099/5001", true },
   };
   size_t i;
 
