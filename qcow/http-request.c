@@ -24,19 +24,19 @@
 #define STALL_SECONDS 15L
 #define STALL_BYTES_PER_SECOND 256L
 
-/* A client can live with a minute, if the server then comes back; guests
- * would not wait longer.
+/* While serving, retry for so long: the restart of a gateway takes half a
+ * minute, and guests would not wait much longer than a minute.
  */
-#define MAX_RETRIES 6
 #define GIVE_UP_MS 45000
 #define FIRST_DELAY_MS 250
 #define MAX_DELAY_MS 8000
 #define MAX_RETRY_AFTER 10 /* seconds */
 
 /* At the start somebody sits at a terminal, and the name of a server may be
- * just wrong.
+ * just wrong; one that responds at all gets more time.
  */
 #define MAX_RETRIES_AT_START 2
+#define MAX_RETRIES_OF_SERVER_AT_START 6
 
 /* A try that got so far is no failure. */
 #define PROGRESS_BYTES 4096
@@ -480,15 +480,42 @@ jitter (struct http *h, uint64_t ms)
   return ms / 2 + (h->random >> 33) % (ms / 2 + 1);
 }
 
+/* The time until the next try: it doubles with each failure. */
+static uint64_t
+retry_delay (struct http *h, const struct request *r)
+{
+  uint64_t delay = FIRST_DELAY_MS;
+  curl_off_t after = 0;
+  unsigned i;
+
+  for (i = 1; i < r->failures && delay < MAX_DELAY_MS; ++i)
+    delay *= 2;
+  delay = jitter (h, delay);
+  curl_easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
+  if (after > MAX_RETRY_AFTER)
+    after = MAX_RETRY_AFTER;
+  return after > 0 && (uint64_t) after * 1000 > delay ? (uint64_t) after * 1000
+                                                      : delay;
+}
+
+/* True if a try after 'delay' ms would be too late, or one too many. */
+static bool
+is_too_late (const struct http *h, const struct request *r, unsigned kind,
+             uint64_t delay)
+{
+  const unsigned max_at_start = r->object->known || kind >= 100
+                                  ? MAX_RETRIES_OF_SERVER_AT_START
+                                  : MAX_RETRIES_AT_START;
+
+  return r->once || (!h->threaded && r->failures > max_at_start)
+         || monotonic_ms () + delay - r->first_failure > GIVE_UP_MS;
+}
+
 /* Something went wrong that may go right the next time. */
 static enum next
 again_later (struct http *h, struct request *r, unsigned kind, const char *why)
 {
-  const uint64_t now = monotonic_ms ();
-  const unsigned max
-    = r->object->known || kind >= 100 ? MAX_RETRIES : MAX_RETRIES_AT_START;
   uint64_t delay;
-  curl_off_t after = 0;
 
   if (r->filled >= r->filled_before + PROGRESS_BYTES) {
     r->failures = 0;
@@ -497,20 +524,11 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
   if (r->object->failed_at == 0)
     r->once = false; /* something has succeeded since */
   if (r->failures == 0)
-    r->first_failure = now;
+    r->first_failure = monotonic_ms ();
   r->failures++;
 
-  delay = (uint64_t) FIRST_DELAY_MS << (r->failures - 1);
-  if (delay > MAX_DELAY_MS)
-    delay = MAX_DELAY_MS;
-  delay = jitter (h, delay);
-  curl_easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
-  if (after > MAX_RETRY_AFTER)
-    after = MAX_RETRY_AFTER;
-  if (after > 0 && (uint64_t) after * 1000 > delay)
-    delay = (uint64_t) after * 1000;
-  if (r->once || r->failures > max
-      || now + delay - r->first_failure > GIVE_UP_MS) {
+  delay = retry_delay (h, r);
+  if (is_too_late (h, r, kind, delay)) {
     if (ask_original (r))
       return NEXT_AGAIN;
     fail (h, r, EIO, kind, why);
@@ -519,7 +537,7 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
   /* What may have sent us to a broken place is asked again, too. */
   url_free (&r->hop);
   r->hops = 0;
-  r->due = now + delay;
+  r->due = monotonic_ms () + delay;
   error_debug (h->hooks, r->object->url.name, "%s; next try in %" PRIu64 " ms",
                why, delay);
   return NEXT_AGAIN;

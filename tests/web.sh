@@ -22,9 +22,10 @@ start_web ()
 {
     local name=$1 dir=$2 i scheme=http
     shift 2
+    rm -f "$tmp/web-$name.port"
     [[ " $* " != *' --tls '* || " $* " = *' --plain '* ]] || scheme=https
     "$python" "$gen/web-server.py" "$tmp/web-$name" "$dir" "$@" \
-              < /dev/null 2> "$tmp/web-$name.errors" &
+              < /dev/null 2>> "$tmp/web-$name.errors" &
     _web_pids[$name]=$!
     _helpers+=($!)
     for i in $(seq 600); do
@@ -44,6 +45,16 @@ start_web ()
 stop_web ()
 {
     _end "${_web_pids[$1]}"
+}
+
+# restart_web NAME SECONDS DIRECTORY [OPTION-OR-SETTING...]
+# Stop a server.  Its port refuses connections for so long, then it is back.
+restart_web ()
+{
+    local name=$1 seconds=$2 port=${web[$1]##*:}
+    stop_web "$name"
+    shift 2
+    start_web "$name" "$@" --port "$port" --refuse "$seconds"
 }
 
 # set_web NAME [SETTING...]: these, and no others but those that it was
@@ -132,7 +143,7 @@ now ()
 outcome ()
 {
     local said
-    wait "${_jobs[$1]}"
+    wait "${_jobs[$1]}" 2> /dev/null # bash forgets those that ended long ago
     log=$tmp/job-$1.log
     out=$(< "$tmp/job-$1.out")
     read -r rc ms < "$tmp/job-$1.rc"

@@ -536,6 +536,8 @@ def main():
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
     parser.add_argument("--plain", action="store_true",
                         help="use TLS only in tunnels")
+    parser.add_argument("--port", type=int, default=0,
+                        help="this one, which nobody else may have")
     parser.add_argument("--refuse", type=float, metavar="S",
                         help="refuse connections for so many seconds")
     parser.add_argument("state")
@@ -545,7 +547,8 @@ def main():
     server = Server(args)
     parent = os.getppid()
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", args.port))
     if not args.refuse:
         listener.listen(128)
     with open(args.state + ".port.new", "w", encoding="utf-8") as f:
