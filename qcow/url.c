@@ -76,6 +76,38 @@ escape_path (const char *path)
   return out;
 }
 
+static int
+hex_digit (char c)
+{
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
+}
+
+/* Undo the escaping in place.  False if there are control characters in it
+ * then, which have no place in a header.
+ */
+static bool
+unescape (char *s)
+{
+  char *out = s;
+
+  for (; *s; ++s) {
+    char c = *s;
+
+    if (c == '%' && hex_digit (s[1]) >= 0 && hex_digit (s[2]) >= 0) {
+      c = (char) (16 * hex_digit (s[1]) + hex_digit (s[2]));
+      s += 2;
+    }
+    if ((unsigned char) c < 0x20)
+      return false;
+    *out++ = c;
+  }
+  *out = '\0';
+  return true;
+}
+
 /* --- Taking apart --- */
 
 static void
@@ -85,16 +117,25 @@ lower_case (char *s)
     *s = (char) tolower ((unsigned char) *s);
 }
 
+/* (A login has no form that it could violate: libcurl before 8.0 says that it
+ * is bad if there is no memory for it.)
+ */
+static bool
+is_no_memory (CURLUcode code)
+{
+  return code == CURLUE_OUT_OF_MEMORY || code == CURLUE_BAD_LOGIN;
+}
+
 /* -1 with errno ENOMEM, or EINVAL: it is the URL's fault. */
 static int
 failed (CURLUcode code)
 {
-  errno = code == CURLUE_OUT_OF_MEMORY ? ENOMEM : EINVAL;
+  errno = is_no_memory (code) ? ENOMEM : EINVAL;
   return -1;
 }
 
 /* A part of the URL that may be missing: then *out is NULL.  -1 with errno
- * ENOMEM, or EINVAL: what is escaped in it is not allowed there.
+ * ENOMEM.
  */
 static int
 get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
@@ -104,15 +145,19 @@ get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
   if (r == CURLUE_OK)
     return 0;
   *out = NULL;
-  return r == CURLUE_OUT_OF_MEMORY || r == CURLUE_URLDECODE ? failed (r) : 0;
+  return is_no_memory (r) ? failed (r) : 0;
 }
 
+/* Set a part to a value that is known to be valid, so that it can only fail
+ * for want of memory, whatever libcurl says: 8.14 calls a host that it has no
+ * memory for a bad one.
+ */
 static int
 set_part (CURLU *u, CURLUPart part, const char *value)
 {
-  const CURLUcode r = curl_url_set (u, part, value, 0);
-
-  return r == CURLUE_OK ? 0 : failed (r);
+  if (curl_url_set (u, part, value, 0) == CURLUE_OK)
+    return 0;
+  return failed (CURLUE_OUT_OF_MEMORY);
 }
 
 /* The same in memory of ours, so that there is one way to free it. */
@@ -132,13 +177,18 @@ take_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
   return *out ? 0 : failed (CURLUE_OUT_OF_MEMORY);
 }
 
+/* (libcurl would unescape, but does not tell a lack of memory from an escaped
+ * control character.)
+ */
 static int
 take_user_info (CURLU *u, struct url *url)
 {
-  if (take_part (u, CURLUPART_USER, CURLU_URLDECODE, &url->user) == -1
-      || take_part (u, CURLUPART_PASSWORD, CURLU_URLDECODE, &url->password)
-           == -1)
+  if (take_part (u, CURLUPART_USER, 0, &url->user) == -1
+      || take_part (u, CURLUPART_PASSWORD, 0, &url->password) == -1)
     return -1;
+  if ((url->user && !unescape (url->user))
+      || (url->password && !unescape (url->password)))
+    return failed (CURLUE_URLDECODE);
   /* (To take away needs no memory.) */
   curl_url_set (u, CURLUPART_USER, NULL, 0);
   curl_url_set (u, CURLUPART_PASSWORD, NULL, 0);
@@ -170,7 +220,7 @@ is_zone (const char *s)
   return true;
 }
 
-/* To set the host loses its zone. */
+/* To set the host loses its zone.  Both come from libcurl. */
 static int
 set_host (CURLU *u, const char *host, const char *zone)
 {
@@ -271,7 +321,7 @@ parse_http (const char *text, struct url *url, struct problem *problem)
   if (u == NULL)
     return no_memory (problem);
   code = curl_url_set (u, CURLUPART_URL, text, URL_FLAGS);
-  if (code == CURLUE_OUT_OF_MEMORY)
+  if (is_no_memory (code))
     r = no_memory (problem);
   else if (code != CURLUE_OK) {
     problem_set (problem, "it is not a valid URL: %s",
@@ -569,15 +619,6 @@ url_covers (const char *prefix, const char *name)
   if (strncmp (prefix, name, n) != 0)
     return false;
   return name[n] == '\0' || name[n] == '/' || (n > 0 && prefix[n - 1] == '/');
-}
-
-static int
-hex_digit (char c)
-{
-  return c >= '0' && c <= '9'   ? c - '0'
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10
-         : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                : -1;
 }
 
 /* The next byte of a path as a server may understand it. */

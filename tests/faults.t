@@ -74,7 +74,7 @@ qemu-img convert -f raw -O qcow2 -o cluster_size=4k web/large.raw web/large
 start_nginx 'location /old { return 302 http://images.test/chain; }'
 kinds="alloc exhausted"
 try http://images.test/old -u "$web_socket"
-try http://images.test/large -u "$web_socket"
+try http://us%20er:pass%2dword@images.test/large -u "$web_socket"
 
 # --- The server -------------------------------------------------------
 
