@@ -70,6 +70,13 @@ where (const struct request *r)
   return r->target.text ? &r->target : &o->url;
 }
 
+static bool
+is_https (const struct url *url)
+{
+  /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it was parsed */
+  return strncmp (url->text, "https:", 6) == 0;
+}
+
 /* --- Answers --- */
 
 static const char *
@@ -242,6 +249,27 @@ request_prepare_handle (const struct http *h, CURL *easy)
   return prepare_tls (s, easy);
 }
 
+/* libcurl before 8.0 can't use a connection again that has begun with HTTP/2
+ * without TLS: it would begin once more (curl's issue 10634).
+ */
+static bool
+needs_fresh_connection (const struct http *h, const struct url *url)
+{
+  return h->settings.http_version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
+         && !is_https (url)
+         && curl_version_info (CURLVERSION_NOW)->version_num < 0x080000;
+}
+
+static CURLcode
+set_connection (const struct http *h, CURL *easy, const struct url *url)
+{
+  const long fresh = needs_fresh_connection (h, url) ? 1L : 0L;
+
+  SET (easy, CURLOPT_FRESH_CONNECT, fresh);
+  SET (easy, CURLOPT_FORBID_REUSE, fresh);
+  return CURLE_OK;
+}
+
 static bool
 is_own (const struct http *h, const struct url *url)
 {
@@ -389,7 +417,9 @@ request_set_up (struct http *h, struct request *r)
   SET (r->easy, CURLOPT_PRIVATE, r);
   SET (r->easy, CURLOPT_WRITEDATA, r);
   SET (r->easy, CURLOPT_ERRORBUFFER, r->error);
-  code = set_secrets (h, r, url);
+  code = set_connection (h, r->easy, url);
+  if (code == CURLE_OK)
+    code = set_secrets (h, r, url);
   if (code != CURLE_OK)
     return code;
   if (add_headers (h, r, url) == -1)
@@ -570,13 +600,6 @@ refused (struct http *h, struct request *r, long status)
                : status == 401 || status == 403 ? EACCES
                                                 : EIO,
                (unsigned) status, text);
-}
-
-static bool
-is_https (const struct url *url)
-{
-  /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it was parsed */
-  return strncmp (url->text, "https:", 6) == 0;
 }
 
 /* May we go there?  Else the reason. */

@@ -43,7 +43,8 @@ location /closing/ { alias '"$www"'/; keepalive_timeout 0; }
 location /limited/ {
     alias '"$www"'/; limit_req zone=z burst=2 nodelay; limit_req_status 429;
 }
-' 'limit_req_zone all zone=z:64k rate=2r/s;'
+' 'limit_req_zone all zone=z:64k rate=2r/s;
+server { listen unix:'"$tmp"'/h2c http2; root '"$www"'; }'
 
 # Three megabytes, so that there is more than the first request.
 text_source $((3 << 20)) plain.raw
@@ -169,6 +170,25 @@ is "... is HTTP/1.1" "$(requests | cut -d ' ' -f 3-4 | sort -u)" \
 forget_requests
 gets "HTTP/1.1, said" "$at" "cainfo=$ca" http-version=1.1
 is "... it is" "$(requests | cut -d ' ' -f 3-4 | sort -u)" "https HTTP/1.1"
+# There is no TLS to agree on HTTP/2; libcurl before 8.0 needs a connection for
+# each request.
+at=http://images.test/plain.qcow2
+params=(http-version=2-prior-knowledge "unix-socket-path=$tmp/h2c")
+forget_requests
+gets "HTTP/2 with prior knowledge" "$at"
+is "... it is" "$(requests | cut -d ' ' -f 3-6 | sort -u)" \
+   "http HTTP/2.0 GET 206"
+serves "... with awkward requests" "url=$at" plain.raw --connections 3
+params=()
+at=$https/plain.qcow2
+forget_requests
+gets "... and TLS" "$at" "cainfo=$ca" http-version=2-prior-knowledge
+is "... it is" "$(requests | cut -d ' ' -f 3-6 | sort -u)" \
+   "https HTTP/2.0 GET 206"
+is "... over fewer connections than there are requests" \
+   $(($(requests | cut -d ' ' -f 1 | sort -u | wc -l) <
+      $(requests | wc -l))) 1
+
 # (Debian's libcurl has no HTTP/3.)
 for bad in 3 4 x 2. ''; do
     refused "http-version=$bad" 'http-version' \
