@@ -189,8 +189,30 @@ is "... over fewer connections than there are requests" \
    $(($(requests | cut -d ' ' -f 1 | sort -u | wc -l) <
       $(requests | wc -l))) 1
 
-# (Debian's libcurl has no HTTP/3.)
-for bad in 3 4 x 2. ''; do
+# With HTTP/3, libcurl falls back to another version where a server does not
+# have it, as this one does not; without, it is refused.
+forget_requests
+if "$python" -c "
+import ctypes
+class Info(ctypes.Structure):
+    _fields_ = [('age', ctypes.c_int), ('version', ctypes.c_char_p),
+                ('number', ctypes.c_uint), ('host', ctypes.c_char_p),
+                ('features', ctypes.c_int)]
+curl = ctypes.CDLL('libcurl.so.4')
+curl.curl_version_info.restype = ctypes.POINTER(Info)
+raise SystemExit(not curl.curl_version_info(3).contents.features & 1 << 25)"
+then
+    gets "http-version=3, which nginx does not offer here" "$at" \
+         "cainfo=$ca" http-version=3
+    is "... is HTTP/2" "$(requests | cut -d ' ' -f 3-5 | sort -u)" \
+       "https HTTP/2.0 GET"
+else
+    refused "http-version=3, which libcurl was built without" \
+            "http-version=.*'3'.*libcurl" \
+            -- "url=$at" "cainfo=$ca" http-version=3
+    is "... nobody is asked" "$(requests)" ''
+fi
+for bad in 4 x 2. ''; do
     refused "http-version=$bad" 'http-version' \
             -- "url=$at" "cainfo=$ca" "http-version=$bad"
 done
