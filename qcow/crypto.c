@@ -488,6 +488,37 @@ crypto_hash_two (enum crypto_hash hash, const void *one, size_t one_length,
   return e ? fail (e) : 0;
 }
 
+static int
+take_reserve (void)
+{
+  reserve = malloc (RESERVE_BYTES);
+  return reserve ? 0 : -1;
+}
+
+static void
+drop_reserve (void)
+{
+  free (reserve);
+  reserve = NULL;
+}
+
+int
+crypto_hmac (enum crypto_hash hash, const void *key, size_t key_length,
+             const void *text, size_t length,
+             uint8_t out[CRYPTO_MAX_HASH_BYTES])
+{
+  const gcry_buffer_t parts[] = { { .data = (void *) key, .len = key_length },
+                                  { .data = (void *) text, .len = length } };
+  gcry_error_t e;
+
+  if (take_reserve () == -1)
+    return -1;
+  e = gcry_md_hash_buffers (hashes[hash].algorithm, GCRY_MD_FLAG_HMAC, out,
+                            parts, 2);
+  drop_reserve ();
+  return e ? fail (e) : 0;
+}
+
 int
 crypto_pbkdf2 (enum crypto_hash hash, const void *secret, size_t secret_length,
                const uint8_t *salt, size_t salt_length, uint32_t iterations,
@@ -495,14 +526,12 @@ crypto_pbkdf2 (enum crypto_hash hash, const void *secret, size_t secret_length,
 {
   gcry_error_t e;
 
-  reserve = malloc (RESERVE_BYTES);
-  if (reserve == NULL)
+  if (take_reserve () == -1)
     return -1;
   e = gcry_kdf_derive (secret, secret_length, GCRY_KDF_PBKDF2,
                        hashes[hash].algorithm, salt, salt_length, iterations,
                        length, out);
-  free (reserve);
-  reserve = NULL;
+  drop_reserve ();
   return e ? fail (e) : 0;
 }
 

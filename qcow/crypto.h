@@ -110,6 +110,13 @@ int crypto_hash_two (enum crypto_hash hash, const void *one, size_t one_length,
                      const void *two, size_t two_length,
                      uint8_t out[CRYPTO_MAX_HASH_BYTES]);
 
+/* HMAC (RFC 2104) of a text: crypto_hash_bytes bytes, which may take the
+ * key's place.  0, or -1 with errno ENOMEM or EIO.
+ */
+int crypto_hmac (enum crypto_hash hash, const void *key, size_t key_length,
+                 const void *text, size_t length,
+                 uint8_t out[CRYPTO_MAX_HASH_BYTES]);
+
 /* PBKDF2 (RFC 8018) with HMAC; 'secret' is a passphrase or a key, and may
  * be empty.  0, or -1 with errno ENOMEM or EIO.
  */

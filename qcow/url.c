@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "libcurl.h"
+#include "percent.h"
 #include "secret.h"
 #include "url.h"
 
@@ -47,13 +48,6 @@ no_memory (struct problem *problem)
 
 /* --- Escaping --- */
 
-static bool
-is_unreserved (unsigned char c)
-{
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
-         || (c >= 'a' && c <= 'z') || strchr ("-._~/", c) != NULL;
-}
-
 /* Escape everything but unreserved characters and slashes, as S3 signs it.
  * A new string.
  */
@@ -67,10 +61,10 @@ escape_path (const char *path)
   for (; *path; ++path) {
     const unsigned char c = (unsigned char) *path;
 
-    if (is_unreserved (c))
+    if (percent_is_unreserved (c) || c == '/')
       *p++ = (char) c;
     else
-      p += sprintf (p, "%%%02X", c);
+      p = percent_encode (p, c);
   }
   *p = '\0';
   return out;
@@ -625,14 +619,8 @@ url_covers (const char *prefix, const char *name)
 static char
 next_unescaped (const char **p)
 {
-  const char *s = *p;
-  char c = *s;
+  const char c = percent_decode (p);
 
-  if (c == '%' && hex_digit (s[1]) >= 0 && hex_digit (s[2]) >= 0) {
-    c = (char) (16 * hex_digit (s[1]) + hex_digit (s[2]));
-    s += 2;
-  }
-  *p = s + 1;
   return (char) (c == '\\' ? '/' : c);
 }
 
