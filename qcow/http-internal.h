@@ -12,6 +12,7 @@
 #define QCOW_HTTP_INTERNAL_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "answer.h"
 #include "condition.h"
@@ -34,7 +35,7 @@ struct http_settings {
   unsigned connections;
 
   char *access_key, *secret_key, *session_token;
-  char *endpoint_url, *region, *sigv4;
+  char *endpoint_url, *region;
 };
 
 /* 0, or -1 with the error reported and errno. */
@@ -49,6 +50,20 @@ void http_settings_free (struct http_settings *s);
 
 /* Free a list of headers, among which there may be secrets. */
 void http_free_headers (struct curl_slist *list);
+
+/* Are requests to the user's own S3 signed?  Without keys they are not, nor if
+ * the user gives an Authorization header.
+ */
+bool sign_is_wanted (const struct http_settings *s);
+
+/* Is this a header of the user's that a signed request has by itself? */
+bool sign_replaces (const struct http_settings *s, const char *header);
+
+/* Sign a request for the URL with all headers in the list, which gets some
+ * more.  0, or -1 with errno ENOMEM, or EIO: see crypto_reason.
+ */
+int sign_request (const struct http_settings *s, const struct url *url,
+                  time_t now, struct curl_slist **list);
 
 /* Of the URLs of some objects, wherever these redirect to. */
 struct origin {

@@ -16,7 +16,6 @@
 #include <strings.h>
 
 #include "http-internal.h"
-#include "secret.h"
 
 /* Hardly any progress for so long: something between us is broken, or
  * somebody wants to keep us waiting.
@@ -47,11 +46,6 @@
  * again, but not if it is longer than that.
  */
 #define MAX_ERROR_BODY 65536
-
-/* Of no use to anybody but a signature: of an empty body (S3 wants it). */
-#define SHA256_OF_NOTHING                                                     \
-  "x-amz-content-sha256: "                                                    \
-  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 static const struct version *
 known_version (const struct http_object *o)
@@ -219,7 +213,7 @@ request_prepare_handle (const struct http *h, CURL *easy)
   SET (easy, CURLOPT_QUICK_EXIT, 1L);
   SET (easy, CURLOPT_FOLLOWLOCATION, 0L);
   SET (easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  /* Dots are removed before, and S3 signs the path as it is. */
+  /* Dots are removed before, and a signature is of the path as it is. */
   SET (easy, CURLOPT_PATH_AS_IS, 1L);
   SET (easy, CURLOPT_HTTP_VERSION, s->http_version);
   SET (easy, CURLOPT_PIPEWAIT,
@@ -280,7 +274,7 @@ static bool
 is_signed (const struct http *h, const struct request *r,
            const struct url *url)
 {
-  return r->object->url.s3 && h->settings.access_key && is_own (h, url);
+  return r->object->url.s3 && is_own (h, url) && sign_is_wanted (&h->settings);
 }
 
 static int
@@ -288,8 +282,10 @@ add_header (struct request *r, const char *header)
 {
   struct curl_slist *longer = curl_slist_append (r->headers, header);
 
-  if (longer == NULL)
+  if (longer == NULL) {
+    errno = ENOMEM;
     return -1;
+  }
   r->headers = longer;
   return 0;
 }
@@ -307,31 +303,22 @@ add_if_match (struct request *r)
   return add_header (r, header);
 }
 
+/* -1 with errno. */
 static int
 add_headers (const struct http *h, struct request *r, const struct url *url)
 {
   const struct http_settings *s = &h->settings;
+  const bool sign = is_signed (h, r, url);
   const struct curl_slist *l;
-  char *token;
-  int ret;
 
   if (is_own (h, url))
     for (l = s->headers; l; l = l->next)
-      if (add_header (r, l->data) == -1)
+      if (!(sign && sign_replaces (s, l->data))
+          && add_header (r, l->data) == -1)
         return -1;
   if (add_if_match (r) == -1)
     return -1;
-  if (!is_signed (h, r, url))
-    return 0;
-  if (add_header (r, SHA256_OF_NOTHING) == -1)
-    return -1;
-  if (s->session_token == NULL)
-    return 0;
-  if (asprintf (&token, "x-amz-security-token: %s", s->session_token) == -1)
-    return -1;
-  ret = add_header (r, token);
-  secret_free_string (token);
-  return ret;
+  return sign ? sign_request (s, url, time (NULL), &r->headers) : 0;
 }
 
 /* All of it each time: a handle that had them may go elsewhere next. */
@@ -341,7 +328,7 @@ set_secrets (const struct http *h, const struct request *r,
 {
   const struct http_settings *s = &h->settings;
   const struct url *mine = &r->object->url;
-  const bool own = is_own (h, url), sign = is_signed (h, r, url);
+  const bool own = is_own (h, url);
   const char *user = own ? s->user : NULL;
   const char *password = own ? s->password : NULL;
 
@@ -353,12 +340,8 @@ set_secrets (const struct http *h, const struct request *r,
       password = mine->password;
     user = mine->user;
   }
-  if (sign) {
-    user = s->access_key;
-    password = s->secret_key;
-  }
-  SET (r->easy, CURLOPT_AWS_SIGV4, sign ? s->sigv4 : NULL);
-  SET (r->easy, CURLOPT_HTTPAUTH, sign ? CURLAUTH_AWS_SIGV4 : CURLAUTH_BASIC);
+  if (is_signed (h, r, url))
+    user = password = NULL;
   SET (r->easy, CURLOPT_USERNAME, user);
   SET (r->easy, CURLOPT_PASSWORD, password);
   SET (r->easy, CURLOPT_COOKIE, own ? s->cookie : NULL);
@@ -423,7 +406,7 @@ request_set_up (struct http *h, struct request *r)
   if (code != CURLE_OK)
     return code;
   if (add_headers (h, r, url) == -1)
-    return CURLE_OUT_OF_MEMORY;
+    return errno == ENOMEM ? CURLE_OUT_OF_MEMORY : CURLE_AUTH_ERROR;
   SET (r->easy, CURLOPT_HTTPHEADER, r->headers);
   return CURLE_OK;
 }

@@ -206,10 +206,6 @@ take_s3 (struct http_settings *s, const struct qcow_http_options *o,
       || copy (&s->endpoint_url, o->endpoint_url, hooks) == -1
       || copy (&s->region, o->region ? o->region : "us-east-1", hooks) == -1)
     return -1;
-  if (asprintf (&s->sigv4, "aws:amz:%s:s3", s->region) == -1) {
-    s->sigv4 = NULL;
-    return error_no_memory (hooks, "http");
-  }
   return 0;
 }
 
@@ -306,5 +302,4 @@ http_settings_free (struct http_settings *s)
   secret_free_string (s->session_token);
   free (s->endpoint_url);
   free (s->region);
-  free (s->sigv4);
 }

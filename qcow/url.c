@@ -255,6 +255,25 @@ whole (CURLU *u, char **out)
   return *out ? 0 : failed (CURLUE_MALFORMED_INPUT);
 }
 
+/* As libcurl says it: without the zone and the default port. */
+static int
+take_host (CURLU *u, char **out)
+{
+  char *host, *port = NULL;
+  int r = -1;
+
+  if (get_part (u, CURLUPART_HOST, 0, &host) == -1)
+    return -1;
+  if (get_part (u, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT, &port) == 0)
+    r = asprintf (out, "%s%s%s", host, port ? ":" : "", port ? port : "");
+  curl_free (host);
+  curl_free (port);
+  if (r >= 0)
+    return 0;
+  *out = NULL;
+  return failed (CURLUE_OUT_OF_MEMORY);
+}
+
 #define URL_FLAGS                                                             \
   (CURLU_ALLOW_SPACE | CURLU_URLENCODE | CURLU_NON_SUPPORT_SCHEME)
 
@@ -284,7 +303,7 @@ take_apart (CURLU *u, struct url *url)
   size_t n;
 
   if (take_user_info (u, url) == -1 || normalize_host (u) == -1
-      || whole (u, &url->text) == -1)
+      || take_host (u, &url->host) == -1 || whole (u, &url->text) == -1)
     return -1;
   curl_url_set (u, CURLUPART_QUERY, NULL, 0);
   if (whole (u, &url->name) == -1)
@@ -466,6 +485,7 @@ url_free (struct url *url)
   free (url->name);
   secret_free_string (url->text);
   free (url->origin);
+  free (url->host);
   secret_free_string (url->user);
   secret_free_string (url->password);
   *url = (struct url){ .name = NULL };
@@ -478,9 +498,10 @@ url_copy (const struct url *from, struct url *to)
     .name = strdup (from->name),
     .text = strdup (from->text),
     .origin = strdup (from->origin),
+    .host = strdup (from->host),
     .s3 = from->s3,
   };
-  if (to->name && to->text && to->origin)
+  if (to->name && to->text && to->origin && to->host)
     return 0;
   url_free (to);
   return -1;

@@ -24,6 +24,7 @@ struct url {
                      and for comparing */
   char *text;     /* what is asked for: http or https, without user info */
   char *origin;   /* scheme, host and port: "https://host" */
+  char *host;     /* host and port, as a request says it (RFC 9110, 7.2) */
   char *user;     /* from the user info, or NULL */
   char *password; /* likewise; NULL if there is a user alone */
   bool s3;        /* was s3://… */

@@ -201,6 +201,84 @@ for fault in ok 'ok,404*' 'ok,503,total:5' '403*' whole; do
     secretive
 done
 
+# --- What is signed ---------------------------------------------------
+
+# names: what the last requests have signed.
+names ()
+{
+    asked web | sed -n 's/.*SignedHeaders=\([^,]*\),.*/\1/p' | sort -u
+}
+
+set_web web "sigv4=$access:$secret_key"
+forget web
+sees "header=" same s3://bucket/image "${keys[@]}" "${there[@]}" \
+     header='X-Amz-Request-Payer:  requester ' header='x-b: two  words' \
+     'header=x-amz-meta-none;' 'header=Accept:' 'header=User-Agent: me' \
+     header='Via: 1.1 x' header='x-nothing: '
+like "... is signed, but what is not sent or what proxies change" "$(names)" \
+     '^host;(if-match;)?x-amz-content-sha256;x-amz-date;x-amz-meta-none;x-amz-request-payer;x-b$'
+for header in 'x-amz-date: 20130524T000000Z' 'X-Amz-Content-SHA256: 0' \
+              'x-amz-date;' 'Host: other.test'; do
+    sees "header=$header" same s3://bucket/image "${keys[@]}" "${there[@]}" \
+         "header=$header"
+done
+set_web web sigv4= 'demand=Authorization: Bearer x'
+sees "an Authorization header of the user's" same s3://bucket/image \
+     "${keys[@]}" "${there[@]}" header='authorization: Bearer x'
+set_web web "sigv4=$access:$secret_key:$token"
+sees "a session token as a header" same s3://bucket/image \
+     "${keys[@]}" "${there[@]}" "header=x-amz-security-token: $token"
+sees "... is left out for another" same s3://bucket/image "${keys[@]}" \
+     "${there[@]}" "header=x-amz-security-token: S3CRET" \
+     "session-token=$token"
+
+# Each try and each hop has its own signature.
+set_web web "sigv4=$access:$secret_key" hops=2
+forget web
+sees "a redirect within the endpoint" same s3://bucket/image "${keys[@]}" \
+     "${there[@]}"
+is "... is signed for each hop" \
+   "$(asked web | cut -d' ' -f2,4 | sort -u | tr '\n' ' ')" \
+   "/bucket/image 302 /bucket/image?hop=1 302 /bucket/image?hop=2 206 "
+set_web web "sigv4=$access:$secret_key" fail=503:1
+forget web
+sees "a second try" same s3://bucket/image "${keys[@]}" "${there[@]}"
+tries=$(asked web | head -2 | sed 's/.*Signature=//')
+is "... is signed anew" "$(wc -l <<< "$tries") $(sort -u <<< "$tries" | wc -l)" \
+   "2 2"
+set_web web "sigv4=$access:$secret_key"
+
+# What the way there is does not matter.
+sees "a proxy" same "s3://bucket/with space" "${keys[@]}" region=eu-west-3 \
+     "proxy=$endpoint" endpoint-url=http://storage.test:9000
+for port in '' :80; do
+    sees "a proxy, and the port '$port'" same s3://bucket/image "${keys[@]}" \
+         region=eu-west-3 "proxy=$endpoint" "endpoint-url=http://Storage.TEST$port"
+done
+"$python" - "$tmp/socket" "${endpoint##*:}" <<'END' &
+import socket, sys, threading
+
+def copy(source, target):
+    while data := source.recv(1 << 16):
+        target.sendall(data)
+    target.shutdown(socket.SHUT_WR)
+
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(99)
+while True:
+    client, _ = listener.accept()
+    server = socket.create_connection(("127.0.0.1", sys.argv[2]))
+    for pair in (client, server), (server, client):
+        threading.Thread(target=copy, args=pair, daemon=True).start()
+END
+_helpers+=($!)
+until [ -S "$tmp/socket" ]; do
+    sleep 0.02
+done
+sees "unix-socket-path=" same s3://bucket/image "${keys[@]}" region=eu-west-3 \
+     endpoint-url=http://storage.test "unix-socket-path=$tmp/socket"
+
 # --- The environment --------------------------------------------------
 
 set_web web "sigv4=$access:$secret_key:$token"

@@ -199,6 +199,41 @@ zones (void **state)
   url_free (&url);
 }
 
+/* RFC 9110, 7.2: the Host header has the host and the port, as an HTTP URL has
+ * them: no default port (4.2.3), no zone (RFC 6874, 4).
+ */
+static void
+hosts (void **state)
+{
+  static const char *const rows[][2] = {
+    { "http://h/x", "h" },
+    { "http://H.Example:80/x", "h.example" },
+    { "https://h:443/x?q#f", "h" },
+    { "http://h:443", "h:443" },
+    { "https://u:p@h:80/x", "h:80" },
+    { "http://127.0.0.1:9000/x", "127.0.0.1:9000" },
+    { "http://[2001:DB8::1]/x", "[2001:db8::1]" },
+    { "http://[2001:db8::1]:80/x", "[2001:db8::1]" },
+    { "http://[2001:db8::1]:8080/x", "[2001:db8::1]:8080" },
+    { "http://[fe80::1%25eth0]:8080/x", "[fe80::1]:8080" },
+    { "s3://bucket/key", "bucket.s3.us-east-1.amazonaws.com" },
+    { "s3://my.bucket/key", "s3.us-east-1.amazonaws.com" },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i) {
+    struct url url, copy;
+
+    parse_good (rows[i][0], &amazon, &url);
+    same (rows[i][0], "host", url.host, rows[i][1]);
+    assert_int_equal (url_copy (&url, &copy), 0);
+    same (rows[i][0], "copied host", copy.host, rows[i][1]);
+    url_free (&url);
+    url_free (&copy);
+  }
+}
+
 static const char *const bads[] = {
   /* Other things. */
   "",
@@ -956,6 +991,7 @@ tricky (void **state)
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (take_apart),
   cmocka_unit_test (zones),
+  cmocka_unit_test (hosts),
   cmocka_unit_test (not_urls),
   cmocka_unit_test (empty_host),
   cmocka_unit_test (control_characters),
