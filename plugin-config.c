@@ -316,6 +316,7 @@ environment (const char *name)
 static void
 take_environment (void)
 {
+  http.keys_are_explicit = access_key || secret_key || session_token;
   http.access_key = access_key;
   http.secret_key = secret_key;
   http.session_token = session_token;

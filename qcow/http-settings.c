@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "http-internal.h"
 #include "secret.h"
@@ -168,6 +169,51 @@ own_url (const struct qcow_options *options)
   return NULL;
 }
 
+static bool
+is_s3 (const char *name)
+{
+  return strncasecmp (name, "s3://", 5) == 0;
+}
+
+/* Does anything but url= perhaps lead to S3? */
+static bool
+may_use_s3 (const struct qcow_options *options)
+{
+  size_t i;
+
+  for (i = 0; i < options->nr_backing; ++i)
+    if (is_s3 (options->backing[i]))
+      return true;
+  for (i = 0; i < options->nr_data_files; ++i)
+    if (is_s3 (options->data_files[i]))
+      return true;
+  for (i = 0; i < options->nr_allow; ++i)
+    if (is_s3 (options->allow[i]) || strcmp (options->allow[i], "any") == 0)
+      return true;
+  return false;
+}
+
+/* Without a signature, the server would only say 403. */
+static int
+check_keys_are_used (const struct qcow_options *options, const struct url *url,
+                     const struct qcow_hooks *hooks)
+{
+  char *s3;
+
+  if (!options->http.keys_are_explicit || options->url == NULL || url->s3
+      || may_use_s3 (options))
+    return 0;
+  s3 = url_as_s3 (url);
+  error_report (hooks, EINVAL, url->name,
+                "access-key=, secret-key= and session-token= are not used for "
+                "http and https URLs (to sign requests, use %s; else omit the "
+                "keys)",
+                s3 ? s3 : "url=s3://BUCKET/KEY and endpoint-url=");
+  free (s3);
+  errno = EINVAL;
+  return -1;
+}
+
 static int
 take_own_origin (struct http_settings *s, const struct qcow_options *options,
                  const struct qcow_hooks *hooks)
@@ -180,7 +226,9 @@ take_own_origin (struct http_settings *s, const struct qcow_options *options,
 
   /* What is wrong with a URL is said when it is opened. */
   if (text && url_parse (text, &s3, &url, &problem) == 0) {
-    r = copy (&s->own_origin, url.origin, hooks);
+    r = check_keys_are_used (options, &url, hooks);
+    if (r == 0)
+      r = copy (&s->own_origin, url.origin, hooks);
     if (r == 0 && s->user == NULL && url.user
         && (copy (&s->user, url.user, hooks) == -1
             || (s->password == NULL

@@ -53,6 +53,7 @@ struct qcow_http_options {
 
   /* For s3:// URLs.  Without keys, requests are not signed. */
   const char *access_key, *secret_key, *session_token;
+  bool keys_are_explicit; /* given for this image: an error if not usable */
   const char *endpoint_url, *region;
 };
 

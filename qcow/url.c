@@ -445,6 +445,90 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
   return r;
 }
 
+/* A new string, or NULL: out of memory, or there is a zero byte in it. */
+static char *
+unescape_path (const char *path)
+{
+  char *out = malloc (strlen (path) + 1), *p = out;
+
+  while (out && *path) {
+    *p = percent_decode (&path);
+    if (*p++ == '\0') {
+      free (out);
+      return NULL;
+    }
+  }
+  if (out)
+    *p = '\0';
+  return out;
+}
+
+/* "[BUCKET.]s3.[REGION.]amazonaws.com": where "s3" is, or NULL. */
+static const char *
+find_amazon_s3 (const char *host)
+{
+  const char *end = strstr (host, ".amazonaws.com");
+  const char *s3
+    = strncmp (host, "s3.", 3) == 0 ? host : strstr (host, ".s3.");
+
+  if (s3 == NULL || end == NULL || strcmp (end, ".amazonaws.com") != 0)
+    return NULL;
+  return s3 == host ? s3 : s3 + 1;
+}
+
+/* "BUCKET/KEY" of an object that could be meant? */
+static bool
+is_object (const char *name)
+{
+  const size_t n = strcspn (name, "/"), length = strlen (name);
+
+  return is_bucket (name, n) && length > n + 1 && name[length - 1] != '/'
+         && !has_dots (name + n);
+}
+
+/* "BUCKET/KEY" that the URL names; the bucket may be in the host's name. NULL:
+ * out of memory, or there is none.
+ */
+static char *
+object_of (const struct url *url, const char *s3)
+{
+  const int bucket = s3 && s3 > url->host ? (int) (s3 - url->host) - 1 : 0;
+  char *path = unescape_path (url->name + strlen (url->origin) + 1);
+  char *object = NULL;
+
+  if (path
+      && asprintf (&object, "%.*s%s%s", bucket, url->host, bucket ? "/" : "",
+                   path)
+           == -1)
+    object = NULL;
+  free (path);
+  if (object == NULL || is_object (object))
+    return object;
+  free (object);
+  return NULL;
+}
+
+char *
+url_as_s3 (const struct url *url)
+{
+  const char *s3 = find_amazon_s3 (url->host);
+  const char *region = s3 ? s3 + 3 : NULL;
+  char *object = object_of (url, s3), *text;
+  int r;
+
+  if (object == NULL)
+    return NULL;
+  if (region == NULL)
+    r = asprintf (&text, "url=s3://%s endpoint-url=%s", object, url->origin);
+  else if (strcmp (region, "amazonaws.com") == 0)
+    r = asprintf (&text, "url=s3://%s", object);
+  else
+    r = asprintf (&text, "url=s3://%s region=%.*s", object,
+                  (int) strcspn (region, "."), region);
+  free (object);
+  return r == -1 ? NULL : text;
+}
+
 int
 url_parse (const char *text, const struct url_s3 *s3, struct url *url,
            struct problem *problem)

@@ -54,6 +54,12 @@ int url_parse_prefix (const char *text, struct url *url,
 /* A copy of it, without user and password.  0, or -1: out of memory. */
 int url_copy (const struct url *from, struct url *to);
 
+/* The parameters that name the same object as an http or https URL does, if it
+ * is one of S3 or of a server like it: "url=s3://BUCKET/KEY ...".  A new
+ * string, or NULL: it is none, or out of memory.
+ */
+char *url_as_s3 (const struct url *url);
+
 /* Does what is like a URL have a query?  (In s3:// a '?' is a part of the
  * key.)
  */

@@ -316,6 +316,22 @@ is "... are of no interest" \
    "$(asked web | grep -vc ' authorization=- .*x-amz-security-token=-')" 0
 unset "${!AWS_@}"
 
+# --- Keys without s3:// -----------------------------------------------
+
+set_web web "sigv4=$access:$secret_key"
+forget web
+for key in "access-key=$access" "secret-key=$secret_key" "session-token=$token"; do
+    sees "url=http:// and ${key%%=*}" refused "$endpoint/bucket/image?x=S3CRET" \
+         "$key" region=eu-west-3
+    says "$endpoint/bucket/image: .*url=s3://bucket/image endpoint-url=$endpoint"
+    secretive
+done
+is "... nothing is asked for" "$(how_often web)" 0
+sees "keys for a backing file in S3" refused "$endpoint/bucket/image" \
+     "${keys[@]}" "${there[@]}" backing=s3://bucket/image
+says "$endpoint/bucket/image.*403"
+set_web web sigv4=
+
 # --- Not signed -------------------------------------------------------
 
 forget web

@@ -555,6 +555,51 @@ is_one (void **state)
       fail_msg ("'%s' is not one", no[i]);
 }
 
+/* Amazon's "Virtual hosting of buckets", and its older endpoints. */
+static void
+as_s3 (void **state)
+{
+  static const char *const rows[][2] = {
+    { "http://h:9000/b/k", "url=s3://b/k endpoint-url=http://h:9000" },
+    { "https://u:p@H:443/b/a/k%20%25+?q#f",
+      "url=s3://b/a/k %+ endpoint-url=https://h" },
+    { "https://b.s3.eu-west-3.amazonaws.com/a/k",
+      "url=s3://b/a/k region=eu-west-3" },
+    { "https://s3.eu-west-3.amazonaws.com/b.c/k",
+      "url=s3://b.c/k region=eu-west-3" },
+    { "https://b.c.s3.eu-west-3.amazonaws.com/k",
+      "url=s3://b.c/k region=eu-west-3" },
+    { "https://s3.amazonaws.com/b/k", "url=s3://b/k" },
+    { "https://b.s3.amazonaws.com/k", "url=s3://b/k" },
+    { "https://s3.eu-west-3.amazonaws.com.evil/b/k",
+      "url=s3://b/k endpoint-url=https://s3.eu-west-3.amazonaws.com.evil" },
+    /* No bucket, no key, or none that s3:// can name. */
+    { "http://h/k", NULL },
+    { "http://h", NULL },
+    { "http://h/b/", NULL },
+    { "http://h/b/k/", NULL },
+    { "http://h//k", NULL },
+    { "http://h/b%2F/%2E%2E/k", NULL },
+    { "http://h/b/k%00", NULL },
+    { "http://h/b%20c/k", NULL },
+    { "https://s3.eu-west-3.amazonaws.com/k", NULL },
+    { "https://b.s3.eu-west-3.amazonaws.com/", NULL },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i) {
+    struct url url;
+    char *is;
+
+    parse_good (rows[i][0], &amazon, &url);
+    is = url_as_s3 (&url);
+    same (rows[i][0], "S3 form", is, rows[i][1]);
+    free (is);
+    url_free (&url);
+  }
+}
+
 /* --- Joining --- */
 
 static char *
@@ -1001,6 +1046,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (s3),
   cmocka_unit_test (s3_capitals),
   cmocka_unit_test (not_s3),
+  cmocka_unit_test (as_s3),
   cmocka_unit_test (is_one),
   cmocka_unit_test (joined),
   cmocka_unit_test (each_byte),
