@@ -387,16 +387,37 @@ s3_text (const char *bucket, const char *key, const struct url_s3 *s3)
   return r == -1 ? NULL : text;
 }
 
-/* In a host's name, and in a path that is signed. */
+/* The characters of a bucket's name, which is perhaps a part of a host's. */
 static bool
-is_bucket (const char *s, size_t length)
+is_plain (const char *s, size_t length)
 {
   size_t i;
 
   for (i = 0; i < length; ++i)
     if (!isalnum ((unsigned char) s[i]) && strchr (".-_", s[i]) == NULL)
       return false;
-  return length > 0 && s[0] != '.';
+  return true;
+}
+
+/* How much of "TENANT:BUCKET" is before the bucket.  (The tenant may be
+ * empty.)
+ */
+static size_t
+tenant_length (const char *s, size_t length)
+{
+  const char *colon = memchr (s, ':', length);
+
+  return colon ? (size_t) (colon - s) + 1 : 0;
+}
+
+/* "BUCKET" or "TENANT:BUCKET"? */
+static bool
+is_bucket (const char *s, size_t length)
+{
+  const size_t tenant = tenant_length (s, length);
+
+  return (tenant == 0 || is_plain (s, tenant - 1)) && length > tenant
+         && is_plain (s + tenant, length - tenant) && s[tenant] != '.';
 }
 
 /* Is a part of the path just "." or ".."?  Such a path would not come through
@@ -427,6 +448,9 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
 
   if (!is_bucket (bucket, n) || bucket[n] != '/')
     return invalid (problem, "must be s3://BUCKET/KEY");
+  if (s3->endpoint == NULL && tenant_length (bucket, n) > 0)
+    return invalid (problem, "Amazon's S3 has no tenants: endpoint-url= says "
+                             "which server has");
   if (has_dots (bucket + n))
     return invalid (problem, "a key with '.' or '..' between slashes can't be "
                              "asked for");
@@ -548,7 +572,7 @@ url_parse (const char *text, const struct url_s3 *s3, struct url *url,
 int
 url_parse_prefix (const char *text, struct url *url, struct problem *problem)
 {
-  const struct url_s3 s3 = { NULL, "" };
+  const struct url_s3 s3 = { "http://endpoint", "" };
   const bool bucket_only = has_prefix (text, S3_PREFIX)
                            && strchr (text + strlen (S3_PREFIX), '/') == NULL;
   char *with_slash;

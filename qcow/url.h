@@ -30,7 +30,9 @@ struct url {
   bool s3;        /* was s3://… */
 };
 
-/* Where s3:// URLs lead. */
+/* Where s3:// URLs lead.  The bucket may have a tenant before it, as the RADOS
+ * Gateway has them, but not at Amazon's.
+ */
 struct url_s3 {
   const char *endpoint; /* an http or https URL, or NULL: Amazon's */
   const char *region;

@@ -118,6 +118,27 @@ ln www/bucket/image "www/bucket/$key"
 sees "a key of control characters and no UTF-8" 'same|refused' \
      "s3://bucket/$key" "${keys[@]}" "${there[@]}"
 
+# Tenants, as the RADOS Gateway has them.
+for tenant in one '' under_score; do
+    mkdir -p "www/$tenant:bucket"
+    ln www/bucket/image "www/$tenant:bucket/image"
+    forget web
+    sees "the tenant '$tenant'" same "s3://$tenant:bucket/image" "${keys[@]}" \
+         "${there[@]}"
+    is "... in the path" "$(asked web | cut -d' ' -f2 | sort -u)" \
+       "/$tenant%3Abucket/image"
+done
+qemu-img create -q -f qcow2 -u -b image -F qcow2 www/one:bucket/top 2M
+for allow in image-dir s3://one:bucket s3://one:bucket/; do
+    sees "a chain of a tenant's, allow=$allow" same s3://one:bucket/top \
+         "${keys[@]}" "${there[@]}" "allow=$allow"
+done
+for allow in s3://bucket/ s3://two:bucket/; do
+    sees "... allow=$allow" refused s3://one:bucket/top "${keys[@]}" \
+         "${there[@]}" "allow=$allow"
+    says "allow=image-dir"
+done
+
 # --- Refused ----------------------------------------------------------
 
 # secretive: none of the messages has a secret.
@@ -160,7 +181,7 @@ says 's3://bucket/nothing.*404'
 for url in s3: s3:// s3:/// s3://bucket s3://bucket/ s3:///image s3:/bucket/image \
            s3://bu/../cket/image s3://bucket/../image s3://bucket/./image \
            's3://buc ket/image' 's3://bucket?/image' 's3://user@bucket/image' \
-           's3://bucket:80/image'; do
+           s3://bucket:/image s3://bucket:80:80/image; do
     sees "$url" refused "$url" "${keys[@]}" "${there[@]}"
 done
 for url in ftp://127.0.0.1 127.0.0.1 "${endpoint/http/s3}" http:// '' ; do
@@ -400,6 +421,9 @@ hosts bucket.s3.eu-west-3.amazonaws.com /the%20image
 sees "Amazon's host for a bucket with a dot" same s3://dotted.bucket/image \
      "${amazon[@]}" region=eu-west-3
 hosts s3.eu-west-3.amazonaws.com /dotted.bucket/image
+sees "a tenant at Amazon's" refused s3://tenant:bucket/image "${amazon[@]}" \
+     region=eu-west-3
+says 'endpoint-url='
 set_web amazon region=us-east-1
 sees "no region" same "s3://bucket/the image" "${amazon[@]}"
 hosts bucket.s3.us-east-1.amazonaws.com /the%20image

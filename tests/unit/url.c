@@ -431,6 +431,14 @@ static const struct s3_good s3_goods[] = {
   { "s3://bucket/k", "http://[::1]:9000", "us-east-1", "s3://bucket/k",
     "http://[::1]:9000/bucket/k", "http://[::1]:9000" },
 
+  /* Ceph's "RGW Multi-tenancy": a colon, and in the path only.  An empty tenant
+   * is the one that has no name.
+   */
+  { "s3://tenant:bucket/k", MINIO, "x", "s3://tenant:bucket/k",
+    MINIO "/tenant%3Abucket/k", MINIO },
+  { "s3://:bucket/a:b", MINIO, "x", "s3://:bucket/a:b",
+    MINIO "/%3Abucket/a%3Ab", MINIO },
+
   /* Keys are literal; all is escaped but unreserved characters and
    * slashes, with capital digits.
    */
@@ -528,9 +536,18 @@ static const char *const s3_bads[] = {
 static void
 not_s3 (void **state)
 {
+  static const char *const tenants[]
+    = { "s3://:/key",  "s3://t:/key",  "s3://t:.b/key",  "s3://t:b:c/key",
+        "s3://t/:b/.", "s3://t@u:b/k", "s3://t:u@b/key", "s3://t :b/key" };
+  const struct url_s3 minio = { MINIO, "x" };
+  struct url url;
   size_t i;
 
   (void) state;
+  for (i = 0; i < NR (tenants); ++i) {
+    assert_int_equal (parse (tenants[i], &minio, &url), -1);
+    url_free (&url);
+  }
   for (i = 0; i < NR (s3_bads); ++i)
     refused (s3_bads[i]);
 }
@@ -571,6 +588,7 @@ as_s3 (void **state)
       "url=s3://b.c/k region=eu-west-3" },
     { "https://s3.amazonaws.com/b/k", "url=s3://b/k" },
     { "https://b.s3.amazonaws.com/k", "url=s3://b/k" },
+    { "http://h/t%3Ab/k", "url=s3://t:b/k endpoint-url=http://h" },
     { "https://s3.eu-west-3.amazonaws.com.evil/b/k",
       "url=s3://b/k endpoint-url=https://s3.eu-west-3.amazonaws.com.evil" },
     /* No bucket, no key, or none that s3:// can name. */
@@ -929,10 +947,11 @@ covers (void **state)
 static void
 not_prefixes (void **state)
 {
-  static const char *const rows[]
-    = { "",        "/images",  "http://",        "http:h",        "ftp://h",
-        "s3://",   "s3:///k",  "s3://b/../k",    "s3://b\n",      "http://h\n",
-        "s3://..", "s3://b:1", "http://h:65536", "http://u:p@/x", "s3://u@b" };
+  static const char *const rows[] = {
+    "",        "/images",    "http://",        "http:h",        "ftp://h",
+    "s3://",   "s3:///k",    "s3://b/../k",    "s3://b\n",      "http://h\n",
+    "s3://..", "s3://b:1:2", "http://h:65536", "http://u:p@/x", "s3://u@b"
+  };
   size_t i;
 
   (void) state;
