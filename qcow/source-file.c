@@ -240,32 +240,22 @@ static const struct source_ops file_ops = {
   .close = file_close,
 };
 
-/* Find out length and identity, or refuse what is neither a file nor a
- * disk.
+/* Refuse what is neither a regular file nor a block device, and record
+ * which file it is.
  */
 static int
-look_at (struct source_file *f)
+check_type (struct source_file *f)
 {
   const char *name = f->source.name;
   const struct qcow_hooks *hooks = f->source.hooks;
   struct stat st;
-  uint64_t bytes;
 
   if (fstat (f->fd, &st) == -1)
     return error_report (hooks, errno, name, "fstat: %m");
   f->source.device = st.st_dev;
   f->source.inode = st.st_ino;
-  if (S_ISREG (st.st_mode)) {
-    f->source.size = (uint64_t) st.st_size;
+  if (S_ISREG (st.st_mode) || S_ISBLK (st.st_mode))
     return 0;
-  }
-  if (S_ISBLK (st.st_mode)) {
-    if (ioctl (f->fd, BLKGETSIZE64, &bytes) == -1)
-      return error_report (hooks, errno, name,
-                           "can't get the size of the block device: %m");
-    f->source.size = bytes;
-    return 0;
-  }
   return error_report (hooks, EINVAL, name,
                        "is %s: only regular files and block devices can be "
                        "served",
@@ -274,6 +264,40 @@ look_at (struct source_file *f)
                        : S_ISCHR (st.st_mode)  ? "a character device"
                        : S_ISSOCK (st.st_mode) ? "a socket"
                                                : "a special file");
+}
+
+/* Take the length.  The file must be locked: a writer may have changed the
+ * length until then.
+ */
+static int
+take_length (struct source_file *f)
+{
+  const char *name = f->source.name;
+  const struct qcow_hooks *hooks = f->source.hooks;
+  struct stat st;
+
+  if (fstat (f->fd, &st) == -1)
+    return error_report (hooks, errno, name, "fstat: %m");
+  if (S_ISREG (st.st_mode))
+    f->source.size = (uint64_t) st.st_size;
+  else if (ioctl (f->fd, BLKGETSIZE64, &f->source.size) == -1)
+    return error_report (hooks, errno, name,
+                         "can't get the size of the block device: %m");
+  return 0;
+}
+
+/* Nothing that is learned before the lock may be kept, except what can't
+ * change: type and inode.
+ */
+static int
+lock_and_measure (struct source_file *f, bool force_share)
+{
+  if (check_type (f) == -1)
+    return -1;
+  if (!force_share
+      && lock_image (f->fd, f->source.name, f->source.hooks) == -1)
+    return -1;
+  return take_length (f);
 }
 
 struct source *
@@ -294,8 +318,7 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
   f->source.hooks = hooks;
   error_filter_init (&f->errors);
   pthread_mutex_init (&f->lock, NULL);
-  if (look_at (f) == 0
-      && (force_share || lock_image (f->fd, filename, hooks) == 0))
+  if (lock_and_measure (f, force_share) == 0)
     return &f->source;
 
   err = errno;

@@ -3,9 +3,10 @@
  * Where bytes come from: one file, local or distant, of which nothing is
  * known here but its length.
  *
- * The length is taken once, at open, and decides alone what is a hole at
- * the end: bytes past it read as zeros.  A source that later has fewer
- * bytes was cut while being served; that is EIO, never zeros.
+ * The length is taken once, at open (of a local file after it was locked),
+ * and decides alone what is a hole at the end: bytes past it read as zeros.
+ * A source that later has fewer bytes was cut while being served; that is
+ * EIO, never zeros.
  *
  * All functions may be called by any number of threads at once, except
  * open and close.

@@ -134,6 +134,75 @@ cannot_write "in the background"
 end_daemon
 is "in the background, ended: no locks" "$(py locks.py image.qcow2)" ""
 
+# A writer that holds the image until just before we lock it: nothing that
+# was learned about the file by then may be served.  The writer is qemu-io,
+# which would be refused if we had locks already.
+"${CC:-gcc}" -shared -fPIC -D_GNU_SOURCE -o before-lock.so \
+             "$top/tests/before-lock.c" || exit 1
+
+# written_before_lock NAME COMMAND WRITTEN TEST [PARAMETER...]: start on
+# late.qcow2, which COMMAND changes just before the file WRITTEN is locked,
+# and run TEST.
+written_before_lock ()
+{
+    local name=$1 command=$2 written=$3 test=$4 out
+    local -x BEFORE_LOCK QCOW_PRELOAD
+    shift 4
+    BEFORE_LOCK="[ \"\$LOCKED\" != '$PWD/$written' ] || $command > written 2>&1"
+    QCOW_PRELOAD="${QCOW_PRELOAD:+$QCOW_PRELOAD:}$PWD/before-lock.so"
+    rm -f written
+    out=$(with_qcow "unset BEFORE_LOCK; $test" -- late.qcow2 "$@" 2>&1) &&
+        [ -s written ]
+    is "$name" "$?, $out" "0, "
+}
+
+late ()
+{
+    rm -f late.*
+    qemu-img create -q -f qcow2 "$@" late.qcow2 4M
+}
+# shellcheck disable=SC2016
+shows='qemu-io -r -f raw -c "read -q -P 9 1M 1M" "$uri"'
+
+late
+written_before_lock "a writer before the lock: clusters are appended" \
+    "qemu-io -f qcow2 -c 'write -P 9 1M 1M' late.qcow2" late.qcow2 "$shows"
+
+late
+# shellcheck disable=SC2016
+written_before_lock "... compressed ones" \
+    "qemu-io -f qcow2 -c 'write -c -P 9 1M 64k' -c 'write -c -P 9 1088k 64k' late.qcow2" \
+    late.qcow2 'qemu-io -r -f raw -c "read -q -P 9 1M 128k" "$uri"'
+
+late
+# shellcheck disable=SC2016
+written_before_lock "... the disk grows" \
+    "{ qemu-img resize late.qcow2 6M &&
+       qemu-io -f qcow2 -c 'write -P 9 5M 1M' late.qcow2; }" late.qcow2 \
+    'qemu-io -r -f raw -c "read -q -P 9 5M 1M" "$uri"'
+
+late
+head -c 64k /dev/zero > late.base
+qemu-img rebase -q -u -b late.base -F raw late.qcow2
+written_before_lock "... a raw backing file grows" \
+    "{ qemu-img resize -f raw late.base 2M &&
+       qemu-io -f raw -c 'write -P 9 1M 1M' late.base; }" late.base "$shows" \
+    allow=image-dir
+
+late -o data_file=late.data,data_file_raw=on
+truncate -s 64k late.data
+written_before_lock "... a data file grows" \
+    "{ qemu-img resize -f raw late.data 2M &&
+       qemu-io -f raw -c 'write -P 9 1M 1M' late.data; }" late.data "$shows" \
+    allow=image-dir
+
+late
+io late.qcow2 'write -q -P 1 0 4M'
+# shellcheck disable=SC2016
+written_before_lock "... the disk shrinks" \
+    "qemu-img resize --shrink late.qcow2 1M" late.qcow2 \
+    '[ "$(nbdinfo --size "$uri")" = 1048576 ] && nbdcopy "$uri" null:'
+
 # A refused start leaves none behind, and neither does a bad image.
 poke image.qcow2 20 00000019
 refused "a bad header" 'cluster_bits' -- image.qcow2
