@@ -440,22 +440,7 @@ end_wait (struct cache_shard *s, struct cache_entry *entry)
 }
 
 int
-cache_wait (struct cache_entry *entry)
-{
-  struct cache_shard *s = entry->shard;
-  int r;
-
-  pthread_mutex_lock (&s->lock);
-  while (entry->state == LOADING)
-    pthread_cond_wait (&entry->changed, &s->lock);
-  r = end_wait (s, entry);
-  pthread_mutex_unlock (&s->lock);
-  return r;
-}
-
-int
-cache_wait_or_give_up (struct cache_entry *entry,
-                       const struct qcow_hooks *hooks)
+cache_wait (struct cache_entry *entry, const struct qcow_hooks *hooks)
 {
   struct cache_shard *s = entry->shard;
   bool given_up = false;

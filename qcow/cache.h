@@ -95,20 +95,15 @@ void cache_fill_for_later (struct cache_entry *entry);
 /* MINE could not be loaded: forget it.  Those who wait are told so. */
 void cache_fail (struct cache_entry *entry);
 
-/* BUSY: wait for the loader.  0: now READY, still pinned.  -1: the loader
- * failed, the entry is gone; claim again.
+/* BUSY: wait for the loader, or until the sleep hook says -1.  0: now READY,
+ * still pinned.  -1: no longer pinned; errno is EIO if the loader failed
+ * (claim again), and ESHUTDOWN if the hook ended the wait, which changes
+ * nothing for the loader and for other waiters.
  */
-int cache_wait (struct cache_entry *entry);
+int cache_wait (struct cache_entry *entry, const struct qcow_hooks *hooks);
 
 /* Unpin. */
 void cache_release (struct cache_entry *entry);
-
-/* The same, but give up (-1 with errno ESHUTDOWN, and unpinned) when the
- * sleep hook says that waiting is of no use any more.  A failed loader leaves
- * errno EIO.  For entries whose loader does not look after that itself.
- */
-int cache_wait_or_give_up (struct cache_entry *entry,
-                           const struct qcow_hooks *hooks);
 
 /* MINE: one pin more, which is not the loader's, and which its owner drops
  * with cache_release, or by waiting in vain.

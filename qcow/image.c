@@ -220,12 +220,12 @@ image_get_cached (const struct image *image, struct cache_key key, size_t size,
       return 0;
 
     case CACHE_BUSY:
-      if (cache_wait (*entry) == 0)
+      if (cache_wait (*entry, image->shared->hooks) == 0)
         return 0;
-      /* It failed for the other.  If that was because the server is ending,
-       * do not begin to wait ourselves.
+      /* The loader failed, perhaps because its client has left.  Load the
+       * entry ourselves unless ours has left, too.
        */
-      if (hooks_sleep (image->shared->hooks, 0) == -1) {
+      if (errno == ESHUTDOWN || hooks_sleep (image->shared->hooks, 0) == -1) {
         *entry = NULL;
         errno = ESHUTDOWN;
         return -1;

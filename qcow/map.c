@@ -319,7 +319,7 @@ enter_region (struct map *m)
     cache_fill (entry);
     break;
   case CACHE_BUSY:
-    if (cache_wait (entry) == -1)
+    if (cache_wait (entry, m->view->shared->hooks) == -1)
       return false;
     break;
   default:

@@ -458,31 +458,39 @@ load_streams (struct plan *plan, struct scratch *s)
   return 0;
 }
 
-/* Everything of our own is loaded: now wait for others.  What another
- * could not load is to do again.  Returns the number of jobs that are
- * left.
+/* Everything of our own is loaded: now wait for other threads.  What another
+ * thread failed to load becomes JOB_TODO again, and *left counts it.  0, or
+ * -1 with errno ESHUTDOWN if our client has left.
  */
-static size_t
-wait_for_others (struct plan *plan)
+static int
+wait_for_others (struct plan *plan, size_t *left)
 {
-  size_t i, left = 0;
+  const struct qcow_hooks *hooks = plan->shared->hooks;
+  size_t i;
 
+  *left = 0;
   for (i = 0; i < plan->nr_jobs; ++i) {
     struct job *job = &plan->jobs[i];
 
     if (job->state != JOB_WAIT)
       continue;
-    if (cache_wait (job->entry) == 0) {
+    if (cache_wait (job->entry, hooks) == 0) {
       copy_out (job, job->entry->data);
       cache_release (job->entry);
       job->state = JOB_DONE;
+      continue;
     }
-    else {
-      job->state = JOB_TODO;
-      left++;
-    }
+    job->state = JOB_TODO;
+    if (errno == ESHUTDOWN)
+      return -1;
+    ++*left;
   }
-  return left;
+  /* The others may have failed because the server is ending. */
+  if (*left > 0 && hooks_sleep (hooks, 0) == -1) {
+    errno = ESHUTDOWN;
+    return -1;
+  }
+  return 0;
 }
 
 /* After an error: nobody must wait for us for ever. */
@@ -519,8 +527,8 @@ do_jobs (struct plan *plan)
 {
   struct image *slowest;
   struct scratch *s;
-  bool again;
-  int r = 0;
+  size_t left;
+  int r, err;
 
   sort_jobs (plan);
   if (serve_cached (plan) == 0)
@@ -531,19 +539,17 @@ do_jobs (struct plan *plan)
   if (s == NULL)
     return errno == ENOMEM ? image_no_memory (slowest) : -1;
   do {
-    if (claim_jobs (plan) == -1 || load_streams (plan, s) == -1) {
-      abandon_jobs (plan);
-      r = -1;
-    }
-    /* Not if others have failed because the server is ending. */
-    again = r == 0 && wait_for_others (plan) > 0;
-    if (again && hooks_sleep (plan->shared->hooks, 0) == -1) {
-      errno = ESHUTDOWN;
-      again = false;
-      r = -1;
-    }
-  } while (again);
+    r = claim_jobs (plan);
+    if (r == 0)
+      r = load_streams (plan, s);
+    if (r == 0)
+      r = wait_for_others (plan, &left);
+  } while (r == 0 && left > 0);
+  err = errno;
+  if (r == -1)
+    abandon_jobs (plan);
   scratch_put (plan->shared->scratches, &slowest->scratches, s);
+  errno = err;
   return r;
 }
 

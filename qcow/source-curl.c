@@ -349,7 +349,7 @@ wait_for_wants (struct source_curl *c, struct pass *pass, int r)
 
     if (w->entry == NULL)
       continue;
-    if (r == 0 && cache_wait_or_give_up (w->entry, c->source.hooks) == -1) {
+    if (r == 0 && cache_wait (w->entry, c->source.hooks) == -1) {
       if (errno == ESHUTDOWN) {
         err = errno;
         r = -1;

@@ -610,6 +610,68 @@ for sort in plain compressed; do
     done
 done
 
+# Clients that wait for what another one's thread loads, an L2 table or a
+# compressed cluster, and leave before that one does: their threads and descriptors are free again soon, so
+# that there is room for new clients.
+cat > leave.py <<'PY'
+import os, sys, time
+import nbd
+uri, pid, clients, offset = sys.argv[1:]
+
+def descriptors():
+    return len(os.listdir("/proc/%s/fd" % pid))
+
+def connect():
+    h = nbd.NBD()
+    h.connect_uri(uri)
+    return h
+
+def read(h):
+    h.aio_pread(nbd.Buffer(512), int(offset))
+    while h.aio_get_direction() & nbd.AIO_DIRECTION_WRITE:
+        h.poll(100)
+
+# Those that leave must not be the ones that load.
+stays = connect()
+stays.pread(512, 0)
+read(stays)
+time.sleep(0.5)
+before = descriptors()
+leave = [connect() for i in range(int(clients))]
+for h in leave:
+    read(h)
+time.sleep(1)
+during = descriptors()
+del h, leave
+began = time.monotonic()
+while descriptors() > before + 9 and time.monotonic() < began + 60:
+    time.sleep(0.05)
+took = time.monotonic() - began
+connect().pread(512, 0)
+print("%s %.1f" % (during - before >= int(clients), took))
+PY
+
+# leaving NAME IMAGE RANGES OFFSET
+leaving ()
+{
+    local said limit=4
+    [ -z "${QCOW_PRELOAD:-}${QCOW_VALGRIND:-}" ] || limit=15
+    set_web held "/$2 bytes=$3-* fail=hang*"
+    start_qcow -t 2 -- "url=${web[held]}/$2"
+    said=$("$python" leave.py "$uri" "$pid" 150 "$4" 2>&1)
+    if [[ $said =~ ^True\ ([0-9]+)\.[0-9]$ ]] &&
+           [ "${BASH_REMATCH[1]}" -lt $limit ]; then
+        pass "clients that wait for $1 leave at once"
+    else
+        fail "clients that wait for $1 leave at once" "$said"
+    fi
+    ok "... nbdkit has ended well" stop_qcow
+}
+qemu-img convert -f raw -O qcow2 -o cluster_size=512 text.raw www/tables-base
+start_web held www latency=0.01
+leaving "an L2 table" tables-base '[1-9]??????' 3000000
+leaving "a compressed cluster" compressed-base '1??????' 3000000
+
 # --- Secrets ----------------------------------------------------------
 
 # Whatever goes wrong, not with all that nbdkit can say.  (Its own debug

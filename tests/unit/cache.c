@@ -5,12 +5,14 @@
  * nobody else.
  */
 
+#include <errno.h>
 #include <pthread.h>
 #include <time.h>
 
 #include "unit.h"
 
 #include "qcow/cache.h"
+#include "qcow/condition.h"
 
 static struct cache_key
 key (uint64_t n)
@@ -141,11 +143,88 @@ failed_load (void **state)
   assert_int_equal (cache_claim (c, key (1), 4096, 0, &waiting), CACHE_BUSY);
   assert_null (cache_peek (c, key (1)));
   cache_fail (e);
-  assert_int_equal (cache_wait (waiting), -1);
+  errno = 0;
+  assert_int_equal (cache_wait (waiting, &unit_hooks), -1);
+  assert_int_equal (errno, EIO);
   /* The next may try again. */
   assert_int_equal (cache_claim (c, key (1), 4096, 0, &e), CACHE_MINE);
   cache_fill (e);
   cache_release (e);
+  cache_free (c);
+}
+
+/* The client of this thread has left. */
+static __thread bool left;
+
+static int
+sleep_unless_left (unsigned ms)
+{
+  (void) ms;
+  return left ? -1 : 0;
+}
+
+static const struct qcow_hooks leaving_hooks = { .sleep = sleep_unless_left };
+
+static void *
+stays (void *entry)
+{
+  return (void *) (intptr_t) cache_wait (entry, &leaving_hooks);
+}
+
+static void
+waiter_leaves (void **state)
+{
+  struct cache *c = cache_new (1 << 20, 4096);
+  struct cache_entry *e, *mine, *other;
+  pthread_t t;
+  void *r;
+  uint64_t began;
+
+  (void) state;
+  assert_int_equal (cache_claim (c, key (1), 4096, 0, &e), CACHE_MINE);
+  assert_int_equal (cache_claim (c, key (1), 4096, 0, &mine), CACHE_BUSY);
+  assert_int_equal (cache_claim (c, key (1), 4096, 0, &other), CACHE_BUSY);
+  assert_int_equal (pthread_create (&t, NULL, stays, other), 0);
+
+  began = monotonic_ms ();
+  left = true;
+  errno = 0;
+  assert_int_equal (cache_wait (mine, &leaving_hooks), -1);
+  left = false;
+  assert_int_equal (errno, ESHUTDOWN);
+  /* The promise is 100 ms; the machine may be busy. */
+  assert_in_range (monotonic_ms () - began, 0, 3000);
+
+  /* Neither the loader nor the other waiter notices. */
+  memset (e->data, 7, 4096);
+  cache_fill (e);
+  cache_release (e);
+  pthread_join (t, &r);
+  assert_int_equal ((intptr_t) r, 0);
+  assert_int_equal (other->data[4095], 7);
+  cache_release (other);
+  /* No pin is left over: the entry can be evicted. */
+  assert_int_equal (cache_claim (c, key (1), 4096, 0, &e), CACHE_READY);
+  assert_int_equal (e->pins, 1);
+  cache_release (e);
+  cache_free (c);
+}
+
+/* The last one drops an entry whose loader failed meanwhile. */
+static void
+waiter_leaves_last (void **state)
+{
+  struct cache *c = cache_new (1 << 20, 4096);
+  struct cache_entry *e, *mine;
+
+  (void) state;
+  assert_int_equal (cache_claim (c, key (1), 4096, 0, &e), CACHE_MINE);
+  assert_int_equal (cache_claim (c, key (1), 4096, 0, &mine), CACHE_BUSY);
+  cache_fail (e);
+  left = true;
+  assert_int_equal (cache_wait (mine, &leaving_hooks), -1);
+  left = false;
+  assert_int_equal (cache_stats (c).bytes, 0);
   cache_free (c);
 }
 
@@ -180,7 +259,7 @@ worker (void *arg)
       cache_fill (e);
       break;
     case CACHE_BUSY:
-      if (cache_wait (e) == -1)
+      if (cache_wait (e, &unit_hooks) == -1)
         continue;
       break;
     case CACHE_READY:
@@ -219,6 +298,8 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (keeps_what_is_used),
   cmocka_unit_test (full),
   cmocka_unit_test (failed_load),
+  cmocka_unit_test (waiter_leaves),
+  cmocka_unit_test (waiter_leaves_last),
   cmocka_unit_test (threads),
 };
 
