@@ -6,17 +6,18 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "condition.h"
 #include "error.h"
 
-/* The object's name, and up to three other names in the text, may have
- * 4095 bytes each; escaped, they may be four times as many.
+/* A message of this length needs no memory.  Longer ones, with names of up to
+ * 4095 bytes, go to the heap: threads may have small stacks (128 KiB with
+ * musl).
  */
-#define TEXT_MAX (3 * 4096 + 1024)
-#define MESSAGE_MAX (4 * 4096 + 4 * TEXT_MAX)
+#define SHORT_MESSAGE 512
 
 /* Control characters, which a terminal would obey: those of ASCII, and the
  * C1 set, U+0080 to U+009F, which is 0xc2 0x80 to 0xc2 0x9f in UTF-8 and
@@ -43,44 +44,107 @@ control_length (const unsigned char *p, unsigned *in_character)
   return *p >= 0x80 && *p <= 0x9f;
 }
 
-/* Append 'in' to out[len..], control characters as \xNN.  Returns the
- * new length.
+/* Text that is being written.  As with snprintf, what has no room is only
+ * counted.
  */
-static size_t
-append_escaped (char *out, size_t len, const char *in)
+struct text {
+  char *bytes;
+  size_t size;
+  size_t length; /* of all of it, without the NUL */
+};
+
+static bool
+is_cut (const struct text *t)
+{
+  return t->length >= t->size;
+}
+
+/* Append 'n' bytes, all of them or none. */
+static void
+append (struct text *t, const char *bytes, size_t n)
+{
+  t->length += n;
+  if (is_cut (t))
+    return;
+  memcpy (t->bytes + t->length - n, bytes, n);
+  t->bytes[t->length] = '\0';
+}
+
+/* Append 'in', control characters as \xNN. */
+static void
+append_escaped (struct text *t, const char *in)
 {
   const unsigned char *p = (const unsigned char *) in;
   unsigned in_character = 0;
+  char escaped[5];
 
-  while (*p && len + 9 < MESSAGE_MAX) {
+  while (*p) {
     unsigned n = control_length (p, &in_character);
 
     if (n == 0)
-      out[len++] = (char) *p++;
-    for (; n > 0; --n)
-      len += (size_t) snprintf (&out[len], 5, "\\x%02x", *p++);
+      append (t, (const char *) p++, 1);
+    for (; n > 0; --n) {
+      snprintf (escaped, sizeof escaped, "\\x%02x", *p++);
+      append (t, escaped, 4);
+    }
   }
-  out[len] = '\0';
-  return len;
+}
+
+static void
+write_message (struct text *t, const char *object, const char *text)
+{
+  t->length = 0;
+  if (object) {
+    append_escaped (t, object);
+    append (t, ": ", 2);
+  }
+  append_escaped (t, text);
+}
+
+/* Give the hook "OBJECT: TEXT" in one line.  If that is long and there is no
+ * memory for it, the beginning of TEXT alone.
+ */
+static void
+say (void (*hook) (const char *), const char *object, const char *text)
+{
+  char bytes[SHORT_MESSAGE] = "";
+  struct text t = { bytes, sizeof bytes, 0 };
+  char *whole = NULL;
+
+  write_message (&t, object, text);
+  if (is_cut (&t)) {
+    whole = malloc (t.length + 1);
+    if (whole)
+      t = (struct text){ whole, t.length + 1, 0 };
+    write_message (&t, whole ? object : NULL, text);
+  }
+  hook (t.bytes);
+  free (whole);
 }
 
 static void
 emit (void (*hook) (const char *), const char *object, const char *fmt,
       va_list args)
 {
-  const int saved_errno = errno;
-  char text[TEXT_MAX];
-  char out[MESSAGE_MAX];
-  size_t len;
+  const int saved_errno = errno; /* for %m */
+  char bytes[SHORT_MESSAGE] = "";
+  char *whole = NULL;
+  va_list again;
+  int length;
 
   if (hook == NULL)
     return;
-  errno = saved_errno; /* for %m */
-  vsnprintf (text, sizeof text, fmt, args);
-  len = append_escaped (out, 0, object);
-  len = append_escaped (out, len, ": ");
-  append_escaped (out, len, text);
-  hook (out);
+  va_copy (again, args);
+  length = vsnprintf (bytes, sizeof bytes, fmt, args);
+  if (length >= (int) sizeof bytes) {
+    whole = malloc ((size_t) length + 1);
+    errno = saved_errno;
+    if (whole)
+      vsnprintf (whole, (size_t) length + 1, fmt, again);
+  }
+  va_end (again);
+  say (hook, object, whole ? whole : bytes);
+  free (whole);
   errno = saved_errno;
 }
 

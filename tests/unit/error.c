@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * error.c: names from files can't play with a terminal, long names do not
- * hide what is wrong, and a repeated error is one message.
+ * hide what is wrong nor need a large stack, and a repeated error is one
+ * message.
  */
 
 #include <errno.h>
+
+#include <pthread.h>
+#include <sys/resource.h>
 
 #include "unit.h"
 
@@ -39,17 +43,104 @@ control_characters (void **state)
   escapes ("\xe2\nx\x9b", "\xe2\\x0ax\\x9b: x");
 }
 
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+static char long_name[4096];
+
+static void *
+report_long (void *unused)
+{
+  (void) unused;
+  error_report (&unit_hooks, EIO, long_name, "'%s' and '%s' are bad: x",
+                long_name, long_name);
+  return NULL;
+}
+
 static void
 long_names (void **state)
 {
-  char name[4096];
+  (void) state;
+  memset (long_name, 1, sizeof long_name - 1);
+  unit_forget ();
+  report_long (NULL);
+  /* All of it. */
+  assert_int_equal (strlen (unit_error_text),
+                    3 * 4 * (sizeof long_name - 1)
+                      + strlen (": '' and '' are bad: x"));
+  assert_said ("\\x01' are bad: x");
+}
+
+/* What threads have with musl, for everything. */
+#define STACK (128U << 10)
+#define PATTERN 0xa5
+
+static void *
+do_nothing (void *unused)
+{
+  return unused;
+}
+
+/* How much of its stack a thread with that function writes to. */
+static size_t
+stack_used (void *(*function) (void *) )
+{
+  pthread_attr_t attr;
+  pthread_t thread;
+  uint8_t *stack = aligned_alloc (4096, STACK);
+  size_t untouched = 0;
+
+  assert_non_null (stack);
+  memset (stack, PATTERN, STACK);
+  assert_int_equal (pthread_attr_init (&attr), 0);
+  assert_int_equal (pthread_attr_setstack (&attr, stack, STACK), 0);
+  assert_int_equal (pthread_create (&thread, &attr, function, NULL), 0);
+  assert_int_equal (pthread_join (thread, NULL), 0);
+  pthread_attr_destroy (&attr);
+  while (untouched < STACK && stack[untouched] == PATTERN)
+    ++untouched;
+  free (stack);
+  return STACK - untouched;
+}
+
+static void
+small_stack (void **state)
+{
+  size_t nothing, message;
 
   (void) state;
-  memset (name, 1, sizeof name);
-  name[4095] = '\0';
+  if (SANITIZED || getenv ("QCOW_VALGRIND")) /* their frames are larger */
+    return;
+  memset (long_name, 1, sizeof long_name - 1);
+  report_long (NULL); /* (libc initializes itself) */
+  nothing = stack_used (do_nothing);
+  message = stack_used (report_long);
+  print_message ("# a message needs %zu bytes of stack\n", message - nothing);
+  assert_true (message - nothing < 8192);
+}
+
+static void
+without_memory (void **state)
+{
+  struct rlimit before, none;
+
+  (void) state;
+  if (SANITIZED || getenv ("QCOW_VALGRIND")) /* they need memory, too */
+    return;
+  memset (long_name, 'x', sizeof long_name - 1);
   unit_forget ();
-  error_report (&unit_hooks, EIO, name, "'%s' is not supported", name);
-  assert_said ("\\x01' is not supported");
+  assert_int_equal (getrlimit (RLIMIT_AS, &before), 0);
+  none = (struct rlimit){ 0, before.rlim_max };
+  assert_int_equal (setrlimit (RLIMIT_AS, &none), 0);
+  errno = 0;
+  error_report (&unit_hooks, EIO, long_name, "too long %100000000s", "");
+  assert_int_equal (setrlimit (RLIMIT_AS, &before), 0);
+  assert_int_equal (errno, EIO);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("too long ");
 }
 
 static void
@@ -74,8 +165,8 @@ repeated (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (control_characters),
-  cmocka_unit_test (long_names),
+  cmocka_unit_test (control_characters), cmocka_unit_test (long_names),
+  cmocka_unit_test (small_stack),        cmocka_unit_test (without_memory),
   cmocka_unit_test (repeated),
 };
 
