@@ -12,7 +12,6 @@
 
 #include "chain.h"
 #include "fence.h"
-#include "foreign.h"
 #include "unlock.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
@@ -136,6 +135,33 @@ format_said (const struct opening *o, const struct image *above,
   return 0;
 }
 
+/* The file is said to be a QCOW image.  If it is none, say what can be done.
+ */
+static int
+check_qcow (const struct opening *o, const struct image *above, unsigned depth,
+            struct source *source)
+{
+  const bool said_by_user = depth <= o->options->nr_backing_formats;
+  uint8_t start[FOREIGN_IMAGE_BYTES];
+  const struct foreign *foreign;
+
+  if (source_read (source, start, sizeof start, 0) == -1)
+    return -1;
+  if (source->size == 0 || get_be32 (start) == QCOW_MAGIC)
+    return 0;
+  if (image_find_foreign (source, start, sizeof start, &foreign) == -1)
+    return -1;
+  return error_report (
+    o->shared->hooks, EINVAL, above->name,
+    "the backing file '%s' is %s as %s, but is not a QCOW image%s%s%s",
+    source->name, said_by_user ? "given" : "recorded",
+    said_by_user ? "backing-format=qcow" : above->header.backing_format,
+    foreign ? ": it looks like " : "", foreign ? foreign->what : "",
+    foreign && foreign->is_image
+      ? ", and only raw and QCOW images are supported"
+      : " (if it is raw, add backing-format=raw)");
+}
+
 /* How to read the file, or FORMAT_UNKNOWN with the error reported.  What
  * is not recorded is not guessed: a guest can write an image's header into
  * its raw disk, and have us open what it names.  Nor is what was recorded
@@ -150,14 +176,17 @@ backing_format (const struct opening *o, const struct image *above,
   const bool replaced
     = depth <= options->nr_backing && depth > options->nr_backing_formats;
   const char *recorded = said == FORMAT_RAW ? "raw" : "nothing";
-  uint8_t start[FOREIGN_BYTES];
-  const char *foreign;
+  uint8_t start[FOREIGN_IMAGE_BYTES];
+  const struct foreign *foreign;
 
-  if (said == FORMAT_QCOW || (said == FORMAT_RAW && !replaced))
-    return said;
+  if (said == FORMAT_QCOW)
+    return check_qcow (o, above, depth, source) == 0 ? FORMAT_QCOW
+                                                     : FORMAT_UNKNOWN;
+  if (said == FORMAT_RAW && !replaced)
+    return FORMAT_RAW;
   if (source_read (source, start, sizeof start, 0) == -1)
     return FORMAT_UNKNOWN;
-  foreign = foreign_format (start);
+  foreign = foreign_find (start, sizeof start, NULL);
   if (get_be32 (start) == QCOW_MAGIC)
     error_report (o->shared->hooks, EINVAL, above->name,
                   "the backing file '%s' starts like a QCOW image, but its "
@@ -165,13 +194,13 @@ backing_format (const struct opening *o, const struct image *above,
                   "wrote to a raw disk.  Say what it is with "
                   "backing-format=qcow or backing-format=raw",
                   source->name, recorded);
-  else if (foreign)
+  else if (foreign && foreign->is_image)
     error_report (o->shared->hooks, EINVAL, above->name,
-                  "the backing file '%s' starts like a %s image, and its "
-                  "format is recorded as %s: only raw and QCOW images are "
-                  "supported.  If it is a raw disk all the same, say so with "
+                  "the backing file '%s' starts like %s, and its format is "
+                  "recorded as %s: only raw and QCOW images are supported.  "
+                  "If it is a raw disk all the same, say so with "
                   "backing-format=raw",
-                  source->name, foreign, recorded);
+                  source->name, foreign->what, recorded);
   else
     return FORMAT_RAW;
   return FORMAT_UNKNOWN;

@@ -1,22 +1,39 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Disk images of formats that are not read here, known by how they begin.
+ * Files of formats that are not read here, known by how they begin or end.
  * Pure.
  */
 
 #ifndef QCOW_FOREIGN_H
 #define QCOW_FOREIGN_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* As much as must be known of a file, which may be shorter: then zeros. */
-#define FOREIGN_BYTES 512
+struct foreign {
+  const char *what;   /* "a VMDK image": for messages */
+  const char *advice; /* what the user can do with it instead */
+  /* qemu reads it as this format where none is recorded (see the _probe
+   * functions in its block/).  Else it is a raw disk to qemu, whatever it
+   * holds.
+   */
+  bool is_image;
+};
 
-/* The format of a file that begins like that, as messages call it, or NULL:
- * it is a raw disk, or QCOW, as far as can be seen.  (What qemu looks for, see
- * the _probe functions in its block/; but a VMDK descriptor may be a text that
- * begins in other ways, too, and DMG it knows by the file's name.)
+/* How much of the file's beginning and of its end is looked at: up to the
+ * volume descriptor of ISO 9660, and a footer of VHD or DMG.
  */
-const char *foreign_format (const uint8_t start[FOREIGN_BYTES]);
+#define FOREIGN_START_BYTES (33U << 10)
+#define FOREIGN_END_BYTES 512
+
+/* How much of it qemu looks at to tell images from raw disks. */
+#define FOREIGN_IMAGE_BYTES 512
+
+/* The format of the file that begins with 'start', 'length' bytes of it, and
+ * ends with 'end' (NULL: not known).  NULL if it is none of these.
+ */
+const struct foreign *foreign_find (const uint8_t *start, size_t length,
+                                    const uint8_t end[FOREIGN_END_BYTES]);
 
 #endif /* QCOW_FOREIGN_H */

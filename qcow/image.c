@@ -11,6 +11,7 @@
 
 /* The header, its extensions and a name nearly always fit. */
 #define FIRST_READ (UINT64_C (64) << 10)
+_Static_assert(FIRST_READ >= FOREIGN_START_BYTES, "enough to know a format");
 
 static int
 refuse (const struct image *image, const struct problem *problem)
@@ -82,20 +83,54 @@ read_backing_name (struct image *image)
   return 0;
 }
 
-/* What is missing of a table may be zeros, but not of the header. */
-static int
-check_length (const struct image *image)
+int
+image_find_foreign (struct source *source, const uint8_t *start, size_t length,
+                    const struct foreign **foreign)
 {
-  const uint64_t least = image->header.version == 1   ? QCOW_V1_HEADER_LENGTH
-                         : image->header.version == 2 ? QCOW_V2_HEADER_LENGTH
-                                                      : QCOW_V3_HEADER_LENGTH;
+  uint8_t end[FOREIGN_END_BYTES];
+  const bool has_end = source->size >= sizeof end;
 
-  if (image->source->size >= least)
+  if (has_end
+      && source_read (source, end, sizeof end, source->size - sizeof end)
+           == -1)
+    return -1;
+  *foreign = foreign_find (start, length, has_end ? end : NULL);
+  return 0;
+}
+
+/* Refuse by its name what is known, but not a QCOW image. */
+static int
+check_foreign (const struct image *image, const uint8_t *first)
+{
+  const struct foreign *foreign;
+
+  if (get_be32 (first) == QCOW_MAGIC)
+    return 0;
+  if (image_find_foreign (image->source, first, FIRST_READ, &foreign) == -1)
+    return -1;
+  if (foreign == NULL)
     return 0;
   return error_report (image->shared->hooks, EINVAL, image->name,
-                       "the file has %" PRIu64 " bytes, a header of version "
-                       "%" PRIu32 " has %" PRIu64 ": was the file cut?",
-                       image->source->size, image->header.version, least);
+                       "not a QCOW image: it is %s (%s)", foreign->what,
+                       foreign->advice);
+}
+
+/* What is missing of a table may be zeros, but not of the header. */
+static int
+check_length (const struct image *image, const uint8_t *first)
+{
+  const uint64_t size = image->source->size;
+  const uint32_t version = get_be32 (first + 4);
+  const uint64_t least = version == 3   ? QCOW_V3_HEADER_LENGTH
+                         : version == 2 ? QCOW_V2_HEADER_LENGTH
+                                        : QCOW_V1_HEADER_LENGTH;
+
+  if (get_be32 (first) != QCOW_MAGIC || size >= least)
+    return 0;
+  return error_report (image->shared->hooks, EINVAL, image->name,
+                       "the file has %" PRIu64 " bytes, a QCOW header needs "
+                       "%" PRIu64 ": was the file truncated?",
+                       size, least);
 }
 
 static int
@@ -107,12 +142,12 @@ read_header (struct image *image)
 
   if (first == NULL)
     return image_no_memory (image);
-  if (source_read (image->source, first, FIRST_READ, 0) == -1)
+  if (source_read (image->source, first, FIRST_READ, 0) == -1
+      || check_foreign (image, first) == -1
+      || check_length (image, first) == -1)
     goto out;
   if (header_fixed (first, &image->header, &problem) == -1)
     refuse (image, &problem);
-  else if (check_length (image) == -1)
-    r = -1;
   else if (image->header.version == 1)
     r = read_backing_name (image);
   else
@@ -157,7 +192,7 @@ image_open (struct shared *shared, struct source *source, uint32_t id)
   error_filter_init (&image->damage);
   if (source->size == 0) {
     error_report (shared->hooks, EINVAL, image->name,
-                  "the file is empty, it is not a QCOW image");
+                  "the file is empty: it is not a QCOW image");
     goto err;
   }
   if (read_header (image) == -1)

@@ -14,6 +14,7 @@
 #include "crypto.h"
 #include "entry.h"
 #include "error.h"
+#include "foreign.h"
 #include "header.h"
 #include "share.h"
 #include "shared.h"
@@ -46,6 +47,12 @@ struct image {
  */
 struct image *image_open (struct shared *shared, struct source *source,
                           uint32_t id);
+
+/* What the file that begins with 'start' is, if it is no QCOW image; NULL: not
+ * known.  0, or -1 with the error reported.
+ */
+int image_find_foreign (struct source *source, const uint8_t *start,
+                        size_t length, const struct foreign **foreign);
 
 /* Closes the sources, too. */
 void image_close (struct image *image);

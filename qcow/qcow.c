@@ -118,6 +118,11 @@ choose_since (struct qcow *q, const char *name)
   q->is_delta = name_to_old_point (&q->parts, name, strlen (name), &q->since);
   if (q->is_delta)
     return 0;
+  if (q->snapshots->count == 0 && q->chain->nr_layers == 1)
+    return error_report (&q->hooks, EINVAL, name_of (q),
+                         "since=%s: there is nothing to compare with: the "
+                         "image has neither snapshots nor a backing file",
+                         name);
   return error_report (&q->hooks, EINVAL, name_of (q),
                        "since=%s: must be the id or name of one of the "
                        "image's %u snapshots, or 'backing', or 'layer:N' "

@@ -427,10 +427,27 @@ head -c 65536 two.luks > start.raw
 over top two.luks
 poke top 112 00000000
 leads "LUKS version 2, not recorded" top start.raw qemu
+# Nor are these images to qemu.
+cp base.raw mbr.raw
+poke mbr.raw 510 55aa
+cp base.raw disk.gz
+poke disk.gz 0 1f8b08
+for file in mbr.raw disk.gz; do
+    over top $file
+    poke top 112 00000000
+    leads "$file, not recorded" top $file qemu
+done
 for name in qcow qcow2; do
     recorded $name
     refused "a raw file that is recorded as $name" \
-            'base\.raw.*([Mm]agic|not a QCOW)' -- top
+            "top: the backing file 'base\\.raw' is recorded as $name, but is not a QCOW image .*backing-format=raw" \
+            -- top
+    refused "... in its place" \
+            "top: the backing file 'disk\\.vdi' is recorded as $name, but is not a QCOW image: it looks like a VDI image, and only raw" \
+            -- top backing=disk.vdi
+    refused "... and a disk with an MBR" \
+            "'mbr\\.raw' .*: it looks like a raw disk with an MBR .*backing-format=raw" \
+            -- top backing=mbr.raw
     recorded $name image
     leads "an image that is recorded as $name" top image.raw
     recorded $name old
@@ -455,7 +472,8 @@ poke top 112 00000000
 leads "a raw file, without a format" top base.raw qemu
 make_sort top v1 64k base.raw raw
 format=qcow leads "a raw file below version 1" top base.raw qemu
-refused "backing-format=qcow for it" 'base\.raw.*([Mm]agic|not a QCOW)' \
+refused "backing-format=qcow for it" \
+        "'base\\.raw' is given as backing-format=qcow, but is not a QCOW" \
         -- top backing-format=qcow
 refused "backing-format=foo" 'backing-format.*foo' -- top backing-format=foo
 refused "backing-format= of nothing" 'backing-format' -- top backing-format=

@@ -383,8 +383,15 @@ since=mon bitmap=b|since.*bitmap|bitmap.*since
 LIST
 over=
 ladder image.qcow2 mon
-refused "since=backing without one" 'image\.qcow2.*backing' \
+refused "since=backing without one" \
+        'image\.qcow2: since=backing: must be .*number of backing files, 0' \
         -- image.qcow2 since=backing
+qemu-img create -q -f qcow2 alone.qcow2 1M
+for point in backing layer:1 mon; do
+    refused "since=$point with nothing to compare with" \
+            "alone\.qcow2: since=$point: there is nothing to compare with" \
+            -- alone.qcow2 since=$point
+done
 
 # 1 TiB, and two states that share all but 1000 of 2048 L2 tables: only
 # those are read to tell what changed.  One has no table at all in the

@@ -137,6 +137,37 @@ is "tar" "$(with_qcow 'nbdcopy "$uri" - 2>/dev/null' --filter=tar \
              -- tar.qcow2 tar-entry=inside/a.txt 2>/dev/null)" \
    "an image in an archive"
 
+# The other way round: an image inside such a file, mounted.
+gzip -c image.qcow2 > image.gzip
+py -c 'import lzma
+open("image.xz", "wb").write(lzma.compress(open("image.qcow2", "rb").read()))'
+tar -cf image.tar image.qcow2
+mkdir mnt
+# packed FILTER PARAMETER...: a file image.FILTER
+packed ()
+{
+    local fuse i
+    nbdfuse -r mnt/disk.qcow2 \
+            [ nbdkit --filter="$1" file "image.$1" "${@:2}" ] > fuse.log 2>&1 &
+    fuse=$!
+    _helpers+=($fuse)
+    for ((i = 0; i < 1000; i++)); do
+        [ ! -e mnt/disk.qcow2 ] || break
+        kill -0 $fuse 2>/dev/null || break
+        nap 0.02
+    done
+    serves "an image in a mounted $1" mnt/disk.qcow2 oracle.raw
+    _end $fuse
+}
+if [ -w /dev/fuse ] && command -v nbdfuse > /dev/null &&
+       [ "$(id -u)" = 0 ]; then
+    packed gzip
+    packed xz
+    packed tar tar-entry=image.qcow2
+else
+    skip "an image in a mounted file" "no FUSE here"
+fi
+
 # A filter that opens the plugin for itself, as openonce does.  nbdkit 1.42
 # and older have no export name for the plugin then, and any would be a guess;
 # nbdkit 1.48 has the one that the filter passes on.

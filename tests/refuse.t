@@ -177,23 +177,80 @@ bad "an unknown extension that is too long" v3.qcow2 'extension' \
 
 # Files that are no images.
 : > empty
-refused "an empty file" 'empty' -- empty
+refused "an empty file" 'empty: the file is empty' -- empty
 printf 'This is not a disk image.\n' > text
 refused "a text file" 'text.*([Mm]agic|not a QCOW)' -- text
-printf 'QFI\373' > magic
-refused "nothing but the magic" 'magic:' -- magic
-head -c 71 v3.qcow2 > short
-refused "a header that is cut in version 2's part" 'short' -- short
-head -c 103 v3.qcow2 > short
-refused "a header that is cut in version 3's part" 'short' -- short
-head -c 200 v3.qcow2 > short
-refused "nothing but a header" 'short.*(l1_table_offset|L1 table)' -- short
-refused "a raw disk" 'disk\.raw.*([Mm]agic|not a QCOW)' -- disk.raw
-for format in vmdk vdi vpc vhdx qed; do
-    qemu-img create -q -f $format other.$format 1M
-    refused "a $format image" "other.$format.*([Mm]agic|not a QCOW)" \
-            -- other.$format
+refused "a raw disk" 'disk\.raw: not a QCOW image: it starts with' -- disk.raw
+
+# Headers that are cut.
+qemu-img create -q -f qcow v1.qcow 1M
+for row in 'v1.qcow 47 48' 'v1.qcow 4 48' 'v2.qcow2 50 72' 'v2.qcow2 71 72' \
+           'v3.qcow2 50 104' 'v3.qcow2 103 104' 'v3.qcow2 8 104'; do
+    read -r file length wanted <<< "$row"
+    head -c "$length" $file > short
+    refused "$length bytes of $file" \
+            "short: the file has $length bytes, a QCOW header needs $wanted: was the file truncated\?" \
+            -- short
 done
+head -c 48 v1.qcow > short
+refused "nothing but a header of version 1" 'short.*L1 table' -- short
+for file in v2.qcow2 v3.qcow2; do
+    head -c 200 $file > short
+    refused "nothing but a header: $file" 'short.*(l1_table_offset|L1 table)' \
+            -- short
+done
+
+# Files in other formats are named, and what can be done with them.
+# named WHAT ADVICE FILE
+named ()
+{
+    refused "$3" "$3: not a QCOW image: it is $1 \\(.*$2" -- "$3"
+}
+for row in vmdk:VMDK vdi:VDI vpc:VHD vhdx:VHDX qed:QED parallels:Parallels; do
+    format=${row%:*}
+    qemu-img create -q -f "$format" "other.$format" 1M
+    named "a ${row#*:} image" 'qemu-img can convert it' "other.$format"
+done
+format=qcow2
+qemu-img create -q -f vpc -o subformat=fixed fixed.vpc 1M
+named 'a VHD image' 'qemu-img' fixed.vpc
+for sub in monolithicFlat streamOptimized; do
+    qemu-img create -q -f vmdk -o subformat=$sub $sub.vmdk 1M
+    named 'a VMDK image' 'qemu-img' $sub.vmdk
+done
+printf '# an old tool'"'"'s\r\n\r\nversion=1\r\n' > text.vmdk
+named 'a VMDK image' 'qemu-img' text.vmdk
+qemu-img create -q -f luks --object secret,id=s,data=x \
+         -o key-secret=s,iter-time=10 disk.luks 64k
+named 'a LUKS disk' 'nbdkit-luks-filter' disk.luks
+poke disk.luks 6 0002
+named 'a LUKS disk of a later version' 'nbdkit-file-plugin' disk.luks
+gzip -c v3.qcow2 > disk.gz
+named 'a file compressed with gzip' '--filter=gzip' disk.gz
+py -c 'import bz2, lzma
+data = open("v3.qcow2", "rb").read()
+for name, compress in ("xz", lzma.compress), ("bz2", bz2.compress):
+    with open("disk." + name, "wb") as f:
+        f.write(compress(data))'
+named 'a file compressed with xz' '--filter=xz' disk.xz
+xxd -r -p <<< 28b52ffd240001000099e9d851 > disk.zst # of nothing
+named 'a file compressed with zstd' 'unpack' disk.zst
+named 'a file compressed with bzip2' 'unpack' disk.bz2
+tar -cf disk.tar v3.qcow2
+named 'a tar archive' 'tar-entry=' disk.tar
+# As sfdisk and genisoimage write it.
+cp disk.raw mbr.raw
+poke mbr.raw 510 55aa
+named 'a raw disk with an MBR' 'nbdkit-file-plugin' mbr.raw
+cp mbr.raw gpt.raw
+poke gpt.raw 512 4546492050415254
+named 'a raw disk with a GPT' 'nbdkit-file-plugin' gpt.raw
+truncate -s 1M disk.iso
+poke disk.iso 32768 014344303031
+named 'an ISO 9660 image' 'nbdkit-file-plugin' disk.iso
+truncate -s 1M disk.dmg
+poke disk.dmg $(((1 << 20) - 512)) 6b6f6c79
+named 'a DMG image' 'qemu-img' disk.dmg
 mkdir directory
 refused "a directory" 'directory' -- directory
 mkfifo fifo

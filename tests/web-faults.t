@@ -423,10 +423,22 @@ set_web web
 : > www/empty
 mkdir www/directory
 head -c 100000 disk.raw > www/text
-head -c 100 image.qcow2 > www/cut
-for what in empty directory text cut nothing; do
-    refused "refused: $what" "${web[web]}/$what" -- "url=${web[web]}/$what"
-done
+head -c 50 image.qcow2 > www/cut
+cp image.qcow2 www/image.gz
+poke www/image.gz 0 1f8b0800
+qemu-img create -q -f vpc -o subformat=fixed www/fixed.vpc 1M
+while IFS='|' read -r what why; do
+    refused "refused: $what" "${web[web]}/$what: $why" \
+            -- "url=${web[web]}/$what"
+done <<'END'
+empty|the file is empty
+directory|
+text|not a QCOW image: it starts with
+image.gz|not a QCOW image: it is a file compressed with gzip
+fixed.vpc|not a QCOW image: it is a VHD image
+cut|the file has 50 bytes, a QCOW header needs 104
+nothing|
+END
 for what in http:// http:/// https:// http:///x http://:80/ \
             http://127.0.0.1:99999/x http://127.0.0.1:x/ 'http://[::1/x' \
             ftp://127.0.0.1/x "file://$tmp/image.qcow2" http:image.qcow2 \
