@@ -112,34 +112,44 @@ read_secret_once (const char *key, const char *value, char **secret)
   return read_secret (value, secret);
 }
 
+/* nbdkit has said what is wrong with the value, but not of which parameter
+ * it is.
+ */
 static int
-parse_bool (const char *value, bool *var)
+bad_value (const char *key, const char *value, const char *must_be)
+{
+  nbdkit_error ("%s=%s: must be %s", key, value, must_be);
+  return -1;
+}
+
+static int
+parse_bool (const char *key, const char *value, bool *var)
 {
   const int r = nbdkit_parse_bool (value);
 
   if (r == -1)
-    return -1;
+    return bad_value (key, value, "true or false");
   *var = r;
   return 0;
 }
 
 /* The same for what is called by its opposite. */
 static int
-parse_not (const char *value, bool *var)
+parse_not (const char *key, const char *value, bool *var)
 {
-  if (parse_bool (value, var) == -1)
+  if (parse_bool (key, value, var) == -1)
     return -1;
   *var = !*var;
   return 0;
 }
 
 static int
-parse_size (const char *value, uint64_t *var)
+parse_size (const char *key, const char *value, uint64_t *var)
 {
   const int64_t r = nbdkit_parse_size (value);
 
   if (r == -1)
-    return -1;
+    return bad_value (key, value, "a size, such as 64M");
   *var = (uint64_t) r;
   return 0;
 }
@@ -283,9 +293,9 @@ config_parameter (const char *key, const char *value)
       return read_secret_once (key, value, secrets[i].secret);
 
   if (strcmp (key, "cache-size") == 0)
-    return parse_size (value, &cache_size);
+    return parse_size (key, value, &cache_size);
   if (strcmp (key, "force-share") == 0)
-    return parse_bool (value, &force_share);
+    return parse_bool (key, value, &force_share);
   if (strcmp (key, "luks-iterations") == 0)
     return parse_luks_iterations (value);
   if (strcmp (key, "connections") == 0)
@@ -293,11 +303,11 @@ config_parameter (const char *key, const char *value)
   if (strcmp (key, "timeout") == 0)
     return nbdkit_parse_unsigned ("timeout", value, &http.timeout);
   if (strcmp (key, "sslverify") == 0)
-    return parse_not (value, &http.no_sslverify);
+    return parse_not (key, value, &http.no_sslverify);
   if (strcmp (key, "followlocation") == 0)
-    return parse_not (value, &http.no_followlocation);
+    return parse_not (key, value, &http.no_followlocation);
   if (strcmp (key, "tcp-keepalive") == 0)
-    return parse_bool (value, &http.tcp_keepalive);
+    return parse_bool (key, value, &http.tcp_keepalive);
 
   nbdkit_error ("unknown parameter '%s' (nbdkit qcow --help lists them)", key);
   return -1;

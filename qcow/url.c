@@ -553,6 +553,24 @@ url_as_s3 (const struct url *url)
   return r == -1 ? NULL : text;
 }
 
+/* What comes before "://" is no secret. */
+static int
+not_supported (const char *text, struct problem *problem)
+{
+  const size_t n
+    = strspn (text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                    "0123456789+-.");
+
+  if (n == 0 || n > 32 || !has_prefix (text + n, "://"))
+    return invalid (problem, "it does not begin with http://, https:// or "
+                             "s3://");
+  problem_set (problem,
+               "%.*s:// is not supported: only http, https and s3 are",
+               (int) n, text);
+  errno = EINVAL;
+  return -1;
+}
+
 int
 url_parse (const char *text, const struct url_s3 *s3, struct url *url,
            struct problem *problem)
@@ -565,7 +583,7 @@ url_parse (const char *text, const struct url_s3 *s3, struct url *url,
   if (has_prefix (text, S3_PREFIX))
     return parse_s3 (text, s3, url, problem);
   if (!url_is_one (text))
-    return invalid (problem, "only http, https and s3 URLs are supported");
+    return not_supported (text, problem);
   return parse_http (text, url, problem);
 }
 

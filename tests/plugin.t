@@ -78,16 +78,31 @@ refused "a parameter in other letters" "unknown parameter.*Cache-Size" \
         -- image.qcow2 Cache-Size=1M
 # (0x10 depends on nbdkit: 1.32 refuses it, 1.48 takes it for 16.)
 for value in '' x -1 1X 1.5M '1 M' 99999999999999999999; do
-    refused "cache-size=$value" 'cache-size|could not parse|size' \
+    refused "cache-size=$value" "cache-size=$value: must be a size" \
             -- image.qcow2 cache-size="$value"
 done
 for value in 64K 1M 64M 1G; do
     ok "cache-size=$value" with_qcow "$copy" -- image.qcow2 cache-size=$value
 done
 for value in '' 2 maybe TRUEISH -1; do
-    refused "force-share=$value" 'force-share|boolean' \
+    refused "force-share=$value" "force-share=$value: must be true or false" \
             -- image.qcow2 force-share="$value"
 done
+for key in sslverify followlocation tcp-keepalive; do
+    refused "$key=maybe" "$key=maybe: must be true or false" \
+            -- url=http://127.0.0.1/x $key=maybe
+done
+for key in luks-iterations connections timeout; do
+    refused "$key=x" "$key" -- url=http://127.0.0.1/x $key=x
+done
+while read -r url wanted; do
+    refused "url=$url" "$wanted" -- url="$url"
+done <<'END'
+ssh://me:secret@host/x URL: ssh:// is not supported: only http, https and s3 are
+nbd+unix:///?socket=x URL: nbd\+unix:// is not supported: only http, https and s3
+me:secret@host://x URL: it does not begin with http://, https:// or s3://
+image.qcow2 URL: it does not begin with http://, https:// or s3://
+END
 for value in true false on off yes no 1 0; do
     ok "force-share=$value" with_qcow "$copy" -- image.qcow2 force-share=$value
 done
