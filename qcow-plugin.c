@@ -9,6 +9,7 @@
  * lock of ours.
  */
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -42,6 +43,7 @@ NBDKIT_DLL_PUBLIC int qcow_debug_http = 0;
 static struct qcow *image;
 static const char *image_name; /* for messages */
 static bool serving;           /* after the fork */
+static bool before_1_34;       /* the server that has loaded us */
 
 static void
 say_error (const char *text)
@@ -84,6 +86,8 @@ plugin_load (void)
     nbdkit_error ("libgcrypt %s is too old", gcry_check_version (NULL));
     exit (EXIT_FAILURE);
   }
+  /* A function that servers have since 1.34, whatever headers we had. */
+  before_1_34 = dlsym (RTLD_DEFAULT, "nbdkit_disconnect") == NULL;
 }
 
 static void
@@ -189,6 +193,9 @@ plugin_default_export (UNUSED int readonly, UNUSED int is_tls)
   return "";
 }
 
+/* What this thread has opened. */
+static __thread void *opened_here;
+
 static void *
 plugin_open (UNUSED int readonly)
 {
@@ -197,12 +204,15 @@ plugin_open (UNUSED int readonly)
    */
   const char *name = nbdkit_export_name ();
 
-  return name ? qcow_view_open (image, name) : NULL;
+  opened_here = name ? qcow_view_open (image, name) : NULL;
+  return opened_here;
 }
 
 static void
 plugin_close (void *handle)
 {
+  if (opened_here == handle)
+    opened_here = NULL;
   qcow_view_close (handle);
 }
 
@@ -292,14 +302,32 @@ add_extent (void *opaque, uint64_t offset, uint64_t length,
  */
 #define MAX_EXTENTS_COUNT 0xffff0000
 
+/* If a client leaves while its block status reply is being sent, nbdkit before
+ * 1.34 tries to send the next extent on the closed socket, and fails an
+ * assertion.  A reply with one extent is safe, but each extent then costs a
+ * round trip: nbdinfo --map of 262144 extents takes 9 s instead of 1 s.
+ *
+ * So send one extent only where that makes the server safe: if one thread
+ * serves the connection (nbdkit -t 1), which is then the thread that opened
+ * it.  With more threads, a client that leaves while it has several requests
+ * in flight ends such a server whatever a plugin does.
+ */
+static bool
+must_send_one_extent (const void *handle)
+{
+  return before_1_34 && opened_here == handle;
+}
+
 static int
 plugin_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
                 struct nbdkit_extents *extents)
 {
+  const bool one
+    = (flags & NBDKIT_FLAG_REQ_ONE) != 0 || must_send_one_extent (handle);
+
   if (count > MAX_EXTENTS_COUNT)
     count = MAX_EXTENTS_COUNT;
-  return qcow_extents (handle, count, offset, flags & NBDKIT_FLAG_REQ_ONE,
-                       add_extent, extents);
+  return qcow_extents (handle, count, offset, one, add_extent, extents);
 }
 
 static struct nbdkit_plugin plugin = {

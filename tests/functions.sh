@@ -502,8 +502,8 @@ _stop ()
     return $bad
 }
 
-# nbdkit 1.32 itself may fail this when a client leaves while it has answers
-# under way.
+# nbdkit before 1.34 may fail this when a client leaves while replies to it
+# are under way.
 nbdkits_assertion='raw_send_socket: Assertion'
 
 # _sanitized TEXT: it has a sanitizer's finding, or a failed assertion.

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# How many extents a block status reply has, and clients that leave while one
+# is being sent.  With nbdkit before 1.34 and one thread for a connection it
+# has one, since the server would not survive such clients otherwise.
+
+source "$(dirname "$0")/functions.sh"
+
+# 16384 extents.
+py -c 'open("disk.raw", "wb").write((b"x" * 512 + bytes(512)) * 8192)'
+qemu-img convert -f raw -O qcow2 -S 512 -o cluster_size=512 disk.raw \
+         image.qcow2
+
+cat > extents.py <<'PY'
+import sys
+import nbd
+h = nbd.NBD()
+h.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+h.connect_uri(sys.argv[1])
+h.block_status(8 << 20, 0, lambda name, at, pairs, err:
+               print(len(pairs) // 2))
+PY
+serial=16384
+IFS=' .' read -r _ _ minor _ < <(nbdkit --version)
+[ "$minor" -ge 34 ] || serial=1
+while read -r wanted options; do
+    read -ra options <<< "$options"
+    # shellcheck disable=SC2016
+    is "nbdkit ${options[*]}: extents in a reply" \
+       "$(with_qcow 'py extents.py "$uri"' "${options[@]}" -- image.qcow2)" \
+       "$wanted"
+    # shellcheck disable=SC2016
+    is "... in the whole map" \
+       "$(with_qcow 'nbdinfo --map "$uri" | wc -l' "${options[@]}" \
+                    -- image.qcow2)" 16384
+done <<END_OF_LIST
+$serial -t 1
+$serial --filter=noparallel
+16384 -t 2
+16384 -t 16
+END_OF_LIST
+
+# Clients that ask for the map, and leave when the reply begins.
+cat > leave.py <<'PY'
+import socket, struct, sys
+path, clients = sys.argv[1], int(sys.argv[2])
+
+def receive(s, length):
+    data = b""
+    while len(data) < length:
+        more = s.recv(length - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+def option(s, number, data):
+    s.sendall(struct.pack(">8sII", b"IHAVEOPT", number, len(data)) + data)
+    kind = 0
+    while kind != 1:            # NBD_REP_ACK
+        _, _, kind, length = struct.unpack(">QIII", receive(s, 20))
+        if kind >> 31:
+            raise OSError("option %d is refused" % number)
+        receive(s, length)
+
+name = b"base:allocation"
+for i in range(clients):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(path)
+    receive(s, 18)
+    s.sendall(struct.pack(">I", 3))
+    option(s, 8, b"")           # structured replies
+    option(s, 10, struct.pack(">III", 0, 1, len(name)) + name)
+    option(s, 7, struct.pack(">IH", 0, 0))
+    s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 7, 1, 0, 8 << 20))
+    receive(s, 20)
+    s.close()
+PY
+clients=300
+[ -z "${QCOW_VALGRIND:-}" ] || clients=30
+start_qcow -t 1 -- image.qcow2
+ok "$clients clients that leave during the reply, with nbdkit -t 1" \
+   py leave.py "$sock" $clients
+# shellcheck disable=SC2016
+is "... the next one gets the map" "$(nbdinfo --map "$uri" | wc -l)" 16384
+ok "... nbdkit has ended well" stop_qcow
+
+done_testing
