@@ -117,25 +117,41 @@ is_strong (const struct version *v)
   return !v->weak && n > 2 && v->etag[0] == '"' && v->etag[n - 1] == '"';
 }
 
+static const char *
+show (const struct answer *a, char out[REDACTED_MAX], const char *text)
+{
+  static const struct secrets none;
+
+  if (a->show)
+    a->show (a->opaque, out, text);
+  else
+    redact (out, text, &none, &none);
+  return out;
+}
+
 /* Equal strong ETags identify the bytes.  Last-Modified says less: in S3 a
  * change of tags or access rights alone makes it later.
  */
 static int
-compare (const struct version *known, const struct version *seen,
-         struct problem *problem)
+compare (const struct answer *a, const struct version *known,
+         const struct version *seen, struct problem *problem)
 {
+  char before[REDACTED_MAX], now[REDACTED_MAX];
+
   if (seen->size != UINT64_MAX && seen->size != known->size)
     return problem_set (problem,
                         "it had %" PRIu64 " bytes, now it has %" PRIu64,
                         known->size, seen->size);
   if (differ (known->etag, seen->etag))
-    return problem_set (problem, "its ETag was %s, now it is %s", known->etag,
-                        seen->etag);
-  if (seen->etag[0] != '\0' && is_strong (known) && is_strong (seen))
-    return 0;
+    return problem_set (problem, "its ETag was %s, now it is %s",
+                        show (a, before, known->etag),
+                        show (a, now, seen->etag));
+  if (is_strong (known) && is_strong (seen))
+    return 0; /* they do not differ */
   if (differ (known->last_modified, seen->last_modified))
     return problem_set (problem, "it was last modified %s, now %s",
-                        known->last_modified, seen->last_modified);
+                        show (a, before, known->last_modified),
+                        show (a, now, seen->last_modified));
   return 0;
 }
 
@@ -146,23 +162,24 @@ judge_part (const struct answer *a, uint64_t offset, uint64_t length,
             struct good *good, struct problem *problem)
 {
   uint64_t first, last, total;
+  char text[REDACTED_MAX];
 
   if (a->content_encoding && strcasecmp (a->content_encoding, "identity") != 0)
     problem_set (problem,
-                 "the server sends the bytes in the encoding '%.64s', which "
-                 "was not asked for",
-                 a->content_encoding);
+                 "the server sends the bytes in the encoding '%s', which was "
+                 "not asked for",
+                 show (a, text, a->content_encoding));
   else if (a->content_range == NULL)
     problem_set (problem, "the server does not say which bytes it sends (its "
                           "answer 206 has no Content-Range)");
   else if (!answer_content_range (a->content_range, &first, &last, &total))
-    problem_set (problem, "the server's Content-Range is not valid: '%.128s'",
-                 a->content_range);
+    problem_set (problem, "the server's Content-Range is not valid: '%s'",
+                 show (a, text, a->content_range));
   else if (known == NULL && total == UINT64_MAX)
     problem_set (problem,
                  "the server does not tell how long the file is "
-                 "(its Content-Range is '%.128s')",
-                 a->content_range);
+                 "(its Content-Range is '%s')",
+                 show (a, text, a->content_range));
   else if (first != offset)
     problem_set (problem,
                  "the server was asked for bytes from %" PRIu64 " on, and "
@@ -170,7 +187,7 @@ judge_part (const struct answer *a, uint64_t offset, uint64_t length,
                  offset, first);
   else {
     take_version (a, total, seen);
-    if (known && compare (known, seen, problem) == -1)
+    if (known && compare (a, known, seen, problem) == -1)
       return VERDICT_CHANGED;
     good->length = last - first + 1 < length ? last - first + 1 : length;
     return VERDICT_GOOD;

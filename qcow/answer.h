@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "redact.h"
 
 /* What identifies one version of an object.  Strings are empty where the
  * server says nothing.
@@ -35,6 +36,12 @@ struct answer {
   long status;
   const char *content_range, *content_encoding, *content_length;
   const char *etag, *last_modified;
+
+  /* Write what may be shown of a text of the server; NULL: all that is
+   * clean.
+   */
+  void (*show) (void *opaque, char out[REDACTED_MAX], const char *text);
+  void *opaque;
 };
 
 enum verdict {

@@ -18,6 +18,7 @@
 #include "condition.h"
 #include "http.h"
 #include "libcurl.h"
+#include "redact.h"
 #include "share.h"
 
 /* The user's wishes: copies.  NULL: none. */
@@ -36,6 +37,8 @@ struct http_settings {
 
   char *access_key, *secret_key, *session_token;
   char *endpoint_url, *region;
+
+  struct secrets secrets; /* all of the above that are */
 };
 
 /* 0, or -1 with the error reported and errno. */

@@ -71,6 +71,48 @@ is_https (const struct url *url)
   return strncmp (url->text, "https:", 6) == 0;
 }
 
+/* To where a server says, which may be anything. */
+static bool
+is_redirected (const struct request *r)
+{
+  return r->hop.text || r->target.text;
+}
+
+/* --- What servers say --- */
+
+static void
+add_url (struct secrets *s, const struct url *url)
+{
+  secrets_add_login (s, url->user, url->password);
+  /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
+  if (url->text && url_has_query (url->text))
+    secrets_add_values (s, strchr (url->text, '?') + 1, "&");
+}
+
+/* Write what may be shown of a text that a server has sent, or libcurl has
+ * made of one.  It knows all that is secret, and may repeat it.
+ */
+static void
+show (const struct http *h, const struct request *r, char out[REDACTED_MAX],
+      const char *text)
+{
+  struct secrets of_urls = { .list = NULL };
+
+  add_url (&of_urls, &r->object->url);
+  add_url (&of_urls, &r->target);
+  add_url (&of_urls, &r->hop);
+  redact (out, text, &h->settings.secrets, &of_urls);
+  secrets_free (&of_urls);
+}
+
+static void
+show_in_answer (void *opaque, char out[REDACTED_MAX], const char *text)
+{
+  const struct request *r = opaque;
+
+  show (r->object->http, r, out, text);
+}
+
 /* --- Answers --- */
 
 static const char *
@@ -93,6 +135,8 @@ judge (struct request *r)
     .content_length = header_value (r->easy, "Content-Length"),
     .etag = header_value (r->easy, "ETag"),
     .last_modified = header_value (r->easy, "Last-Modified"),
+    .show = show_in_answer,
+    .opaque = r,
   };
   struct version seen;
   struct good good;
@@ -420,10 +464,13 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
 {
   struct http_object *o = r->object;
   char via[512] = "", tries[64] = "", what[2048], hint[128] = "";
+  char shown[REDACTED_MAX];
   const struct reference *ref = o->ref;
 
-  if (r->hop.text || r->target.text)
-    snprintf (via, sizeof via, " (redirected to %.400s)", where (r)->name);
+  if (is_redirected (r)) {
+    show (h, r, shown, where (r)->name);
+    snprintf (via, sizeof via, " (redirected to %s)", shown);
+  }
   if (r->failures > 1)
     snprintf (tries, sizeof tries, ", after %u tries", r->failures);
   if (o->known)
@@ -558,15 +605,17 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
 
 /* "403 Forbidden (AccessDenied)" */
 static void
-describe_status (const struct request *r, long status, char *out, size_t max)
+describe_status (const struct http *h, const struct request *r, long status,
+                 char *out, size_t max)
 {
-  char code[64];
+  char code[64], shown[REDACTED_MAX];
 
   answer_s3_code (
     r->body, r->body_length < sizeof r->body ? r->body_length : sizeof r->body,
     code, sizeof code);
-  snprintf (out, max, "the web server answers %ld %s%s%s%s", status,
-            answer_status_text (status), code[0] ? " (" : "", code,
+  show (h, r, shown, code);
+  snprintf (out, max, "the web server answers %ld %s%s%.80s%s", status,
+            answer_status_text (status), code[0] ? " (" : "", shown,
             code[0] ? ")" : "");
 }
 
@@ -577,7 +626,7 @@ refused (struct http *h, struct request *r, long status)
 
   if (ask_original (r))
     return NEXT_AGAIN;
-  describe_status (r, status, text, sizeof text);
+  describe_status (h, r, status, text, sizeof text);
   return fail (h, r,
                status == 404 || status == 410   ? ENOENT
                : status == 401 || status == 403 ? EACCES
@@ -619,7 +668,7 @@ take_location (const char *location, struct url *next, struct problem *problem)
 static enum next
 follow (struct http *h, struct request *r, long status)
 {
-  char *location = NULL, text[2048];
+  char *location = NULL, text[2048], shown[REDACTED_MAX];
   struct problem problem;
   struct url next = { .name = NULL };
   bool taken;
@@ -628,7 +677,7 @@ follow (struct http *h, struct request *r, long status)
   if (location == NULL) {
     char said[256];
 
-    describe_status (r, status, said, sizeof said);
+    describe_status (h, r, status, said, sizeof said);
     snprintf (text, sizeof text, "%s, and not where to%s", said,
               r->object->url.s3 ? " (is the region right?)" : "");
     return fail (h, r, EIO, (unsigned) status, text);
@@ -639,10 +688,10 @@ follow (struct http *h, struct request *r, long status)
     return fail (h, r, ENOMEM, (unsigned) status, problem.text);
   }
   if (!taken || check_hop (h, r, &next, &problem) == -1) {
+    show (h, r, shown, next.name ? next.name : "another kind of URL");
     snprintf (text, sizeof text,
-              "the web server redirects to %.500s, which is not followed: "
-              "%.500s",
-              next.name ? next.name : "another kind of URL", problem.text);
+              "the web server redirects to %s, which is not followed: %.500s",
+              shown, problem.text);
     url_free (&next);
     return fail (h, r, EIO, (unsigned) status, text);
   }
@@ -692,33 +741,42 @@ may_pass (CURLcode code, bool known)
   }
 }
 
-/* What libcurl says may quote the URL of a proxy, and the password in it. */
-static const char *
-reason_of (const struct request *r, CURLcode code)
+/* What libcurl says may quote what the server has sent, the URL of a proxy,
+ * and the password in it, or the entry of resolve= that it does not
+ * understand.
+ */
+static void
+describe_failure (const struct http *h, const struct request *r, CURLcode code,
+                  char out[REDACTED_MAX])
 {
-  if (r->error[0] == '\0')
-    return curl_easy_strerror (code);
-  if (strchr (r->error, '@') == NULL && strstr (r->error, "://") == NULL)
-    return r->error;
-  return strcasestr (r->error, "proxy")
-           ? "libcurl can't use a proxy of that kind, or its URL is not valid"
-           : curl_easy_strerror (code);
+  const char *text = r->error[0] ? r->error : curl_easy_strerror (code);
+
+  if (strchr (text, '@') || strstr (text, "://"))
+    text
+      = strcasestr (text, "proxy")
+          ? "libcurl can't use a proxy of that kind, or its URL is not valid"
+          : curl_easy_strerror (code);
+  else if (code == CURLE_SETOPT_OPTION_SYNTAX && strstr (text, "RESOLVE"))
+    text = "libcurl does not understand resolve=: must be HOST:PORT:ADDRESS";
+  show (h, r, out, text);
 }
 
 static enum next
 transfer_failed (struct http *h, struct request *r, CURLcode code)
 {
-  char text[CURL_ERROR_SIZE + 64];
+  char text[CURL_ERROR_SIZE + 64], shown[REDACTED_MAX];
 
   if (code == CURLE_OUT_OF_MEMORY)
     return fail (h, r, ENOMEM, (unsigned) code, "out of memory");
   if (code == CURLE_OK)
     snprintf (text, sizeof text, "the web server sent less than it said");
-  else
-    snprintf (text, sizeof text, "%s%s", reason_of (r, code),
+  else {
+    describe_failure (h, r, code, shown);
+    snprintf (text, sizeof text, "%s%s", shown,
               code == CURLE_PEER_FAILED_VERIFICATION
                 ? " (cainfo=FILE names authorities to trust)"
                 : "");
+  }
   if (!may_pass (code, r->object->known))
     return ask_original (r) ? NEXT_AGAIN
                             : fail (h, r, EIO, (unsigned) code, text);
@@ -765,11 +823,14 @@ static void
 debug_try (const struct http *h, const struct request *r, CURLcode code)
 {
   long status = 0;
+  char name[REDACTED_MAX];
 
   if (!h->debug)
     return;
   curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
-  error_debug (h->hooks, where (r)->name,
+  if (is_redirected (r))
+    show (h, r, name, where (r)->name);
+  error_debug (h->hooks, is_redirected (r) ? name : r->object->url.name,
                "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
                " bytes, %" PRIu64 " ms%s%s",
                r->fetch->offset + r->filled_before,
@@ -810,7 +871,7 @@ request_next (struct http *h, struct request *r, CURLcode code)
   case VERDICT_REDIRECT:
     return follow (h, r, status);
   case VERDICT_LATER:
-    describe_status (r, status, text, sizeof text);
+    describe_status (h, r, status, text, sizeof text);
     return again_later (h, r, (unsigned) status, text);
   case VERDICT_REFUSED:
     return refused (h, r, status);

@@ -150,6 +150,41 @@ check_headers (const char *const *headers, size_t n,
   return 0;
 }
 
+/* "HOST:PORT:ADDRESS[,ADDRESS]", also with a '+' before it (as curl has it);
+ * "-HOST:PORT" takes an entry back.  libcurl looks at the addresses.
+ */
+static bool
+is_resolve (const char *s)
+{
+  const bool removes = s[0] == '-';
+  const char *port;
+  size_t n;
+
+  if (removes || s[0] == '+')
+    ++s;
+  n = s[0] == '[' ? strcspn (s, "]") + 1 : strcspn (s, ":");
+  if (n == 0 || n > strlen (s) || s[n] != ':')
+    return false;
+  port = s + n + 1;
+  n = strspn (port, "0123456789");
+  if (n == 0 || n > 5)
+    return false;
+  return removes ? port[n] == '\0' : port[n] == ':' && port[n + 1] != '\0';
+}
+
+static int
+check_resolve (const char *const *resolve, size_t n,
+               const struct qcow_hooks *hooks)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    if (!is_resolve (resolve[i]))
+      return error_report (hooks, EINVAL,
+                           "resolve=", "must be HOST:PORT:ADDRESS");
+  return 0;
+}
+
 /* The URL that the user trusts with secrets: url=, or if the image is a
  * local file the first that he names.
  */
@@ -279,6 +314,54 @@ http_settings_check_s3 (const struct http_settings *s,
   return 0;
 }
 
+/* "http://USER:PASSWORD@proxy" */
+static int
+add_proxy (struct secrets *secrets, const char *proxy)
+{
+  const char *begin = strstr (proxy, "://"), *end = strrchr (proxy, '@');
+  char *login, *password;
+
+  begin = begin ? begin + 3 : proxy;
+  if (end == NULL || end < begin)
+    return 0;
+  login = strndup (begin, (size_t) (end - begin));
+  if (login == NULL)
+    return -1;
+  secrets_add (secrets, login);
+  password = strchr (login, ':');
+  if (password)
+    *password++ = '\0';
+  url_unescape (login);
+  if (password)
+    url_unescape (password);
+  secrets_add_login (secrets, login, password);
+  secret_free_string (login);
+  return 0;
+}
+
+/* What must be in no message, whatever a server repeats. */
+static int
+collect_secrets (struct http_settings *s, const struct qcow_hooks *hooks)
+{
+  struct secrets *secrets = &s->secrets;
+  const struct curl_slist *l;
+
+  secrets_add_login (secrets, s->user, s->password);
+  secrets_add_login (secrets, s->proxy_user, s->proxy_password);
+  secrets_add_values (secrets, s->cookie, "; ");
+  for (l = s->headers; l; l = l->next) {
+    const char *value = l->data + strcspn (l->data, ":;");
+
+    secrets_add_values (secrets, value + strspn (value, ":; \t"), " ,;");
+  }
+  secrets_add (secrets, s->access_key);
+  secrets_add (secrets, s->secret_key);
+  secrets_add (secrets, s->session_token);
+  if ((s->proxy && add_proxy (secrets, s->proxy) == -1) || secrets->incomplete)
+    return error_no_memory (hooks, "http");
+  return 0;
+}
+
 int
 http_settings_take (struct http_settings *s,
                     const struct qcow_options *options,
@@ -299,6 +382,7 @@ http_settings_take (struct http_settings *s,
                          "connections=", "must be a number from 1 to %d",
                          HTTP_MAX_CONNECTIONS);
   if (check_headers (o->headers, o->nr_headers, hooks) == -1
+      || check_resolve (o->resolve, o->nr_resolve, hooks) == -1
       || copy (&s->user, o->user, hooks) == -1
       || copy (&s->password, o->password, hooks) == -1
       || copy (&s->cookie, o->cookie, hooks) == -1
@@ -316,7 +400,9 @@ http_settings_take (struct http_settings *s,
       || take_version (s, o->http_version, hooks) == -1
       || take_s3 (s, o, hooks) == -1)
     return -1;
-  return take_own_origin (s, options, hooks);
+  if (take_own_origin (s, options, hooks) == -1)
+    return -1;
+  return collect_secrets (s, hooks);
 }
 
 void
@@ -350,4 +436,5 @@ http_settings_free (struct http_settings *s)
   secret_free_string (s->session_token);
   free (s->endpoint_url);
   free (s->region);
+  secrets_free (&s->secrets);
 }

@@ -79,27 +79,28 @@ hex_digit (char c)
                                 : -1;
 }
 
-/* Undo the escaping in place.  False if there are control characters in it
- * then, which have no place in a header.
- */
-static bool
-unescape (char *s)
+bool
+url_unescape (char *s)
 {
   char *out = s;
+  bool clean = true;
 
   for (; *s; ++s) {
     char c = *s;
 
     if (c == '%' && hex_digit (s[1]) >= 0 && hex_digit (s[2]) >= 0) {
       c = (char) (16 * hex_digit (s[1]) + hex_digit (s[2]));
-      s += 2;
+      if ((unsigned char) c < 0x20) {
+        c = '%';
+        clean = false;
+      }
+      else
+        s += 2;
     }
-    if ((unsigned char) c < 0x20)
-      return false;
     *out++ = c;
   }
   *out = '\0';
-  return true;
+  return clean;
 }
 
 /* --- Taking apart --- */
@@ -180,8 +181,8 @@ take_user_info (CURLU *u, struct url *url)
   if (take_part (u, CURLUPART_USER, 0, &url->user) == -1
       || take_part (u, CURLUPART_PASSWORD, 0, &url->password) == -1)
     return -1;
-  if ((url->user && !unescape (url->user))
-      || (url->password && !unescape (url->password)))
+  if ((url->user && !url_unescape (url->user))
+      || (url->password && !url_unescape (url->password)))
     return failed (CURLUE_URLDECODE);
   /* (To take away needs no memory.) */
   curl_url_set (u, CURLUPART_USER, NULL, 0);

@@ -67,6 +67,11 @@ char *url_as_s3 (const struct url *url);
  */
 bool url_has_query (const char *name);
 
+/* Undo escapes (%41) in place.  False if some of them are control characters:
+ * those stay as they are.
+ */
+bool url_unescape (char *s);
+
 /* A name for messages, which may be a URL with secrets in it, or be meant as
  * one: then just what it is.
  */

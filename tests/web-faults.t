@@ -693,9 +693,9 @@ printf name=S3CRET-cookie > cookie
 printf S3CRET-proxy > proxy
 basic=$(printf me:S3CRET-password | base64)
 from_proxy=$(printf us:S3CRET-proxy | base64)
-secrets="S3CRET|$basic|$from_proxy"
+secrets="[sS]3[cC][rR][eE][tT]|$basic|$from_proxy|${from_proxy,,}"
 demand="demand=Authorization: Basic $basic|Cookie: name=S3CRET-cookie"
-demand+="|X-Key: S3CRET-header|Proxy-Authorization: Basic $from_proxy"
+demand+="|X-Key: S3CRETheader|Proxy-Authorization: Basic $from_proxy"
 far='/well bytes=???????-*'
 one="$reads \"\$uri\" disk.raw $(at 16)"
 flags=(-v)
@@ -704,7 +704,7 @@ for flag in $(nm -D --defined-only "$plugin" | awk '{ print $3 }' |
     flags+=(-D "qcow.$flag=1")
 done
 secret=('url=http://127.0.0.1:1/well?key=S3CRET-query' user=me
-        password=+password cookie=+cookie 'header=X-Key: S3CRET-header'
+        password=+password cookie=+cookie 'header=X-Key: S3CRETheader'
         "proxy=${web[web]}" proxy-user=us proxy-password=+proxy timeout=1)
 
 # debugging NAME OUT SETTING...
@@ -737,9 +737,37 @@ debugging "all that, and a change" EIO "$demand" "$far fail=total:5"
 debugging "all that, and garbage" 'same|EIO' "$demand" "$far fail=garbage"
 debugging "all that, but not the right password" refused \
           "demand=Authorization: Basic bWU6eW91Cg=="
+# A server knows what it was told, and may repeat it.
+for text in S3CRET-password s3cret-cookie S3CRETheader key=S3CRET-query \
+            "Basic ${from_proxy,,}" "$basic"; do
+    debugging "the server repeats $text as Content-Range at first" refused \
+              "$demand" "fail=range:bytes $text*"
+    debugging "... as Content-Range" EIO "$demand" \
+              "$far fail=range:bytes $text*"
+    debugging "... as ETag" EIO "$demand" ignore=if-match 'etag="1"' \
+              "$far etag=\"$text\""
+    debugging "... as ETag that changes" EIO "$demand" ignore=if-match \
+              "etag=\"$text\"" "$far etag=\"1\""
+    # (Other codes than words are none.)
+    debugging "... as code of an error" EIO "$demand" \
+              "body=<Code>$text</Code>" "$far fail=403*"
+    debugging "... where it redirects to" refused "$demand" \
+              "to=http://h/${text// /%20}"
+done
+debugging "... what it says of itself" refused "$demand" fail=403 \
+          'body=<Code>NothingSecret</Code>'
+like "... is said" "$(cat secret.log)" '403 Forbidden \(NothingSecret\)'
 secret=("url=${web[web]/\/\//\/\/me:S3CRET-password@}/well")
 demand="demand=Authorization: Basic $basic"
 debugging "user and password in the URL" same "$demand"
+for text in S3CRET-password "$basic"; do
+    debugging "... which the server repeats" EIO "$demand" ignore=if-match \
+              "etag=\"$text\"" "$far etag=\"1\""
+done
+secret=("url=${web[web]}/well" resolve=S3CRET)
+debugging "resolve= of no sense" refused
+like "... is named" "$(cat secret.log)" 'resolve=.*HOST:PORT:ADDRESS'
+secret=("url=${web[web]/\/\//\/\/me:S3CRET-password@}/well")
 debugging "... with an error" EIO "$demand" "$far fail=404"
 debugging "... with an error at first" refused "$demand" fail=404
 secret=("url=http://me:S3CRET password@127.0.0.1/well?S3CRET")

@@ -306,8 +306,12 @@ for bad in tcp-keepalive=x timeout=x timeout=-1 timeout=2147484 \
            followlocation=x; do
     refused "$bad" "${bad%%=*}|boolean" -- "url=$at" $bad
 done
-refused "resolve= of no sense" "RESOLVE.*'nonsense'" \
-        -- "url=$at" resolve=nonsense
+for bad in nonsense h:80 h:x:127.0.0.1 h:80: :80:127.0.0.1 h:80:nonsense; do
+    out=$(with_qcow true -- "url=$at" "resolve=$bad" 2>&1)
+    is "resolve=$bad: refused" $? 1
+    like "... it is said why" "$out" 'resolve=.*HOST:PORT:ADDRESS'
+    unlike "... without the value" "$out" "resolve=${bad}[^a-z]*\$|'$bad'"
+done
 for key in user user-agent cookie header proxy resolve protocols \
            unix-socket-path; do
     out=$(with_qcow true -- "url=$at" "$key=" 2>&1)

@@ -38,6 +38,7 @@
 #   tokens=N expired=403    demand a token, which is good N times
 #   hops=N              redirect N times to the same path
 #   sigv4=ACCESS:SECRET[:TOKEN] region=us-east-1    demand a signature
+#   body=TEXT           of errors that are faults
 #   log=NAME,...        what to log: names of headers, "connection" (its
 #                       number), "busy" (how many requests are waiting)
 #
@@ -110,6 +111,7 @@ class Settings:
         "ignore": "", "demand": "", "query": "", "to": "", "code": "302",
         "token": "", "tokens": "", "expired": "403", "hops": "",
         "sigv4": "", "region": "us-east-1", "log": "",
+        "body": "as you like it",
     }
 
     def __init__(self, lines, control):
@@ -348,7 +350,7 @@ class Connection:
             self.drop(kind)
             return False
         if kind.isdigit():
-            answer = Answer(int(kind), "as you like it")
+            answer = Answer(int(kind), self.knobs["body"])
             if argument:
                 answer.fields["Retry-After"] = argument
             return self.send(answer)
