@@ -64,7 +64,7 @@ read_directory (struct bitmaps *all, const struct image *image,
       || h->bitmap_directory_size
            > image->source->size - h->bitmap_directory_offset)
     return problem_set (problem,
-                        "the directory (%" PRIu64 " bytes at %" PRIu64 ") "
+                        "the directory (%" PRIu64 " bytes at 0x%" PRIx64 ") "
                         "has more than 64 MiB or lies beyond the end of the "
                         "file",
                         h->bitmap_directory_size, h->bitmap_directory_offset);
@@ -256,7 +256,7 @@ damaged (const struct open_bitmap *b, uint64_t offset, uint64_t host)
   error_report_once (&b->image->damage, host, image->shared->hooks, EIO,
                      image->name,
                      "damaged bitmap: the part of it for guest offset "
-                     "%" PRIu64 " is said to be at host offset "
+                     "0x%" PRIx64 " is said to be at host offset "
                      "0x%" PRIx64 ", which can't be",
                      offset, host);
   return -1;

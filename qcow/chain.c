@@ -135,6 +135,21 @@ format_said (const struct opening *o, const struct image *above,
   return 0;
 }
 
+/* As the image or the user has named the file that became 'source'. */
+static const char *
+backing_name (const struct opening *o, const struct image *above,
+              unsigned depth, const struct source *source)
+{
+  const char *stored = above->header.backing_file;
+
+  return depth <= o->options->nr_backing || url_shown (stored) != stored
+           ? source->name
+           : stored;
+}
+
+#define BACKING_ARGS(o, above, depth, source)                                 \
+  NAMED_ARGS (backing_name (o, above, depth, source), (source)->name)
+
 /* The file is said to be a QCOW image.  If it is none, say what can be done.
  */
 static int
@@ -153,8 +168,9 @@ check_qcow (const struct opening *o, const struct image *above, unsigned depth,
     return -1;
   return error_report (
     o->shared->hooks, EINVAL, above->name,
-    "the backing file '%s' is %s as %s, but is not a QCOW image%s%s%s",
-    source->name, said_by_user ? "given" : "recorded",
+    "the backing file " NAMED " is %s as %s, but is not a QCOW image%s%s%s",
+    BACKING_ARGS (o, above, depth, source),
+    said_by_user ? "given" : "recorded",
     said_by_user ? "backing-format=qcow" : above->header.backing_format,
     foreign ? ": it looks like " : "", foreign ? foreign->what : "",
     foreign && foreign->is_image
@@ -189,18 +205,20 @@ backing_format (const struct opening *o, const struct image *above,
   foreign = foreign_find (start, sizeof start, NULL);
   if (get_be32 (start) == QCOW_MAGIC)
     error_report (o->shared->hooks, EINVAL, above->name,
-                  "the backing file '%s' starts like a QCOW image, but its "
+                  "the backing file " NAMED
+                  " starts like a QCOW image, but its "
                   "format is recorded as %s: that may be a trick of whoever "
                   "wrote to a raw disk.  Say what it is with "
                   "backing-format=qcow or backing-format=raw",
-                  source->name, recorded);
+                  BACKING_ARGS (o, above, depth, source), recorded);
   else if (foreign && foreign->is_image)
-    error_report (o->shared->hooks, EINVAL, above->name,
-                  "the backing file '%s' starts like %s, and its format is "
-                  "recorded as %s: only raw and QCOW images are supported.  "
-                  "If it is a raw disk all the same, say so with "
-                  "backing-format=raw",
-                  source->name, foreign->what, recorded);
+    error_report (
+      o->shared->hooks, EINVAL, above->name,
+      "the backing file " NAMED " starts like %s, and its format is "
+      "recorded as %s: only raw and QCOW images are supported.  "
+      "If it is a raw disk all the same, say so with "
+      "backing-format=raw",
+      BACKING_ARGS (o, above, depth, source), foreign->what, recorded);
   else
     return FORMAT_RAW;
   return FORMAT_UNKNOWN;

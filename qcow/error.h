@@ -15,9 +15,19 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <time.h>
 
 #include "qcow.h"
+
+/* For formats of messages: a file as somebody has named it, and in brackets
+ * what that means where it is something else.
+ */
+#define NAMED "'%s'%s%s%s"
+#define NAMED_ARGS(name, meaning)                                             \
+  (name), strcmp (name, meaning) == 0 ? "" : " (",                            \
+    strcmp (name, meaning) == 0 ? "" : (meaning),                             \
+    strcmp (name, meaning) == 0 ? "" : ")"
 
 /* Why a pure function refused its input.  The caller puts the file's
  * name in front.

@@ -171,8 +171,8 @@ can_not_open (const struct fence *f, const struct reference *ref)
   const bool moved = err == ENOENT || err == ENOTDIR;
 
   return error_report (
-    f->hooks, err, ref->image, "can't open the %s '%s' (%s): %m%s%s%s",
-    ref->what, ref->stored, ref->path,
+    f->hooks, err, ref->image, "can't open the %s " NAMED ": %m%s%s%s",
+    ref->what, NAMED_ARGS (ref->stored, ref->path),
     moved ? " (if it is elsewhere now, say where with " : "",
     moved ? ref->parameter : "", moved ? "=FILE)" : "");
 }
@@ -259,15 +259,15 @@ open_for_reading (const struct fence *f, const struct reference *ref, int fd,
     return can_not_open (f, ref);
   if (S_ISBLK (st.st_mode) && !devices)
     return error_report (f->hooks, EPERM, ref->image,
-                         "the %s '%s' (%s) is a block device: an image may "
+                         "the %s " NAMED " is a block device: an image may "
                          "name one only below a directory that you allow by "
                          "its name, as with allow=/dev",
-                         ref->what, ref->stored, ref->path);
+                         ref->what, NAMED_ARGS (ref->stored, ref->path));
   if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode))
     return error_report (f->hooks, EPERM, ref->image,
-                         "the %s '%s' (%s) is %s: an image may only name "
+                         "the %s " NAMED " is %s: an image may only name "
                          "regular files and block devices",
-                         ref->what, ref->stored, ref->path,
+                         ref->what, NAMED_ARGS (ref->stored, ref->path),
                          S_ISDIR (st.st_mode)    ? "a directory"
                          : S_ISFIFO (st.st_mode) ? "a FIFO"
                          : S_ISCHR (st.st_mode)  ? "a character device"

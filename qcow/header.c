@@ -398,16 +398,16 @@ walk_extensions (const uint8_t *cluster, size_t start, size_t end,
 
     if (end - pos < 8)
       return problem_set (problem,
-                          "header: extension at %zu: no room for its type "
-                          "and length before the end of the area at %zu",
+                          "header: extension at 0x%zx: no room for its type "
+                          "and length before the end of the area at 0x%zx",
                           pos, end);
     type = get_be32 (cluster + pos);
     length = get_be32 (cluster + pos + 4);
     pos += 8;
     if (length > end - pos)
       return problem_set (problem,
-                          "header: extension 0x%08" PRIx32 " at %zu: its "
-                          "length is %" PRIu32 ": the area ends at %zu",
+                          "header: extension 0x%08" PRIx32 " at 0x%zx: its "
+                          "length is %" PRIu32 ": the area ends at 0x%zx",
                           type, pos - 8, length, end);
     if (type == QCOW_EXT_END)
       break;

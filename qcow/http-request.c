@@ -463,32 +463,31 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
       const char *why)
 {
   struct http_object *o = r->object;
-  char via[512] = "", tries[64] = "", what[2048], hint[128] = "";
-  char shown[REDACTED_MAX];
-  const struct reference *ref = o->ref;
+  const struct reference *ref = o->known ? NULL : o->ref;
+  const bool redirected = is_redirected (r);
+  const char *via = redirected ? " (redirected to " : "";
+  const char *bracket = redirected ? ")" : "";
+  const uint64_t place = (monotonic_ms () / 60000) << 16 | kind;
+  char tries[64] = "", what[96] = "can't open it", target[REDACTED_MAX] = "";
 
-  if (is_redirected (r)) {
-    show (h, r, shown, where (r)->name);
-    snprintf (via, sizeof via, " (redirected to %s)", shown);
-  }
+  if (redirected)
+    show (h, r, target, where (r)->name);
   if (r->failures > 1)
     snprintf (tries, sizeof tries, ", after %u tries", r->failures);
   if (o->known)
-    snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at %" PRIu64,
+    snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at 0x%" PRIx64,
               r->length, r->fetch->offset);
-  else if (ref) {
-    snprintf (what, sizeof what, "can't open the %s '%.800s' (%.1000s)",
-              ref->what, ref->stored, o->url.name);
-    snprintf (hint, sizeof hint,
-              " (if it is elsewhere now, say where with %s=URL)",
-              ref->parameter);
-  }
+  if (ref)
+    error_report_once (
+      &o->errors, place, h->hooks, err, ref->image,
+      "can't open the %s " NAMED "%s%s%s: %s%s%s%s%s", ref->what,
+      NAMED_ARGS (ref->stored, o->url.name), via, target, bracket, why, tries,
+      err == ENOENT ? " (if it is elsewhere now, say where with " : "",
+      err == ENOENT ? ref->parameter : "", err == ENOENT ? "=URL)" : "");
   else
-    snprintf (what, sizeof what, "can't open it");
-  error_report_once (&o->errors, (monotonic_ms () / 60000) << 16 | kind,
-                     h->hooks, err, ref ? ref->image : o->url.name,
-                     "%s%s: %s%s%s", what, via, why, tries,
-                     err == ENOENT ? hint : "");
+    error_report_once (&o->errors, place, h->hooks, err, o->url.name,
+                       "%s%s%s%s: %s%s", what, via, target, bracket, why,
+                       tries);
   return NEXT_FAIL;
 }
 

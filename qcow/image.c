@@ -73,7 +73,7 @@ read_backing_name (struct image *image)
     return error_report (image->shared->hooks, EINVAL, image->name,
                          "header: backing_file_offset is 0x%" PRIx64
                          ": the name of %" PRIu32 " bytes lies beyond the "
-                         "end of the file at %" PRIu64,
+                         "end of the file at 0x%" PRIx64,
                          h->backing_offset, h->backing_size,
                          image->source->size);
   if (source_read (image->source, name, h->backing_size, h->backing_offset)

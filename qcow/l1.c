@@ -105,8 +105,9 @@ check_place (const struct source *source, uint64_t offset, uint64_t bytes,
               || bytes - (source->size - offset) < slack)))
     return 0;
   return error_report (source->hooks, EINVAL, source->name,
-                       "%s (%" PRIu64 " bytes at %" PRIu64 ") lies beyond "
-                       "the end of the file at %" PRIu64 ": was the file cut?",
+                       "%s (%" PRIu64 " bytes at 0x%" PRIx64 ") lies beyond "
+                       "the end of the file at 0x%" PRIx64
+                       ": was the file truncated?",
                        what, bytes, offset, source->size);
 }
 

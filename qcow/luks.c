@@ -184,7 +184,7 @@ parse_slot (const uint8_t *p, unsigned n, uint64_t end, struct luks_header *h,
                         "LUKS header: key slot %u: its key material, "
                         "%" PRIu64 " bytes, is at sector %" PRIu32
                         ": must lie between sector %d and the end of the "
-                        "header's area at byte %" PRIu64,
+                        "header's area at 0x%" PRIx64,
                         n, material_room (h), sector, FIRST_MATERIAL_SECTOR,
                         end);
   memcpy (slot->salt, p + SLOT_OFF_SALT, LUKS_SALT_BYTES);
@@ -203,8 +203,8 @@ check_overlaps (const struct luks_header *h, struct problem *problem)
           && h->slots[j].material < h->slots[i].material + room)
         return problem_set (problem,
                             "LUKS header: the key material of key slots %u "
-                            "and %u overlaps (at bytes %" PRIu64
-                            " and %" PRIu64 ")",
+                            "and %u overlaps (at 0x%" PRIx64 " and 0x%" PRIx64
+                            ")",
                             i, j, h->slots[i].material, h->slots[j].material);
   return 0;
 }

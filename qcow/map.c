@@ -426,8 +426,8 @@ debug_run (const struct map *m, const struct run *run)
                                    : m->view->name;
 
   error_debug (m->view->shared->hooks, name,
-               "run: %" PRIu64 "+%" PRIu64 " %s host %" PRIu64, run->offset,
-               run->length, names[run->kind], run->host);
+               "run: 0x%" PRIx64 "+%" PRIu64 " %s host 0x%" PRIx64,
+               run->offset, run->length, names[run->kind], run->host);
 }
 
 int

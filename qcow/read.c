@@ -123,7 +123,7 @@ damaged_cluster (const struct run *run, const char *what)
 
   return error_report_once (&image->damage, place_of (run, cluster),
                             image->shared->hooks, EIO, image->name,
-                            "damaged cluster at guest offset %" PRIu64
+                            "damaged cluster at guest offset 0x%" PRIx64
                             ", host offset 0x%" PRIx64 ": %s",
                             cluster, run->host, what);
 }
@@ -139,8 +139,8 @@ damaged_table (const struct run *run)
   return error_report_once (
     &image->damage, place_of (run, start), image->shared->hooks, EIO,
     image->name,
-    "damaged L1 entry: everything from guest offset %" PRIu64 " to %" PRIu64
-    " is lost, host offset 0x%" PRIx64 ": %s",
+    "damaged L1 entry: everything from guest offset 0x%" PRIx64
+    " to 0x%" PRIx64 " is lost, host offset 0x%" PRIx64 ": %s",
     start, start + ((UINT64_C (1) << shift) - 1), run->host,
     entry_fault_text (run->fault));
 }

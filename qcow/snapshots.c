@@ -125,10 +125,10 @@ read_table (struct snapshots *s, struct source *source,
     if (have == most)
       return error_report (
         source->hooks, EINVAL, source->name,
-        "the snapshot table (%u snapshots at offset %" PRIu64 ") %s", s->count,
+        "the snapshot table (%u snapshots at 0x%" PRIx64 ") %s", s->count,
         header->snapshots_offset,
         most < QCOW_MAX_SNAPSHOT_TABLE_BYTES
-          ? "goes beyond the end of the file: was the file cut?"
+          ? "goes beyond the end of the file: was the file truncated?"
           : "has more than 64 MiB, the most that is allowed");
     if (want > most)
       want = most;

@@ -70,16 +70,16 @@ read_range (struct source_file *f, const struct source_range *range)
         continue;
       return error_report_once (
         &f->errors, offset, f->source.hooks, EIO, f->source.name,
-        "read of %zu bytes at offset %" PRIu64 ": %m", left, offset);
+        "can't read %zu bytes at 0x%" PRIx64 ": %m", left, offset);
     }
     if (r == 0)
       /* One message, wherever it is noticed. */
-      return error_report_once (&f->errors, UINT64_MAX, f->source.hooks, EIO,
-                                f->source.name,
-                                "the file was cut while being served: it had "
-                                "%" PRIu64 " bytes, now it ends at or before "
-                                "%" PRIu64,
-                                f->source.size, offset);
+      return error_report_once (
+        &f->errors, UINT64_MAX, f->source.hooks, EIO, f->source.name,
+        "the file was truncated while being served: it "
+        "had %" PRIu64 " bytes, now it has at most "
+        "%" PRIu64,
+        f->source.size, offset);
     buf += r;
     offset += (uint64_t) r;
     left -= (size_t) r;

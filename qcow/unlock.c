@@ -99,7 +99,7 @@ read_luks_header (const struct image *image, struct luks_header *h)
     return error_report (image->shared->hooks, EINVAL, image->name,
                          "header: the LUKS header at 0x%" PRIx64
                          " lies beyond the end of the file: was the file "
-                         "cut?",
+                         "truncated?",
                          offset);
   if (source_read (image->source, bytes, sizeof bytes, offset) == -1)
     return -1;
@@ -132,12 +132,13 @@ none_fits (const struct image *image, const struct passphrases *p,
                          "allowed (luks-iterations=)",
                          LUKS_TOTAL_FACTOR);
   if (result->cut > 0)
-    return error_report (hooks, EACCES, image->name,
-                         "the image is encrypted (LUKS), and the key "
-                         "material of %u of its %u active key slots lies "
-                         "beyond the end of the file (was it cut?); no other "
-                         "was opened",
-                         result->cut, active);
+    return error_report (
+      hooks, EACCES, image->name,
+      "the image is encrypted (LUKS), and the key "
+      "material of %u of its %u active key slots lies "
+      "beyond the end of the file (was it truncated?); no other "
+      "was opened",
+      result->cut, active);
   if (result->skipped == active)
     return error_report (hooks, EACCES, image->name,
                          "the image is encrypted (LUKS), but each of its "

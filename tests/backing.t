@@ -427,6 +427,25 @@ head -c 65536 two.luks > start.raw
 over top two.luks
 poke top 112 00000000
 leads "LUKS version 2, not recorded" top start.raw qemu
+# A name that means another path is followed by that.
+over top disk.vdi
+poke top 112 00000000
+refused "a name in a message" "the backing file 'disk\\.vdi' starts" -- top
+refused "... and one from the user" "the backing file './disk\\.qed' starts" \
+        -- top backing=./disk.qed
+mkdir -p dir
+over dir/top ../disk.vdi
+poke dir/top 112 00000000
+refused "... and what it means" \
+        "the backing file '\\.\\./disk\\.vdi' \\(dir/\\.\\./disk\\.vdi\\) starts" \
+        -- dir/top allow=.
+over dir/top ../gone.raw
+refused "... of a file that is missing" \
+        "can't open the backing file '\\.\\./gone\\.raw' \\(dir/\\.\\./gone\\.raw\\): No such" \
+        -- dir/top allow=.
+over top gone.raw
+refused "... which means itself" \
+        "can't open the backing file 'gone\\.raw': No such" -- top
 # Nor are these images to qemu.
 cp base.raw mbr.raw
 poke mbr.raw 510 55aa

@@ -274,7 +274,7 @@ static const struct change v3_changes[] = {
   { "backing_file_size without an offset", 16, 4, 5000, NULL },
   { "end mark of some bytes", 116, 4, CLUSTER - 120, NULL },
   { "end mark of too many", 116, 4, CLUSTER - 119,
-    "extension 0x00000000 at 112: its length is 65417" },
+    "extension 0x00000000 at 0x70: its length is 65417" },
 };
 /* clang-format on */
 
@@ -284,7 +284,7 @@ static const struct change v2_changes[] = {
   { "extension where version 3 has features", 72, 8,
     UINT64_C (0x1234567800000008), NULL },
   { "extension that is too long", 72, 8, UINT64_C (0x12345678ffffffff),
-    "extension 0x12345678 at 72: its length is 4294967295" },
+    "extension 0x12345678 at 0x48: its length is 4294967295" },
 };
 /* clang-format on */
 
@@ -518,7 +518,8 @@ extension_area (void **state)
   put_be32 (cluster + 116, 8);
   expect ("fits", parse (&h), NULL);
   put_be32 (cluster + 116, 9);
-  expect ("over the end", parse (&h), "its length is 9: the area ends at 128");
+  expect ("over the end", parse (&h),
+          "its length is 9: the area ends at 0x80");
   put_be32 (cluster + 116, 0xffffffff);
   expect ("huge", parse (&h), "its length is 4294967295");
 

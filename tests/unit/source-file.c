@@ -68,7 +68,7 @@ cut_while_served (void **state)
     assert_int_equal (source_read (s, buf, 1 + (size_t) i % 5, 5), -1);
     assert_int_equal (errno, EIO);
   }
-  assert_said ("cut while being served");
+  assert_said ("truncated while being served");
   assert_int_equal (unit_errors, 1);
 
   /* A file that grows does not show it. */
