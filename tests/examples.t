@@ -45,6 +45,9 @@ create_aes old.qcow2 v3 "$(stat -c %s src1)" lynx
 secrets=(lynx)
 encrypted_io old.qcow2 "write -q -s src1 0 $(stat -c %s src1)"
 cp "$plugin" nbdkit-qcow-plugin.so
+# The page mounts it there with nbdfuse, which filters.t does.
+mkdir mnt
+cp disk.qcow2 mnt
 
 # Web servers that stand for those in the examples.
 mkdir -p web/bucket

@@ -99,7 +99,7 @@ END
 )
 cp image short
 truncate -s $((luks + 4096 + 100000)) short
-refused "a file that is cut within the key material" 'short: .*cut' -- short
+refused "a file that is cut within the key material" 'short: .*truncated' -- short
 
 # Data files.  The host offset is the guest's.
 for spec in on: off:extended_l2=on off:cluster_size=512; do
