@@ -78,10 +78,10 @@ file_name (const struct image *image, const char *stored)
     return stored + 5;
   if (url_shown (stored) != stored)
     error_report (image->shared->hooks, EINVAL, image->name,
-                  "the name of the backing file is a kind of URL that is not "
-                  "supported: '%.*s:' (name the file yourself with "
+                  "the backing file '%s' is named by a kind of URL that is "
+                  "not supported: '%.*s:' (name the file yourself with "
                   "backing=FILE)",
-                  (int) (p - stored), stored);
+                  url_shown (stored), (int) (p - stored), stored);
   else
     error_report (image->shared->hooks, EINVAL, image->name,
                   "the backing file '%s' is neither a file nor a URL that is "
@@ -250,7 +250,7 @@ open_named_by_user (struct opening *o, const char *name)
   if (!url_is_one (name))
     return source_file_open (name, o->shared->force_share, o->shared->hooks);
   if (prepare_http (o) == -1
-      || http_parse_url (o->shared->http, name, options_name (o), &url) == -1)
+      || http_parse_url (o->shared->http, name, "", &url) == -1)
     return NULL;
   return open_url (o, &url, NULL);
 }
@@ -542,7 +542,7 @@ new_fence (const struct opening *o)
     return fence_new (options->allow, options->nr_allow, options->filename,
                       o->shared->hooks);
   if (prepare_http (o) == -1
-      || http_parse_url (o->shared->http, options->url, "url=", &url) == -1)
+      || http_parse_url (o->shared->http, options->url, "", &url) == -1)
     return NULL;
   fence = fence_new (options->allow, options->nr_allow, url.name,
                      o->shared->hooks);

@@ -626,6 +626,8 @@ refused (struct http *h, struct request *r, long status)
   if (ask_original (r))
     return NEXT_AGAIN;
   describe_status (h, r, status, text, sizeof text);
+  if (status == 416)
+    strncat (text, ": is it empty?", sizeof text - strlen (text) - 1);
   return fail (h, r,
                status == 404 || status == 410   ? ENOENT
                : status == 401 || status == 403 ? EACCES
@@ -668,6 +670,7 @@ static enum next
 follow (struct http *h, struct request *r, long status)
 {
   char *location = NULL, text[2048], shown[REDACTED_MAX];
+  struct url_room room;
   struct problem problem;
   struct url next = { .name = NULL };
   bool taken;
@@ -687,7 +690,7 @@ follow (struct http *h, struct request *r, long status)
     return fail (h, r, ENOMEM, (unsigned) status, problem.text);
   }
   if (!taken || check_hop (h, r, &next, &problem) == -1) {
-    show (h, r, shown, next.name ? next.name : "another kind of URL");
+    show (h, r, shown, next.name ? next.name : url_hide (location, &room));
     snprintf (text, sizeof text,
               "the web server redirects to %s, which is not followed: %.500s",
               shown, problem.text);

@@ -292,6 +292,30 @@ take_s3 (struct http_settings *s, const struct qcow_http_options *o,
   return 0;
 }
 
+static int
+check_endpoint (const char *text, const struct qcow_hooks *hooks)
+{
+  const struct url_s3 none = { NULL, "" };
+  struct url url = { .name = NULL };
+  struct problem problem;
+  struct url_room room;
+  int r, err = EINVAL;
+
+  if (strncasecmp (text, "http", 4) != 0)
+    r = problem_set (&problem, "must be an http or https URL");
+  else if (text[strcspn (text, "?#")] != '\0')
+    r = problem_set (&problem, "must have no query and no fragment");
+  else {
+    r = url_parse (text, &none, &url, &problem);
+    err = errno;
+    url_free (&url);
+  }
+  if (r == 0)
+    return 0;
+  return error_report (hooks, err, "endpoint-url=", "%s: %s",
+                       url_hide (text, &room), problem.text);
+}
+
 int
 http_settings_check_s3 (const struct http_settings *s,
                         const struct qcow_hooks *hooks)
@@ -307,11 +331,7 @@ http_settings_check_s3 (const struct http_settings *s,
         != strlen (s->region)
       || s->region[0] == '\0')
     return error_report (hooks, EINVAL, "region=", "is not a region's name");
-  if (s->endpoint_url && strncmp (s->endpoint_url, "http://", 7) != 0
-      && strncmp (s->endpoint_url, "https://", 8) != 0)
-    return error_report (hooks, EINVAL,
-                         "endpoint-url=", "must be an http or https URL");
-  return 0;
+  return s->endpoint_url ? check_endpoint (s->endpoint_url, hooks) : 0;
 }
 
 /* "http://USER:PASSWORD@proxy" */

@@ -656,6 +656,21 @@ http_object_is_near (const struct http_object *o)
   return http_object_latency (o) < NEAR_US;
 }
 
+/* -1 with errno as it was. */
+static int
+refuse_url (const struct http *h, const char *text, const char *holder,
+            int err, const struct problem *problem)
+{
+  struct url_room room;
+  const char *shown = url_hide (text, &room);
+
+  if (holder[0] == '\0')
+    return error_report (h->hooks, err, shown, "%s", problem->text);
+  return error_report (h->hooks, err, holder,
+                       "can't use the URL '%s' that is named in it: %s", shown,
+                       problem->text);
+}
+
 int
 http_parse_url (const struct http *h, const char *text, const char *holder,
                 struct url *url)
@@ -672,12 +687,15 @@ http_parse_url (const struct http *h, const char *text, const char *holder,
   if (url_parse (text, &s3, url, &problem) == -1) {
     const int err = errno;
 
-    /* It may be full of secrets, so it is not shown. */
     url_free (url);
-    return error_report (h->hooks, err, holder, "URL: %s", problem.text);
+    return refuse_url (h, text, holder, err, &problem);
   }
   if (url->s3 && url->name[strlen (url->name) - 1] == '/') {
-    error_report (h->hooks, EINVAL, url->name, "must be s3://BUCKET/KEY");
+    error_report (h->hooks, EINVAL, url->name,
+                  "the key %s: must be s3://BUCKET/KEY of an object",
+                  strchr (url->name + strlen ("s3://"), '/')[1] == '\0'
+                    ? "is missing"
+                    : "ends in '/', so it names a folder");
     url_free (url);
     errno = EINVAL;
     return -1;

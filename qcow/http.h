@@ -73,7 +73,7 @@ void http_stop (struct http *h);
 void http_free (struct http *h);
 
 /* Take a URL apart; url_parse with what the options say.  -1 with the error
- * reported as one about 'holder' (the image that names it, or "").
+ * reported as one about 'holder' (the image that names it), or "": the URL.
  */
 int http_parse_url (const struct http *h, const char *text, const char *holder,
                     struct url *url);

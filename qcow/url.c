@@ -16,6 +16,7 @@
 #include "url.h"
 
 #define S3_PREFIX "s3://"
+#define MUST_BE_S3 "must be s3://BUCKET/KEY"
 
 static bool
 has_prefix (const char *s, const char *prefix)
@@ -448,7 +449,7 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
   int r;
 
   if (!is_bucket (bucket, n) || bucket[n] != '/')
-    return invalid (problem, "must be s3://BUCKET/KEY");
+    return invalid (problem, MUST_BE_S3);
   if (s3->endpoint == NULL && tenant_length (bucket, n) > 0)
     return invalid (problem, "Amazon's S3 has no tenants: endpoint-url= says "
                              "which server has");
@@ -583,6 +584,8 @@ url_parse (const char *text, const struct url_s3 *s3, struct url *url,
   }
   if (has_prefix (text, S3_PREFIX))
     return parse_s3 (text, s3, url, problem);
+  if (has_prefix (text, "s3:"))
+    return invalid (problem, MUST_BE_S3);
   if (!url_is_one (text))
     return not_supported (text, problem);
   return parse_http (text, url, problem);
@@ -669,10 +672,51 @@ may_have_secret (const char *name)
   return strstr (name, ":/") && strpbrk (name, "@?");
 }
 
-const char *
-url_shown (const char *name)
+/* The scheme and what follows it, as far as it can be shown: from *begin to
+ * *end.  Returns the length of the scheme.
+ */
+static size_t
+find_safe (const char *text, const char **begin, const char **end)
 {
-  return may_have_secret (name) ? "URL" : name;
+  const char *scheme_end = strstr (text, ":/");
+  const char *rest = text, *p;
+
+  if (scheme_end)
+    rest = scheme_end + 1 + strspn (scheme_end + 1, "/");
+  *begin = rest;
+  *end = rest + strcspn (rest, "?#");
+  /* A password may have all characters in it that should have been escaped:
+   * the host begins after the last '@', if there is one in the query, too.
+   */
+  if (strchr (*end, '@'))
+    *end = *begin;
+  for (p = *begin; p < *end; ++p)
+    if (*p == '@')
+      *begin = p + 1;
+  return (size_t) (rest - text);
+}
+
+const char *
+url_hide (const char *text, struct url_room *room)
+{
+  const char *begin, *end;
+  size_t scheme;
+
+  if (has_protocol (text, ":json:") || has_protocol (text, ":rbd:")) {
+    begin = end = text;
+    scheme = strcspn (text, ":") + 1;
+  }
+  else
+    scheme = find_safe (text, &begin, &end);
+  snprintf (room->text, sizeof room->text, "%.*s%.*s%s", (int) scheme, text,
+            (int) (end - begin), begin, begin == end ? "..." : "");
+  return room->text;
+}
+
+const char *
+url_show (const char *name, struct url_room *room)
+{
+  return may_have_secret (name) ? url_hide (name, room) : name;
 }
 
 /* --- Joining --- */

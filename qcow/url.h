@@ -72,10 +72,24 @@ bool url_has_query (const char *name);
  */
 bool url_unescape (char *s);
 
-/* A name for messages, which may be a URL with secrets in it, or be meant as
- * one: then just what it is.
+/* Room for what is shown of a URL. */
+struct url_room {
+  char text[1024];
+};
+
+/* What can be shown of a text that is meant as a URL: no user info, query and
+ * fragment, nor what may be a part of these if the text is no valid URL.
+ * It is written to 'room', and cut if it is too long.
  */
-const char *url_shown (const char *name);
+const char *url_hide (const char *text, struct url_room *room);
+
+/* A name for messages, which may be a URL, or be meant as one: if it may have
+ * secrets in it, url_hide, else the name itself.
+ */
+const char *url_show (const char *name, struct url_room *room);
+
+/* The same, with room that lasts to the end of the caller's block. */
+#define url_shown(name) url_show (name, &(struct url_room){ "" })
 
 /* Free the strings, and wipe the secret ones.  A URL of zeros is fine. */
 void url_free (struct url *url);

@@ -183,11 +183,34 @@ for url in s3: s3:// s3:/// s3://bucket s3://bucket/ s3:///image s3:/bucket/imag
            's3://buc ket/image' 's3://bucket?/image' 's3://user@bucket/image' \
            s3://bucket:/image s3://bucket:80:80/image; do
     sees "$url" refused "$url" "${keys[@]}" "${there[@]}"
+    shown=${url%%\?*}
+    says "error: ${shown/user@/}.*: .*s3://|'\\.'"
 done
-for url in ftp://127.0.0.1 127.0.0.1 "${endpoint/http/s3}" http:// '' ; do
+for url in s3://bucket s3://bucket/ s3://bucket/dir/ s3://bucket/dir//; do
+    sees "$url" refused "$url" "${keys[@]}" "${there[@]}"
+    case $url in
+        *dir*) says "error: $url: .*folder" ;;
+        */) says "error: $url: .*key is missing" ;;
+    esac
+done
+for url in ftp://127.0.0.1 127.0.0.1 "${endpoint/http/s3}" http:// '' \
+           "$endpoint/?x" "$endpoint#x" http://u:S3CRET@127.0.0.1:x; do
     sees "endpoint-url=$url" refused s3://bucket/image "${keys[@]}" \
          "endpoint-url=$url" region=eu-west-3
+    shown=${url%[?#]x}
+    says "endpoint-url=.*${shown/u:S3CRET@/}"
+    secretive
 done
+
+# Objects without a byte.  Not all servers say with a 416 that it is so.
+: > www/bucket/empty
+sees "an empty object" refused s3://bucket/empty "${keys[@]}" "${there[@]}"
+says 's3://bucket/empty: .*empty'
+set_web web fail=416
+sees "an empty object, and no Content-Range" refused s3://bucket/empty \
+     "${keys[@]}" "${there[@]}"
+says 's3://bucket/empty: .*416.*empty'
+set_web web
 
 # An error that passes, and one in the middle.
 set_web web fail=503,ok,500

@@ -445,6 +445,11 @@ for what in http:// http:/// https:// http:///x http://:80/ \
             image.qcow2 gopher://127.0.0.1/x $'http://127.0.0.1/x\ny' ''; do
     refused "refused: url=${what@Q}" 'url|URL|http' -- "url=$what"
 done
+for what in http://127.0.0.1:99999/x 'http://[::1/x' ftp://127.0.0.1/x \
+            image.qcow2; do
+    refused "... with its name: $what" \
+            "error: ${what/\[/\\[}: (it is not a valid URL|only http)" -- "url=$what"
+done
 refused "url= and file=" url -- "url=$well" image.qcow2
 
 # --- Nobody waits for a server that hangs -----------------------------
@@ -772,6 +777,8 @@ debugging "... with an error" EIO "$demand" "$far fail=404"
 debugging "... with an error at first" refused "$demand" fail=404
 secret=("url=http://me:S3CRET password@127.0.0.1/well?S3CRET")
 debugging "a URL with a mistake" refused
+secret=("url=http://me:S3CRET/password@127.0.0.1:x/well?S3CRET#S3CRET")
+debugging "a URL with more mistakes" refused
 
 # --- Those that took long ---------------------------------------------
 

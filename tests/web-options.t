@@ -36,7 +36,7 @@ location /near-auth/ { rewrite ^/near-auth/(.*) /auth/$1 redirect; }
 location /near/ { rewrite ^/near/(.*) /$1 redirect; }
 location /round/ { rewrite ^/round/(.*) /round/$1 redirect; }
 location /signed/ { rewrite ^/signed/(.*) /$1?sig=s1gned redirect; }
-location /to-ftp/ { return 302 ftp://127.0.0.1/x; }
+location /to-ftp/ { return 302 ftp://me:S3CRET@127.0.0.1/x?S3CRET; }
 location /to-file/ { return 302 file://'"$www"'/plain.qcow2; }
 location /hasty/ { alias '"$www"'/; keepalive_requests 2; }
 location /closing/ { alias '"$www"'/; keepalive_timeout 0; }
@@ -372,6 +372,9 @@ gets "/to-http/ from there" "$http/to-http/plain.qcow2"
 for way in to-ftp to-file round; do
     refused "/$way/" "$http/$way/x" -- "url=$http/$way/x"
 done
+said=$(with_qcow true -- "url=$http/to-ftp/x" 2>&1)
+like "... names where it leads" "$said" 'redirects to ftp://127.0.0.1/x,'
+unlike "... without secrets" "$said" S3CRET
 # A redirect may lead to a signed URL.
 forget_requests
 gets "/signed/" "$http/signed/plain.qcow2"
