@@ -197,14 +197,16 @@ real_directory (const char *path)
 
 static void
 report_not_allowed (const struct fence *f, const struct reference *ref,
-                    const char *meaning, const char *allow, const char *what)
+                    const char *meaning, const char *allow, const char *note,
+                    const char *what)
 {
-  error_report (f->hooks, EPERM, ref->image,
-                "the image names the %s '%s' (%s), which is not opened: an "
-                "image may come from a stranger, and what it names is opened "
-                "only where that is allowed.  If you trust it, add allow=%s, "
-                "or name the file yourself with %s=%s",
-                ref->what, ref->stored, meaning, allow, ref->parameter, what);
+  error_report (
+    f->hooks, EPERM, ref->image,
+    "the image names the %s '%s' (%s), which is not opened: an "
+    "image may come from a stranger, and what it names is opened "
+    "only where that is allowed.  If you trust it, add allow=%s%s, "
+    "or name the file yourself with %s=%s",
+    ref->what, ref->stored, meaning, allow, note, ref->parameter, what);
 }
 
 /* Tell what the name means, and the parameter that would allow it. */
@@ -223,7 +225,7 @@ not_allowed (const struct fence *f, const struct reference *ref)
                       in_image_dir ? "image-dir"
                       : dir        ? dir
                                    : "DIR",
-                      "FILE");
+                      "", "FILE");
   free (dir);
   free (real);
   errno = EPERM;
@@ -354,18 +356,61 @@ covers_url (const struct fence *f, const char *name)
   return false;
 }
 
-static int
-url_not_allowed (const struct fence *f, const struct reference *ref)
+/* An allowed prefix that would cover the URL, were it written in the other
+ * form: as s3://BUCKET/KEY, or as the http URL that this stands for.  Or NULL.
+ */
+static const char *
+other_form (const struct fence *f, const struct url *url)
 {
-  char *dir = url_directory (ref->path);
+  size_t i;
+
+  for (i = 0; i < f->nr; ++i) {
+    const char *prefix = f->directories[i].prefix;
+
+    if (prefix
+        && (url->s3 ? url_covers (prefix, url->text)
+                    : url_covers_as_s3 (prefix, url)))
+      return prefix;
+  }
+  return NULL;
+}
+
+/* What to know of the two forms, as a part of a message. */
+static void
+note_forms (const struct fence *f, const struct url *url, char *out,
+            size_t max)
+{
+  const char *other = other_form (f, url);
+
+  if (other)
+    snprintf (out, max,
+              " (allow=%s does not cover it: s3:// and http URLs are compared "
+              "as they are written%s)",
+              other, url->s3 ? "" : ", and requests to http URLs not signed");
+  else if (url->s3)
+    snprintf (out, max, " (the bucket's http URL would not cover it)");
+  else if (f->image_dir && strncmp (f->image_dir, "s3:", 3) == 0)
+    snprintf (out, max,
+              " (an s3:// URL would not cover it, and requests to http URLs "
+              "are not signed)");
+  else
+    out[0] = '\0';
+}
+
+static int
+url_not_allowed (const struct fence *f, const struct reference *ref,
+                 const struct url *url)
+{
+  char *dir = url_directory (ref->path), note[1536];
   const bool in_image_dir
     = f->image_dir && url_covers (f->image_dir, ref->path);
 
+  note_forms (f, url, note, sizeof note);
   report_not_allowed (f, ref, ref->path,
                       in_image_dir ? "image-dir"
                       : dir        ? dir
                                    : "URL",
-                      "URL");
+                      in_image_dir ? "" : note, "URL");
   free (dir);
   errno = EPERM;
   return -1;
@@ -378,7 +423,7 @@ fence_check_url (const struct fence *f, const struct reference *ref,
   const char *why = NULL;
 
   if (!covers_url (f, ref->path))
-    return url_not_allowed (f, ref);
+    return url_not_allowed (f, ref, url);
   if (url->user)
     why = "there is a user name in it";
   else if (url_is_tricky (ref->path))

@@ -807,6 +807,20 @@ url_covers (const char *prefix, const char *name)
   return name[n] == '\0' || name[n] == '/' || (n > 0 && prefix[n - 1] == '/');
 }
 
+bool
+url_covers_as_s3 (const char *prefix, const struct url *url)
+{
+  char *object = object_of (url, find_amazon_s3 (url->host)), *name;
+  bool covers = false;
+
+  if (object && asprintf (&name, S3_PREFIX "%s", object) != -1) {
+    covers = url_covers (prefix, name);
+    free (name);
+  }
+  free (object);
+  return covers;
+}
+
 /* The next byte of a path as a server may understand it. */
 static char
 next_unescaped (const char **p)

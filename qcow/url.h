@@ -108,6 +108,12 @@ char *url_directory (const char *base);
  */
 bool url_covers (const char *prefix, const char *name);
 
+/* Does the prefix s3://... cover what an http URL names, as far as its path or
+ * host tells?  Only for messages: another server may have a bucket of that
+ * name.
+ */
+bool url_covers_as_s3 (const char *prefix, const struct url *url);
+
 /* Would a server perhaps take a part of the name's path for ".." that we
  * have not: escaped, or with other slashes?
  */

@@ -486,6 +486,30 @@ done
 is "... and nobody asks for what is not allowed" \
    "$(asked web | cut -d' ' -f2 | sort -u)" /bucket/p/top
 
+# One object has two names, which don't cover each other.
+for allow in "$endpoint" "$endpoint/bucket/q/"; do
+    sees "in the image: s3://, allow=http" refused s3://bucket/p/s3___bucket_q_base.raw \
+         "${keys[@]}" "${there[@]}" "allow=$allow"
+    says "add allow=s3://bucket/q/ \(allow=$allow/? does not cover it: s3:// and http URLs"
+done
+http_name=${endpoint//[\/:]/_}_bucket_p_base.raw
+for allow in s3://bucket s3://bucket/p/; do
+    sees "in the image: http://, allow=$allow" refused "s3://bucket/p/$http_name" \
+         "${keys[@]}" "${there[@]}" allow=$allow
+    says "add allow=$endpoint/bucket/p/ \(allow=$allow/? does not cover it: .*not signed"
+done
+for allow in '' s3://other/; do
+    sees "in the image: http://, ${allow:-nothing} allowed" refused \
+         "s3://bucket/p/$http_name" "${keys[@]}" "${there[@]}" ${allow:+allow=$allow}
+    says "add allow=$endpoint/bucket/p/ \(an s3:// URL would not cover it"
+    sees "in the image: s3://, ${allow:-nothing} allowed" refused \
+         s3://bucket/p/s3___bucket_q_base.raw "${keys[@]}" "${there[@]}" ${allow:+allow=$allow}
+    says "add allow=s3://bucket/q/ \(the bucket's http URL would not cover it"
+done
+sees "in the image: s3://, beside it" refused s3://bucket/p/s3___bucket_p_base.raw \
+     "${keys[@]}" "${there[@]}"
+says "add allow=image-dir, or"
+
 # NAME ALLOW OUT
 while read -r name allow wanted; do
     sees "in the image: $name, allow=$allow" "$wanted" \

@@ -1024,6 +1024,35 @@ covers (void **state)
   }
 }
 
+/* What another form of the URL would be covered by. */
+static void
+covers_as_s3 (void **state)
+{
+  static const struct covering rows[] = {
+    { "s3://b/", "http://h:9000/b/k", true },
+    { "s3://b", "http://h:9000/b/a/k", true },
+    { "s3://b/a b/", "http://h/b/a%20b/k", true },
+    { "s3://b/a/", "https://b.s3.eu-west-3.amazonaws.com/a/k", true },
+    { "s3://b/a/", "https://s3.eu-west-3.amazonaws.com/b/a/k", true },
+    { "s3://b/", "http://h/bb/k", false },
+    { "s3://b/a/", "http://h/b/k", false },
+    { "s3://b/", "http://h/b", false },
+    { "http://h/b/", "http://h/b/k", false },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i) {
+    struct url url;
+
+    parse_good (rows[i].url, &amazon, &url);
+    if (url_covers_as_s3 (rows[i].prefix, &url) != rows[i].covers)
+      fail_msg ("'%s' should %scover '%s'", rows[i].prefix,
+                rows[i].covers ? "" : "not ", rows[i].url);
+    url_free (&url);
+  }
+}
+
 static void
 not_prefixes (void **state)
 {
@@ -1154,6 +1183,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (no_way_out),
   cmocka_unit_test (directories),
   cmocka_unit_test (covers),
+  cmocka_unit_test (covers_as_s3),
   cmocka_unit_test (not_prefixes),
   cmocka_unit_test (tricky),
 };
