@@ -71,11 +71,11 @@ for a; do
 done
 exec "$wrapped/nbdkit" -f "${args[@]}"
 END_OF_SCRIPT
-# Nobody waits until qemu-img has measured the machine.
+# Nobody waits until qemu-img has measured the machine.  A file stands for RBD.
 cat > installed/qemu-img <<END_OF_SCRIPT
 #!/bin/bash
 [[ " \$* " != *encrypt.format=luks* ]] || export LD_PRELOAD=$tmp/luks-clock.so
-exec $(command -v qemu-img) "\$@"
+exec $(command -v qemu-img) "\${@/#rbd:pool\/disk/rbd.raw}"
 END_OF_SCRIPT
 chmod +x installed/nbdkit installed/qemu-img
 export wrapped=$tmp/wrapped
@@ -127,6 +127,10 @@ run_example ()
     made_by "$command" wednesday.qcow2 wednesday.wanted
     made_by "$command" target.raw target.wanted
     made_by "$command" today.qcow2 today.raw
+    if [[ $command = *rbd:* ]]; then
+        same_bytes "... makes rbd.raw" rbd.raw today.raw
+        rm rbd.raw
+    fi
     if [[ $command = *new.qcow2* ]]; then
         secrets=(lion)
         encrypted_oracle new.qcow2 made.raw
