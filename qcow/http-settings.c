@@ -292,6 +292,13 @@ take_s3 (struct http_settings *s, const struct qcow_http_options *o,
   return 0;
 }
 
+/* As a file from another system may have it. */
+static bool
+has_line_break (const char *key)
+{
+  return key && strpbrk (key, "\r\n");
+}
+
 static int
 check_endpoint (const char *text, const struct qcow_hooks *hooks)
 {
@@ -325,6 +332,11 @@ http_settings_check_s3 (const struct http_settings *s,
                          "access-key and secret-key belong together: %s is "
                          "missing",
                          s->access_key ? "secret-key" : "access-key");
+  if (has_line_break (s->access_key) || has_line_break (s->secret_key)
+      || has_line_break (s->session_token))
+    return error_report (hooks, EINVAL, "s3",
+                         "access-key, secret-key or session-token has a line "
+                         "break in it");
   /* The region becomes a part of host names. */
   if (strspn (s->region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                          "0123456789-_")

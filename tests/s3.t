@@ -237,6 +237,13 @@ printf %s $secret_key > secret
 printf %s $token > token
 files=(access-key=+access secret-key=+secret session-token=+token)
 sees "keys from files" same s3://bucket/image "${files[@]}" "${there[@]}"
+for file in access secret token; do
+    sed 's/$/\r/' $file > $file.crlf
+    sees "a line break in the $file" refused s3://bucket/image \
+         "${files[@]/%+$file/+$file.crlf}" "${there[@]}"
+    says 'error: s3: .*line break'
+    secretive
+done
 for fault in ok 'ok,404*' 'ok,503,total:5' '403*' whole; do
     set_web web "sigv4=$access:$secret_key:$token" "fail=$fault"
     messages=$(with_qcow "$copy" -v -- url=s3://bucket/image "${files[@]}" \
