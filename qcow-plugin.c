@@ -70,8 +70,8 @@ say_debug (const char *text)
 static int
 sleep_or_end (unsigned ms)
 {
-  const struct timespec t
-    = { .tv_sec = ms / 1000, .tv_nsec = (long) (ms % 1000) * 1000000 };
+  const struct timespec t = { .tv_sec = (time_t) (ms / 1000),
+                              .tv_nsec = (long) (ms % 1000) * 1000000 };
 
   if (serving)
     return nbdkit_nanosleep (ms / 1000, (ms % 1000) * 1000000);

@@ -50,7 +50,7 @@ read_directory (struct bitmaps *all, const struct image *image,
                 struct problem *problem)
 {
   const struct header *h = &image->header;
-  size_t pos = 0;
+  size_t bytes, pos = 0;
   unsigned i;
 
   if (h->bitmaps_broken)
@@ -69,18 +69,19 @@ read_directory (struct bitmaps *all, const struct image *image,
                         "file",
                         h->bitmap_directory_size, h->bitmap_directory_offset);
 
+  bytes = (size_t) h->bitmap_directory_size;
   all->list = calloc (h->nb_bitmaps, sizeof all->list[0]);
   all->by_name = calloc (h->nb_bitmaps, sizeof all->by_name[0]);
-  all->directory = malloc (h->bitmap_directory_size + 1);
+  all->directory = malloc (bytes + 1);
   if (all->list == NULL || all->by_name == NULL || all->directory == NULL)
     return problem_set (problem, "out of memory");
-  if (source_read (image->source, all->directory, h->bitmap_directory_size,
+  if (source_read (image->source, all->directory, bytes,
                    h->bitmap_directory_offset)
       == -1)
     return problem_set (problem, "the directory can't be read");
   for (i = 0; i < h->nb_bitmaps; ++i)
-    if (bitmap_parse (all->directory, h->bitmap_directory_size, &pos, i + 1,
-                      &all->list[i], problem)
+    if (bitmap_parse (all->directory, bytes, &pos, i + 1, &all->list[i],
+                      problem)
         == -1)
       return -1;
   all->count = h->nb_bitmaps;

@@ -595,16 +595,16 @@ chain_close (struct chain *chain)
   free (chain);
 }
 
-static uint64_t
-max64 (uint64_t a, uint64_t b)
+static size_t
+max_size (size_t a, size_t b)
 {
   return a > b ? a : b;
 }
 
-uint64_t
+size_t
 chain_largest_cached (const struct chain *chain)
 {
-  uint64_t largest = 0;
+  size_t largest = 0;
   unsigned i;
 
   for (i = 0; i < chain->nr_layers; ++i) {
@@ -612,10 +612,10 @@ chain_largest_cached (const struct chain *chain)
     const struct image *image = layer->image;
 
     if (image)
-      largest = max64 (largest, image_cluster_size (image));
+      largest = max_size (largest, image_cluster_bytes (image));
     if (image ? image->source->distant || image->data->distant
               : layer->raw->distant)
-      largest = max64 (largest, SOURCE_BLOCK_BYTES);
+      largest = max_size (largest, SOURCE_BLOCK_BYTES);
   }
   return largest;
 }

@@ -41,7 +41,7 @@ void chain_close (struct chain *chain);
 /* The largest cluster size of all layers, in bytes, or the size of what of a
  * distant file is cached at once.
  */
-uint64_t chain_largest_cached (const struct chain *chain);
+size_t chain_largest_cached (const struct chain *chain);
 
 /* Tell all sources that serving starts, see source_start. */
 void chain_start (const struct chain *chain, struct cache *cache);

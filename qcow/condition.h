@@ -38,7 +38,8 @@ condition_deadline (long ms)
   struct timespec t;
 
   clock_gettime (CLOCK_MONOTONIC, &t);
-  t.tv_nsec += ms * 1000000;
+  t.tv_sec += ms / 1000;
+  t.tv_nsec += ms % 1000 * 1000000; /* a long of 32 bits holds two seconds */
   t.tv_sec += t.tv_nsec / 1000000000;
   t.tv_nsec %= 1000000000;
   return t;

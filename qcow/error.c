@@ -203,8 +203,8 @@ error_debug (const struct qcow_hooks *hooks, const char *object,
 int
 hooks_sleep (const struct qcow_hooks *hooks, unsigned ms)
 {
-  const struct timespec t
-    = { .tv_sec = ms / 1000, .tv_nsec = (long) (ms % 1000) * 1000000 };
+  const struct timespec t = { .tv_sec = (time_t) (ms / 1000),
+                              .tv_nsec = (long) (ms % 1000) * 1000000 };
 
   if (hooks->sleep)
     return hooks->sleep (ms);

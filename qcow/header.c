@@ -432,7 +432,7 @@ parse_backing_file (const uint8_t *cluster, struct header *h, size_t *area_end,
   const uint64_t offset = get_be64 (cluster + OFF_BACKING_FILE_OFFSET);
   const uint32_t size = get_be32 (cluster + OFF_BACKING_FILE_SIZE);
 
-  *area_end = cluster_size (h);
+  *area_end = (size_t) cluster_size (h);
   if (offset == 0)
     return 0;
   h->backing_offset = offset;
@@ -448,7 +448,7 @@ parse_backing_file (const uint8_t *cluster, struct header *h, size_t *area_end,
                         "at most %d, and the name must end in the first "
                         "cluster",
                         size, QCOW_MAX_BACKING_NAME);
-  *area_end = offset;
+  *area_end = (size_t) offset;
   header_backing_name (cluster + offset, h);
   return 0;
 }

@@ -40,7 +40,7 @@ warn_of_state (const struct image *image)
 static int
 read_extensions (struct image *image, const uint8_t *first)
 {
-  const uint64_t length = image_cluster_size (image);
+  const size_t length = image_cluster_bytes (image);
   struct problem problem;
   uint8_t *cluster;
   int r = -1;

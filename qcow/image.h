@@ -93,4 +93,13 @@ image_cluster_size (const struct image *image)
   return UINT64_C (1) << image->header.cluster_bits;
 }
 
+/* The same for a length in memory: it is 2 MiB at most.  (Not for masks of
+ * offsets, which have more bits than size_t may have.)
+ */
+static inline size_t
+image_cluster_bytes (const struct image *image)
+{
+  return (size_t) 1 << image->header.cluster_bits;
+}
+
 #endif /* QCOW_IMAGE_H */

@@ -54,7 +54,7 @@ l1_tables_free (struct l1_tables *all)
 static uint64_t
 bytes_of (const struct l1_table *table)
 {
-  return table->size * sizeof (uint64_t);
+  return table->size * UINT64_C (8);
 }
 
 /* Under the lock: drop one use, and the table with the last of them. */
@@ -78,14 +78,15 @@ static int
 load (struct l1_table *table, const char *what)
 {
   struct source *source = table->source;
-  uint64_t *entries = malloc (table->size > 0 ? bytes_of (table) : 1);
+  const size_t bytes = (size_t) bytes_of (table); /* see QCOW_MAX_L1_MEMORY */
+  uint64_t *entries = malloc (bytes > 0 ? bytes : 1);
   uint32_t i;
 
   table->entries = entries;
   if (entries == NULL)
     return error_report (source->hooks, ENOMEM, source->name,
                          "out of memory for %s", what);
-  if (source_read (source, entries, bytes_of (table), table->offset) == -1)
+  if (source_read (source, entries, bytes, table->offset) == -1)
     return -1;
   for (i = 0; i < table->size; ++i)
     entries[i] = be64toh (entries[i]);
@@ -136,7 +137,7 @@ add (struct l1_tables *all, struct source *source, uint64_t offset,
 {
   struct l1_table *t;
 
-  if (size * sizeof (uint64_t) > QCOW_MAX_L1_MEMORY - all->bytes) {
+  if (size * UINT64_C (8) > QCOW_MAX_L1_MEMORY - all->bytes) {
     errno = EAGAIN;
     return NULL;
   }
@@ -207,8 +208,7 @@ l1_table_get (struct l1_tables *all, struct source *source, uint64_t offset,
   bool mine;
   int err;
 
-  if (check_place (source, offset, size * sizeof (uint64_t), slack, what)
-      == -1)
+  if (check_place (source, offset, size * UINT64_C (8), slack, what) == -1)
     return NULL;
 
   do {

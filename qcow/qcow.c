@@ -186,7 +186,7 @@ no_memory (const struct qcow *q, const struct qcow_options *options)
 static int
 open_all (struct qcow *q, const struct qcow_options *options)
 {
-  uint64_t largest;
+  size_t largest;
 
   q->shared.l1_tables = l1_tables_new ();
   if (q->shared.l1_tables == NULL)

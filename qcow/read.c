@@ -102,7 +102,7 @@ static void
 copy_out (const struct job *job, const uint8_t *cluster)
 {
   if (job->dest)
-    memcpy (job->dest, cluster + in_cluster (job), job->run.length);
+    memcpy (job->dest, cluster + in_cluster (job), (size_t) job->run.length);
 }
 
 /* Views of the same image may have different damage at the same offset. */
@@ -162,7 +162,7 @@ inflate_to (struct scratch *s, const struct job *job, uint8_t *out)
   const struct image *image = job->run.image;
 
   if (codec_inflate (s->codec, image->header.compression, job->in,
-                     job->in_length, out, image_cluster_size (image))
+                     job->in_length, out, image_cluster_bytes (image))
       == 0)
     return 1;
   if (errno == ENOMEM)
@@ -239,7 +239,7 @@ claim_jobs (struct plan *plan)
       continue;
     }
     switch (cache_claim (plan->shared->cache, key_of (job),
-                         image_cluster_size (job->run.image), 0,
+                         image_cluster_bytes (job->run.image), 0,
                          &job->entry)) {
     case CACHE_READY:
       copy_out (job, job->entry->data);
@@ -599,10 +599,12 @@ add_sealed (struct plan *plan, const struct run *run, uint8_t *dest)
 static int
 plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
 {
+  const size_t length = (size_t) run->length; /* of a request: < 4 GiB */
+
   switch (run->kind) {
   case RUN_HOLE:
   case RUN_ZERO:
-    memset (dest, 0, run->length);
+    memset (dest, 0, length);
     return 0;
   case RUN_DATA:
     if (run->image && run->image->crypto) {
@@ -610,7 +612,7 @@ plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
       return 0;
     }
     add_range (plan, run->source,
-               (struct source_range){ run->host, run->length, dest });
+               (struct source_range){ run->host, length, dest });
     return 0;
   case RUN_COMPRESSED:
     add_job (plan, run, dest);
@@ -634,8 +636,9 @@ plan_prefetch (struct plan *plan, const struct run *run)
     add_job (plan, run, NULL);
   }
   else if (run->kind == RUN_DATA)
-    add_prefetch (plan, run->source,
-                  (struct source_range){ run->host, run->length, NULL });
+    add_prefetch (
+      plan, run->source,
+      (struct source_range){ run->host, (size_t) run->length, NULL });
   else if (run->kind == RUN_COMPRESSED)
     add_prefetch (plan, run->source,
                   (struct source_range){ run->host, run->bound, NULL });

@@ -23,31 +23,33 @@ sealed_is_full (const struct sealed_reads *s)
 
 static struct source_range
 add_piece (struct sealed_reads *s, const struct run *run, uint64_t offset,
-           size_t length, uint8_t *buf)
+           uint64_t length, uint8_t *buf)
 {
   const uint64_t host = run->host + (offset - run->offset);
 
   s->pieces[s->nr_pieces++]
-    = (struct sealed_piece){ run->image, buf, length,
+    = (struct sealed_piece){ run->image, buf, (size_t) length,
                              image_crypto_sector (run->image, offset, host) };
-  return (struct source_range){ host, length, buf };
+  return (struct source_range){ host, (size_t) length, buf };
 }
 
 /* [offset, offset + length) of the guest, within one sector. */
 static struct source_range
 add_part (struct sealed_reads *s, const struct run *run, uint64_t offset,
-          size_t length, uint8_t *dest)
+          uint64_t length, uint8_t *dest)
 {
   struct sealed_part *part = &s->parts[s->nr_parts++];
 
   part->dest = dest;
   part->skip = (size_t) (offset % CRYPTO_SECTOR_BYTES);
-  part->length = length;
+  part->length = (size_t) length;
   return add_piece (s, run, offset - part->skip, CRYPTO_SECTOR_BYTES,
                     part->sector);
 }
 
-/* Sectors begin at the same places for the guest and in the file: clusters
+/* A run fits into the client's buffer, so its lengths fit into size_t.
+ *
+ * Sectors begin at the same places for the guest and in the file: clusters
  * do, and what is smaller are subclusters of 512 bytes or more.
  */
 size_t

@@ -96,7 +96,7 @@ parse_table (struct snapshots *s, size_t length, struct problem *problem)
 /* How much of the table may be there: what ends less than a cluster behind
  * the end of the file was not written out in full.
  */
-static uint64_t
+static size_t
 most_bytes (const struct source *source, const struct header *header)
 {
   uint64_t left;
@@ -105,7 +105,7 @@ most_bytes (const struct source *source, const struct header *header)
     return 0;
   left = source->size - header->snapshots_offset
          + (UINT64_C (1) << header->cluster_bits) - 1;
-  return left < QCOW_MAX_SNAPSHOT_TABLE_BYTES ? left
+  return left < QCOW_MAX_SNAPSHOT_TABLE_BYTES ? (size_t) left
                                               : QCOW_MAX_SNAPSHOT_TABLE_BYTES;
 }
 
@@ -114,9 +114,9 @@ static int
 read_table (struct snapshots *s, struct source *source,
             const struct header *header)
 {
-  const uint64_t most = most_bytes (source, header);
+  const size_t most = most_bytes (source, header);
   struct problem problem;
-  uint64_t have = 0, want = FIRST_READ;
+  size_t have = 0, want = FIRST_READ;
   int r = 0;
 
   while (r == 0) {
