@@ -247,11 +247,15 @@ zstd_refused (void **state)
   refuses (QCOW_COMPRESSION_DEFLATE, packed, n);
 }
 
-/* A frame that announces a window of 2 GiB: no memory is taken for it. */
+/* A frame that announces the largest window that the library takes, 2 GiB (1
+ * GiB where pointers have 32 bits): no memory is taken for it.
+ */
 static void
 zstd_window (void **state)
 {
-  static const uint8_t header[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8 };
+  const int log = ZSTD_dParam_getBounds (ZSTD_d_windowLogMax).upperBound;
+  const uint8_t header[]
+    = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, (uint8_t) ((log - 10) << 3) };
   size_t i, n = sizeof header, left = CLUSTER;
 
   (void) state;

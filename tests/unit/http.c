@@ -47,8 +47,8 @@ soon_ms (void)
 static void
 nap (unsigned ms)
 {
-  const struct timespec t
-    = { .tv_sec = ms / 1000, .tv_nsec = (long) (ms % 1000) * 1000000 };
+  const struct timespec t = { .tv_sec = (time_t) (ms / 1000),
+                              .tv_nsec = (long) (ms % 1000) * 1000000 };
 
   nanosleep (&t, NULL);
 }
@@ -1535,13 +1535,13 @@ done_and_free (struct fetch *f, int err)
   load_free (l);
 }
 
-static uint64_t
-any (uint64_t *seed, uint64_t below)
+static unsigned
+any (uint64_t *seed, unsigned below)
 {
   *seed ^= *seed << 13;
   *seed ^= *seed >> 7;
   *seed ^= *seed << 17;
-  return (*seed >> 11) % below;
+  return (unsigned) ((*seed >> 11) % below);
 }
 
 static struct load *
@@ -1571,7 +1571,7 @@ read_and_read (void *opaque)
     for (i = 0; i < n; ++i)
       loads[i] = any_load (&seed);
     /* Some have no patience. */
-    leave_after = number % 4 == 3 ? 1 + (unsigned) any (&seed, 2) : 0;
+    leave_after = number % 4 == 3 ? 1 + any (&seed, 2) : 0;
     r = fetch_loads (object, loads, n);
     if (r == -1 && (leave_after > 0 || number % 4 != 3))
       wrong++;

@@ -236,7 +236,7 @@ static void
 make_source (const char *mode, uint32_t key_bytes, const char *digest)
 {
   const uint32_t room = (key_bytes * 4000 + 4095) / 4096 * 4096;
-  const uint64_t n = (key_bytes * 4000 + 511) / 512 * 512;
+  const size_t n = (key_bytes * 4000 + 511) / 512 * 512;
   uint8_t *material = malloc (n);
   uint64_t i;
 

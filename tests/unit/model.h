@@ -106,7 +106,7 @@ place (uint64_t bytes, uint64_t alignment)
   const uint64_t start = (file_end + alignment - 1) / alignment * alignment;
 
   assert_true (start + bytes <= sizeof file);
-  memset (file + file_end, JUNK, start + bytes - file_end);
+  memset (file + file_end, JUNK, (size_t) (start + bytes - file_end));
   file_end = start + bytes;
   return start;
 }
@@ -116,7 +116,7 @@ place_table (uint64_t bytes, uint64_t alignment)
 {
   const uint64_t start = place (bytes, alignment);
 
-  memset (file + start, 0, bytes);
+  memset (file + start, 0, (size_t) bytes);
   return start;
 }
 
@@ -148,7 +148,7 @@ static inline uint64_t
 put_compressed (const struct model *l, const struct content *c,
                 uint64_t offset)
 {
-  const uint64_t size = UINT64_C (1) << l->bits;
+  const size_t size = (size_t) 1 << l->bits;
   static uint8_t plain[1 << 16], packed[1 << 16];
   z_stream z = { 0 };
   uint64_t host;
@@ -299,7 +299,7 @@ put_mapping (const struct model *l, const struct content *c, uint64_t l1,
 static inline uint64_t
 put_extension (uint64_t at, uint32_t type, const char *text)
 {
-  const uint64_t n = strlen (text);
+  const size_t n = strlen (text);
 
   put_be32 (file + at, type);
   put_be32 (file + at + 4, (uint32_t) n);
@@ -403,7 +403,7 @@ put_v2 (const struct model *l, const char *backing, const char *format,
 }
 
 static inline void
-save (const char *name, const uint8_t *bytes, uint64_t n)
+save (const char *name, const uint8_t *bytes, size_t n)
 {
   char path[128];
   int fd;
@@ -425,7 +425,7 @@ save_raw (const struct model *l, const char *name)
   int fd;
 
   put_bytes (file, c, 0, c->size);
-  save (name, file, l->sparse ? 0 : c->size);
+  save (name, file, l->sparse ? 0 : (size_t) c->size);
   if (!l->sparse)
     return;
   snprintf (path, sizeof path, "%s/%s", dir, name);
@@ -436,7 +436,7 @@ save_raw (const struct model *l, const char *name)
     const uint64_t n = c->size - offset < unit ? c->size - offset : unit;
 
     if (unit_at (l, c, offset) != '.')
-      assert_int_equal (pwrite (fd, file + offset, n, (off_t) offset),
+      assert_int_equal (pwrite (fd, file + offset, (size_t) n, (off_t) offset),
                         (ssize_t) n);
   }
   close (fd);
@@ -458,7 +458,7 @@ save_layer (unsigned i, unsigned n)
     return;
   }
   if (l->data_file)
-    memset (data_file, JUNK, l->active.size);
+    memset (data_file, JUNK, (size_t) l->active.size);
   if (l->version == 1)
     put_v1 (l, below ? backing : NULL);
   else
@@ -468,9 +468,9 @@ save_layer (unsigned i, unsigned n)
             : below->version == 1 ? "qcow"
                                   : "qcow2",
             data);
-  save (name, file, file_end);
+  save (name, file, (size_t) file_end);
   if (l->data_file)
-    save (data, data_file, l->active.size);
+    save (data, data_file, (size_t) l->active.size);
 }
 
 static const struct qcow_hooks silent = { .error = NULL };
@@ -547,13 +547,14 @@ slow_byte (unsigned n, const struct content *top, uint64_t offset,
 static inline struct expected
 expect_view (unsigned n, const struct content *top, uint64_t size)
 {
+  const size_t room = (size_t) size + 1;
   struct expected e = { .size = size };
   uint64_t i;
 
-  e.bytes = malloc (size + 1);
-  e.looks = malloc (size + 1);
-  e.extent_end = malloc ((size + 1) * sizeof e.extent_end[0]);
-  e.damage = malloc ((size + 1) * sizeof e.damage[0]);
+  e.bytes = malloc (room);
+  e.looks = malloc (room);
+  e.extent_end = malloc (room * sizeof e.extent_end[0]);
+  e.damage = malloc (room * sizeof e.damage[0]);
   assert_true (e.bytes && e.looks && e.extent_end && e.damage);
   for (i = 0; i < size; ++i)
     slow_byte (n, top, i, &e.bytes[i], &e.looks[i]);
@@ -587,13 +588,14 @@ wrong_read (struct qcow_view *v, const struct expected *e, uint8_t *buf,
 {
   const bool damaged = e->damage[offset] < offset + n;
 
-  memset (buf, JUNK, n);
+  memset (buf, JUNK, (size_t) n);
   errno = 0;
   if (qcow_read (v, buf, (uint32_t) n, offset) == -1)
     return !damaged ? "a read fails" : errno != EIO ? "not EIO" : NULL;
   if (damaged)
     return "damage is not noticed";
-  return memcmp (buf, e->bytes + offset, n) == 0 ? NULL : "wrong bytes";
+  return memcmp (buf, e->bytes + offset, (size_t) n) == 0 ? NULL
+                                                          : "wrong bytes";
 }
 
 struct extents {

@@ -321,7 +321,7 @@ put_stream (const uint8_t *plain, uint64_t n, uint64_t *length)
   *length = z.total_out;
   deflateEnd (&z);
   host = place (*length, 1);
-  memcpy (b->files[0].bytes + host, packed, *length);
+  memcpy (b->files[0].bytes + host, packed, (size_t) *length);
   return host;
 }
 
@@ -362,7 +362,7 @@ put_cluster (char letter, unsigned disk, uint64_t guest)
     return stream_entry (host, length);
   case 'p':
     host = place (b->cluster, b->cluster);
-    memset (b->files[0].bytes + host, JUNK, b->cluster);
+    memset (b->files[0].bytes + host, JUNK, (size_t) b->cluster);
     return COPIED | host | 1;
   case 'z':
     return 1;
@@ -378,7 +378,7 @@ expect_unit (struct disk_view *v, unsigned disk, uint64_t index, char letter)
   if (letter == 'd' || letter == 'c')
     fill (v->bytes + index * b->unit, disk, index * b->unit, b->unit);
   else if (letter == 'z' || letter == 'p')
-    memset (v->bytes + index * b->unit, 0, b->unit);
+    memset (v->bytes + index * b->unit, 0, (size_t) b->unit);
 }
 
 /* The first byte of what is stored for a unit. */

@@ -138,7 +138,7 @@ change (const struct row *row)
     value = changed_number (row->base, row->value, file->size);
     assert_true (value <= MAX_FILE && value != file->size);
     if (value < file->size)
-      memset (file->bytes + value, 0, file->size - value);
+      memset (file->bytes + value, 0, (size_t) (file->size - value));
     file->size = value;
     return;
   }
@@ -167,7 +167,8 @@ write_file (const char *dir, const struct file_image *file)
   fd = open (name, O_WRONLY | O_CREAT | O_EXCL, 0666);
   assert_true (fd >= 0);
   for (at = 0; at < file->size && at < MAX_FILE; at += 4096) {
-    const uint64_t n = file->size - at < 4096 ? file->size - at : 4096;
+    const size_t n
+      = file->size - at < 4096 ? (size_t) (file->size - at) : 4096;
     const uint8_t *p = file->bytes + at;
 
     if (p[0] != 0 || memcmp (p, p + 1, n - 1) != 0)
@@ -321,12 +322,12 @@ expect_units (const struct base *base, struct expected_view *v,
 
     v->reads[i] = word == 0 ? FAIL : v->reads[i];
     if (word == 1)
-      memset (v->bytes + i * base->unit, 0, base->unit);
+      memset (v->bytes + i * base->unit, 0, (size_t) base->unit);
     else if (word == 2)
       memcpy (v->bytes + i * base->unit,
               base->views[0].bytes
                 + (evaluate (base, argument + 1) + n) * base->unit,
-              base->unit);
+              (size_t) base->unit);
     else if (word == 3)
       expect_bytes (v, base, i, &changed[0],
                     evaluate (base, argument + 1) + n * base->unit);

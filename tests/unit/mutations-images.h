@@ -128,7 +128,7 @@ make_ext (void)
 
   put_qcow2 ("ext", &s, 1);
   host = place (b->cluster, b->cluster);
-  memset (b->files[0].bytes + host, JUNK, b->cluster);
+  memset (b->files[0].bytes + host, JUNK, (size_t) b->cluster);
   put_data (b->files[0].bytes + host, 0, 0, host, 16 * b->unit);
   for (i = 0; i < 16; ++i)
     expect_unit (&b->views[0], 0, i, 'd');
@@ -178,7 +178,8 @@ make_overlay (const char *name, const char *format, const char *allow,
       set_number ("header.backing_file_offset", 1024);
       text (1024, 1100, inner, "header.backing_file_size", "backing_file");
     }
-    memcpy (image->files[1].bytes, b->files[0].bytes, b->files[0].size);
+    memcpy (image->files[1].bytes, b->files[0].bytes,
+            (size_t) b->files[0].size);
     free (b->files[0].bytes);
     free (b->views[0].bytes);
     free (b);
@@ -187,7 +188,7 @@ make_overlay (const char *name, const char *format, const char *allow,
   if (format == NULL || strcmp (format, "raw") == 0)
     for (i = 0; i < 8; ++i)
       memcpy (b->views[0].bytes + i * b->unit, b->files[1].bytes + i * b->unit,
-              i < 7 ? b->unit : b->unit / 2);
+              (size_t) (i < 7 ? b->unit : b->unit / 2));
   put_clusters (&b->views[0], 0, 0, "d.czp..d", b->l2, "");
   return b;
 }
@@ -253,7 +254,7 @@ make_data (const char *name, const char *allow)
   put_bomb ();
   host = find_field (b, "bomb")->offset;
   memcpy (b->files[1].bytes + host, b->files[0].bytes + host,
-          b->files[0].size - host);
+          (size_t) (b->files[0].size - host));
   b->files[1].size = b->files[0].size;
   return b;
 }
