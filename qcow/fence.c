@@ -18,16 +18,18 @@
 
 /* An allowed directory, or URLs with an allowed beginning. */
 struct directory {
-  int fd;        /* O_PATH; -1: not open */
-  char *real;    /* where it really is; NULL: it is not a directory */
-  bool is_named; /* by the user, and not as image-dir */
-  char *prefix;  /* a URL's name; NULL: it is a directory */
+  const char *value; /* of allow= */
+  int fd;            /* O_PATH; -1: not open */
+  char *real;        /* where it really is; NULL: it is not a directory */
+  bool is_named;     /* by the user, and not as image-dir */
+  char *prefix;      /* a URL's name; NULL: it is a directory */
 };
 
 struct fence {
   const struct qcow_hooks *hooks;
   bool any;
-  char *image_dir; /* where that really is, or a URL; NULL: not known */
+  char *stated_dir; /* the directory part of the image's name, or URL */
+  char *image_dir;  /* where that really is, or a URL; NULL: not known */
   size_t nr;
   struct directory directories[];
 };
@@ -51,11 +53,17 @@ open_directory (struct directory *d, const char *name,
   d->real = realpath (name, NULL);
   if (d->real)
     d->fd = open (d->real, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (d->fd == -1)
+  if (d->fd != -1)
+    return 0;
+  if (d->is_named && (errno == ENOENT || errno == ENOTDIR))
     return error_report (hooks, errno, url_shown (name),
-                         "allow=%s: can't open the directory: %m",
+                         "allow=%s: there is no such directory (allow takes "
+                         "image-dir, the name of a directory, the beginning "
+                         "of URLs, or any)",
                          url_shown (name));
-  return 0;
+  return error_report (hooks, errno, url_shown (name),
+                       "allow=%s: can't open the directory: %m",
+                       url_shown (name));
 }
 
 static int
@@ -95,6 +103,7 @@ add_allowed (struct fence *f, const char *value, const char *image_dir)
     return 0;
   }
   d = &f->directories[f->nr++];
+  d->value = value;
   d->fd = -1;
   d->is_named = strcmp (value, "image-dir") != 0;
   name = d->is_named ? value : image_dir;
@@ -108,27 +117,26 @@ fence_new (const char *const *allow, size_t nr, const char *image,
 {
   struct fence *f = calloc (1, sizeof *f + nr * sizeof f->directories[0]);
   const bool is_url = url_is_one (image);
-  char *image_dir = is_url ? url_directory (image) : directory_part (image);
   size_t i;
   int err;
 
-  if (f == NULL || image_dir == NULL) {
+  if (f)
+    f->stated_dir = is_url ? url_directory (image) : directory_part (image);
+  if (f == NULL || f->stated_dir == NULL) {
     free (f);
-    free (image_dir);
     error_no_memory (hooks, image);
     return NULL;
   }
   f->hooks = hooks;
-  f->image_dir = is_url ? strdup (image_dir) : realpath (image_dir, NULL);
+  f->image_dir
+    = is_url ? strdup (f->stated_dir) : realpath (f->stated_dir, NULL);
   for (i = 0; i < nr; ++i)
-    if (add_allowed (f, allow[i], image_dir) == -1) {
+    if (add_allowed (f, allow[i], f->stated_dir) == -1) {
       err = errno;
       fence_free (f);
-      f = NULL;
       errno = err;
-      break;
+      return NULL;
     }
-  free (image_dir);
   return f;
 }
 
@@ -145,6 +153,7 @@ fence_free (struct fence *f)
     free (f->directories[i].real);
     free (f->directories[i].prefix);
   }
+  free (f->stated_dir);
   free (f->image_dir);
   free (f);
 }
@@ -177,22 +186,91 @@ can_not_open (const struct fence *f, const struct reference *ref)
     moved ? ref->parameter : "", moved ? "=FILE)" : "");
 }
 
-/* The directory in which the file really is, or would be: a new string. */
-static char *
-real_directory (const char *path)
-{
-  char *real = realpath (path, NULL);
-  char *dir = directory_part (real ? real : path);
+/* --- Names as texts, without a look at any file --- */
 
-  if (real == NULL && dir) {
-    real = realpath (dir, NULL);
-    if (real == NULL)
-      return dir;
-    free (dir);
-    return real;
+/* Drop "//", "." and "..", in place, from an absolute name. */
+static void
+normalize (char *path)
+{
+  char *end = path; /* of what is done */
+  const char *p = path;
+
+  while (*p) {
+    const size_t n = strcspn (p + 1, "/"); /* of the next component */
+
+    if (n == 2 && memcmp (p + 1, "..", 2) == 0)
+      while (end > path && *--end != '/')
+        ;
+    else if (n > 0 && !(n == 1 && p[1] == '.')) {
+      memmove (end, p, n + 1);
+      end += n + 1;
+    }
+    p += n + 1;
   }
-  free (real);
-  return dir;
+  if (end == path)
+    *end++ = '/';
+  *end = '\0';
+}
+
+/* The absolute name of the file that an image names.  It may be wrong where
+ * ".." follows a symbolic link.  A new string, or NULL.
+ */
+static char *
+absolute (const struct fence *f, const char *path)
+{
+  const size_t n = strlen (f->stated_dir);
+  const bool in_cwd = strcmp (f->stated_dir, ".") == 0 && path[0] != '/';
+  const char *rest = path;
+  char *dir = NULL, *name = NULL;
+
+  if (f->image_dir && f->image_dir[0] == '/'
+      && (in_cwd
+          || (strncmp (path, f->stated_dir, n) == 0 && path[n] == '/'))) {
+    dir = strdup (f->image_dir);
+    rest = in_cwd ? path : path + n;
+  }
+  else
+    dir = path[0] == '/' ? strdup ("") : getcwd (NULL, 0);
+  if (dir == NULL || asprintf (&name, "%s/%s", dir, rest) == -1)
+    name = NULL;
+  free (dir);
+  if (name)
+    normalize (name);
+  return name;
+}
+
+/* --- What is not allowed --- */
+
+/* Why: nothing is allowed, or what is allowed does not cover it.  Many values
+ * of allow= are not all listed.
+ */
+static void
+write_reason (const struct fence *f, char *reason, size_t size)
+{
+  size_t used = 0, i;
+
+  if (f->nr == 0) {
+    snprintf (reason, size,
+              "an image may come from a stranger, and what it names is opened "
+              "only where that is allowed");
+    return;
+  }
+  used = (size_t) snprintf (reason, size, "it is not covered by ");
+  for (i = 0; i < f->nr; ++i) {
+    const char *value = url_shown (f->directories[i].value);
+    const char *separator = i == 0 ? "" : i + 1 == f->nr ? " or " : ", ";
+
+    if (strlen (value) > size / 2 || used > size / 2 - 64) {
+      if (i == 0)
+        snprintf (reason + used, size - used, "any allow=");
+      else
+        snprintf (reason + used, size - used, " or %zu further ones",
+                  f->nr - i);
+      return;
+    }
+    used += (size_t) snprintf (reason + used, size - used, "%sallow=%s",
+                               separator, value);
+  }
 }
 
 static void
@@ -200,34 +278,38 @@ report_not_allowed (const struct fence *f, const struct reference *ref,
                     const char *meaning, const char *allow, const char *note,
                     const char *what)
 {
-  error_report (
-    f->hooks, EPERM, ref->image,
-    "the image names the %s '%s' (%s), which is not opened: an "
-    "image may come from a stranger, and what it names is opened "
-    "only where that is allowed.  If you trust it, add allow=%s%s, "
-    "or name the file yourself with %s=%s",
-    ref->what, ref->stored, meaning, allow, note, ref->parameter, what);
+  char reason[1024];
+
+  write_reason (f, reason, sizeof reason);
+  error_report (f->hooks, EPERM, ref->image,
+                "the image names the %s '%s' (%s), which is not opened: %s.  "
+                "If you trust it, add allow=%s%s, or name the file yourself "
+                "with %s=%s",
+                ref->what, ref->stored, meaning, reason, allow, note,
+                ref->parameter, what);
 }
 
-/* Tell what the name means, and the parameter that would allow it. */
+/* Tell what the name means, and the parameter that would allow it.  'real' is
+ * where the file really is, or NULL if that was not looked up.
+ */
 static int
-not_allowed (const struct fence *f, const struct reference *ref)
+not_allowed (const struct fence *f, const struct reference *ref,
+             const char *real)
 {
-  char *real = realpath (ref->path, NULL);
-  char *dir = real_directory (ref->path);
-  struct stat st;
-  const bool device = stat (ref->path, &st) == 0 && S_ISBLK (st.st_mode);
-  const bool in_image_dir
-    = dir && f->image_dir && f->image_dir[0] == '/' && !device
-      && (strcmp (dir, f->image_dir) == 0 || below (dir, f->image_dir));
+  char *path = real ? strdup (real) : absolute (f, ref->path);
+  char *dir = path ? directory_part (path) : NULL;
+  /* It is not enough for a block device. */
+  const bool in_image_dir = path && f->image_dir && f->image_dir[0] == '/'
+                            && below (path, f->image_dir)
+                            && strncmp (path, "/dev/", 5) != 0;
 
-  report_not_allowed (f, ref, real ? real : ref->path,
+  report_not_allowed (f, ref, path ? path : ref->path,
                       in_image_dir ? "image-dir"
                       : dir        ? dir
                                    : "DIR",
                       "", "FILE");
   free (dir);
-  free (real);
+  free (path);
   errno = EPERM;
   return -1;
 }
@@ -305,29 +387,32 @@ open_in_directories (const struct fence *f, const char *real, bool *covered,
   return fd;
 }
 
-int
-fence_open (const struct fence *f, const struct reference *ref)
+static bool
+covers_directories (const struct fence *f)
 {
-  char *real;
-  bool covered, devices;
-  int fd, r, err;
+  size_t i;
 
-  if (!f->any && f->nr == 0)
-    return not_allowed (f, ref);
-  real = realpath (ref->path, NULL);
-  if (real == NULL)
-    return can_not_open (f, ref);
-  fd = open_in_directories (f, real, &covered, &devices);
+  for (i = 0; i < f->nr; ++i)
+    if (f->directories[i].real)
+      return true;
+  return f->any;
+}
+
+/* Open the real path; 'covered' and 'devices' as above. */
+static int
+open_real (const struct fence *f, const struct reference *ref,
+           const char *real)
+{
+  bool covered, devices;
+  int fd = open_in_directories (f, real, &covered, &devices);
+  int r, err;
+
   if (fd == -1 && f->any) {
     covered = true;
     fd = open (real, O_PATH | O_CLOEXEC);
   }
-  err = errno;
-  free (real);
-  errno = err;
-
   if (!covered)
-    return not_allowed (f, ref);
+    return not_allowed (f, ref, real);
   if (fd == -1 && errno == ENOSYS)
     return error_report (f->hooks, EPERM, ref->image,
                          "this kernel can't open the %s '%s' safely (it has "
@@ -340,6 +425,25 @@ fence_open (const struct fence *f, const struct reference *ref)
   close (fd);
   errno = err;
   return r;
+}
+
+int
+fence_open (const struct fence *f, const struct reference *ref)
+{
+  char *real;
+  int fd, err;
+
+  /* Even a look at a name can have an effect, such as a mount. */
+  if (!covers_directories (f))
+    return not_allowed (f, ref, NULL);
+  real = realpath (ref->path, NULL);
+  if (real == NULL)
+    return can_not_open (f, ref);
+  fd = open_real (f, ref, real);
+  err = errno;
+  free (real);
+  errno = err;
+  return fd;
 }
 
 static bool

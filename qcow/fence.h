@@ -11,7 +11,8 @@
  * realpath, must then lie below an allowed directory, and is opened from
  * that directory's descriptor in a way that can't leave it again, whoever
  * renames or links what in the meantime.  Only regular files are opened,
- * and block devices below a directory that the user has named.
+ * and block devices below a directory that the user has named.  While no
+ * directory is allowed, no system call gets a name from an image.
  */
 
 #ifndef QCOW_FENCE_H

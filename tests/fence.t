@@ -191,7 +191,9 @@ ln -s ../out/secret.bin in/link-out
 ln -s "$tmp/out" in/sub/dir-out
 ln -s ../in out/back
 
-# A name, the parameter that would allow it, and which file it leads to.
+# A name, the parameter that would allow it, and which file it leads to.  The
+# fourth column is what the name alone says of the parameter, where that is
+# wrong because of a link.
 etc=$(dirname "$(realpath /etc/passwd)")
 cat > references <<END
 good.bin                          image-dir         good
@@ -202,14 +204,14 @@ $tmp/in/sub/good.bin              image-dir         good
 $real/in/good.bin                 image-dir         good
 link-in                           image-dir         good
 dir-in/good.bin                   image-dir         good
-../out/back/sub/good.bin          image-dir         good
+../out/back/sub/good.bin          image-dir         good    $real/out/back/sub
 sub/dir-out/back/good.bin         image-dir         good
 ../out/secret.bin                 $real/out         secret
 sub/../../out/deeper/secret.bin   $real/out/deeper  secret
 ../in2/secret.bin                 $real/in2         secret
 $tmp/out/secret.bin               $real/out         secret
-link-out                          $real/out         secret
-sub/dir-out/secret.bin            $real/out         secret
+link-out                          $real/out         secret  image-dir
+sub/dir-out/secret.bin            $real/out         secret  image-dir
 /etc/passwd                       $etc              passwd
 nowhere                           image-dir         none
 ../out/nowhere                    $real/out         none
@@ -222,20 +224,40 @@ files=(in/good.bin in/sub/good.bin in2/secret.bin out/deeper/secret.bin
        out/secret.bin)
 watch "${files[@]}"
 for s in b d; do
-    while read -r name allow file; do
+    while read -r name allow file guess; do
         # (A data file's name has no protocol.)
         [ $s = b ] || [[ $name != file:* ]] || continue
         image $s "$name"
-        denied "allow=$allow" --
+        denied "allow=${guess:-$allow}" --
     done < references
 done
 opened "without allow= nothing is opened"
+
+# No system call gets a name that an image has stored, also not for the sake
+# of the message: below an automounter's directory that would be a mount.
+mkdir trap
+if [ -z "${QCOW_VALGRIND:-}${QCOW_PRELOAD:-}" ]; then
+    export QCOW_VALGRIND="strace -f -qq -e trace=%file -o $tmp/trace"
+    for s in b d; do
+        for name in "$tmp/trap/x" ../trap/x /proc/self/cwd/trap/x; do
+            for allow in '' http://localhost/; do
+                image $s "$name"
+                denied -- ${allow:+"allow=$allow"}
+                is "... is in no system call" "$(grep trap trace)" ""
+            done
+        done
+    done
+    image b "$tmp/trap/x"
+    denied -- allow=in
+    like "(a look is noticed)" "$(< trace)" 'trap'
+    unset QCOW_VALGRIND
+fi
 
 # --- allow=image-dir, and what was advised ----------------------------
 
 for s in b d; do
     watch "${files[@]:2}"
-    while read -r name allow file; do
+    while read -r name allow file _; do
         [ $s = b ] || [[ $name != file:* ]] || continue
         image $s "$name"
         case $allow:$file in
@@ -250,7 +272,7 @@ for s in b d; do
     done
     opened "image-dir: nothing is opened outside"
     watch "${files[@]}"
-    while read -r name allow file; do
+    while read -r name allow file _; do
         [ $s = b ] || [[ $name != file:* ]] || continue
         image $s "$name"
         case $file in
@@ -358,6 +380,15 @@ for allow in out/deep out/deeper/secret out/back in in/sub in2 /etc; do
 done
 mapfile -t many < <(printf 'allow=in%.0s\n' {1..500})
 denied "allow=$real/out/deeper" -- "${many[@]}"
+# What was allowed is said.
+denied 'not covered by allow=in.' -- allow=in
+denied 'not covered by allow=in or allow=./in2.' -- allow=in allow=./in2
+denied 'not covered by allow=image-dir, allow=in2 or allow=http://x/y/.' \
+       -- allow=image-dir allow=in2 allow=http://x/y/
+denied 'not covered by allow=in, allow=in' ' further ones.' -- "${many[@]}"
+mkdir -p "in/$(printf '%0200d/' 0 0 0)"
+denied 'not covered by any allow=.' \
+       -- "allow=in/$(printf '%0200d/' 0 0 0)"
 # A relative one counts from the current directory.
 cd elsewhere && served=../in/top.qcow2 gives b.secret allow=../out
 cd "$tmp" || exit 1
@@ -381,6 +412,12 @@ for f in nowhere dangling round fifo good.bin good.bin/ /dev/null ANY '' \
         refused "allow=$f is no directory: $served" "allow=$f" \
                 -- $served "allow=$f"
     done
+done
+# What looks like a switch gets told what there is.
+for f in yes true 1 on all; do
+    refused "allow=$f: what allow takes" \
+            "allow=$f: there is no such directory .*image-dir.*URLs.*any" \
+            -- alone.qcow2 "allow=$f"
 done
 
 # --- Types ------------------------------------------------------------
