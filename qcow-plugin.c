@@ -41,9 +41,8 @@ NBDKIT_DLL_PUBLIC int qcow_debug_cache = 0;
 NBDKIT_DLL_PUBLIC int qcow_debug_http = 0;
 
 static struct qcow *image;
-static const char *image_name; /* for messages */
-static bool serving;           /* after the fork */
-static bool before_1_34;       /* the server that has loaded us */
+static bool serving;     /* after the fork */
+static bool before_1_34; /* the server that has loaded us */
 
 static void
 say_error (const char *text)
@@ -131,7 +130,6 @@ plugin_get_ready (void)
   };
 
   config_take (&options);
-  image_name = options.filename ? options.filename : "url=";
   image = qcow_open (&options, &hooks);
   config_wipe_secrets ();
   return image ? 0 : -1;
@@ -179,11 +177,11 @@ plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
   if (qcow_list (image, list_one, &l) == -1)
     return -1;
   if (l.left_out > 0 && !atomic_flag_test_and_set (&warned))
-    nbdkit_error ("warning: %s: %u snapshots or bitmaps are not listed, "
-                  "since there are too many, or they have no name that can "
-                  "be listed (they can still be asked for by id or name), or "
-                  "are bitmaps that can't be used",
-                  image_name, l.left_out);
+    nbdkit_error ("warning: list of exports: %u snapshots or bitmaps are left "
+                  "out, since there are too many, or they have no name that "
+                  "can be listed (they can still be asked for by id or name), "
+                  "or are bitmaps that can't be used",
+                  l.left_out);
   return 0;
 }
 

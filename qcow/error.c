@@ -148,6 +148,16 @@ emit (void (*hook) (const char *), const char *object, const char *fmt,
   errno = saved_errno;
 }
 
+const char *
+error_name (const struct qcow_hooks *hooks, const char *name)
+{
+  const char *slash = hooks->serving ? strrchr (name, '/') : NULL;
+
+  if (slash == NULL)
+    return name;
+  return slash[1] != '\0' ? slash + 1 : "the URL";
+}
+
 int
 problem_set (struct problem *problem, const char *fmt, ...)
 {
@@ -166,7 +176,7 @@ error_report (const struct qcow_hooks *hooks, int err, const char *object,
   va_list args;
 
   va_start (args, fmt);
-  emit (hooks->error, object, fmt, args);
+  emit (hooks->error, error_name (hooks, object), fmt, args);
   va_end (args);
   errno = err;
   return -1;
@@ -185,7 +195,7 @@ error_warn (const struct qcow_hooks *hooks, const char *object,
   va_list args;
 
   va_start (args, fmt);
-  emit (hooks->warn, object, fmt, args);
+  emit (hooks->warn, error_name (hooks, object), fmt, args);
   va_end (args);
 }
 
@@ -275,7 +285,7 @@ error_report_once (struct error_filter *filter, uint64_t place,
   errno = saved_errno;
   if (verdict != SILENT) {
     va_start (args, fmt);
-    emit (hooks->error, object, fmt, args);
+    emit (hooks->error, error_name (hooks, object), fmt, args);
     va_end (args);
   }
   if (verdict == PRINT_LAST)

@@ -3,6 +3,11 @@
  * The one way an error is made: a text with the object's name in it,
  * given to the user's hook once, and errno.
  *
+ * Servers send the last error on to clients (nbdkit 1.42), who must not learn
+ * how the server's files are called, beyond what makes a message clear.  So
+ * while serving, errors and warnings name a file, or a URL, by the last
+ * component of its path.  Debug messages always have all of it.
+ *
  * An error is reported at the lowest place that knows the object; every
  * caller above it only passes -1 on.  Control characters are escaped
  * here, so no name from a file can play with a terminal or a log.
@@ -39,6 +44,11 @@ struct problem {
 /* Write the reason, return -1. */
 int problem_set (struct problem *problem, const char *fmt, ...)
   __attribute__ ((format (printf, 2, 3)));
+
+/* The name of a file or URL for the text of an error or warning: all of it, or
+ * while serving its last component.  (The object's name is taken care of.)
+ */
+const char *error_name (const struct qcow_hooks *hooks, const char *name);
 
 /* Report "OBJECT: TEXT" through the error hook, set errno to err (an
  * errno value; EIO for everything that a client may see) and return -1.

@@ -471,7 +471,7 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
   char tries[64] = "", what[96] = "can't open it", target[REDACTED_MAX] = "";
 
   if (redirected)
-    show (h, r, target, where (r)->name);
+    show (h, r, target, error_name (h->hooks, where (r)->name));
   if (r->failures > 1)
     snprintf (tries, sizeof tries, ", after %u tries", r->failures);
   if (o->known)
@@ -690,7 +690,9 @@ follow (struct http *h, struct request *r, long status)
     return fail (h, r, ENOMEM, (unsigned) status, problem.text);
   }
   if (!taken || check_hop (h, r, &next, &problem) == -1) {
-    show (h, r, shown, next.name ? next.name : url_hide (location, &room));
+    show (h, r, shown,
+          error_name (h->hooks,
+                      next.name ? next.name : url_hide (location, &room)));
     snprintf (text, sizeof text,
               "the web server redirects to %s, which is not followed: %.500s",
               shown, problem.text);

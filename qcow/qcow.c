@@ -217,6 +217,38 @@ qcow_curl_version (void)
   return curl_version_info (CURLVERSION_NOW)->version;
 }
 
+static void
+tell_source (const struct qcow *q, unsigned layer, const char *what,
+             const struct source *source)
+{
+  char *real = source->distant ? NULL : realpath (source->name, NULL);
+
+  error_debug (&q->hooks, source->name, "layer %u: %s %s, %" PRIu64 " bytes",
+               layer, what, real ? real : source->name, source->size);
+  free (real);
+}
+
+/* While serving, messages name files by their last component: this tells
+ * which those are.
+ */
+static void
+tell_chain (const struct qcow *q)
+{
+  unsigned i;
+
+  for (i = 0; i < q->chain->nr_layers; ++i) {
+    const struct image *image = q->chain->layers[i].image;
+
+    if (image == NULL)
+      tell_source (q, i, "raw file", q->chain->layers[i].raw);
+    else {
+      tell_source (q, i, "image", image->source);
+      if (image->data != image->source)
+        tell_source (q, i, "data file", image->data);
+    }
+  }
+}
+
 struct qcow *
 qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
 {
@@ -233,6 +265,7 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   q->shared.debug_runs = options->debug_runs;
   if (open_all (q, options) == 0) {
     q->debug_cache = options->debug_cache;
+    tell_chain (q);
     return q;
   }
   err = errno;
@@ -259,6 +292,7 @@ lock_keys (const struct qcow *q)
 int
 qcow_start_threads (struct qcow *q)
 {
+  q->hooks.serving = true;
   lock_keys (q);
   chain_start (q->chain, q->shared.cache);
   return http_start (q->shared.http);

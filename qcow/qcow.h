@@ -32,6 +32,11 @@ struct qcow_hooks {
    * gone for which the calling thread works.  NULL: just sleep.
    */
   int (*sleep) (unsigned ms);
+
+  /* For the module alone: set in its copy when serving starts.  Then clients
+   * may get to see errors, which name files by their last component only.
+   */
+  bool serving;
 };
 
 /* How to talk to web servers.  Names and meanings are those of nbdkit's curl

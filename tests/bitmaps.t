@@ -659,7 +659,7 @@ for i in 1 2; do
 done
 like "... by qemu-nbd, too" "$(qemu-nbd --list -k "$sock" 2>&1)" \
      "exports available: 3"
-is "... with one warning" "$(grep -c 'warning:.*1 .*not listed' "$log")" 1
+is "... with one warning" "$(grep -c 'warning: list of exports: 1 .* left out' "$log")" 1
 stop_qcow || fail "the server ended well"
 
 # Extra data that may be ignored, and such that may not.

@@ -555,7 +555,7 @@ for file in base.raw top; do
     # shellcheck disable=SC2154
     not_ok "$file changes" nbdcopy "$uri" null:
     like "... which is said" "$(cat "$log")" \
-         "$img/$file.*changed while it was being served"
+         "error: $file: the file was changed while it was being served"
     stop_qcow
 done
 

@@ -94,11 +94,11 @@ end_table ()
 }
 
 # says REGEX: the server has named the URL of the table or case that ended,
-# and this in the same line.
+# while serving by its last component, and this in the same line.
 says ()
 {
     like "... a message with the URL and: $1" "$(cat "$log")" \
-         "http://127\\.0\\.0\\.1:[0-9]+/[^ ]*.*($1)"
+         "error: (http://127\\.0\\.0\\.1:[0-9]+/)?[^ /]+:? .*($1)"
 }
 
 # between MS LOW HIGH: something took as many milliseconds.

@@ -143,6 +143,37 @@ without_memory (void **state)
   assert_said ("too long ");
 }
 
+/* What the client may get to see. */
+static void
+while_serving (void **state)
+{
+  static const char *const names[][2] = {
+    { "/srv/images/disk.qcow2", "disk.qcow2: x" },
+    { "images/disk", "disk: x" },
+    { "disk.qcow2", "disk.qcow2: x" },
+    { "https://example.com/a/disk%20b", "disk%20b: x" },
+    { "https://example.com/", "the URL: x" },
+    { "s3://bucket/key", "key: x" },
+    { "url=", "url=: x" },
+  };
+  struct qcow_hooks serving = unit_hooks;
+  size_t i;
+
+  (void) state;
+  serving.serving = true;
+  serving.debug = unit_on_warning;
+  for (i = 0; i < sizeof names / sizeof names[0]; ++i) {
+    error_report (&serving, EIO, names[i][0], "x");
+    assert_string_equal (unit_error_text, names[i][1]);
+    error_warn (&serving, names[i][0], "x");
+    assert_string_equal (unit_error_text, names[i][1]);
+  }
+  error_debug (&serving, names[0][0], "x");
+  assert_string_equal (unit_error_text, "/srv/images/disk.qcow2: x");
+  error_report (&unit_hooks, EIO, names[0][0], "x");
+  assert_string_equal (unit_error_text, "/srv/images/disk.qcow2: x");
+}
+
 static void
 repeated (void **state)
 {
@@ -167,7 +198,7 @@ repeated (void **state)
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (control_characters), cmocka_unit_test (long_names),
   cmocka_unit_test (small_stack),        cmocka_unit_test (without_memory),
-  cmocka_unit_test (repeated),
+  cmocka_unit_test (while_serving),      cmocka_unit_test (repeated),
 };
 
 UNIT_MAIN (tests)

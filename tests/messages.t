@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# What errors tell that a client can cause.  From nbdkit 1.42 on, clients get
+# to see them.  So they name files and URLs by their last component, and no
+# export that the client has not named itself.  Where the files are is in the
+# debug messages of the start.
+
+source "$(dirname "$0")/functions.sh"
+source "$top/tests/web.sh"
+
+mkdir -p hidden/below hidden/www
+text_source $((4 << 20)) src0
+head -c 4M src0 > disk.raw
+qemu-img convert -f raw -O qcow2 disk.raw hidden/below/base.qcow2
+cp hidden/below/base.qcow2 hidden/www/web.qcow2
+qemu-img create -q -f qcow2 -b below/base.qcow2 -F qcow2 hidden/top.qcow2
+io hidden/top.qcow2 'write -q -P 1 0 64k'
+qemu-img snapshot -c private hidden/top.qcow2
+qemu-img snapshot -c broken hidden/top.qcow2
+qemu-img bitmap --add hidden/top.qcow2 secretive
+io hidden/top.qcow2 'write -q -P 2 64k 64k'
+
+# said NAME REGEX: in the messages since the last time; all of them name
+# nothing that is none of the client's business.
+told=0
+said ()
+{
+    local new
+    new=$(tail -n +$((told + 1)) "$log" | grep 'error:')
+    told=$(wc -l < "$log")
+    like "$1" "$new" "$2"
+    unlike "... and no more than that" "$new" \
+           "hidden|below|$tmp|127\\.0\\.0|private|secretive${3:+|$3}"
+}
+
+# asks EXPORT [OFFSET COUNT]: fails
+asks ()
+{
+    not_ok "the client gets an error" "$python" -c '
+import sys, nbd
+h = nbd.NBD()
+h.set_export_name(sys.argv[2])
+h.connect_unix(sys.argv[1])
+h.pread(int(sys.argv[4]), int(sys.argv[3]))' \
+           "$sock" "$1" "${2:-0}" "${3:-512}"
+}
+
+# The L2 entry of the cluster 32 of the base leads nowhere, nor does the L1 table
+# of the snapshot "broken".
+l2=$(($(peek hidden/below/base.qcow2 "$(peek hidden/below/base.qcow2 40 8)" 8) & 0xffffffffffffff))
+poke hidden/below/base.qcow2 $((l2 + 8 * 32)) 8000000000012345
+py - <<'END'
+data = bytearray(open("hidden/top.qcow2", "rb").read())
+at = int.from_bytes(data[64:72], "big")
+for _ in range(2):
+    id_length = int.from_bytes(data[at + 12:at + 14], "big")
+    name_length = int.from_bytes(data[at + 14:at + 16], "big")
+    extra = int.from_bytes(data[at + 36:at + 40], "big")
+    end = at + 40 + extra + id_length + name_length
+    if data[end - name_length:end] == b"broken":
+        data[at:at + 8] = (1 << 40).to_bytes(8, "big")
+    at = (end + 7) & ~7
+open("hidden/top.qcow2", "wb").write(data)
+END
+
+start_qcow -v -- hidden/top.qcow2 allow=image-dir
+like "the start tells what the layers are" "$(cat "$log")" \
+     "debug: hidden/top\\.qcow2: layer 0: image $tmp/hidden/top\\.qcow2, "
+like "... all of them" "$(cat "$log")" \
+     "debug: hidden/below/base\\.qcow2: layer 1: image $tmp/hidden/below/base\\.qcow2, "
+told=$(wc -l < "$log")
+
+asks '' $((32 * 65536))
+said "a damaged cluster" 'error: base\.qcow2: damaged cluster at guest offset 0x200000, host offset 0x'
+asks unknown
+said "an unknown export" "error: top\\.qcow2: there is no export 'unknown'" broken
+asks bitmap:unknown
+said "an unknown bitmap" "error: top\\.qcow2: there is no export 'bitmap:unknown'" broken
+asks broken..unknown
+said "an unknown delta" "error: top\\.qcow2: there is no export 'broken\\.\\.unknown'"
+asks layer:7..
+said "a layer that there is not" "error: top\\.qcow2: there is no export 'layer:7\\.\\.'" broken
+asks broken
+said "a snapshot without its L1 table" \
+     "error: top\\.qcow2: the L1 table of snapshot 2 'broken' .*beyond the end"
+truncate -s $((65536 * 6)) hidden/below/base.qcow2
+asks '' $((3 << 20))
+said "a file that was truncated" \
+     "error: base\\.qcow2: the file was truncated while being served"
+stop_qcow || fail "the server ended well"
+
+# One view alone.
+start_qcow -- hidden/top.qcow2 backing=disk.raw backing-format=raw \
+           snapshot=private
+told=0
+asks unknown
+said "an export of a server of one view" \
+     "error: top\\.qcow2: there is no export 'unknown': only one view" broken
+stop_qcow || fail "the server ended well"
+
+# A web server that fails.
+start_web web hidden/www
+start_web gone hidden/www
+set_web web to="${web[gone]}"
+start_qcow -v -D qcow.http=1 -- "url=${web[web]}/web.qcow2" cache-size=0
+like "the start tells the URL" "$(cat "$log")" \
+     "debug: ${web[web]}/web\\.qcow2: layer 0: image ${web[web]}/web\\.qcow2, "
+told=$(wc -l < "$log")
+set_web gone fail=404*
+set_web web fail=404*
+asks '' $((3 << 20))
+said "a web server that fails" \
+     "error: web\\.qcow2: can't read [0-9]+ bytes at 0x[0-9a-f]+.*: the web server answers 404"
+stop_qcow || fail "the server ended well"
+
+# One that redirects for ever.
+set_web web
+start_qcow -- "url=${web[web]}/web.qcow2" cache-size=0
+told=0
+set_web web to="${web[web]}"
+asks '' $((3 << 20))
+said "a redirect that is not followed" \
+     'error: web\.qcow2: .* redirects to web\.qcow2, which is not followed'
+stop_qcow || fail "the server ended well"
+
+done_testing
