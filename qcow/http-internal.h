@@ -6,6 +6,10 @@
  * All of it belongs to the thread that drives, but for what is said to be
  * under the lock, or atomic: the driver writes it, others look.  The version
  * of an object does not change any more when there are others.
+ *
+ * On i386 a uint64_t in a structure is only aligned to 4 bytes.  Across two
+ * cache lines it would not be atomic, and clang calls libatomic for it: hence
+ * _Alignas.
  */
 
 #ifndef QCOW_HTTP_INTERNAL_H
@@ -98,16 +102,16 @@ struct http_object {
   unsigned generation; /* atomic; 0: there was none yet */
 
   /* us, the least and the last; ms; all are atomic, everybody writes them. */
-  uint64_t latency, last_latency;
-  uint64_t no_lane_before;
+  _Alignas(8) uint64_t latency, last_latency;
+  _Alignas(8) uint64_t no_lane_before;
 
   /* When all tries of a request have failed: ms; 0: never, or something was
    * good since then; atomic.
    */
-  uint64_t failed_at;
-  struct failure failures[32]; /* the last ones; the driver's */
-  unsigned nr_failures;        /* of all */
-  uint64_t last_failure;       /* ms, as in these; atomic */
+  _Alignas(8) uint64_t failed_at;
+  struct failure failures[32];       /* the last ones; the driver's */
+  unsigned nr_failures;              /* of all */
+  _Alignas(8) uint64_t last_failure; /* ms, as in these; atomic */
   struct error_filter errors;
 };
 

@@ -34,9 +34,10 @@ struct image {
   struct party scratches; /* under the lock of their pool */
 
   /* Of a distant image: the L2 tables of these L1 entries were asked for, so
-   * many at once.  Only a hint, so nobody locks it.
+   * many at once.  Only a hint, so nobody locks it; atomic, for which i386
+   * needs the alignment.
    */
-  uint64_t first_table, next_table;
+  _Alignas(8) uint64_t first_table, next_table;
   unsigned tables_ahead;
 };
 
