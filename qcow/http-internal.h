@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What http.c (which drives), http-lane.c (where readers drive themselves) and
- * http-request.c (which decides) share.
+ * What http.c (which drives), http-lane.c (where readers drive themselves),
+ * http-request.c (which decides) and http-failure.c (which finds the words)
+ * share.
  *
  * All of it belongs to the thread that drives, but for what is said to be
  * under the lock, or atomic: the driver writes it, others look.  The version
@@ -94,6 +95,7 @@ struct http_object {
   bool known;                  /* version is set */
   struct version version;
   bool changed; /* it is not that version any more; atomic */
+  bool slow;    /* somebody who starts the server was told to wait for it */
 
   /* Where redirects led; target.text is NULL if they did not.  Each change
    * of it is a new generation.
@@ -114,6 +116,9 @@ struct http_object {
   _Alignas(8) uint64_t last_failure; /* ms, as in these; atomic */
   struct error_filter errors;
 };
+
+/* Room for what is said of a try that failed. */
+#define FAILURE_MAX 512
 
 /* A fetch on its way. */
 struct request {
@@ -139,8 +144,9 @@ struct request {
   size_t body_length;
 
   /* All tries. */
-  bool once;         /* this is the only one, unless it gets on */
-  unsigned failures; /* in a row, without progress */
+  bool once;             /* this is the only one, unless it gets on */
+  unsigned failures;     /* in a row, without progress */
+  char why[FAILURE_MAX]; /* the last one's reason; "": there was none */
   uint64_t first_failure;
   uint64_t due;   /* ms: not before */
   struct url hop; /* where a redirect led; hop.text NULL: not redirected */
@@ -190,6 +196,28 @@ uint64_t http_object_latency (const struct http_object *o);
 
 /* Was http_stop called? */
 bool http_stopping (struct http *h);
+
+/* Where this try goes. */
+const struct url *request_url (const struct request *r);
+
+/* Is that where a server has redirected to, which may be anything? */
+bool request_is_redirected (const struct request *r);
+
+/* Write what may be shown of a text that a server has sent, or libcurl has
+ * made of one: the server knows all that is secret, and may repeat it.
+ */
+void request_show (const struct http *h, const struct request *r,
+                   char out[REDACTED_MAX], const char *text);
+
+/* What a status that is no success says: "403 Forbidden (AccessDenied)". */
+void request_describe_status (const struct http *h, const struct request *r,
+                              long status, char out[FAILURE_MAX]);
+
+/* Why a try brought no answer, or not all of it; CURLE_OK: the server ended
+ * it.  r->easy still has what is to be known of it.
+ */
+void request_describe_failure (const struct http *h, const struct request *r,
+                               CURLcode code, char out[FAILURE_MAX]);
 
 /* Options of a handle that never change. */
 CURLcode request_prepare_handle (const struct http *h, CURL *easy);

@@ -53,64 +53,12 @@ known_version (const struct http_object *o)
   return o->known ? &o->version : NULL;
 }
 
-/* Where this try goes. */
-static const struct url *
-where (const struct request *r)
-{
-  const struct http_object *o = r->object;
-
-  if (r->hop.text)
-    return &r->hop;
-  return r->target.text ? &r->target : &o->url;
-}
-
-static bool
-is_https (const struct url *url)
-{
-  /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it was parsed */
-  return strncmp (url->text, "https:", 6) == 0;
-}
-
-/* To where a server says, which may be anything. */
-static bool
-is_redirected (const struct request *r)
-{
-  return r->hop.text || r->target.text;
-}
-
-/* --- What servers say --- */
-
-static void
-add_url (struct secrets *s, const struct url *url)
-{
-  secrets_add_login (s, url->user, url->password);
-  /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
-  if (url->text && url_has_query (url->text))
-    secrets_add_values (s, strchr (url->text, '?') + 1, "&");
-}
-
-/* Write what may be shown of a text that a server has sent, or libcurl has
- * made of one.  It knows all that is secret, and may repeat it.
- */
-static void
-show (const struct http *h, const struct request *r, char out[REDACTED_MAX],
-      const char *text)
-{
-  struct secrets of_urls = { .list = NULL };
-
-  add_url (&of_urls, &r->object->url);
-  add_url (&of_urls, &r->target);
-  add_url (&of_urls, &r->hop);
-  redact (out, text, &h->settings.secrets, &of_urls);
-  secrets_free (&of_urls);
-}
-
 static void
 show_in_answer (void *opaque, char out[REDACTED_MAX], const char *text)
 {
   const struct request *r = opaque;
 
-  show (r->object->http, r, out, text);
+  request_show (r->object->http, r, out, text);
 }
 
 /* --- Answers --- */
@@ -294,7 +242,7 @@ static bool
 needs_fresh_connection (const struct http *h, const struct url *url)
 {
   return h->settings.http_version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
-         && !is_https (url)
+         && !url_is_https (url)
          && curl_version_info (CURLVERSION_NOW)->version_num < 0x080000;
 }
 
@@ -436,7 +384,7 @@ request_set_up (struct http *h, struct request *r)
       return CURLE_OUT_OF_MEMORY;
     r->generation = o->generation;
   }
-  url = where (r);
+  url = request_url (r);
   snprintf (range, sizeof range, "%" PRIu64 "-%" PRIu64,
             r->fetch->offset + r->filled, r->fetch->offset + r->length - 1);
   SET (r->easy, CURLOPT_URL, url->text);
@@ -464,14 +412,14 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
 {
   struct http_object *o = r->object;
   const struct reference *ref = o->known ? NULL : o->ref;
-  const bool redirected = is_redirected (r);
+  const bool redirected = request_is_redirected (r);
   const char *via = redirected ? " (redirected to " : "";
   const char *bracket = redirected ? ")" : "";
   const uint64_t place = (monotonic_ms () / 60000) << 16 | kind;
   char tries[64] = "", what[96] = "can't open it", target[REDACTED_MAX] = "";
 
   if (redirected)
-    show (h, r, target, error_name (h->hooks, where (r)->name));
+    request_show (h, r, target, error_name (h->hooks, request_url (r)->name));
   if (r->failures > 1)
     snprintf (tries, sizeof tries, ", after %u tries", r->failures);
   if (o->known)
@@ -597,35 +545,20 @@ again_later (struct http *h, struct request *r, unsigned kind, const char *why)
   url_free (&r->hop);
   r->hops = 0;
   r->due = monotonic_ms () + delay;
+  snprintf (r->why, sizeof r->why, "%s", why);
   error_debug (h->hooks, r->object->url.name, "%s; next try in %" PRIu64 " ms",
                why, delay);
   return NEXT_AGAIN;
 }
 
-/* "403 Forbidden (AccessDenied)" */
-static void
-describe_status (const struct http *h, const struct request *r, long status,
-                 char *out, size_t max)
-{
-  char code[64], shown[REDACTED_MAX];
-
-  answer_s3_code (
-    r->body, r->body_length < sizeof r->body ? r->body_length : sizeof r->body,
-    code, sizeof code);
-  show (h, r, shown, code);
-  snprintf (out, max, "the web server answers %ld %s%s%.80s%s", status,
-            answer_status_text (status), code[0] ? " (" : "", shown,
-            code[0] ? ")" : "");
-}
-
 static enum next
 refused (struct http *h, struct request *r, long status)
 {
-  char text[256];
+  char text[FAILURE_MAX];
 
   if (ask_original (r))
     return NEXT_AGAIN;
-  describe_status (h, r, status, text, sizeof text);
+  request_describe_status (h, r, status, text);
   if (status == 416)
     strncat (text, ": is it empty?", sizeof text - strlen (text) - 1);
   return fail (h, r,
@@ -647,9 +580,9 @@ check_hop (const struct http *h, const struct request *r,
   if (r->hops >= MAX_REDIRECTS)
     return problem_set (problem, "there were %d redirects before",
                         MAX_REDIRECTS);
-  if (is_https (where (r)) && !is_https (next))
+  if (url_is_https (request_url (r)) && !url_is_https (next))
     return problem_set (problem, "https is never left for http");
-  if (is_https (next) ? !s->allow_https : !s->allow_http)
+  if (url_is_https (next) ? !s->allow_https : !s->allow_http)
     return problem_set (problem, "protocols= does not allow it");
   return 0;
 }
@@ -677,9 +610,9 @@ follow (struct http *h, struct request *r, long status)
 
   curl_easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
   if (location == NULL) {
-    char said[256];
+    char said[FAILURE_MAX];
 
-    describe_status (h, r, status, said, sizeof said);
+    request_describe_status (h, r, status, said);
     snprintf (text, sizeof text, "%s, and not where to%s", said,
               r->object->url.s3 ? " (is the region right?)" : "");
     return fail (h, r, EIO, (unsigned) status, text);
@@ -690,9 +623,10 @@ follow (struct http *h, struct request *r, long status)
     return fail (h, r, ENOMEM, (unsigned) status, problem.text);
   }
   if (!taken || check_hop (h, r, &next, &problem) == -1) {
-    show (h, r, shown,
-          error_name (h->hooks,
-                      next.name ? next.name : url_hide (location, &room)));
+    request_show (h, r, shown,
+                  error_name (h->hooks, next.name
+                                          ? next.name
+                                          : url_hide (location, &room)));
     snprintf (text, sizeof text,
               "the web server redirects to %s, which is not followed: %.500s",
               shown, problem.text);
@@ -745,42 +679,14 @@ may_pass (CURLcode code, bool known)
   }
 }
 
-/* What libcurl says may quote what the server has sent, the URL of a proxy,
- * and the password in it, or the entry of resolve= that it does not
- * understand.
- */
-static void
-describe_failure (const struct http *h, const struct request *r, CURLcode code,
-                  char out[REDACTED_MAX])
-{
-  const char *text = r->error[0] ? r->error : curl_easy_strerror (code);
-
-  if (strchr (text, '@') || strstr (text, "://"))
-    text
-      = strcasestr (text, "proxy")
-          ? "libcurl can't use a proxy of that kind, or its URL is not valid"
-          : curl_easy_strerror (code);
-  else if (code == CURLE_SETOPT_OPTION_SYNTAX && strstr (text, "RESOLVE"))
-    text = "libcurl does not understand resolve=: must be HOST:PORT:ADDRESS";
-  show (h, r, out, text);
-}
-
 static enum next
 transfer_failed (struct http *h, struct request *r, CURLcode code)
 {
-  char text[CURL_ERROR_SIZE + 64], shown[REDACTED_MAX];
+  char text[FAILURE_MAX];
 
   if (code == CURLE_OUT_OF_MEMORY)
     return fail (h, r, ENOMEM, (unsigned) code, "out of memory");
-  if (code == CURLE_OK)
-    snprintf (text, sizeof text, "the web server sent less than it said");
-  else {
-    describe_failure (h, r, code, shown);
-    snprintf (text, sizeof text, "%s%s", shown,
-              code == CURLE_PEER_FAILED_VERIFICATION
-                ? " (cainfo=FILE names authorities to trust)"
-                : "");
-  }
+  request_describe_failure (h, r, code, text);
   if (!may_pass (code, r->object->known))
     return ask_original (r) ? NEXT_AGAIN
                             : fail (h, r, EIO, (unsigned) code, text);
@@ -832,16 +738,16 @@ debug_try (const struct http *h, const struct request *r, CURLcode code)
   if (!h->debug)
     return;
   curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (is_redirected (r))
-    show (h, r, name, where (r)->name);
-  error_debug (h->hooks, is_redirected (r) ? name : r->object->url.name,
-               "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
-               " bytes, %" PRIu64 " ms%s%s",
-               r->fetch->offset + r->filled_before,
-               r->fetch->offset + r->length - 1, status,
-               r->filled - r->filled_before, monotonic_ms () - r->began,
-               code == CURLE_OK ? "" : ": ",
-               code == CURLE_OK ? "" : curl_easy_strerror (code));
+  if (request_is_redirected (r))
+    request_show (h, r, name, request_url (r)->name);
+  error_debug (
+    h->hooks, request_is_redirected (r) ? name : r->object->url.name,
+    "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
+    " bytes, %" PRIu64 " ms%s%s",
+    r->fetch->offset + r->filled_before, r->fetch->offset + r->length - 1,
+    status, r->filled - r->filled_before, monotonic_ms () - r->began,
+    code == CURLE_OK ? "" : ": ",
+    code == CURLE_OK ? "" : curl_easy_strerror (code));
 }
 
 bool
@@ -858,7 +764,7 @@ enum next
 request_next (struct http *h, struct request *r, CURLcode code)
 {
   long status = 0;
-  char text[256];
+  char text[FAILURE_MAX];
 
   curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
   if (!r->judged && code == CURLE_OK)
@@ -875,7 +781,7 @@ request_next (struct http *h, struct request *r, CURLcode code)
   case VERDICT_REDIRECT:
     return follow (h, r, status);
   case VERDICT_LATER:
-    describe_status (h, r, status, text, sizeof text);
+    request_describe_status (h, r, status, text);
     return again_later (h, r, (unsigned) status, text);
   case VERDICT_REFUSED:
     return refused (h, r, status);

@@ -27,6 +27,9 @@
  */
 #define FAIL_FAST_MS 1000
 
+/* Who starts the server is told what that waits for after so long. */
+#define SLOW_MS 2000
+
 /* What is asked for at once if nothing else is wanted, or less. */
 #define FEW_BYTES (64U << 10)
 
@@ -496,6 +499,20 @@ wait_a_while (struct http *h, struct waiter *w)
   return left;
 }
 
+/* Somebody waits for the start of the server: say once for what. */
+static void
+say_slow (struct http_object *o, uint64_t began)
+{
+  const struct http *h = o->http;
+  const struct request *r = h->active ? h->active : h->waiting;
+
+  if (h->threaded || o->slow || r == NULL || monotonic_ms () - began < SLOW_MS)
+    return;
+  o->slow = true;
+  error_warn (h->hooks, o->url.name, "still waiting for the web server: %s",
+              r->why[0] ? r->why : "it does not answer");
+}
+
 /* The weather for lanes, and a server that is near enough for them.  (Many
  * transfers over one connection are only for one driver.)
  */
@@ -543,17 +560,20 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
 {
   struct http *h = o->http;
   struct waiter w = { .http = h, .left = n };
+  const uint64_t began = monotonic_ms ();
   bool cancelled = false;
   size_t i;
 
   condition_init (&w.done);
   for (i = 0; i < n; ++i)
     begin_fetch (o, &fetches[i], &w, n == 1);
-  while (wait_a_while (h, &w))
+  while (wait_a_while (h, &w)) {
+    say_slow (o, began);
     if (!cancelled && hooks_sleep (h->hooks, 0) == -1) {
       cancel_all (h, fetches, n);
       cancelled = true;
     }
+  }
   pthread_cond_destroy (&w.done);
   if (cancelled)
     w.err = ESHUTDOWN;

@@ -638,6 +638,12 @@ url_copy (const struct url *from, struct url *to)
 }
 
 bool
+url_is_https (const struct url *url)
+{
+  return strncmp (url->text, "https:", 6) == 0;
+}
+
+bool
 url_has_query (const char *name)
 {
   return !has_prefix (name, S3_PREFIX) && strchr (name, '?') != NULL;

@@ -53,6 +53,9 @@ int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
 int url_parse_prefix (const char *text, struct url *url,
                       struct problem *problem);
 
+/* Is it asked for with TLS? */
+bool url_is_https (const struct url *url);
+
 /* A copy of it, without user and password.  0, or -1: out of memory. */
 int url_copy (const struct url *from, struct url *to);
 

@@ -278,6 +278,18 @@ in_parallel starting "echo ok" "url=${web[starting]}/well"
 outcome starting
 is "a server that starts meanwhile" "$out" ok
 
+# One that is slow.
+set_web web '/slow-start latency=3' '/slow-start bytes=???????-* latency=0'
+ln image.qcow2 www/slow-start
+in_parallel slow-start "echo ok" \
+            "url=${web[web]/\/\//\/\/me:S3CRET@}/slow-start?S3CRET"
+outcome slow-start
+is "a server that is slow at first" "$out" ok
+like "... is waited for, which is said" "$(cat "$log")" \
+     "warning: ${web[web]}/slow-start: still waiting .*not answer"
+is "... once" "$(wc -l < "$log")" 1
+unlike "... without a secret" "$(cat "$log")" S3CRET
+
 # --- What is no failure -----------------------------------------------
 
 start_table web fine <<'END'
@@ -738,6 +750,9 @@ for fault in 403 404 whole start:1 gzip; do
 done
 debugging "all that, and a bit of all" EIO "$demand" \
           '/well bytes=0-* fail=503' "$far fail=reset,hang,close:100,401"
+like "... among it a time-out" "$(cat secret.log)" 'timed out.*next try'
+unlike "... for which the proxy is not blamed" "$(cat secret.log)" \
+       'connect to the proxy'
 debugging "all that, and a change" EIO "$demand" "$far fail=total:5"
 debugging "all that, and garbage" 'same|EIO' "$demand" "$far fail=garbage"
 debugging "all that, but not the right password" refused \
@@ -815,6 +830,9 @@ fi
 outcome slow-first
 is "502 for ever while it starts: refused" "$rc" 1
 is "... after seven attempts" "$(how_often slow-first)" 7
+is "... it is said once what is being waited for" \
+   "$(grep -c 'warning: .*/slow-first: still waiting.* 502 Bad Gateway' "$log")" 1
+is "... and nothing else but that it was in vain" "$(wc -l < "$log")" 2
 between "$ms" 3000 40000
 says 502
 refused "a server that is not there" '127\.0\.0\.1:1/x.*([Rr]efused|connect)' \

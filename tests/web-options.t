@@ -144,10 +144,11 @@ elsewhere=resolve=other.test:$https_port:127.0.0.1
 refused "a name that is not in the certificate" "$other" \
         -- "url=$other" "$elsewhere" "cainfo=$ca"
 gets "... with sslverify=false" "$other" "$elsewhere" sslverify=false
-refused "TLS with a server without" "https://127\\.0\\.0\\.1:$http_port/" \
+refused "TLS with a server without" \
+        "https://127\\.0\\.0\\.1:$http_port/.*does not speak TLS.*http" \
         -- "url=https://127.0.0.1:$http_port/plain.qcow2" "cainfo=$ca"
 refused "no TLS with a server that wants it" \
-        "http://127\\.0\\.0\\.1:$https_port/.*400" \
+        "http://127\\.0\\.0\\.1:$https_port/.*400 Bad Request.* https" \
         -- "url=http://127.0.0.1:$https_port/plain.qcow2"
 
 # --- Versions of HTTP -------------------------------------------------
@@ -330,7 +331,8 @@ is "... the name is told" "$(requests | cut -d ' ' -f 9 | sort -u)" images.test
 ln -s "$web_socket" web.sock
 in_background "a relative unix-socket-path= in the background" \
               url=http://images.test/plain.qcow2 unix-socket-path=web.sock
-refused "a Unix domain socket that is missing" 'http://images\.test/' \
+refused "a Unix domain socket that is missing" \
+        "http://images\\.test/gone: .*socket '.*/nowhere'.*: No such file" \
         -- url=http://images.test/gone unix-socket-path=nowhere
 forget_requests
 gets "resolve=" "http://images.test:$http_port/plain.qcow2" \
@@ -352,6 +354,62 @@ gets "proxy-user= and proxy-password=" http://images.test/plain.qcow2 \
 is "... in each request, to whom they belong" \
    "$(headers | cut -d '|' -f 4,5 | sort -u)" \
    "$basic|Basic $(printf you:p:w | base64)"
+
+# What can't be reached is named, and its password is not.
+closed="http://us:S3CRET@127.0.0.1:1"
+sees_proxy ()
+{
+    local name=$1 re=$2
+    shift 2
+    out=$(with_qcow true -- "$@" 2>&1)
+    is "$name: refused" $? 1
+    like "... the message" "$out" "$re"
+    unlike "... has no secret" "$out" S3CRET
+}
+sees_proxy "a proxy that is not there" \
+           'http://images\.test/x: .*the proxy 127\.0\.0\.1:1: Connection refused' \
+           url=http://images.test/x "proxy=$closed"
+sees_proxy "... for https" 'the proxy 127\.0\.0\.1:1: Connection refused' \
+           url=https://images.test/x "proxy=$closed"
+sees_proxy "... beside the server" \
+           'the proxy 127\.0\.0\.1:1: Connection refused' \
+           "url=$http/plain.qcow2" "proxy=$closed"
+http_proxy=$closed sees_proxy "... of the environment" \
+          'the proxy that the environment names .*: Connection refused' \
+           url=http://images.test/x
+sees_proxy "a proxy without an address" '[Cc]ould.* resolve proxy: proxy\.invalid' \
+           url=http://images.test/x proxy=http://us:S3CRET@proxy.invalid:1
+no_proxy=127.0.0.1 gets "a proxy that is not used" "$http/plain.qcow2" \
+        "proxy=$closed"
+no_proxy=127.0.0.1 sees_proxy "a server that is not there, without its proxy" \
+        "Failed to connect to 127\\.0\\.0\\.1" \
+        url=http://127.0.0.1:1/x "proxy=$closed"
+unlike "... which is not blamed" "$out" proxy
+# (A queue of one connection, which is full.)
+cat > full.py <<'END'
+import socket, sys, time
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+s.listen(0)
+clients = []
+for _ in range(3):
+    c = socket.socket()
+    c.setblocking(False)
+    c.connect_ex(s.getsockname())
+    clients.append(c)
+with open("full.port.new", "w") as f:
+    print(s.getsockname()[1], file=f)
+import os
+os.rename("full.port.new", "full.port")
+time.sleep(100)
+END
+"$python" full.py < /dev/null &
+_helpers+=($!)
+for i in $(seq 100); do [ ! -s full.port ] || break; sleep 0.1; done
+sees_proxy "a proxy that does not answer" \
+           "the proxy 127\\.0\\.0\\.1:$(< full.port): [Tt]ime" \
+           "url=$http/plain.qcow2" timeout=1 \
+           "proxy=http://us:S3CRET@127.0.0.1:$(< full.port)"
 
 # --- Redirects --------------------------------------------------------
 
