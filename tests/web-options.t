@@ -270,7 +270,7 @@ start=$SECONDS
 # shellcheck disable=SC2154
 not_ok "a password that is no longer right" nbdcopy "$uri" null:
 is "... is not tried for long" "$((SECONDS - start < 10))" 1
-like "... the server says why" "$(cat "$log")" "$at.*401"
+like "... the server says why" "$(cat "$log")" "error: plain\\.qcow2: .*401"
 cp users.old users
 # (For a second after such an answer nobody is asked for the same.)
 sleep 1.1
