@@ -505,7 +505,8 @@ hear_warning (const char *text)
 static void
 do_job (const struct qcow_options *options)
 {
-  static const struct qcow_hooks hooks = { hear, hear_warning, hear, NULL };
+  static const struct qcow_hooks hooks
+    = { .error = hear, .warn = hear_warning, .debug = hear };
   static struct list list;
   struct qcow *q;
   size_t i;
