@@ -649,6 +649,9 @@ url_has_query (const char *name)
   return !has_prefix (name, S3_PREFIX) && strchr (name, '?') != NULL;
 }
 
+#define SCHEME_CHARACTERS                                                     \
+  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+"
+
 /* Does the name begin with the protocol (":rbd:"), or have it below another
  * one?
  */
@@ -666,8 +669,7 @@ has_protocol (const char *name, const char *protocol)
 static bool
 may_have_secret (const char *name)
 {
-  const size_t n = strspn (name, "abcdefghijklmnopqrstuvwxyz"
-                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
+  const size_t n = strspn (name, SCHEME_CHARACTERS);
 
   if (n <= 1 || name[n] != ':')
     return false;
@@ -684,11 +686,11 @@ may_have_secret (const char *name)
 static size_t
 find_safe (const char *text, const char **begin, const char **end)
 {
-  const char *scheme_end = strstr (text, ":/");
+  const size_t n = strspn (text, SCHEME_CHARACTERS);
   const char *rest = text, *p;
 
-  if (scheme_end)
-    rest = scheme_end + 1 + strspn (scheme_end + 1, "/");
+  if (n > 0 && text[n] == ':' && (text[n + 1] == '/' || text[n + 1] == ':'))
+    rest += n + strspn (text + n, ":/");
   *begin = rest;
   *end = rest + strcspn (rest, "?#");
   /* A password may have all characters in it that should have been escaped:
@@ -710,7 +712,8 @@ url_hide (const char *text, struct url_room *room)
 
   if (has_protocol (text, ":json:") || has_protocol (text, ":rbd:")) {
     begin = end = text;
-    scheme = strcspn (text, ":") + 1;
+    scheme = strspn (text, SCHEME_CHARACTERS);
+    scheme = text[scheme] == ':' ? scheme + 1 : 0;
   }
   else
     scheme = find_safe (text, &begin, &end);
