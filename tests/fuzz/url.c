@@ -8,6 +8,8 @@
 
 #include "fuzz.h"
 
+#include "qcow/crypto.h"
+#include "qcow/sigv4.h"
 #include "qcow/url.h"
 
 /* The part of a URL up to its path.  (http and https.) */
@@ -143,6 +145,45 @@ check_copy (const struct url *u)
   url_free (&copy);
 }
 
+/* The request for it can be signed. */
+static void
+check_signature (const struct url *u)
+{
+  const struct sigv4_header header = { "Host", strlen ("Host"), u->host };
+  const struct sigv4_request request
+    = { "GET", u->text + strlen (u->origin), &header, 1, "" };
+  const struct sigv4_signer signer = { "access", "secret", "region", "s3" };
+  char *value;
+
+  MUST (is_one_word (u->host) && u->host[0] != '\0');
+  MUST (request.target[0] == '/');
+  value = sigv4_authorization (&request, &signer, "20130524T000000Z");
+  MUST (value);
+  free (value);
+}
+
+/* The S3 form is one. */
+static void
+check_s3_form (const struct url *u)
+{
+  char *parameters = url_as_s3 (u);
+
+  if (parameters) {
+    MUST (strncmp (parameters, "url=s3://", 9) == 0);
+    MUST (url_covers_as_s3 ("s3://", u));
+  }
+  free (parameters);
+}
+
+static void
+check_hidden (const char *text)
+{
+  struct url_room room;
+
+  MUST (strpbrk (url_hide (text, &room), "@?#") == NULL);
+  MUST (url_show (text, &room) == text || strpbrk (room.text, "@?#") == NULL);
+}
+
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
@@ -150,14 +191,20 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   char *text = take_line (&in), *file = take_line (&in);
   char *prefix = take_line (&in), *endpoint = take_line (&in);
   /* http-settings.c refuses others. */
-  const bool good_endpoint = strncmp (endpoint, "http://", 7) == 0
-                             || strncmp (endpoint, "https://", 8) == 0;
+  const bool good_endpoint = (strncmp (endpoint, "http://", 7) == 0
+                              || strncmp (endpoint, "https://", 8) == 0)
+                             && strpbrk (endpoint, "?#") == NULL;
+  static bool loaded;
   const struct url_s3 s3 = { good_endpoint ? endpoint : NULL, "us-east-1" };
   struct problem problem;
   struct url u;
 
+  if (!loaded)
+    MUST (crypto_load () == 0);
+  loaded = true;
   no_problem (&problem);
   (void) url_is_tricky (text);
+  check_hidden (text);
   if (url_parse (text, &s3, &u, &problem) == -1)
     must_have_reason (&problem);
   else {
@@ -165,6 +212,9 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     MUST (url_is_one (text));
     check_url (&u);
     check_copy (&u);
+    check_signature (&u);
+    if (!u.s3)
+      check_s3_form (&u);
     check_prefix (&u, prefix);
     /* Others are no names beside it. */
     if (file[0] && file[0] != '/')
