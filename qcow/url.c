@@ -71,36 +71,24 @@ escape_path (const char *path)
   return out;
 }
 
-static int
-hex_digit (char c)
-{
-  return c >= '0' && c <= '9'   ? c - '0'
-         : c >= 'a' && c <= 'f' ? c - 'a' + 10
-         : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                : -1;
-}
-
 bool
 url_unescape (char *s)
 {
-  char *out = s;
+  const char *in = s;
   bool clean = true;
 
-  for (; *s; ++s) {
-    char c = *s;
+  while (*in) {
+    const char *escape = in;
+    char c = percent_decode (&in);
 
-    if (c == '%' && hex_digit (s[1]) >= 0 && hex_digit (s[2]) >= 0) {
-      c = (char) (16 * hex_digit (s[1]) + hex_digit (s[2]));
-      if ((unsigned char) c < 0x20) {
-        c = '%';
-        clean = false;
-      }
-      else
-        s += 2;
+    if ((unsigned char) c < 0x20 && in > escape + 1) {
+      c = '%';
+      in = escape + 1;
+      clean = false;
     }
-    *out++ = c;
+    *s++ = c;
   }
-  *out = '\0';
+  *s = '\0';
   return clean;
 }
 
