@@ -274,10 +274,32 @@ append_passphrase (const char *value)
   return -1;
 }
 
+/* Those that are for web servers. */
+static const char *const web_keys[] = {
+  "access-key",     "cainfo",           "capath",         "connections",
+  "cookie",         "endpoint-url",     "followlocation", "header",
+  "http-version",   "password",         "protocols",      "proxy",
+  "proxy-password", "proxy-user",       "region",         "resolve",
+  "secret-key",     "session-token",    "sslverify",      "tcp-keepalive",
+  "timeout",        "unix-socket-path", "user",           "user-agent",
+};
+
+static void
+note_web_key (const char *key)
+{
+  size_t i;
+
+  for (i = 0; i < COUNT (web_keys); ++i)
+    if (http.given == NULL && strcmp (key, web_keys[i]) == 0)
+      http.given = web_keys[i];
+}
+
 int
 config_parameter (const char *key, const char *value)
 {
   size_t i;
+
+  note_web_key (key);
 
   if (strcmp (key, "passphrase") == 0)
     return append_passphrase (value);

@@ -94,6 +94,12 @@ take_protocols (struct http_settings *s, const char *list,
 static int
 check_version (const char *name, int needs, const struct qcow_hooks *hooks)
 {
+  struct problem problem;
+
+  if (needs == 0)
+    return 0;
+  if (libcurl_load (&problem) == -1)
+    return error_report (hooks, EIO, "http-version=", "%s", problem.text);
   if ((curl_version_info (CURLVERSION_NOW)->features & needs) == needs)
     return 0;
   return error_report (hooks, EINVAL,
@@ -394,6 +400,60 @@ collect_secrets (struct http_settings *s, const struct qcow_hooks *hooks)
   return 0;
 }
 
+/* What is wrong whatever the URL is. */
+static int
+check_values (const struct qcow_http_options *o,
+              const struct qcow_hooks *hooks)
+{
+  struct http_settings not_taken = { .own_origin = NULL };
+
+  if (o->timeout > INT_MAX / 1000)
+    return error_report (
+      hooks, EINVAL, "timeout=", "must be at most %d seconds", INT_MAX / 1000);
+  if (o->connections > HTTP_MAX_CONNECTIONS)
+    return error_report (hooks, EINVAL,
+                         "connections=", "must be a number from 1 to %d",
+                         HTTP_MAX_CONNECTIONS);
+  if (check_headers (o->headers, o->nr_headers, hooks) == -1
+      || check_resolve (o->resolve, o->nr_resolve, hooks) == -1
+      || take_protocols (&not_taken, o->protocols, hooks) == -1
+      || take_version (&not_taken, o->http_version, hooks) == -1)
+    return -1;
+  return 0;
+}
+
+/* Can there be a URL that is opened? */
+static bool
+may_use_url (const struct qcow_options *options)
+{
+  size_t i;
+
+  if (own_url (options))
+    return true;
+  for (i = 0; i < options->nr_allow; ++i)
+    if (strcmp (options->allow[i], "any") == 0
+        || url_is_one (options->allow[i]))
+      return true;
+  return false;
+}
+
+int
+http_check_options (const struct qcow_options *options,
+                    const struct qcow_hooks *hooks)
+{
+  const struct qcow_http_options *o = &options->http;
+
+  if (check_values (o, hooks) == -1)
+    return -1;
+  if (o->given == NULL || may_use_url (options))
+    return 0;
+  return error_report (hooks, EINVAL, options->filename,
+                       "is a local file, and no URL is named or allowed "
+                       "(backing=, data-file=, allow=), so there is no use "
+                       "for %s=",
+                       o->given);
+}
+
 int
 http_settings_take (struct http_settings *s,
                     const struct qcow_options *options,
@@ -401,21 +461,14 @@ http_settings_take (struct http_settings *s,
 {
   const struct qcow_http_options *o = &options->http;
 
+  if (check_values (o, hooks) == -1)
+    return -1;
   s->sslverify = !o->no_sslverify;
   s->followlocation = !o->no_followlocation;
   s->tcp_keepalive = o->tcp_keepalive;
-  if (o->timeout > INT_MAX / 1000)
-    return error_report (
-      hooks, EINVAL, "timeout=", "must be at most %d seconds", INT_MAX / 1000);
   s->timeout = (long) o->timeout;
   s->connections = o->connections > 0 ? o->connections : DEFAULT_CONNECTIONS;
-  if (s->connections > HTTP_MAX_CONNECTIONS)
-    return error_report (hooks, EINVAL,
-                         "connections=", "must be a number from 1 to %d",
-                         HTTP_MAX_CONNECTIONS);
-  if (check_headers (o->headers, o->nr_headers, hooks) == -1
-      || check_resolve (o->resolve, o->nr_resolve, hooks) == -1
-      || copy (&s->user, o->user, hooks) == -1
+  if (copy (&s->user, o->user, hooks) == -1
       || copy (&s->password, o->password, hooks) == -1
       || copy (&s->cookie, o->cookie, hooks) == -1
       || copy_list (&s->headers, o->headers, o->nr_headers, hooks) == -1

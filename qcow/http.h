@@ -56,6 +56,13 @@ struct fetch {
   bool cancel;
 };
 
+/* Are the options for web servers valid, and of use?  Asks libcurl only if it
+ * depends on that, and loads it then.  0, or -1 with the error reported and
+ * errno.
+ */
+int http_check_options (const struct qcow_options *options,
+                        const struct qcow_hooks *hooks);
+
 /* Copies what the options say.  NULL with the error reported. */
 struct http *http_new (const struct qcow_options *options,
                        const struct qcow_hooks *hooks);

@@ -188,6 +188,8 @@ open_all (struct qcow *q, const struct qcow_options *options)
 {
   size_t largest;
 
+  if (http_check_options (options, &q->hooks) == -1)
+    return -1;
   q->shared.l1_tables = l1_tables_new ();
   if (q->shared.l1_tables == NULL)
     return no_memory (q, options);

@@ -43,6 +43,11 @@ struct qcow_hooks {
  * plugin; NULL, 0 or false: the default.
  */
 struct qcow_http_options {
+  /* The parameter for web servers that the user has given, or one of them, or
+   * NULL.  It is an error if no URL can be opened.
+   */
+  const char *given;
+
   const char *user, *password, *cookie;
   const char *const *headers;
   size_t nr_headers;

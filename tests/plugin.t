@@ -195,6 +195,55 @@ if [ "$(id -u)" = 0 ]; then
     ok "nbdkit -u nobody" with_qcow "$copy" -u nobody -g nogroup \
        -- mine.qcow2
 fi
+# What is for web servers needs one, or an image that may name one.
+unset "${!AWS_@}"
+for given in user=me password=S3CRET cookie=S3CRET 'header=X-Key: S3CRET' \
+             cainfo=ca.pem capath=. proxy=http://us:S3CRET@h/ proxy-user=S3CRET \
+             proxy-password=S3CRET protocols=https http-version=1.1 \
+             user-agent=x unix-socket-path=x resolve=h:80:127.0.0.1 \
+             connections=4 timeout=5 sslverify=true followlocation=true \
+             tcp-keepalive=false access-key=S3CRET secret-key=S3CRET \
+             session-token=S3CRET region=eu-central-1 \
+             endpoint-url=http://us:S3CRET@h/; do
+    out=$(with_qcow true -- image.qcow2 "$given" 2>&1)
+    is "${given%%=*}= for a local image: refused" $? 1
+    like "... the message" "$out" "image\\.qcow2: .* no use for ${given%%=*}=\$"
+    unlike "... has no secret" "$out" S3CRET
+done
+refused "the first of several is named" 'no use for timeout=$' \
+        -- image.qcow2 timeout=1 user=me
+refused "... with directories that are allowed" 'no use for user=$' \
+        -- image.qcow2 user=me allow=image-dir allow=.
+for allow in any http://127.0.0.1/ s3://bucket; do
+    ok "... not with allow=$allow" \
+       with_qcow "$copy" -- image.qcow2 user=me allow=$allow
+done
+ok "... nor if the environment has it" \
+   env AWS_REGION=x AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x \
+       AWS_ENDPOINT_URL=x http_proxy=x \
+       nbdkit -U - "$plugin" image.qcow2 --run "$copy"
+
+# Values that are never right are refused with any image.
+for bad in connections=257 connections=9999 timeout=2147484 http-version=4 \
+           protocols=ftp protocols=, header=nothing resolve=nothing; do
+    for allow in image-dir any; do
+        refused "$bad with allow=$allow" "${bad%%=*}=.*must|${bad%%=*}=.*allows" \
+                -- image.qcow2 "$bad" allow=$allow
+    done
+done
+
+# Which needs libcurl, with all that it brings, only where it must be asked.
+loads_libcurl ()
+{
+    strace -f -e trace=openat -o strace.out nbdkit -U - "$plugin" image.qcow2 \
+           allow=any "$@" --run true && grep -q 'libcurl.*= [0-9]' strace.out
+}
+if [ -z "${QCOW_VALGRIND:-}" ]; then
+    not_ok "no libcurl for user= and http-version=1.1" \
+           loads_libcurl user=me timeout=5 http-version=1.1
+    ok "... but for http-version=2.0" loads_libcurl http-version=2.0
+fi
+
 # A file that nobody may write, and as root one that is another's.
 cp image.qcow2 readonly.qcow2
 chmod 444 readonly.qcow2
