@@ -143,14 +143,24 @@ parse_not (const char *key, const char *value, bool *var)
   return 0;
 }
 
+/* A cache that can't fit into the address space would make reads fail once
+ * it is full, not the start.
+ */
 static int
-parse_size (const char *key, const char *value, uint64_t *var)
+parse_cache_size (const char *value)
 {
   const int64_t r = nbdkit_parse_size (value);
+  const size_t most = SIZE_MAX / 4 + 1;
 
   if (r == -1)
-    return bad_value (key, value, "a size, such as 64M");
-  *var = (uint64_t) r;
+    return bad_value ("cache-size", value, "a size, such as 64M");
+  if ((uint64_t) r > most) {
+    nbdkit_error ("cache-size=%s: must be at most %zu bytes, a quarter of the "
+                  "address space",
+                  value, most);
+    return -1;
+  }
+  cache_size = (uint64_t) r;
   return 0;
 }
 
@@ -315,7 +325,7 @@ config_parameter (const char *key, const char *value)
       return read_secret_once (key, value, secrets[i].secret);
 
   if (strcmp (key, "cache-size") == 0)
-    return parse_size (key, value, &cache_size);
+    return parse_cache_size (value);
   if (strcmp (key, "force-share") == 0)
     return parse_bool (key, value, &force_share);
   if (strcmp (key, "luks-iterations") == 0)

@@ -81,6 +81,9 @@ for value in '' x -1 1X 1.5M '1 M' 99999999999999999999; do
     refused "cache-size=$value" "cache-size=$value: must be a size" \
             -- image.qcow2 cache-size="$value"
 done
+# On 32 bits the limit is 1 GiB, on 64 bits 4 EiB.
+refused "cache-size beyond the address space" \
+        'cache-size=5E: must be at most .* bytes' -- image.qcow2 cache-size=5E
 for value in 64K 1M 64M 1G; do
     ok "cache-size=$value" with_qcow "$copy" -- image.qcow2 cache-size=$value
 done
