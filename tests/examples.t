@@ -48,6 +48,13 @@ cp "$plugin" nbdkit-qcow-plugin.so
 # The page mounts it there with nbdfuse, which filters.t does.
 mkdir mnt
 cp disk.qcow2 mnt
+printf 'alice:%064d\n' 7 > keys.psk
+mkdir pki
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost \
+        -keyout pki/server-key.pem -out pki/server-cert.pem 2> log
+cp pki/server-cert.pem pki/ca-cert.pem
+cp pki/server-cert.pem pki/client-cert.pem
+cp pki/server-key.pem pki/client-key.pem
 
 # Web servers that stand for those in the examples.
 mkdir -p web/bucket
@@ -100,6 +107,20 @@ made_by ()
     same_bytes "... makes $2" made.raw "$3"
 }
 
+# only_by_tls COMMAND: it serves who has a key, and nobody else.
+only_by_tls ()
+{
+    local command="$1 -U - --run" tls=tls-certificates=$tmp/pki user=
+    if [[ $1 = *--tls-psk=* ]]; then
+        tls=tls-psk-file=$tmp/keys.psk
+        user=alice@
+    fi
+    ok "$1" bash -c \
+       "$command 'nbdinfo \"nbds+unix://$user/?socket=\$unixsocket&$tls\"'"
+    not_ok "... without a key" bash -c \
+           "$command 'nbdinfo \"nbd+unix:///?socket=\$unixsocket\"'"
+}
+
 # run_example COMMAND
 run_example ()
 {
@@ -107,6 +128,9 @@ run_example ()
     # shellcheck disable=SC2016
     case $command in
         truncate*|*' --run '*) ;;
+        *--tls*)
+            only_by_tls "$command"
+            return ;;
         *) run="${command/-U \/tmp\/sock/} -U - --run 'nbdinfo \"\$uri\"'" ;;
     esac
     # The two disks differ, which is what one wants to know.
