@@ -180,4 +180,21 @@ done
 is "an overlay of the changes is small" \
    "$(($(stat -c %s wednesday.qcow2) < 1024 * 1024))" 1
 
+# make try does what it says.
+name="odd 'name' \$x.qcow2"
+cp disk.qcow2 "$name"
+for file in disk.qcow2 "$name"; do
+    rm -f "$file.raw"
+    ok "make try: $file" env -u LD_PRELOAD PATH="${PATH#*:}" FILE="$tmp/$file" \
+       TO="$tmp/$file.raw" bash -c '"$0" 2>&1 | tee try.log; exit ${PIPESTATUS[0]}' \
+       "$top/tests/try.sh"
+    same_bytes "... copies it" "$file.raw" today.raw
+    rm -f "$file.raw"
+    sed -n 's/^\$ nbdkit/nbdkit/p' try.log > try.command
+    ok "... with the command that it shows" \
+       env -u LD_PRELOAD PATH="${PATH#*:}" bash -c 'command=$(< try.command) &&
+           cd "$0" && eval "$command"' "$top"
+    same_bytes "... which copies it" "$file.raw" today.raw
+done
+
 done_testing

@@ -11,9 +11,29 @@
 set -e -u
 export PATH=$PATH:/usr/sbin:/sbin
 cd "$(dirname "$0")/.."
-plugin=$PWD/nbdkit-qcow-plugin.so
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-try.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
+
+# quoted WORD: as a shell reads it, without quotes where it needs none.
+quoted ()
+{
+    if [[ $1 =~ ^[a-zA-Z0-9_./:=+-]+$ ]]; then
+        printf '%s' "$1"
+    else
+        printf %s "'${1//\'/\'\\\'\'}'"
+    fi
+}
+
+# run WORD...: print the command, and run what was printed.
+run ()
+{
+    local word command=
+    for word; do
+        command+=" $(quoted "$word")"
+    done
+    printf '\n$%s\n' "$command"
+    eval "$command"
+}
 
 file=${FILE:-}
 to=${TO:-$tmp/copy.raw}
@@ -30,17 +50,14 @@ if [ -z "$file" ]; then
     rm -rf "$tmp/sample.raw" "$tmp/files"
 fi
 
-echo
-echo "\$ qemu-img info $file"
-qemu-img info "$file"
-echo
-echo "\$ nbdkit ./nbdkit-qcow-plugin.so $file --run 'nbdcopy -p \"\$uri\" $to'"
-export to
-nbdkit -U - "$plugin" "$file" --run 'nbdcopy -p "$uri" "$to"'
+run qemu-img info "$file"
+run nbdkit -U - ./nbdkit-qcow-plugin.so "file=$file" \
+    --run "nbdcopy -p \"\$uri\" $(quoted "$to")"
 
 echo
 echo "The copy, as large as it looks and as it is on disk:"
-ls -lhs "$to"
+run ls -lhs "$to"
+
 echo
-echo "Comparing it with what qemu-img reads from the image ..."
-qemu-img compare -p -f raw -F qcow2 "$to" "$file"
+echo "Comparing it with what qemu-img reads from the image:"
+run qemu-img compare -p -f raw -F qcow2 "$to" "$file"
