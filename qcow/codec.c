@@ -7,6 +7,13 @@
  * the stream has no end mark or would go on, so what libdeflate rejects is
  * given to zlib before it is called damaged.
  *
+ * The other way round, libdeflate 1.14 accepts code tables in which a
+ * repeat count leads beyond the end of the table; zlib and libdeflate 1.23
+ * reject them.  No check for that is worth its cost: to have zlib read the
+ * tables of just the first block (Z_TREES) takes 3.5 % of the time for
+ * inflating a cluster of 64 KiB.  Of 500,000 streams with one bit flipped
+ * it would reject 22, while 207,000 pass all three.
+ *
  * zstd: there may be more than one frame.  Each is decoded in one step
  * straight into its place, which needs no window buffer, so a hostile
  * frame header can't ask for memory.  As in qemu the last frame must end
