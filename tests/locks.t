@@ -146,12 +146,11 @@ is "in the background, ended: no locks" "$(py locks.py image.qcow2)" ""
 written_before_lock ()
 {
     local name=$1 command=$2 written=$3 test=$4 out
-    local -x BEFORE_LOCK QCOW_PRELOAD
+    local -x QCOW_PRELOAD="${QCOW_PRELOAD:+$QCOW_PRELOAD:}$PWD/before-lock.so"
+    local -x BEFORE_LOCK="[ \"\$LOCKED\" != '$PWD/$written' ] || $command > written 2>&1"
     shift 4
-    BEFORE_LOCK="[ \"\$LOCKED\" != '$PWD/$written' ] || $command > written 2>&1"
-    QCOW_PRELOAD="${QCOW_PRELOAD:+$QCOW_PRELOAD:}$PWD/before-lock.so"
     rm -f written
-    out=$(with_qcow "unset BEFORE_LOCK; $test" -- late.qcow2 "$@" 2>&1) &&
+    out=$(with_qcow "$test" -- late.qcow2 "$@" 2>&1) &&
         [ -s written ]
     is "$name" "$?, $out" "0, "
 }

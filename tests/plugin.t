@@ -101,10 +101,10 @@ done
 while read -r url wanted; do
     refused "url=$url" "$wanted" -- url="$url"
 done <<'END'
-ssh://me:secret@host/x URL: ssh:// is not supported: only http, https and s3 are
-nbd+unix:///?socket=x URL: nbd\+unix:// is not supported: only http, https and s3
-me:secret@host://x URL: it does not begin with http://, https:// or s3://
-image.qcow2 URL: it does not begin with http://, https:// or s3://
+ssh://me:secret@host/x ssh:// is not supported: only http, https and s3 are
+nbd+unix:///?socket=x nbd\+unix:// is not supported: only http, https and s3
+me:secret@host://x it does not begin with http://, https:// or s3://
+image.qcow2 it does not begin with http://, https:// or s3://
 END
 for value in true false on off yes no 1 0; do
     ok "force-share=$value" with_qcow "$copy" -- image.qcow2 force-share=$value
