@@ -168,16 +168,22 @@ connection_error (const struct request *r, CURLcode code)
   return text ? text : curl_easy_strerror (code);
 }
 
-/* (Where a connection is used again, there is no time of connecting.) */
+/* Did it get as far as that before the time was over?  (Where a connection is
+ * used again, there is no time of connecting; libcurl 8.23 has one in any
+ * case, but says what has timed out.)
+ */
 static bool
 is_connected (const struct request *r, CURLcode code)
 {
+  static const char connecting[] = "Connection time";
   curl_off_t connected = 0, sent = 0;
 
+  if (code != CURLE_OPERATION_TIMEDOUT)
+    return code != CURLE_COULDNT_CONNECT;
   curl_easy_getinfo (r->easy, CURLINFO_CONNECT_TIME_T, &connected);
   curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
-  return code != CURLE_COULDNT_CONNECT
-         && (code != CURLE_OPERATION_TIMEDOUT || connected > 0 || sent > 0);
+  return (connected > 0 || sent > 0)
+         && strncmp (r->error, connecting, strlen (connecting)) != 0;
 }
 
 /* False if it is not something between us and the server that could not be
