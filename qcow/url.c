@@ -308,6 +308,16 @@ take_apart (CURLU *u, struct url *url)
   return check_text (u, url->text);
 }
 
+/* Newer versions of libcurl would escape it. */
+static bool
+has_control_character (const char *s)
+{
+  for (; *s; ++s)
+    if (iscntrl ((unsigned char) *s))
+      return true;
+  return false;
+}
+
 static int
 parse_http (const char *text, struct url *url, struct problem *problem)
 {
@@ -320,6 +330,9 @@ parse_http (const char *text, struct url *url, struct problem *problem)
   host = strstr (text, "://");
   if (host == NULL || host[3] == '/' || host[3] == '\0')
     return invalid (problem, "there is no host in it");
+  if (has_control_character (text))
+    return invalid (problem, "it is not a valid URL: there is a control "
+                             "character in it");
   u = curl_url ();
   if (u == NULL)
     return no_memory (problem);

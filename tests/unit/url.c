@@ -271,9 +271,6 @@ static const char *const bads[] = {
   "http://<h>/x",
   "http://h\\x/y",
   "http://h{x}/y",
-  /* That is 1.3 without its escape, which is 1.0.0.3. */
-  "http://1%2e3/x",
-  "http://u:p@0x7f%2E1:80/x",
   "http://[fe80::1%25eth 0]/x",
   "http://[fe80::1%25eth\"0]/x",
   "http://[fe80::1%25<eth0>]/x",
@@ -303,6 +300,32 @@ not_urls (void **state)
   (void) state;
   for (i = 0; i < NR (bads); ++i)
     refused (bads[i]);
+}
+
+/* Without its escape 1%2e3 is 1.3, which is the address 1.0.0.3.  libcurl 7.88
+ * finds that out when it connects, so the host is refused; libcurl 8.23 says
+ * it at once, and the name has it.
+ */
+static void
+escaped_addresses (void **state)
+{
+  static const struct {
+    const char *given, *name;
+  } urls[] = {
+    { "http://1%2e3/x", "http://1.0.0.3/x" },
+    { "http://u:p@0x7f%2E1:80/x", "http://127.0.0.1/x" },
+  };
+  struct url url;
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (urls); ++i) {
+    if (parse (urls[i].given, &amazon, &url) == 0) {
+      same (urls[i].given, "name", url.name, urls[i].name);
+      same (urls[i].given, "text", url.text, urls[i].name);
+    }
+    url_free (&url);
+  }
 }
 
 /* RFC 9110, 4.2.1: "a recipient that processes such a URI reference MUST
@@ -799,9 +822,12 @@ joined (void **state)
     if (strcmp (is, j->joined) != 0)
       fail_msg ("'%s' beside '%s' is '%s' instead of '%s'", j->file, j->base,
                 is, j->joined);
-    /* And it is a name: to take it apart changes nothing. */
+    /* And it is a name: to take it apart changes nothing, but that newer
+     * versions of libcurl write escapes in upper case.
+     */
     parse_good (is, &amazon, &url);
-    same (is, "name", url.name, is);
+    if (strcasecmp (url.name, is) != 0)
+      fail_msg ("'%s': the name is '%s'", is, url.name);
     url_free (&url);
     free (is);
   }
@@ -1170,6 +1196,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (zones),
   cmocka_unit_test (hosts),
   cmocka_unit_test (not_urls),
+  cmocka_unit_test (escaped_addresses),
   cmocka_unit_test (empty_host),
   cmocka_unit_test (control_characters),
   cmocka_unit_test (delimiters_in_hosts),
