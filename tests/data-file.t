@@ -388,7 +388,8 @@ cp "$plugin" plugin.so
 nobody=()
 [ "$(id -u)" != 0 ] ||
     nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
-out=$("${nobody[@]}" nbdkit -f -U - ./plugin.so image allow=image-dir \
+new_socket
+out=$("${nobody[@]}" nbdkit -f -U "$socket" ./plugin.so image allow=image-dir \
                      --run true 2>&1 < /dev/null)
 is "a file that we may not read: status" $? 1
 like "a file that we may not read" "$out" 'image.*data\.raw.*Permission denied'

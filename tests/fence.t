@@ -453,7 +453,8 @@ for s in b d; do
     denied allow=/dev -- allow=image-dir
     # The image's directory is not allowed by its name, were it /dev.
     image $s "${device#/dev/}"
-    out=$(nbdkit -f -U - "$plugin" /dev/stdin allow=image-dir --run true \
+    new_socket
+    out=$(nbdkit -f -U "$socket" "$plugin" /dev/stdin allow=image-dir --run true \
                  2>&1 < $served)
     is "a block device beside the image: status" $? 1
     like "a block device beside the image" "$out" "$device.*block device"
@@ -472,7 +473,8 @@ for s in b d; do
         gives $s.secret allow=any
     done
     image $s /proc/self/fd/0
-    out=$(nbdkit -f -U - "$plugin" $served allow=/proc --run true \
+    new_socket
+    out=$(nbdkit -f -U "$socket" "$plugin" $served allow=/proc --run true \
                  2>&1 < out/secret.bin)
     is "an open file is no way out of the fence: status" $? 1
     like "an open file is no way out of the fence" "$out" "allow=$real/out"
@@ -629,7 +631,8 @@ for s in b d; do
     for name in unreadable locked/file; do
         image $s $name
         chmod 644 in/top.qcow2
-        out=$("${nobody[@]}" nbdkit -f -U - ./plugin.so in/top.qcow2 \
+        new_socket
+        out=$("${nobody[@]}" nbdkit -f -U "$socket" ./plugin.so in/top.qcow2 \
                              allow=image-dir --run true 2>&1 < /dev/null)
         is "${what[$s]} $name: status" $? 1
         like "${what[$s]} $name" "$out" "top\\.qcow2.*$name.*Permission denied"

@@ -45,6 +45,15 @@ export PYTHONDONTWRITEBYTECODE=1
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-test.XXXXXX") || exit 1
 cd "$tmp" || exit 1
 
+# Sockets for "nbdkit -U", also of other users.  (With "-U -" nbdkit makes a
+# directory in /tmp, which stays there if the plugin does not start.)
+mkdir -m 1777 sockets
+# new_socket: set $socket.
+new_socket ()
+{
+    socket=$tmp/sockets/$BASHPID.${EPOCHREALTIME/./}
+}
+
 # Whoever starts nbdkit, also a client by socket activation, gets it with
 # what the environment asks for at that time.  It is the same process in
 # the end.  (Functions here start $_nbdkit if there is nothing to ask for.)
@@ -520,7 +529,7 @@ _sanitized ()
 with_qcow ()
 {
     local command=$1 opts=() nbdkit pidfile child pid rc ended
-    local encoded
+    local encoded socket
     local -x uri unixsocket
     shift
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -531,8 +540,9 @@ with_qcow ()
     case " ${opts[*]} " in
         *' --tls'* | *' -U '* | *' -p '* | *' -u '*)
             # That makes another URI, or somebody who can't write there.
+            new_socket
             timeout -k 5 "${QCOW_TIMEOUT:-120}" \
-                    nbdkit -f -U - "${opts[@]}" "$plugin" "$@" "${params[@]}" \
+                    nbdkit -f -U "$socket" "${opts[@]}" "$plugin" "$@" "${params[@]}" \
                     --run "unset LD_PRELOAD; $command" < /dev/null
             return
             ;;
@@ -627,6 +637,7 @@ writer_start ()
     local i
     rm -f "$tmp/.writer"
     mkfifo "$tmp/.writer"
+    : > "$tmp/.writer.log"
     qemu-io "$@" < "$tmp/.writer" > "$tmp/.writer.log" 2>&1 &
     _writer=$!
     exec {_writer_in}> "$tmp/.writer"

@@ -259,9 +259,10 @@ if [ "$(id -u)" = 0 ]; then
     chmod 755 "$tmp"
     cp image.qcow2 roots.qcow2
     chmod 644 roots.qcow2
+    new_socket
     ok "somebody else's file that may only be read" \
        setpriv --reuid=65534 --regid=65534 --clear-groups \
-       nbdkit -f -U - ./plugin.so roots.qcow2 \
+       nbdkit -f -U "$socket" ./plugin.so roots.qcow2 \
        --run 'nbdcopy "$uri" - | cmp - disk.raw'
 fi
 

@@ -283,7 +283,8 @@ if [ "$(id -u)" = 0 ]; then
 else
     nobody=()
 fi
-out=$("${nobody[@]}" nbdkit -f -U - ./plugin.so secret.qcow2 --run true \
+new_socket
+out=$("${nobody[@]}" nbdkit -f -U "$socket" ./plugin.so secret.qcow2 --run true \
                      2>&1 < /dev/null)
 is "an unreadable file: status" $? 1
 like "an unreadable file" "$out" 'secret\.qcow2.*Permission denied'

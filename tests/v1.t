@@ -396,9 +396,10 @@ params=()
 # memory's peak in KiB.
 peak ()
 {
-    "$python" - "$plugin" "$1" <<'PY'
+    new_socket
+    "$python" - "$socket" "$plugin" "$1" <<'PY'
 import resource, subprocess, sys
-r = subprocess.run(["nbdkit", "-f", "-U", "-", *sys.argv[1:], "--run", "true"],
+r = subprocess.run(["nbdkit", "-f", "-U", *sys.argv[1:], "--run", "true"],
                    stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
 print(r.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 PY

@@ -119,9 +119,11 @@ openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -days 2 \
 openssl rehash store others
 system_trusts_it ()
 {
+    local -x socket
+    new_socket
     unshare -rm sh -c '
         mount --bind store /etc/ssl/certs &&
-            exec nbdkit -U - "$@" --run "nbdinfo --size \"\$uri\""
+            exec nbdkit -U "$socket" "$@" --run "nbdinfo --size \"\$uri\""
         ' sh "$plugin" "url=$at" "$@"
 }
 if unshare -rm true 2> /dev/null; then
