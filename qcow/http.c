@@ -713,7 +713,8 @@ http_parse_url (const struct http *h, const char *text, const char *holder,
   if (url->s3 && url->name[strlen (url->name) - 1] == '/') {
     error_report (h->hooks, EINVAL, url->name,
                   "the key %s: must be s3://BUCKET/KEY of an object",
-                  strchr (url->name + strlen ("s3://"), '/')[1] == '\0'
+                  strchr (url->name + strlen ("s3://"), '/')
+                      == url->name + strlen (url->name) - 1
                     ? "is missing"
                     : "ends in '/', so it names a folder");
     url_free (url);

@@ -84,7 +84,7 @@ static char *
 base64 (const char *text)
 {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               "abcdefghijklmnopqrstuvwxyz0123456789+/";
+                               "abcdefghijklmnopqrstuvwxyz0123456789+/=";
   const unsigned char *p = (const unsigned char *) text;
   const size_t n = strlen (text);
   char *out = malloc ((n + 2) / 3 * 4 + 1), *q = out;
@@ -99,8 +99,8 @@ base64 (const char *text)
 
     *q++ = digits[bits >> 18];
     *q++ = digits[bits >> 12 & 63];
-    *q++ = i + 1 < n ? digits[bits >> 6 & 63] : '=';
-    *q++ = i + 2 < n ? digits[bits & 63] : '=';
+    *q++ = digits[i + 1 < n ? bits >> 6 & 63 : 64];
+    *q++ = digits[i + 2 < n ? bits & 63 : 64];
   }
   *q = '\0';
   return out;
