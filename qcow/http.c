@@ -499,14 +499,19 @@ wait_a_while (struct http *h, struct waiter *w)
   return left;
 }
 
-/* Somebody waits for the start of the server: say once for what. */
+/* A server that is slow at the start: warn once, with the reason.  Later the
+ * lists of requests belong to the driver thread.
+ */
 static void
-say_slow (struct http_object *o, uint64_t began)
+warn_if_slow (struct http_object *o, uint64_t began)
 {
   const struct http *h = o->http;
-  const struct request *r = h->active ? h->active : h->waiting;
+  const struct request *r;
 
-  if (h->threaded || o->slow || r == NULL || monotonic_ms () - began < SLOW_MS)
+  if (h->threaded || o->slow || monotonic_ms () - began < SLOW_MS)
+    return;
+  r = h->active ? h->active : h->waiting;
+  if (r == NULL)
     return;
   o->slow = true;
   error_warn (h->hooks, o->url.name, "still waiting for the web server: %s",
@@ -568,7 +573,7 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
   for (i = 0; i < n; ++i)
     begin_fetch (o, &fetches[i], &w, n == 1);
   while (wait_a_while (h, &w)) {
-    say_slow (o, began);
+    warn_if_slow (o, began);
     if (!cancelled && hooks_sleep (h->hooks, 0) == -1) {
       cancel_all (h, fetches, n);
       cancelled = true;
