@@ -284,11 +284,13 @@ open_named_by_image (struct opening *o, const struct image *image,
                      const char *what, const char *stored, const char *path,
                      const char *parameter)
 {
+  const char *shown = url_shown (stored);
   struct reference ref = { .image = image->name,
                            .what = what,
-                           .stored = stored,
+                           .stored = shown,
                            .path = path,
-                           .parameter = parameter };
+                           .parameter = parameter,
+                           .hidden = shown != stored };
   int fd;
 
   if (url_is_one (path))

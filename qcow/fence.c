@@ -173,6 +173,10 @@ below (const char *path, const char *directory)
   return path + n + 1;
 }
 
+/* For NAMED: the file as the image names it, and what that means. */
+#define NAMED_REFERENCE(ref)                                                  \
+  NAMED_ARGS ((ref)->stored, (ref)->hidden ? (ref)->stored : (ref)->path)
+
 static int
 can_not_open (const struct fence *f, const struct reference *ref)
 {
@@ -181,7 +185,7 @@ can_not_open (const struct fence *f, const struct reference *ref)
 
   return error_report (
     f->hooks, err, ref->image, "can't open the %s " NAMED ": %m%s%s%s",
-    ref->what, NAMED_ARGS (ref->stored, ref->path),
+    ref->what, NAMED_REFERENCE (ref),
     moved ? " (if it is elsewhere now, say where with " : "",
     moved ? ref->parameter : "", moved ? "=FILE)" : "");
 }
@@ -282,11 +286,11 @@ report_not_allowed (const struct fence *f, const struct reference *ref,
 
   write_reason (f, reason, sizeof reason);
   error_report (f->hooks, EPERM, ref->image,
-                "the image names the %s '%s' (%s), which is not opened: %s.  "
+                "the image names the %s " NAMED ", which is not opened: %s.  "
                 "If you trust it, add allow=%s%s, or name the file yourself "
                 "with %s=%s",
-                ref->what, ref->stored, meaning, reason, allow, note,
-                ref->parameter, what);
+                ref->what, NAMED_ARGS (ref->stored, meaning), reason, allow,
+                note, ref->parameter, what);
 }
 
 /* Tell what the name means, and the parameter that would allow it.  'real' is
@@ -296,14 +300,19 @@ static int
 not_allowed (const struct fence *f, const struct reference *ref,
              const char *real)
 {
-  char *path = real ? strdup (real) : absolute (f, ref->path);
+  char *path = ref->hidden ? NULL
+               : real      ? strdup (real)
+                           : absolute (f, ref->path);
   char *dir = path ? directory_part (path) : NULL;
   /* It is not enough for a block device. */
   const bool in_image_dir = path && f->image_dir && f->image_dir[0] == '/'
                             && below (path, f->image_dir)
                             && strncmp (path, "/dev/", 5) != 0;
 
-  report_not_allowed (f, ref, path ? path : ref->path,
+  report_not_allowed (f, ref,
+                      path          ? path
+                      : ref->hidden ? ref->stored
+                                    : ref->path,
                       in_image_dir ? "image-dir"
                       : dir        ? dir
                                    : "DIR",
@@ -346,12 +355,12 @@ open_for_reading (const struct fence *f, const struct reference *ref, int fd,
                          "the %s " NAMED " is a block device: an image may "
                          "name one only below a directory that you allow by "
                          "its name, as with allow=/dev",
-                         ref->what, NAMED_ARGS (ref->stored, ref->path));
+                         ref->what, NAMED_REFERENCE (ref));
   if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode))
     return error_report (f->hooks, EPERM, ref->image,
                          "the %s " NAMED " is %s: an image may only name "
                          "regular files and block devices",
-                         ref->what, NAMED_ARGS (ref->stored, ref->path),
+                         ref->what, NAMED_REFERENCE (ref),
                          S_ISDIR (st.st_mode)    ? "a directory"
                          : S_ISFIFO (st.st_mode) ? "a FIFO"
                          : S_ISCHR (st.st_mode)  ? "a character device"
@@ -490,7 +499,8 @@ note_forms (const struct fence *f, const struct url *url, char *out,
     snprintf (out, max,
               " (allow=%s does not cover it: s3:// and http URLs are compared "
               "as they are written%s)",
-              other, url->s3 ? "" : ", and requests to http URLs not signed");
+              other,
+              url->s3 ? "" : ", and requests to http URLs are not signed");
   else if (url->s3)
     snprintf (out, max, " (the bucket's http URL would not cover it)");
   else if (f->image_dir && strncmp (f->image_dir, "s3:", 3) == 0)

@@ -18,6 +18,7 @@
 #ifndef QCOW_FENCE_H
 #define QCOW_FENCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "error.h"
@@ -32,6 +33,8 @@ struct reference {
   const char *stored;    /* the name as it stands in the image */
   const char *path;      /* what it means: a path, or a URL's name (url.h) */
   const char *parameter; /* that names such a file: "backing" */
+  bool hidden; /* 'path' may have a secret in it, and 'stored' was made fit for
+                  messages */
 };
 
 /* 'allow' are nr values of allow=: "image-dir", "any", a directory or the

@@ -282,6 +282,23 @@ for name in data.raw ./data.raw sub/data.raw sub/../data.raw file:data.raw \
     cd dir || exit 1
     rm -f -- "$name"
 done
+# It is a file's name, but what may be a secret in it is not said.
+mkdir -p ssh:/me:SECRET@host
+for name in ssh://me:SECRET@host/disk.raw 'json:{"password":"SECRET"}'; do
+    named "$name"
+    leads "the name ${name/SECRET/...}" image
+    rm -f -- "$name"
+    for allow in image-dir any ../elsewhere; do
+        out=$(with_qcow true -- image "allow=$allow" 2>&1)
+        like "... without the file, allow=$allow" "$out" \
+             "image: .*data file '?${name%%:*}:"
+        unlike "... the secret is not said" "$out" SECRET
+    done
+    out=$(params=(); with_qcow true -- image 2>&1)
+    like "... with nothing allowed" "$out" "image: .*data file '${name%%:*}:"
+    unlike "... the secret is not said" "$out" SECRET
+done
+rm -r ssh:
 echo wrong > data.raw
 named file:data.raw
 leads "file: is not dropped" image

@@ -513,6 +513,7 @@ for name in a:b FILE:good.bin :good.bin file: raw:good.bin vm:a=1; do
 done
 for name in file:good.bin 'json:{"driver":"null-co"}' nbd://localhost/; do
     image d "$name"
+    [[ $name != *[{?]* ]] || stored=${name%%:*}:
     denied -- allow=any
 done
 

@@ -242,7 +242,10 @@ use_url (const char *name, unsigned how)
   static const struct qcow_hooks hooks = { .error = hear };
   static const struct url_s3 s3 = { NULL, "us-east-1" };
   const char *allow[] = { "image-dir", PREFIX };
-  struct reference ref = { "image", "backing file", name, NULL, "backing" };
+  struct reference ref = { .image = "image",
+                           .what = "backing file",
+                           .stored = name,
+                           .parameter = "backing" };
   struct fence *f;
   struct problem problem;
   struct url url;
