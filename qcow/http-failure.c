@@ -78,14 +78,19 @@ request_describe_status (const struct http *h, const struct request *r,
                          long status, char out[FAILURE_MAX])
 {
   char code[64], shown[REDACTED_MAX];
+  bool bracketed;
 
   answer_s3_code (
     r->body, r->body_length < sizeof r->body ? r->body_length : sizeof r->body,
     code, sizeof code);
   request_show (h, r, shown, code);
+  bracketed = shown[0] == '('; /* it is not shown, and that says why */
   snprintf (out, FAILURE_MAX, "the web server answers %ld %s%s%s%s%s", status,
-            answer_status_text (status), code[0] ? " (" : "", shown,
-            code[0] ? ")" : "",
+            answer_status_text (status),
+            code[0] == '\0' ? ""
+            : bracketed     ? " "
+                            : " (",
+            shown, code[0] == '\0' || bracketed ? "" : ")",
             expects_tls (r, status)
               ? ", since its port is one for https (the URL says http)"
               : "");

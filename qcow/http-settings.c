@@ -386,11 +386,14 @@ collect_secrets (struct http_settings *s, const struct qcow_hooks *hooks)
 
   secrets_add_login (secrets, s->user, s->password);
   secrets_add_login (secrets, s->proxy_user, s->proxy_password);
+  secrets_add (secrets, s->cookie);
   secrets_add_values (secrets, s->cookie, "; ");
   for (l = s->headers; l; l = l->next) {
     const char *value = l->data + strcspn (l->data, ":;");
 
-    secrets_add_values (secrets, value + strspn (value, ":; \t"), " ,;");
+    value += strspn (value, ":; \t");
+    secrets_add (secrets, value);
+    secrets_add_values (secrets, value, " ,;");
   }
   secrets_add (secrets, s->access_key);
   secrets_add (secrets, s->secret_key);

@@ -125,18 +125,42 @@ secrets_add_login (struct secrets *s, const char *user, const char *password)
   append (s, encoded);
 }
 
+/* Parameters of presigned URLs whose values are no secrets, but words of
+ * ordinary messages: "host", "https", the name of a region.
+ */
+static bool
+is_public (const char *name, size_t length)
+{
+  static const char *const names[] = {
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-SignedHeaders",
+    "X-Goog-Algorithm",
+    "X-Goog-Credential",
+    "X-Goog-SignedHeaders",
+    "spr",
+  };
+  size_t i;
+
+  for (i = 0; i < sizeof names / sizeof names[0]; ++i)
+    if (strlen (names[i]) == length
+        && strncasecmp (names[i], name, length) == 0)
+      return true;
+  return false;
+}
+
 void
 secrets_add_values (struct secrets *s, const char *text,
                     const char *separators)
 {
-  secrets_add (s, text);
   while (text && *text) {
     const size_t n = strcspn (text, separators);
     const char *equals = memchr (text, '=', n);
     const char *value = equals ? equals + 1 : text;
     const size_t length = (size_t) (text + n - value);
+    const bool public = equals && is_public (text, (size_t) (equals - text));
 
-    if (length >= SHORT)
+    if (length >= SHORT && !public)
       add_part (s, value, length);
     text += n + (text[n] != '\0');
   }

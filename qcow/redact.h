@@ -30,8 +30,9 @@ void secrets_add (struct secrets *s, const char *secret);
 void secrets_add_login (struct secrets *s, const char *user,
                         const char *password);
 
-/* The same for a text that consists of VALUE or NAME=VALUE, with any of these
- * separators between: all of it, and each value that is not too short.
+/* The same for each value of a text that consists of VALUE or NAME=VALUE, with
+ * any of these separators between.  Left out are very short values, and those
+ * that are public in presigned URLs.
  */
 void secrets_add_values (struct secrets *s, const char *text,
                          const char *separators);

@@ -108,6 +108,41 @@ shown_or_not (void **state)
   assert_string_equal (out, "s3cr3t");
 }
 
+/* What presigned URLs have beside their signature is in many messages. */
+static void
+presigned (void **state)
+{
+  static const struct {
+    const char *text;
+    bool hidden;
+  } rows[] = {
+    { "Could not resolve host: bucket.s3.eu-west-3.amazonaws.com", false },
+    { "SignatureDoesNotMatch", false },
+    { "InvalidAccessKeyId", false },
+    { "https is not supported", false },
+    { "0123456789abcdef", true },
+    { "X-Amz-Signature=9876543210", true },
+    { "t0ken", true },
+  };
+  struct secrets s = { .list = NULL };
+  char out[REDACTED_MAX];
+  size_t i;
+
+  (void) state;
+  secrets_add_values (
+    &s,
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID%2F20300101%2F"
+    "eu-west-3%2Fs3%2Faws4_request&x-amz-signedheaders=host&spr=https&"
+    "AWSAccessKeyId=t0ken&X-Amz-Signature=9876543210abc0123456789abcdef",
+    "&");
+  for (i = 0; i < NR (rows); ++i) {
+    redact (out, rows[i].text, &s, &nothing);
+    if (strcmp (out, rows[i].hidden ? HIDDEN : rows[i].text) != 0)
+      fail_msg ("'%s' becomes '%s'", rows[i].text, out);
+  }
+  secrets_free (&s);
+}
+
 /* RFC 4648, 10: the three ways in which base64 ends. */
 static void
 logins (void **state)
@@ -205,9 +240,9 @@ incomplete (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (shown_or_not),    cmocka_unit_test (logins),
-  cmocka_unit_test (short_and_clean), cmocka_unit_test (long_texts),
-  cmocka_unit_test (incomplete),
+  cmocka_unit_test (shown_or_not), cmocka_unit_test (presigned),
+  cmocka_unit_test (logins),       cmocka_unit_test (short_and_clean),
+  cmocka_unit_test (long_texts),   cmocka_unit_test (incomplete),
 };
 
 UNIT_MAIN (tests)
