@@ -216,12 +216,34 @@ is_s3 (const char *name)
   return strncasecmp (name, "s3://", 5) == 0;
 }
 
-/* Does anything but url= perhaps lead to S3? */
+/* Do objects at endpoint-url= have the origin of this URL, the only one to
+ * which keys are sent?
+ */
 static bool
-may_use_s3 (const struct qcow_options *options)
+is_at_endpoint (const struct http_settings *s, const struct url *url)
+{
+  const struct url_s3 s3 = { s->endpoint_url, s->region };
+  struct problem problem;
+  struct url object;
+  bool same;
+
+  if (s->endpoint_url == NULL)
+    return false;
+  same = url_parse ("s3://bucket/key", &s3, &object, &problem) == 0
+         && strcmp (object.origin, url->origin) == 0;
+  url_free (&object);
+  return same;
+}
+
+/* Does anything but url= perhaps lead to an object in S3 at its server? */
+static bool
+may_use_s3 (const struct http_settings *s, const struct qcow_options *options,
+            const struct url *url)
 {
   size_t i;
 
+  if (!is_at_endpoint (s, url))
+    return false;
   for (i = 0; i < options->nr_backing; ++i)
     if (is_s3 (options->backing[i]))
       return true;
@@ -236,19 +258,20 @@ may_use_s3 (const struct qcow_options *options)
 
 /* Without a signature, the server would only say 403. */
 static int
-check_keys_are_used (const struct qcow_options *options, const struct url *url,
+check_keys_are_used (const struct http_settings *s,
+                     const struct qcow_options *options, const struct url *url,
                      const struct qcow_hooks *hooks)
 {
   char *s3;
 
   if (!options->http.keys_are_explicit || options->url == NULL || url->s3
-      || may_use_s3 (options))
+      || may_use_s3 (s, options, url))
     return 0;
   s3 = url_as_s3 (url);
   error_report (hooks, EINVAL, url->name,
-                "access-key=, secret-key= and session-token= are not used for "
-                "http and https URLs (to sign requests, use %s; else omit the "
-                "keys)",
+                "access-key=, secret-key= and session-token= are only used "
+                "for s3:// URLs of the server of url= (to sign requests, use "
+                "%s; else omit the keys)",
                 s3 ? s3 : "url=s3://BUCKET/KEY and endpoint-url=");
   free (s3);
   errno = EINVAL;
@@ -267,7 +290,7 @@ take_own_origin (struct http_settings *s, const struct qcow_options *options,
 
   /* What is wrong with a URL is said when it is opened. */
   if (text && url_parse (text, &s3, &url, &problem) == 0) {
-    r = check_keys_are_used (options, &url, hooks);
+    r = check_keys_are_used (s, options, &url, hooks);
     if (r == 0)
       r = copy (&s->own_origin, url.origin, hooks);
     if (r == 0 && s->user == NULL && url.user

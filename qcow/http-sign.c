@@ -44,7 +44,7 @@ parse_header (const char *line, struct sigv4_header *h)
   }
   else {
     end = strchr (line, ';');
-    if (end == NULL || end[1 + strspn (end + 1, SPACES)] != '\0')
+    if (end == NULL || end[1] != '\0')
       return false;
     h->value = "";
   }

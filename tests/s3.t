@@ -265,7 +265,7 @@ forget web
 sees "header=" same s3://bucket/image "${keys[@]}" "${there[@]}" \
      header='X-Amz-Request-Payer:  requester ' header='x-b: two  words' \
      'header=x-amz-meta-none;' 'header=Accept:' 'header=User-Agent: me' \
-     header='Via: 1.1 x' header='x-nothing: '
+     header='Via: 1.1 x' header='x-nothing: ' header='x-neither; '
 like "... is signed, but what is not sent or what proxies change" "$(names)" \
      '^host;(if-match;)?x-amz-content-sha256;x-amz-date;x-amz-meta-none;x-amz-request-payer;x-b$'
 for header in 'x-amz-date: 20130524T000000Z' 'X-Amz-Content-SHA256: 0' \
@@ -381,6 +381,9 @@ is "... nothing is asked for" "$(how_often web)" 0
 sees "keys for a backing file in S3" refused "$endpoint/bucket/image" \
      "${keys[@]}" "${there[@]}" backing=s3://bucket/image
 says "$endpoint/bucket/image.*403"
+sees "... at another server" refused "$endpoint/bucket/image" "${keys[@]}" \
+     endpoint-url=http://127.0.0.1:1 backing=s3://bucket/image
+says "$endpoint/bucket/image: access-key=.* only used for s3:// URLs of the server of url="
 set_web web sigv4=
 
 # --- Not signed -------------------------------------------------------
