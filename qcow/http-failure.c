@@ -206,7 +206,8 @@ describe_connection (const struct http *h, const struct request *r,
     snprintf (out, FAILURE_MAX,
               "can't connect to the Unix domain socket '%.300s' "
               "(unix-socket-path=): %s",
-              s->unix_socket_path, connection_error (r, code));
+              error_name (h->hooks, s->unix_socket_path),
+              connection_error (r, code));
   else if (is_proxy (h, r, code))
     snprintf (out, FAILURE_MAX, "can't connect to the proxy %.300s: %s",
               name_proxy (s), connection_error (r, code));
