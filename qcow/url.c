@@ -18,10 +18,21 @@
 #define S3_PREFIX "s3://"
 #define MUST_BE_S3 "must be s3://BUCKET/KEY"
 
+#define SCHEME_CHARACTERS                                                     \
+  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+"
+
 static bool
 has_prefix (const char *s, const char *prefix)
 {
   return strncasecmp (s, prefix, strlen (prefix)) == 0;
+}
+
+static bool
+has_suffix (const char *s, const char *suffix)
+{
+  const size_t n = strlen (s), length = strlen (suffix);
+
+  return n >= length && strcmp (s + n - length, suffix) == 0;
 }
 
 bool
@@ -540,11 +551,19 @@ url_as_s3 (const struct url *url)
 {
   const char *s3 = find_amazon_s3 (url->host);
   const char *region = s3 ? s3 + 3 : NULL;
-  char *object = object_of (url, s3), *text;
+  char *object, *text;
   int r;
 
+  /* Amazon's servers have more forms of names than are known here. */
+  if (s3 == NULL
+      && (has_suffix (url->host, ".amazonaws.com")
+          || has_suffix (url->host, ".amazonaws.com.cn")))
+    return NULL;
+  object = object_of (url, s3);
   if (object == NULL)
     return NULL;
+  if (region && has_prefix (region, "dualstack."))
+    region += strlen ("dualstack.");
   if (region == NULL)
     r = asprintf (&text, "url=s3://%s endpoint-url=%s", object, url->origin);
   else if (strcmp (region, "amazonaws.com") == 0)
