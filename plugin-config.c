@@ -168,23 +168,19 @@ parse_cache_size (const char *value)
 static int
 parse_luks_iterations (const char *value)
 {
-  if (nbdkit_parse_uint64_t ("luks-iterations", value, &luks_iterations) == -1)
-    return -1;
-  if (luks_iterations > 0)
-    return 0;
-  nbdkit_error ("luks-iterations=%s: must be at least 1", value);
-  return -1;
+  if (nbdkit_parse_uint64_t ("luks-iterations", value, &luks_iterations) == -1
+      || luks_iterations == 0)
+    return bad_value ("luks-iterations", value, "a number, at least 1");
+  return 0;
 }
 
 static int
 parse_connections (const char *value)
 {
-  if (nbdkit_parse_unsigned ("connections", value, &http.connections) == -1)
-    return -1;
-  if (http.connections > 0)
-    return 0;
-  nbdkit_error ("connections=%s: must be at least 1", value);
-  return -1;
+  if (nbdkit_parse_unsigned ("connections", value, &http.connections) == -1
+      || http.connections == 0)
+    return bad_value ("connections", value, "a number, at least 1");
+  return 0;
 }
 
 /* Parameters that are kept as they are. */
@@ -389,11 +385,6 @@ config_complete (void)
   if (filename && url) {
     nbdkit_error ("file= and url= can't be combined: there is one image to "
                   "serve");
-    return -1;
-  }
-  if (filename && strstr (filename, "://")
-      && strcspn (filename, "/") == strcspn (filename, ":") + 1) {
-    nbdkit_error ("that is no file but a URL: say url=URL");
     return -1;
   }
   http.password = user_password;

@@ -85,7 +85,9 @@ plugin_load (void)
     nbdkit_error ("libgcrypt %s is too old", gcry_check_version (NULL));
     exit (EXIT_FAILURE);
   }
-  /* A function that servers have since 1.34, whatever headers we had. */
+  /* A function that servers have since 1.33.3, whatever headers we had.  (A
+   * weak test of 1.34: only development versions are between them.)
+   */
   before_1_34 = dlsym (RTLD_DEFAULT, "nbdkit_disconnect") == NULL;
 }
 

@@ -521,9 +521,13 @@ check_formats (const struct opening *o)
 static int
 open_layers (struct opening *o)
 {
-  struct source *source = open_named_by_user (
-    o, o->options->url ? o->options->url : o->options->filename);
+  const char *url = o->options->url, *filename = o->options->filename;
+  struct source *source;
 
+  if (filename && url_looks_like_one (filename))
+    return error_report (o->shared->hooks, EINVAL, url_shown (filename),
+                         "is a URL, not a file (use url= instead of file=)");
+  source = open_named_by_user (o, url ? url : filename);
   if (source == NULL || add_image (o, source) == -1)
     return -1;
   while (has_backing_file (o->chain))

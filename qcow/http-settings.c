@@ -437,9 +437,9 @@ check_values (const struct qcow_http_options *o,
     return error_report (
       hooks, EINVAL, "timeout=", "must be at most %d seconds", INT_MAX / 1000);
   if (o->connections > HTTP_MAX_CONNECTIONS)
-    return error_report (hooks, EINVAL,
-                         "connections=", "must be a number from 1 to %d",
-                         HTTP_MAX_CONNECTIONS);
+    return error_report (
+      hooks, EINVAL, "connections=", "%u is too many: must be from 1 to %d",
+      o->connections, HTTP_MAX_CONNECTIONS);
   if (check_headers (o->headers, o->nr_headers, hooks) == -1
       || check_resolve (o->resolve, o->nr_resolve, hooks) == -1
       || take_protocols (&not_taken, o->protocols, hooks) == -1

@@ -125,7 +125,7 @@ check_length (const struct image *image, const uint8_t *first)
                          : version == 2 ? QCOW_V2_HEADER_LENGTH
                                         : QCOW_V1_HEADER_LENGTH;
 
-  if (get_be32 (first) != QCOW_MAGIC || size >= least)
+  if (size >= 8 && (get_be32 (first) != QCOW_MAGIC || size >= least))
     return 0;
   return error_report (image->shared->hooks, EINVAL, image->name,
                        "the file has %" PRIu64 " bytes, a QCOW header needs "

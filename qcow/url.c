@@ -42,6 +42,14 @@ url_is_one (const char *name)
          || has_prefix (name, S3_PREFIX);
 }
 
+bool
+url_looks_like_one (const char *name)
+{
+  const size_t n = strspn (name, SCHEME_CHARACTERS);
+
+  return n > 0 && has_prefix (name + n, "://");
+}
+
 static int
 invalid (struct problem *problem, const char *why)
 {
@@ -340,7 +348,7 @@ parse_http (const char *text, struct url *url, struct problem *problem)
   /* libcurl would take the next part of the path for the host. */
   host = strstr (text, "://");
   if (host == NULL || host[3] == '/' || host[3] == '\0')
-    return invalid (problem, "there is no host in it");
+    return invalid (problem, "the host is missing");
   if (has_control_character (text))
     return invalid (problem, "it is not a valid URL: there is a control "
                              "character in it");
@@ -463,11 +471,11 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
   if (!is_bucket (bucket, n) || bucket[n] != '/')
     return invalid (problem, MUST_BE_S3);
   if (s3->endpoint == NULL && tenant_length (bucket, n) > 0)
-    return invalid (problem, "Amazon's S3 has no tenants: endpoint-url= says "
-                             "which server has");
+    return invalid (problem, "Amazon S3 has no tenants (name the server that "
+                             "has with endpoint-url=)");
   if (has_dots (bucket + n))
-    return invalid (problem, "a key with '.' or '..' between slashes can't be "
-                             "asked for");
+    return invalid (problem, "a key must not have '.' or '..' between "
+                             "slashes");
   name = strdup (text);
   if (name == NULL)
     return no_memory (problem);
@@ -579,13 +587,10 @@ url_as_s3 (const struct url *url)
 static int
 not_supported (const char *text, struct problem *problem)
 {
-  const size_t n
-    = strspn (text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                    "0123456789+-.");
+  const size_t n = strspn (text, SCHEME_CHARACTERS);
 
-  if (n == 0 || n > 32 || !has_prefix (text + n, "://"))
-    return invalid (problem, "it does not begin with http://, https:// or "
-                             "s3://");
+  if (!url_looks_like_one (text) || n > 32)
+    return invalid (problem, "must begin with http://, https:// or s3://");
   problem_set (problem,
                "%.*s:// is not supported: only http, https and s3 are",
                (int) n, text);
@@ -668,9 +673,6 @@ url_has_query (const char *name)
 {
   return !has_prefix (name, S3_PREFIX) && strchr (name, '?') != NULL;
 }
-
-#define SCHEME_CHARACTERS                                                     \
-  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+"
 
 /* Does the name begin with the protocol (":rbd:"), or have it below another
  * one?

@@ -41,6 +41,9 @@ struct url_s3 {
 /* Does the name begin like a URL of a kind that is supported? */
 bool url_is_one (const char *name);
 
+/* Does it begin like any URL, SCHEME://? */
+bool url_looks_like_one (const char *name);
+
 /* Take a URL apart.  The strings of *url are for url_free, also after a
  * failure.  0, or -1, the reason, and errno ENOMEM, or else EINVAL.
  */

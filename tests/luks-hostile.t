@@ -202,7 +202,7 @@ refused "too many passphrases" 'not all of the passphrases were tried, .* more t
         -- bad passphrase=a passphrase=b passphrase=c passphrase=d \
         passphrase=e
 params=()
-refused "luks-iterations=0" 'luks-iterations=0: must be at least 1' \
+refused "luks-iterations=0" 'luks-iterations=0: must be a number, at least 1' \
         -- bad luks-iterations=0
 refused "luks-iterations=x" 'luks-iterations' -- bad luks-iterations=x
 

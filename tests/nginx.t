@@ -360,7 +360,7 @@ for bad in '' x nonsense:// http:// http://127.0.0.1:99999/x \
            "dict://127.0.0.1:$http_port/x" "gopher://127.0.0.1:$http_port/x" \
            "HTTPX://127.0.0.1:$http_port/plain.qcow2"; do
     refused "url=$bad" \
-            'is not supported|does not begin with|not a valid URL|no host|url=' \
+            'is not supported|must begin with|not a valid URL|host is missing|url=' \
             -- "url=$bad"
 done
 refused "url= twice" 'url' -- "url=$http/plain.qcow2" "url=$http/plain.qcow2"

@@ -71,6 +71,11 @@ ln -s image.qcow2 link
 ok "a symbolic link" with_qcow "$copy" -- link
 refused "no parameter" 'file=' --
 refused "an empty name" 'file' -- file=
+refused "a URL as a file's name" \
+        'error: ssh://host/x: is a URL, not a file .use url=' \
+        -- ssh://me:s3cret@host/x
+refused "too many connections" 'connections=: 9999 is too many' \
+        -- url=http://127.0.0.1:1/x connections=9999
 refused "the file twice" 'file' -- image.qcow2 file=image.qcow2
 refused "an unknown parameter" "unknown parameter.*frobnicate" \
         -- image.qcow2 frobnicate=1
@@ -103,8 +108,8 @@ while read -r url wanted; do
 done <<'END'
 ssh://me:secret@host/x ssh:// is not supported: only http, https and s3 are
 nbd+unix:///?socket=x nbd\+unix:// is not supported: only http, https and s3
-me:secret@host://x it does not begin with http://, https:// or s3://
-image.qcow2 it does not begin with http://, https:// or s3://
+me:secret@host://x must begin with http://, https:// or s3://
+image.qcow2 must begin with http://, https:// or s3://
 END
 for value in true false on off yes no 1 0; do
     ok "force-share=$value" with_qcow "$copy" -- image.qcow2 force-share=$value

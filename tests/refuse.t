@@ -179,6 +179,8 @@ bad "an unknown extension that is too long" v3.qcow2 'extension' \
 : > empty
 refused "an empty file" 'empty: the file is empty' -- empty
 printf 'This is not a disk image.\n' > text
+printf 'QFI' > three
+refused "three bytes" 'three: the file has 3 bytes, a QCOW header needs' -- three
 refused "a text file" 'text.*([Mm]agic|not a QCOW)' -- text
 refused "a raw disk" 'disk\.raw: not a QCOW image: it starts with' -- disk.raw
 

@@ -460,7 +460,7 @@ done
 for what in http://127.0.0.1:99999/x 'http://[::1/x' ftp://127.0.0.1/x \
             image.qcow2; do
     refused "... with its name: $what" \
-            "error: ${what/\[/\\[}: (it is not a valid URL|it does not begin with|ftp:// is not supported)" -- "url=$what"
+            "error: ${what/\[/\\[}: (it is not a valid URL|must begin with|ftp:// is not supported)" -- "url=$what"
 done
 refused "url= and file=" url -- "url=$well" image.qcow2
 
