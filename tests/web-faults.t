@@ -186,6 +186,19 @@ ln image.qcow2 www/slow-first
 set_web slow-first 'fail=502*'
 in_parallel slow-first true "url=${web[slow-first]}/slow-first"
 
+# nbdkit-retry-filter on top opens the export again after a status that the
+# plugin does not retry.
+start_web forbids www
+ln image.qcow2 www/forbids
+# shellcheck disable=SC2016
+out=$(with_qcow 'set_web forbids "fail=403*"
+                 { sleep 1; set_web forbids; } &
+                 nbdcopy "$uri" - | cmp - disk.raw && echo same' \
+                --filter=retry -- "url=${web[forbids]}/forbids" \
+                retry-delay=1 2>&1)
+like "--filter=retry: an error of the web server" "$out" 'forbids: .*403'
+like "... is survived" "$out" '^same$'
+
 # --- When all is well -------------------------------------------------
 
 start_web web www
