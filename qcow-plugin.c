@@ -85,8 +85,8 @@ plugin_load (void)
     nbdkit_error ("libgcrypt %s is too old", gcry_check_version (NULL));
     exit (EXIT_FAILURE);
   }
-  /* A function that servers have since 1.33.3, whatever headers we had.  (A
-   * weak test of 1.34: only development versions are between them.)
+  /* Servers have this function since 1.33.3.  The lookup at run time does not
+   * depend on the headers that the plugin was built with.
    */
   before_1_34 = dlsym (RTLD_DEFAULT, "nbdkit_disconnect") == NULL;
 }

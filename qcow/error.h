@@ -25,8 +25,8 @@
 
 #include "qcow.h"
 
-/* For formats of messages: a file as somebody has named it, and in brackets
- * what that means where it is something else.
+/* For formats of messages: a file as the user or an image names it, and in
+ * brackets what that means where it is something else.
  */
 #define NAMED "'%s'%s%s%s"
 #define NAMED_ARGS(name, meaning)                                             \
@@ -67,7 +67,7 @@ void error_debug (const struct qcow_hooks *hooks, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 3, 4)));
 
-/* How often somebody who waits asks the hook whether that is of use. */
+/* How often a waiter asks the sleep hook whether to go on. */
 #define HOOKS_LOOK_UP_MS 100
 
 /* Sleep through the user's hook, see there. */

@@ -95,7 +95,7 @@ struct http_object {
   bool known;                  /* version is set */
   struct version version;
   bool changed; /* it is not that version any more; atomic */
-  bool slow;    /* somebody who starts the server was told to wait for it */
+  bool slow;    /* the warning at start-up was given */
 
   /* Where redirects led; target.text is NULL if they did not.  Each change
    * of it is a new generation.

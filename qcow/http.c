@@ -27,7 +27,7 @@
  */
 #define FAIL_FAST_MS 1000
 
-/* Who starts the server is told what that waits for after so long. */
+/* At start-up, warn what the server is waiting for after this time. */
 #define SLOW_MS 2000
 
 /* What is asked for at once if nothing else is wanted, or less. */

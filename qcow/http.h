@@ -56,7 +56,7 @@ struct fetch {
   bool cancel;
 };
 
-/* Are the options for web servers valid, and of use?  Asks libcurl only if it
+/* Are the options for web servers valid, and used?  Asks libcurl only if it
  * depends on that, and loads it then.  0, or -1 with the error reported and
  * errno.
  */
