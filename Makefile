@@ -62,7 +62,7 @@ mandir ?= $(prefix)/share/man
 # The ABI that plugins are built for starts with the oldest server that is
 # supported: file offsets of 64 bits, no symbol of ours but plugin_init
 # and the debug flags.
-ALL_CPPFLAGS = $(CPPFLAGS) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
+ALL_CPPFLAGS = $(CPPFLAGS) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Iqcow \
                -DVERSION='"$(VERSION)"'
 ALL_CFLAGS = $(CFLAGS) -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined \
@@ -70,9 +70,9 @@ ALL_CFLAGS = $(CFLAGS) -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS)
 ALL_LDFLAGS = $(LDFLAGS) -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE))
 LIBS = $(shell $(PKG_CONFIG) --libs libdeflate zlib libzstd libgcrypt) -ldl
 
-QCOW_SOURCES = $(sort $(wildcard qcow/*.c))
+QCOW_SOURCES = $(sort $(wildcard qcow/*.c qcow/*/*.c))
 QCOW_OBJECTS = $(QCOW_SOURCES:%.c=$(BUILD)/%.o)
-UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*.c)))
+UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*.c tests/unit/*/*.c)))
 PLUGIN = $(BUILD)/nbdkit-qcow-plugin.so
 PLUGIN_SOURCES = qcow-plugin.c plugin-config.c
 PLUGIN_OBJECTS = $(PLUGIN_SOURCES:%.c=$(BUILD)/%.o)
@@ -197,12 +197,13 @@ soak:
 	@$(MAKE) --no-print-directory all
 	QCOW_LOAD_SECONDS=$(SECONDS) QCOW_LOAD_CLIENTS=200 QCOW_SEED=$(SEED) tests/load.t
 
-# FUZZERS=image runs only that one.
+# FUZZERS='disk/image format/header' runs only those.
 FUZZ_SECONDS = 60
 FUZZ_DIR = build/fuzz
-FUZZERS = $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/*.c)))
+FUZZERS = $(patsubst tests/fuzz/%.c,%, \
+            $(sort $(wildcard tests/fuzz/*.c tests/fuzz/*/*.c)))
 
-# What a fuzzer finds new stays in $(FUZZ_DIR)/corpus-NAME, and is where the
+# What a fuzzer finds new stays in $(FUZZ_DIR)/corpus/NAME, and is where the
 # next run begins; what breaks it is kept in $(FUZZ_DIR).
 fuzz:
 	$(INSTALL_PACKAGES) build test ci
@@ -235,8 +236,8 @@ analyze:
 	  build/analyze/nbdkit-qcow-plugin.so
 	cppcheck --quiet --std=c11 --error-exitcode=1 \
 	  --enable=warning,performance,portability --suppress=ctuuninitvar \
-	  $(ALL_CPPFLAGS) $(PLUGIN_SOURCES) qcow/*.c
-	clang-tidy --quiet $(PLUGIN_SOURCES) qcow/*.c -- -std=gnu11 $(ALL_CPPFLAGS)
+	  $(ALL_CPPFLAGS) $(PLUGIN_SOURCES) $(QCOW_SOURCES)
+	clang-tidy --quiet $(PLUGIN_SOURCES) $(QCOW_SOURCES) -- -std=gnu11 $(ALL_CPPFLAGS)
 
 # Another seed each time; what fails says how to repeat it.
 SECONDS = 60

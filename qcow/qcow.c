@@ -9,18 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "crypto.h"
-#include "libcurl.h"
-#include "map.h"
-#include "names.h"
-#include "secret.h"
+#include "codec/cipher.h"
+#include "http/libcurl.h"
+#include "disk/map.h"
+#include "disk/export-name.h"
+#include "base/secret.h"
 
 struct qcow {
   struct qcow_hooks hooks;
-  struct shared shared;
+  struct context context;
   struct chain *chain;
-  struct snapshots *snapshots;
-  struct bitmaps *bitmaps;
+  struct snapshot_table *snapshots;
+  struct bitmap_table *bitmaps;
   struct view_parts parts; /* of the above */
 
   /* The default view, as the options say; if 'only', it is all that is
@@ -28,7 +28,7 @@ struct qcow {
    */
   bool only, is_delta;
   struct view_point point, since;
-  const struct bitmap *bitmap;
+  const struct bitmap_entry *bitmap;
   /* Open as long as the image is, so that tables are read only once. */
   struct qcow_view *view;
 
@@ -82,7 +82,7 @@ qcow_view_open (struct qcow *q, const char *name)
   if (name[0] == '\0')
     return open_default (q);
   if (!q->only)
-    return name_open_view (&q->parts, name);
+    return export_name_open_view (&q->parts, name);
   error_report (&q->hooks, ENOENT, name_of (q),
                 "there is no export '%s': only one view of the image is "
                 "served, as the default export ''",
@@ -95,7 +95,7 @@ qcow_list (struct qcow *q, qcow_list_fn fn, void *opaque)
 {
   if (fn (opaque, "", qcow_view_description (q->view)) == -1)
     return -1;
-  return q->only ? 0 : names_list (&q->parts, fn, opaque);
+  return q->only ? 0 : export_names_list (&q->parts, fn, opaque);
 }
 
 /* --- Opening --- */
@@ -103,7 +103,7 @@ qcow_list (struct qcow *q, qcow_list_fn fn, void *opaque)
 static int
 choose_snapshot (struct qcow *q, const char *name)
 {
-  q->point.snapshot = name_to_snapshot (&q->parts, name, strlen (name));
+  q->point.snapshot = export_name_to_snapshot (&q->parts, name, strlen (name));
   if (q->point.snapshot)
     return 0;
   return error_report (&q->hooks, EINVAL, name_of (q),
@@ -115,7 +115,8 @@ choose_snapshot (struct qcow *q, const char *name)
 static int
 choose_since (struct qcow *q, const char *name)
 {
-  q->is_delta = name_to_old_point (&q->parts, name, strlen (name), &q->since);
+  q->is_delta
+    = export_name_to_old_point (&q->parts, name, strlen (name), &q->since);
   if (q->is_delta)
     return 0;
   if (q->snapshots->count == 0 && q->chain->nr_layers == 1)
@@ -133,7 +134,7 @@ choose_since (struct qcow *q, const char *name)
 static int
 choose_bitmap (struct qcow *q, const char *name)
 {
-  q->bitmap = bitmaps_find (q->bitmaps, name, strlen (name));
+  q->bitmap = bitmap_table_find (q->bitmaps, name, strlen (name));
   if (q->bitmap)
     return 0;
   return error_report (&q->hooks, EINVAL, name_of (q),
@@ -163,13 +164,13 @@ open_tables (struct qcow *q)
 {
   const struct image *top = q->chain->layers[0].image;
 
-  q->snapshots = snapshots_load (top->source, &top->header);
+  q->snapshots = snapshot_table_load (top->source, &top->header);
   if (q->snapshots == NULL)
     return -1;
-  q->bitmaps = bitmaps_load (top);
+  q->bitmaps = bitmap_table_load (top);
   if (q->bitmaps == NULL)
     return -1;
-  q->parts = (struct view_parts){ .shared = &q->shared,
+  q->parts = (struct view_parts){ .context = &q->context,
                                   .chain = q->chain,
                                   .snapshots = q->snapshots,
                                   .bitmaps = q->bitmaps };
@@ -190,10 +191,10 @@ open_all (struct qcow *q, const struct qcow_options *options)
 
   if (http_check_options (options, &q->hooks) == -1)
     return -1;
-  q->shared.l1_tables = l1_tables_new ();
-  if (q->shared.l1_tables == NULL)
+  q->context.l1_tables = l1_tables_new ();
+  if (q->context.l1_tables == NULL)
     return no_memory (q, options);
-  q->chain = chain_open (&q->shared, options);
+  q->chain = chain_open (&q->context, options);
   if (q->chain == NULL || open_tables (q) == -1
       || choose_view (q, options) == -1)
     return -1;
@@ -201,11 +202,11 @@ open_all (struct qcow *q, const struct qcow_options *options)
   largest = chain_largest_cached (q->chain);
   if (largest < MAP_LARGEST_CACHED)
     largest = MAP_LARGEST_CACHED;
-  q->shared.cache = cache_new (options->cache_size, largest);
-  q->shared.scratches = scratch_pool_new (largest, q->chain->nr_layers);
-  if (q->shared.cache == NULL || q->shared.scratches == NULL)
+  q->context.cache = cache_new (options->cache_size, largest);
+  q->context.workspaces = workspace_pool_new (largest, q->chain->nr_layers);
+  if (q->context.cache == NULL || q->context.workspaces == NULL)
     return no_memory (q, options);
-  http_hang_up (q->shared.http);
+  http_hang_up (q->context.http);
   return 0;
 }
 
@@ -223,7 +224,7 @@ static void
 tell_source (const struct qcow *q, unsigned layer, const char *what,
              const struct source *source)
 {
-  char *real = source->distant ? NULL : realpath (source->name, NULL);
+  char *real = source->remote ? NULL : realpath (source->name, NULL);
 
   error_debug (&q->hooks, source->name, "layer %u: %s %s, %" PRIu64 " bytes",
                layer, what, real ? real : source->name, source->size);
@@ -262,9 +263,9 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
     return NULL;
   }
   q->hooks = *hooks;
-  q->shared.hooks = &q->hooks;
-  q->shared.force_share = options->force_share;
-  q->shared.debug_runs = options->debug_runs;
+  q->context.hooks = &q->hooks;
+  q->context.force_share = options->force_share;
+  q->context.debug_runs = options->debug_runs;
   if (open_all (q, options) == 0) {
     q->debug_cache = options->debug_cache;
     tell_chain (q);
@@ -296,8 +297,8 @@ qcow_start_threads (struct qcow *q)
 {
   q->hooks.serving = true;
   lock_keys (q);
-  chain_start (q->chain, q->shared.cache);
-  return http_start (q->shared.http);
+  chain_start (q->chain, q->context.cache);
+  return http_start (q->context.http);
 }
 
 void
@@ -306,9 +307,9 @@ qcow_close (struct qcow *q)
   if (q == NULL)
     return;
   /* Before what its fetches are for. */
-  http_stop (q->shared.http);
+  http_stop (q->context.http);
   if (q->debug_cache) {
-    const struct cache_stats s = cache_stats (q->shared.cache);
+    const struct cache_stats s = cache_stats (q->context.cache);
 
     error_debug (&q->hooks, name_of (q),
                  "cache: %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
@@ -318,12 +319,12 @@ qcow_close (struct qcow *q)
                  s.peak_bytes);
   }
   qcow_view_close (q->view);
-  bitmaps_free (q->bitmaps);
-  snapshots_free (q->snapshots);
+  bitmap_table_free (q->bitmaps);
+  snapshot_table_free (q->snapshots);
   chain_close (q->chain);
-  l1_tables_free (q->shared.l1_tables);
-  scratch_pool_free (q->shared.scratches);
-  cache_free (q->shared.cache);
-  http_free (q->shared.http);
+  l1_tables_free (q->context.l1_tables);
+  workspace_pool_free (q->context.workspaces);
+  cache_free (q->context.cache);
+  http_free (q->context.http);
   free (q);
 }

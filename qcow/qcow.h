@@ -75,11 +75,11 @@ struct qcow_options {
   const char *filename;
   const char *url;
   uint64_t cache_size; /* bytes for lookup tables, inflated clusters, and
-                          what was read of distant files */
+                          what was read of remote files */
   struct qcow_http_options http;
 
   /* What names inside images may reach: "image-dir", "any", a directory or a
-   * URL's beginning (see fence.h).
+   * URL's beginning (see access.h).
    */
   const char *const *allow;
   size_t nr_allow;

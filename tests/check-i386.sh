@@ -23,9 +23,9 @@ touch "$dir/gnu/stubs-32.h"
 
 for_i386 ()
 {
-    printf '%s\0' ./*.c qcow/*.c tests/faults.c tests/unit/*.c |
+    git ls-files -z '*.c' ':!tests/fuzz' ':!tests/bench' |
     xargs -0 -P2 -n8 "$@" -fsyntax-only -O2 -std=gnu11 -pthread \
-          -isystem "$dir" -isystem $headers -I. -D_GNU_SOURCE \
+          -isystem "$dir" -isystem $headers -I. -Iqcow -D_GNU_SOURCE \
           -D_FILE_OFFSET_BITS=64 -DVERSION='""' \
           -Wall -Wextra -Wshadow -Wvla -Wconversion -Werror
 }

@@ -36,13 +36,13 @@
 #define MAX_THREADS 64
 
 struct cluster {
-  uint64_t offset;              /* In the image's file. */
-  size_t length;                /* Upper bound, cut at the end of file. */
+  uint64_t offset; /* In the image's file. */
+  size_t length;   /* Upper bound, cut at the end of file. */
 };
 
 static int fd;
 static size_t cluster_size;
-static int zstd;                /* else deflate */
+static int zstd; /* else deflate */
 static struct cluster *clusters;
 static size_t nr_clusters;
 
@@ -91,8 +91,7 @@ add_cluster (uint64_t entry, unsigned cluster_bits, uint64_t file_size)
 {
   const unsigned shift = 62 - (cluster_bits - 8);
   const uint64_t offset = entry & ((UINT64_C (1) << shift) - 1);
-  const uint64_t sectors =
-    ((entry & ~(UINT64_C (3) << 62)) >> shift) + 1;
+  const uint64_t sectors = ((entry & ~(UINT64_C (3) << 62)) >> shift) + 1;
   uint64_t length = sectors * 512 - offset % 512;
   static size_t room;
 
@@ -104,7 +103,7 @@ add_cluster (uint64_t entry, unsigned cluster_bits, uint64_t file_size)
     if (clusters == NULL)
       err (EXIT_FAILURE, "realloc");
   }
-  clusters[nr_clusters++] = (struct cluster) { offset, length };
+  clusters[nr_clusters++] = (struct cluster){ offset, length };
 }
 
 static void
@@ -116,8 +115,8 @@ read_tables (void)
   if (fstat (fd, &st) == -1)
     err (EXIT_FAILURE, "fstat");
   read_at (header, sizeof header, 0);
-  if (be64 (header) != UINT64_C (0x514649fb00000002) &&
-      be64 (header) != UINT64_C (0x514649fb00000003))
+  if (be64 (header) != UINT64_C (0x514649fb00000002)
+      && be64 (header) != UINT64_C (0x514649fb00000003))
     errx (EXIT_FAILURE, "not a QCOW2 image of version 2 or 3");
 
   const unsigned cluster_bits = header[23];
@@ -131,7 +130,7 @@ read_tables (void)
 
   read_at (l1, l1_size * 8, l1_offset);
   for (size_t i = 0; i < l1_size; ++i) {
-    const uint64_t l2_offset = be64 (l1 + 8*i) & OFFSET_MASK;
+    const uint64_t l2_offset = be64 (l1 + 8 * i) & OFFSET_MASK;
 
     if (l2_offset == 0)
       continue;
@@ -161,16 +160,21 @@ inflate_one (const struct context *c, const void *in, size_t in_length,
   if (zstd) {
     const size_t frame = ZSTD_findFrameCompressedSize (in, in_length);
 
-    return !ZSTD_isError (frame) &&
-           ZSTD_decompressDCtx (c->zstd, out, cluster_size, in, frame) ==
-           cluster_size ? 0 : -1;
+    return !ZSTD_isError (frame)
+               && ZSTD_decompressDCtx (c->zstd, out, cluster_size, in, frame)
+                    == cluster_size
+             ? 0
+             : -1;
   }
 
   size_t length;
 
   return libdeflate_deflate_decompress_ex (c->deflate, in, in_length, out,
-                                           cluster_size, NULL, &length) ==
-         LIBDEFLATE_SUCCESS && length == cluster_size ? 0 : -1;
+                                           cluster_size, NULL, &length)
+               == LIBDEFLATE_SUCCESS
+             && length == cluster_size
+           ? 0
+           : -1;
 }
 
 static void *
@@ -182,8 +186,8 @@ inflate_part (void *vp)
    */
   unsigned char *in = allocate (2 * cluster_size);
   unsigned char *out = allocate (cluster_size);
-  const struct context context = { libdeflate_alloc_decompressor (),
-                                   ZSTD_createDCtx () };
+  const struct context context
+    = { libdeflate_alloc_decompressor (), ZSTD_createDCtx () };
 
   if (context.deflate == NULL || context.zstd == NULL)
     errx (EXIT_FAILURE, "out of memory");
@@ -232,8 +236,7 @@ main (int argc, char *argv[])
   for (size_t t = 0; t < threads; ++t) {
     parts[t].first = nr_clusters * t / threads;
     parts[t].end = nr_clusters * (t + 1) / threads;
-    if (pthread_create (&parts[t].thread, NULL, inflate_part,
-                        &parts[t]) != 0)
+    if (pthread_create (&parts[t].thread, NULL, inflate_part, &parts[t]) != 0)
       errx (EXIT_FAILURE, "pthread_create failed");
   }
   for (size_t t = 0; t < threads; ++t) {

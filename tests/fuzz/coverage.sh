@@ -13,13 +13,14 @@ shift 2
 objects=()
 profiles=()
 for f in "$@"; do
+    mkdir -p "$dir/log/${f%/*}"
     inputs=("$corpora/seeds/$f")
-    [ ! -d "$corpora/corpus-$f" ] || inputs+=("$corpora/corpus-$f")
+    [ ! -d "$corpora/corpus/$f" ] || inputs+=("$corpora/corpus/$f")
     echo "$f"
-    LLVM_PROFILE_FILE="$dir/$f.profraw" \
-        "$dir/tests/fuzz/$f" -runs=0 "${inputs[@]}" > "$dir/$f.log" 2>&1 ||
-        { cat "$dir/$f.log" >&2; exit 1; }
-    profiles+=("$dir/$f.profraw")
+    LLVM_PROFILE_FILE="$dir/log/$f.profraw" \
+        "$dir/tests/fuzz/$f" -runs=0 "${inputs[@]}" > "$dir/log/$f" 2>&1 ||
+        { cat "$dir/log/$f" >&2; exit 1; }
+    profiles+=("$dir/log/$f.profraw")
     objects+=(${objects:+-object} "$dir/tests/fuzz/$f")
 done
 llvm-profdata merge -o "$dir/profile" "${profiles[@]}"

@@ -21,7 +21,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "qcow/error.h"
+#include "base/error.h"
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 

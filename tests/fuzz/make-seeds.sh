@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # tests/fuzz/make-seeds.sh DIRECTORY: what the fuzzers start with.  In
-# DIRECTORY/image small images, one for each feature and version; in the
+# DIRECTORY/disk/image small images, one for each feature and version; in the
 # directories of the other fuzzers what seeds.py cuts out of these, or text.
 
 set -e -u
@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 rm -rf "$dir"
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-mkdir "$dir"/{image,chain,url,answer,fence}
+mkdir -p "$dir"/{disk/image,disk/chain,image/access,http/url,http/response}
 cd "$work"
 
 seeds ()
@@ -33,7 +33,7 @@ make_image ()
 
 done_with ()
 {
-    mv "$@" "$dir/image"
+    mv "$@" "$dir/disk/image"
 }
 
 writes=(-c 'write -P 1 0 3k' -c 'write -z 4k 1k' -c 'write -P 2 9000 100'
@@ -194,13 +194,13 @@ make_image bottom-alone qcow2 cluster_size=512 "${lower[@]}"
 qemu-img resize -q --shrink bottom-alone 40k
 make_image bottom-subclusters qcow2 "${over/512/16k},extended_l2=on" \
            "${lower[@]:0:4}" -c 'write -c -P 7 32k 16k'
-cp "$dir/image/aes-v3" bottom-aes
+cp "$dir/disk/image/aes-v3" bottom-aes
 # make_chain NAME IMAGES
 make_chain ()
 {
-    seeds chain "${@:2}" raw "$dir/chain/$1"
+    seeds chain "${@:2}" raw "$dir/disk/chain/$1"
 }
-above=$dir/image
+above=$dir/disk/image
 make_chain v1 "$above/v1-backing" bottom-v3 bottom-alone
 make_chain v2 "$above/v2-backing" bottom-v3 bottom-alone
 make_chain v3 "$above/v3-backing" bottom-v3 "$above/v2-backing" bottom-v1
@@ -219,7 +219,7 @@ seeds cut "$dir"
 # url NAME URL FILE PREFIX ENDPOINT
 url ()
 {
-    printf '%s\n%s\n%s\n%s' "$2" "$3" "$4" "$5" > "$dir/url/$1"
+    printf '%s\n%s\n%s\n%s' "$2" "$3" "$4" "$5" > "$dir/http/url/$1"
 }
 url plain http://example.com/images/disk.qcow2 base.qcow2 \
     http://example.com/images ''
@@ -229,39 +229,39 @@ url address 'http://[fe80::1%25eth0]:80/%2e%2e/x' '..\x' 'http://[fe80::1]' ''
 url s3 's3://bucket.name/a key/with?odd#bytes' '../x' s3://bucket.name ''
 url s3-endpoint s3://bucket/key base s3://bucket/ http://127.0.0.1:9000/
 
-# fence NAME ALLOW FILE: the first as its byte in octal, see fence.c
-fence ()
+# access NAME ALLOW FILE: the first as its byte in octal, see access.c
+access ()
 {
-    printf "\\$2%s" "$3" > "$dir/fence/$1"
+    printf "\\$2%s" "$3" > "$dir/image/access/$1"
 }
 
-fence beside 001 base
-fence linked 003 down/base
-fence leaves 001 leaves
-fence below 041 sub/around/in/same
-fence other 005 ../other/./base
-fence out 010 out/base
-fence data 101 sub/base
-fence data-out 104 ../other/deep/base
-fence none 000 base
-fence url 020 http://example.com/images/a/base
-fence url-dir 021 'https://h/dir/%2e%2e/base'
+access beside 001 base
+access linked 003 down/base
+access leaves 001 leaves
+access below 041 sub/around/in/same
+access other 005 ../other/./base
+access out 010 out/base
+access data 101 sub/base
+access data-out 104 ../other/deep/base
+access none 000 base
+access url 020 http://example.com/images/a/base
+access url-dir 021 'https://h/dir/%2e%2e/base'
 
-# answer NAME OFFSET LENGTH LINES-OF-TWO-ANSWERS BODY
-answer ()
+# response NAME OFFSET LENGTH LINES-OF-TWO-RESPONSES BODY
+response ()
 {
-    printf '%s\n' "$2" "$3" "${@:4}" > "$dir/answer/$1"
+    printf '%s\n' "$2" "$3" "${@:4}" > "$dir/http/response/$1"
 }
-answer good 0 100 \
+response good 0 100 \
        206 'bytes 0-99/1234' '' 100 'W/"abc"' 'Mon, 01 Jan 2024 00:00:00 GMT' \
        206 'bytes 0-99/*' identity 100 '"abc"' 'Mon, 01 Jan 2024 00:00:00 GMT'
-answer changed 10 5 \
+response changed 10 5 \
        206 'bytes 10-14/20' '' 5 '"abc"' '' \
        206 'bytes 10-14/20' '' 5 '"def"' ''
-answer gone 10 5 \
+response gone 10 5 \
        206 'Bytes 10-19/20' '' '' '' '' \
        412 '' '' '' '' ''
-answer empty 0 5 416 'bytes */0' '' 0 '' '' 503 '' '' '' '' ''
-answer all 0 5 200 '' gzip 0 '' '' 302 '' '' '' '' ''
-answer refused 0 5 403 '' '' '' '' '' 404 '' '' '' '' '' \
+response empty 0 5 416 'bytes */0' '' 0 '' '' 503 '' '' '' '' ''
+response all 0 5 200 '' gzip 0 '' '' 302 '' '' '' '' ''
+response refused 0 5 403 '' '' '' '' '' 404 '' '' '' '' '' \
        '<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'

@@ -184,24 +184,24 @@ def parts_of(image):
     """For each fuzzer what it gets of the image."""
     version, bits = get("I", image, 4)[0], get("I", image, 20)[0]
     cluster = 512 if version == 1 else 1 << bits
-    yield "header", image[:cluster].rstrip(b"\0")
+    yield "format/header", image[:cluster].rstrip(b"\0")
     table = b"".join(snapshot_table_of(image))
     if table:
-        yield "snapshot", table
+        yield "format/snapshot-entry", table
     if bitmap_directory_of(image):
         offset, length = bitmap_directory_of(image)
-        yield "bitmap", (image[24:32] + bytes([bits - 9])
+        yield "format/bitmap-entry", (image[24:32] + bytes([bits - 9])
                          + image[offset:offset + length])
     at = place_of(image, LUKS)
     if at is not None:
         offset, length = get("QQ", image, at)
-        yield "luks", struct.pack(">Q", length) + image[offset:offset + 592]
+        yield "image/luks", struct.pack(">Q", length) + image[offset:offset + 592]
     for kind, bits, stream in list(compressed_clusters(image))[:1]:
-        yield "codec", bytes([kind | (bits - 9) << 1]) + stream
+        yield "codec/inflate", bytes([kind | (bits - 9) << 1]) + stream
 
 
 def cut(directory):
-    images = os.path.join(directory, "image")
+    images = os.path.join(directory, "disk", "image")
     for name in os.listdir(images):
         for fuzzer, data in parts_of(read(os.path.join(images, name))):
             os.makedirs(os.path.join(directory, fuzzer), exist_ok=True)

@@ -18,7 +18,7 @@
 
 #include "unit.h"
 
-#include "qcow/map.h"
+#include "disk/map.h"
 
 enum {
   MAX_LAYERS = 8,

@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-#include "qcow/format.h"
+#include "format/format.h"
 #include "qcow/qcow.h"
 
 /* What the hooks heard: the last text, and how many there were. */

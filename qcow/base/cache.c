@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One bounded, sharded cache.  See cache.h.
+ *
+ * The key's hash chooses a shard, which has its own lock, hash table and
+ * part of the capacity.  There are as many shards as leave room for
+ * ENTRIES_PER_SHARD of the largest entries in each, so that with large
+ * clusters or a small cache no shard is too small to be of use.
+ *
+ * Replacement is CLOCK: the entries of a shard form a ring, a hit sets a
+ * flag (a hit must be cheap, and moving list members is not), the hand
+ * clears flags until it finds an entry without one.  An evicted buffer of
+ * the right size is used again.
+ *
+ * Invariants under the shard's lock: an entry is in the hash table and
+ * the ring, or in neither (a failed one that is still pinned by those who
+ * waited for it); LOADING and pinned entries are not evicted; 'bytes' is
+ * the sum of the costs of all entries of the shard that exist.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cache.h"
+#include "base/monotonic.h"
+#include "base/error.h"
+
+/* 16 locks for at most some 64 threads: they rarely meet. */
+#define MAX_SHARDS 16
+#define ENTRIES_PER_SHARD 8
+
+/* Entries are 512 bytes to 2 MiB, mostly 4 KiB and more. */
+#define BYTES_PER_BUCKET 2048
+#define MIN_BUCKETS 64
+#define MAX_BUCKETS 65536
+
+/* From here on new buffers get their pages at once. */
+#define LARGE_BUFFER 65536
+
+enum { LOADING, READY, FAILED };
+
+struct cache_shard {
+  pthread_mutex_t lock;
+  uint64_t capacity;
+  struct cache_entry **buckets;
+  size_t nr_buckets; /* a power of two */
+  struct cache_entry *hand;
+  struct cache_stats stats;
+};
+
+struct cache {
+  unsigned nr_shards; /* a power of two */
+  struct cache_shard shards[MAX_SHARDS];
+};
+
+static uint64_t
+hash_key (struct cache_key key)
+{
+  uint64_t h
+    = key.host ^ ((uint64_t) key.owner << 48) ^ ((uint64_t) key.bound << 32);
+
+  /* The finalizer of MurmurHash3: offsets differ in few, high bits. */
+  h ^= h >> 33;
+  h *= UINT64_C (0xff51afd7ed558ccd);
+  h ^= h >> 33;
+  h *= UINT64_C (0xc4ceb9fe1a85ec53);
+  h ^= h >> 33;
+  return h;
+}
+
+static size_t
+cost (size_t size)
+{
+  return size + sizeof (struct cache_entry);
+}
+
+struct cache *
+cache_new (uint64_t capacity, size_t largest)
+{
+  struct cache *c = calloc (1, sizeof *c);
+  const uint64_t least = 2 * cost (largest);
+  size_t buckets = MIN_BUCKETS;
+  unsigned i;
+
+  if (c == NULL)
+    return NULL;
+  if (capacity < least)
+    capacity = least;
+  c->nr_shards = 1;
+  while (c->nr_shards < MAX_SHARDS
+         && capacity / (2 * c->nr_shards)
+              >= ENTRIES_PER_SHARD * cost (largest))
+    c->nr_shards *= 2;
+  while (buckets < MAX_BUCKETS
+         && buckets * BYTES_PER_BUCKET < capacity / c->nr_shards)
+    buckets *= 2;
+
+  for (i = 0; i < c->nr_shards; ++i) {
+    struct cache_shard *s = &c->shards[i];
+
+    pthread_mutex_init (&s->lock, NULL);
+    s->capacity = capacity / c->nr_shards;
+    s->nr_buckets = buckets;
+    s->buckets = calloc (buckets, sizeof s->buckets[0]);
+    if (s->buckets == NULL) {
+      c->nr_shards = i + 1;
+      cache_free (c);
+      return NULL;
+    }
+  }
+  return c;
+}
+
+static void
+free_entry (struct cache_entry *e)
+{
+  pthread_cond_destroy (&e->changed);
+  free (e->data);
+  free (e);
+}
+
+void
+cache_free (struct cache *c)
+{
+  unsigned i;
+
+  if (c == NULL)
+    return;
+  for (i = 0; i < c->nr_shards; ++i) {
+    struct cache_shard *s = &c->shards[i];
+
+    if (s->hand) {
+      s->hand->ring_prev->ring_next = NULL;
+      while (s->hand) {
+        struct cache_entry *next = s->hand->ring_next;
+
+        free_entry (s->hand);
+        s->hand = next;
+      }
+    }
+    free (s->buckets);
+    pthread_mutex_destroy (&s->lock);
+  }
+  free (c);
+}
+
+static struct cache_shard *
+shard_of (struct cache *c, uint64_t hash)
+{
+  return &c->shards[hash & (c->nr_shards - 1)];
+}
+
+/* The low bits chose the shard. */
+static struct cache_entry **
+bucket_of (struct cache_shard *s, uint64_t hash)
+{
+  return &s->buckets[(hash >> 8) & (s->nr_buckets - 1)];
+}
+
+static struct cache_entry *
+find (struct cache_shard *s, uint64_t hash, struct cache_key key)
+{
+  struct cache_entry *e;
+
+  for (e = *bucket_of (s, hash); e; e = e->hash_next)
+    if (e->key.host == key.host && e->key.owner == key.owner
+        && e->key.bound == key.bound)
+      return e;
+  return NULL;
+}
+
+/* Into the hash table, and into the ring just behind the hand: the last
+ * place that it will come to.
+ */
+static void
+link_entry (struct cache_shard *s, uint64_t hash, struct cache_entry *e)
+{
+  struct cache_entry **bucket = bucket_of (s, hash);
+
+  e->hash_next = *bucket;
+  *bucket = e;
+  if (s->hand) {
+    e->ring_next = s->hand;
+    e->ring_prev = s->hand->ring_prev;
+    e->ring_prev->ring_next = e;
+    e->ring_next->ring_prev = e;
+  }
+  else
+    s->hand = e->ring_next = e->ring_prev = e;
+}
+
+static void
+unlink_entry (struct cache_shard *s, struct cache_entry *e)
+{
+  struct cache_entry **p = bucket_of (s, hash_key (e->key));
+
+  while (*p != e)
+    p = &(*p)->hash_next;
+  *p = e->hash_next;
+
+  if (s->hand == e)
+    s->hand = e->ring_next == e ? NULL : e->ring_next;
+  e->ring_prev->ring_next = e->ring_next;
+  e->ring_next->ring_prev = e->ring_prev;
+}
+
+/* Take the next victim out of the shard, or NULL if all are in use.  Two
+ * rounds clear every flag; what is then still not found is pinned.
+ */
+static struct cache_entry *
+take_victim (struct cache_shard *s)
+{
+  struct cache_entry *first = s->hand;
+  int rounds = 0;
+
+  while (s->hand) {
+    struct cache_entry *e = s->hand;
+
+    if (e->pins == 0 && !e->used) {
+      unlink_entry (s, e);
+      s->stats.bytes -= cost (e->size);
+      s->stats.evictions++;
+      return e;
+    }
+    e->used = 0;
+    s->hand = e->ring_next;
+    if (s->hand == first && ++rounds == 2)
+      break;
+  }
+  return NULL;
+}
+
+/* Make room for one more entry.  A buffer of the same size that was freed
+ * on the way is handed over in *data.  False if there is no room.
+ */
+static bool
+make_room (struct cache_shard *s, size_t size, uint8_t **data)
+{
+  while (s->stats.bytes + cost (size) > s->capacity) {
+    struct cache_entry *victim = take_victim (s);
+
+    if (victim == NULL)
+      return false;
+    if (*data == NULL && victim->size == size) {
+      *data = victim->data;
+      victim->data = NULL;
+    }
+    free_entry (victim);
+  }
+  return true;
+}
+
+/* All of a buffer will be written, page by page.  To be given the pages of a
+ * large one together costs a fraction of as many page faults: under some
+ * hypervisors a quarter.  (Kernels before 5.14 can't.)
+ */
+static uint8_t *
+new_buffer (size_t size)
+{
+  const size_t page = (size_t) sysconf (_SC_PAGESIZE);
+  uint8_t *data;
+
+  if (size < LARGE_BUFFER)
+    return malloc (size);
+  data = aligned_alloc (page, (size + page - 1) / page * page);
+#ifdef MADV_POPULATE_WRITE
+  if (data)
+    (void) madvise (data, size, MADV_POPULATE_WRITE);
+#endif
+  return data;
+}
+
+static enum cache_claim
+claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
+           size_t size, int must, struct cache_entry **entry)
+{
+  struct cache_entry *e;
+  uint8_t *data = NULL;
+
+  if (!make_room (s, size, &data) && !must) {
+    free (data);
+    return CACHE_FULL;
+  }
+  e = calloc (1, sizeof *e);
+  if (data == NULL)
+    data = new_buffer (size);
+  if (e == NULL || data == NULL) {
+    free (e);
+    free (data);
+    return CACHE_NO_MEMORY;
+  }
+  e->data = data;
+  e->size = size;
+  e->key = key;
+  e->shard = s;
+  e->pins = 1;
+  e->state = LOADING;
+  monotonic_cond_init (&e->changed);
+  link_entry (s, hash, e);
+  s->stats.bytes += cost (size);
+  if (s->stats.bytes > s->stats.peak_bytes)
+    s->stats.peak_bytes = s->stats.bytes;
+  s->stats.misses++;
+  *entry = e;
+  return CACHE_MINE;
+}
+
+enum cache_claim
+cache_claim (struct cache *c, struct cache_key key, size_t size, int must,
+             struct cache_entry **entry)
+{
+  const uint64_t hash = hash_key (key);
+  struct cache_shard *s = shard_of (c, hash);
+  struct cache_entry *e;
+  enum cache_claim claim;
+
+  pthread_mutex_lock (&s->lock);
+  e = find (s, hash, key);
+  if (e == NULL)
+    claim = claim_new (s, hash, key, size, must, entry);
+  else {
+    e->pins++;
+    if (e->state == READY) {
+      claim = CACHE_READY;
+      e->used = 1;
+      s->stats.hits++;
+    }
+    else {
+      claim = CACHE_BUSY;
+      s->stats.waits++;
+    }
+    *entry = e;
+  }
+  pthread_mutex_unlock (&s->lock);
+  return claim;
+}
+
+/* Pin the entry of a key if it is there, and if 'ready' loaded. */
+static struct cache_entry *
+look_up (struct cache *c, struct cache_key key, bool ready)
+{
+  const uint64_t hash = hash_key (key);
+  struct cache_shard *s = shard_of (c, hash);
+  struct cache_entry *e;
+
+  pthread_mutex_lock (&s->lock);
+  e = find (s, hash, key);
+  if (e && ready && e->state != READY)
+    e = NULL;
+  if (e) {
+    e->pins++;
+    if (e->state == READY) {
+      e->used = 1;
+      s->stats.hits++;
+    }
+    else
+      s->stats.waits++;
+  }
+  pthread_mutex_unlock (&s->lock);
+  return e;
+}
+
+struct cache_entry *
+cache_peek (struct cache *c, struct cache_key key)
+{
+  return look_up (c, key, true);
+}
+
+struct cache_entry *
+cache_find (struct cache *c, struct cache_key key)
+{
+  return look_up (c, key, false);
+}
+
+static void
+fill (struct cache_entry *entry, unsigned char used)
+{
+  struct cache_shard *s = entry->shard;
+
+  pthread_mutex_lock (&s->lock);
+  entry->state = READY;
+  entry->used = used;
+  if (entry->pins > 1)
+    pthread_cond_broadcast (&entry->changed);
+  pthread_mutex_unlock (&s->lock);
+}
+
+void
+cache_fill (struct cache_entry *entry)
+{
+  fill (entry, 0);
+}
+
+void
+cache_fill_for_later (struct cache_entry *entry)
+{
+  fill (entry, 1);
+}
+
+/* Drop a pin of an entry that may have failed; its last user frees it. */
+static void
+unpin (struct cache_shard *s, struct cache_entry *e)
+{
+  if (--e->pins == 0 && e->state == FAILED) {
+    s->stats.bytes -= cost (e->size);
+    free_entry (e);
+  }
+}
+
+void
+cache_fail (struct cache_entry *entry)
+{
+  struct cache_shard *s = entry->shard;
+
+  pthread_mutex_lock (&s->lock);
+  unlink_entry (s, entry);
+  entry->state = FAILED;
+  if (entry->pins > 1)
+    pthread_cond_broadcast (&entry->changed);
+  unpin (s, entry);
+  pthread_mutex_unlock (&s->lock);
+}
+
+/* Under the lock: the entry is loaded, or not any more. */
+static int
+end_wait (struct cache_shard *s, struct cache_entry *entry)
+{
+  if (entry->state == READY) {
+    entry->used = 1;
+    return 0;
+  }
+  unpin (s, entry);
+  return -1;
+}
+
+int
+cache_wait (struct cache_entry *entry, const struct qcow_hooks *hooks)
+{
+  struct cache_shard *s = entry->shard;
+  bool given_up = false;
+  struct timespec t = monotonic_deadline (HOOKS_LOOK_UP_MS);
+  int r;
+
+  pthread_mutex_lock (&s->lock);
+  while (entry->state == LOADING && !given_up)
+    given_up = hooks_wait (hooks, &entry->changed, &s->lock, &t) == -1;
+  r = end_wait (s, entry);
+  pthread_mutex_unlock (&s->lock);
+  if (r == -1)
+    errno = given_up ? ESHUTDOWN : EIO;
+  return r;
+}
+
+void
+cache_share (struct cache_entry *entry)
+{
+  struct cache_shard *s = entry->shard;
+
+  pthread_mutex_lock (&s->lock);
+  entry->pins++;
+  pthread_mutex_unlock (&s->lock);
+}
+
+void
+cache_release (struct cache_entry *entry)
+{
+  struct cache_shard *s = entry->shard;
+
+  pthread_mutex_lock (&s->lock);
+  unpin (s, entry);
+  pthread_mutex_unlock (&s->lock);
+}
+
+uint64_t
+cache_capacity (const struct cache *c)
+{
+  return c->nr_shards * c->shards[0].capacity;
+}
+
+struct cache_stats
+cache_stats (struct cache *c)
+{
+  struct cache_stats sum = { 0 };
+  unsigned i;
+
+  for (i = 0; i < c->nr_shards; ++i) {
+    struct cache_shard *s = &c->shards[i];
+
+    pthread_mutex_lock (&s->lock);
+    sum.hits += s->stats.hits;
+    sum.misses += s->stats.misses;
+    sum.waits += s->stats.waits;
+    sum.evictions += s->stats.evictions;
+    sum.bytes += s->stats.bytes;
+    sum.peak_bytes += s->stats.peak_bytes;
+    pthread_mutex_unlock (&s->lock);
+  }
+  return sum;
+}

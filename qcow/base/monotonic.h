@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * CLOCK_MONOTONIC, the clock that nobody sets, and conditions whose time-outs
+ * are of it.
+ */
+
+#ifndef QCOW_BASE_MONOTONIC_H
+#define QCOW_BASE_MONOTONIC_H
+
+#include <pthread.h>
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t
+monotonic_ms (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+static inline void
+monotonic_cond_init (pthread_cond_t *cond)
+{
+  pthread_condattr_t attr;
+
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (cond, &attr);
+  pthread_condattr_destroy (&attr);
+}
+
+/* In so many milliseconds from now, for pthread_cond_timedwait. */
+static inline struct timespec
+monotonic_deadline (long ms)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_MONOTONIC, &t);
+  t.tv_sec += ms / 1000;
+  t.tv_nsec += ms % 1000 * 1000000; /* a long of 32 bits holds two seconds */
+  t.tv_sec += t.tv_nsec / 1000000000;
+  t.tv_nsec %= 1000000000;
+  return t;
+}
+
+#endif /* QCOW_BASE_MONOTONIC_H */

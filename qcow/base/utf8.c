@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Names that come from files.  See utf8.h.
+ */
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/utf8.h"
+
+/* The length of the character at p[0..left), or 0 if there is none that is
+ * clean.
+ */
+static size_t
+clean_character (const unsigned char *p, size_t left)
+{
+  /* The smallest character of each length: others are spelt too long. */
+  static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
+  const size_t n = *p < 0x80             ? 1
+                   : (*p & 0xe0) == 0xc0 ? 2
+                   : (*p & 0xf0) == 0xe0 ? 3
+                   : (*p & 0xf8) == 0xf0 ? 4
+                                         : 0;
+  uint32_t c;
+  size_t i;
+
+  if (n == 0 || n > left)
+    return 0;
+  c = n == 1 ? *p : *p & (0x7fU >> n);
+  for (i = 1; i < n; ++i) {
+    if ((p[i] & 0xc0) != 0x80)
+      return 0;
+    c = c << 6 | (p[i] & 0x3f);
+  }
+  if (c < least[n] || c == 0x7f || c > 0x10ffff
+      || (c >= 0xd800 && c <= 0xdfff))
+    return 0;
+  return n;
+}
+
+bool
+utf8_is_clean (const char *text, size_t length)
+{
+  const unsigned char *p = (const unsigned char *) text;
+
+  while (length > 0) {
+    const size_t n = clean_character (p, length);
+
+    if (n == 0)
+      return false;
+    p += n;
+    length -= n;
+  }
+  return true;
+}
+
+void
+utf8_escape (char *out, size_t max, const char *text, size_t length)
+{
+  const unsigned char *p = (const unsigned char *) text;
+  size_t len = 0;
+
+  while (length > 0) {
+    size_t n = clean_character (p, length);
+
+    if (len + (n > 0 ? n : 4) >= max)
+      break;
+    if (n == 0) {
+      len += (size_t) snprintf (out + len, max - len, "\\x%02x", *p);
+      n = 1;
+    }
+    else {
+      size_t i;
+
+      for (i = 0; i < n; ++i)
+        out[len++] = (char) p[i];
+    }
+    p += n;
+    length -= n;
+  }
+  out[len] = '\0';
+}

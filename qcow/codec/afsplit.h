@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The anti-forensic merge of LUKS: a key that was spread over many
+ * stripes, so that losing a few of their bytes destroys it.  Pure.
+ */
+
+#ifndef QCOW_CODEC_AFSPLIT_H
+#define QCOW_CODEC_AFSPLIT_H
+
+#include "codec/cipher.h"
+
+/* Get the key of key_bytes <= CRYPTO_MAX_KEY_BYTES from 'stripes' pieces of
+ * that many bytes.  0, or -1 with errno ENOMEM or EIO.
+ */
+int afsplit_merge (enum crypto_hash hash, const uint8_t *in, size_t key_bytes,
+                   unsigned stripes, uint8_t *key);
+
+#endif /* QCOW_CODEC_AFSPLIT_H */

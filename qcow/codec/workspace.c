@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A bounded pool of working memory.  See workspace.h.
+ *
+ * Last in, first out: the memory that was used last is the one that the
+ * processor's cache still knows.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/monotonic.h"
+#include "codec/workspace.h"
+
+/* All of it: small beside the 64 MiB that a server may take beyond
+ * nbdkit's own.
+ */
+#define POOL_BYTES (24U << 20)
+
+/* Never more than this many, however small the clusters: inflating is
+ * bound by the processor, and waiting for a disk gains little beyond.
+ */
+#define MAX_WORKSPACES 16
+#define MIN_WORKSPACES 2
+
+/* Compressed clusters that lie together are read in pieces of up to this
+ * size: enough to make the system calls cheap, little enough for the
+ * processor's L2 cache to hold until it is inflated.
+ */
+#define IN_BYTES (256U << 10)
+
+struct workspace_pool {
+  pthread_mutex_t lock;
+  pthread_cond_t for_first; /* there is a place for a party that has none … */
+  unsigned waiting_first;   /* … for which so many wait */
+  pthread_cond_t for_more;  /* perhaps for one that has some, too */
+  size_t in_size, out_size;
+  struct quota quota;
+  struct workspace *idle; /* those that were made, and nobody uses */
+};
+
+struct workspace_pool *
+workspace_pool_new (size_t cluster_size, unsigned clients)
+{
+  struct workspace_pool *pool = calloc (1, sizeof *pool);
+  unsigned max;
+
+  if (pool == NULL)
+    return NULL;
+  pthread_mutex_init (&pool->lock, NULL);
+  monotonic_cond_init (&pool->for_first);
+  monotonic_cond_init (&pool->for_more);
+  /* A compressed cluster may take twice its inflated size. */
+  pool->in_size = 2 * cluster_size > IN_BYTES ? 2 * cluster_size : IN_BYTES;
+  pool->out_size = cluster_size;
+  max = (unsigned) (POOL_BYTES / (pool->in_size + pool->out_size));
+  if (max > MAX_WORKSPACES)
+    max = MAX_WORKSPACES;
+  if (max < MIN_WORKSPACES)
+    max = MIN_WORKSPACES;
+  pool->quota.places = max;
+  pool->quota.clients = clients;
+  return pool;
+}
+
+static void
+free_workspace (struct workspace *s)
+{
+  if (s == NULL)
+    return;
+  inflater_free (s->inflater);
+  free (s->in);
+  free (s->out);
+  free (s);
+}
+
+void
+workspace_pool_free (struct workspace_pool *pool)
+{
+  struct workspace *s;
+
+  if (pool == NULL)
+    return;
+  while ((s = pool->idle) != NULL) {
+    pool->idle = s->next;
+    free_workspace (s);
+  }
+  pthread_cond_destroy (&pool->for_first);
+  pthread_cond_destroy (&pool->for_more);
+  pthread_mutex_destroy (&pool->lock);
+  free (pool);
+}
+
+static struct workspace *
+make_workspace (const struct workspace_pool *pool)
+{
+  struct workspace *s = calloc (1, sizeof *s);
+
+  if (s == NULL)
+    return NULL;
+  s->inflater = inflater_new ();
+  s->in = malloc (pool->in_size);
+  s->out = malloc (pool->out_size);
+  s->in_size = pool->in_size;
+  if (s->inflater == NULL || s->in == NULL || s->out == NULL) {
+    free_workspace (s);
+    return NULL;
+  }
+  return s;
+}
+
+static int
+wait_a_while (struct workspace_pool *pool, const struct quota_client *client,
+              const struct qcow_hooks *hooks, struct timespec *look_up)
+{
+  int r;
+
+  if (client->used > 0)
+    return hooks_wait (hooks, &pool->for_more, &pool->lock, look_up);
+  pool->waiting_first++;
+  r = hooks_wait (hooks, &pool->for_first, &pool->lock, look_up);
+  pool->waiting_first--;
+  return r;
+}
+
+/* Until there is a place, which is taken then.  False: there is no sense in
+ * waiting any more.  (The hook is asked at once, for many may have to wait
+ * one after the other.)
+ */
+static bool
+wait_for_place (struct workspace_pool *pool, struct quota_client *client,
+                const struct qcow_hooks *hooks)
+{
+  struct timespec look_up = { .tv_sec = 0 };
+  bool given_up = false;
+
+  while (!quota_may_take (&pool->quota, client) && !given_up)
+    given_up = wait_a_while (pool, client, hooks, &look_up) == -1;
+  if (!given_up)
+    quota_take (&pool->quota, client);
+  return !given_up;
+}
+
+static void
+give_place (struct workspace_pool *pool, struct quota_client *client)
+{
+  quota_give (&pool->quota, client);
+  if (pool->waiting_first > 0)
+    pthread_cond_signal (&pool->for_first);
+  /* For some of those who wait it is the first place now. */
+  else if (client->used == 0)
+    pthread_cond_broadcast (&pool->for_more);
+  else
+    pthread_cond_signal (&pool->for_more);
+}
+
+struct workspace *
+workspace_get (struct workspace_pool *pool, struct quota_client *client,
+               const struct qcow_hooks *hooks)
+{
+  struct workspace *s = NULL;
+  bool mine;
+
+  pthread_mutex_lock (&pool->lock);
+  mine = wait_for_place (pool, client, hooks);
+  if (mine)
+    s = pool->idle;
+  if (s)
+    pool->idle = s->next;
+  pthread_mutex_unlock (&pool->lock);
+  if (!mine)
+    errno = ESHUTDOWN;
+  if (s || !mine)
+    return s;
+
+  s = make_workspace (pool);
+  if (s == NULL) {
+    pthread_mutex_lock (&pool->lock);
+    give_place (pool, client);
+    pthread_mutex_unlock (&pool->lock);
+    errno = ENOMEM;
+  }
+  return s;
+}
+
+void
+workspace_put (struct workspace_pool *pool, struct quota_client *client,
+               struct workspace *s)
+{
+  pthread_mutex_lock (&pool->lock);
+  s->next = pool->idle;
+  pool->idle = s;
+  give_place (pool, client);
+  pthread_mutex_unlock (&pool->lock);
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What changed from one view to another.  See diff.h.
+ *
+ * Two snapshots of a disk share most of their L2 tables: where both L1
+ * tables name the same one, nothing is read at all.  Elsewhere the layers
+ * above the common ones are compared run by run.  Only where that does not
+ * decide (one of the views has zeros of its own, the other has nothing, so
+ * they may be equal or not) the common layers are asked, too.
+ *
+ * At most four slices of L2 tables are pinned, one for each cursor.
+ */
+
+#include <stdlib.h>
+
+#include "disk/diff.h"
+#include "base/minmax.h"
+
+void
+diff_base_free (struct diff_base *base)
+{
+  if (base == NULL)
+    return;
+  qcow_view_close (base->new_upper);
+  qcow_view_close (base->old_upper);
+  qcow_view_close (base->old);
+  free (base);
+}
+
+/* --- Cursors --- */
+
+/* Over a gap of that many bytes a cursor goes step by step; to begin anew
+ * would be to look there for nothing each time.
+ */
+#define MAX_STEP (UINT64_C (1) << 20)
+
+static void
+cursor_end (struct diff_cursor *c)
+{
+  if (c->begun)
+    map_end (&c->map);
+  c->begun = false;
+}
+
+/* Find the run at d->offset of the view. */
+static int
+cursor_move (struct diff *d, struct diff_cursor *c,
+             const struct qcow_view *view)
+{
+  const uint64_t end = min64 (d->span_end, view->size);
+
+  if (!c->begun || c->map.end != end
+      || d->offset - c->run.offset > c->run.length + MAX_STEP) {
+    cursor_end (c);
+    map_begin (&c->map, view, d->offset, end - d->offset, false);
+    c->map.until = d->until;
+    c->begun = true;
+    c->run = (struct run){ .offset = d->offset };
+  }
+  while (d->offset >= c->run.offset + c->run.length)
+    if (map_next (&c->map, &c->run) != 1)
+      return -1;
+  d->late = d->late || c->map.late;
+  return 0;
+}
+
+/* The part of the view that begins at d->offset; what is beyond its end, or
+ * of no view at all, is a hole.  *end is moved to where the part ends, if
+ * that is before it.
+ */
+static int
+look (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
+      struct run *part, uint64_t *end)
+{
+  if (view == NULL || d->offset >= view->size) {
+    *part = (struct run){ .kind = RUN_HOLE, .offset = d->offset };
+    return 0;
+  }
+  if (cursor_move (d, c, view) == -1)
+    return -1;
+  *end = min64 (*end, c->run.offset + c->run.length);
+  *part = c->run;
+  part->offset = d->offset;
+  if (part->kind == RUN_DATA)
+    part->host += d->offset - c->run.offset;
+  return 0;
+}
+
+/* --- Comparing --- */
+
+/* Do two parts at the same guest offset read the same, for being at the
+ * same place?  Damage is not: it is for a reader to find (unless both have it
+ * from the same L2 table, into which nobody looks).
+ */
+static bool
+same_place (const struct run *a, const struct run *b)
+{
+  if (a->kind != b->kind)
+    return false;
+  if (a->kind == RUN_DATA)
+    return a->source == b->source && a->host == b->host;
+  if (a->kind == RUN_COMPRESSED)
+    return a->image == b->image && a->host == b->host && a->bound == b->bound;
+  return false;
+}
+
+static bool
+is_zero (const struct run *run)
+{
+  return run->kind == RUN_HOLE || run->kind == RUN_ZERO;
+}
+
+/* Above the common layers: zeros, whatever is below? */
+static bool
+is_surely_zero (const struct run *run, bool sees_lower)
+{
+  return run->kind == RUN_ZERO || (run->kind == RUN_HOLE && !sees_lower);
+}
+
+/* log2 of the guest bytes that an L1 entry of both views spans, if their
+ * L1 tables can be compared; else 0.
+ */
+static unsigned
+l1_shift (const struct diff *d)
+{
+  const struct qcow_view *old = d->base->old_upper;
+  const struct layer *top = &d->view->layers[0];
+
+  if (old == NULL || old->nr_layers != 1 || d->base->new_upper->nr_layers != 1
+      || old->layers[0].image != top->image)
+    return 0;
+  return header_l1_shift (&top->image->header);
+}
+
+/* Which L2 table an L1 entry names; 0: none. */
+static uint64_t
+table_of (const struct layer *layer, uint64_t index)
+{
+  if (index >= layer->l1->size)
+    return 0;
+  return layer->l1->entries[index] & QCOW_ENTRY_OFFSET_MASK;
+}
+
+/* How far from d->offset on both views have the same L2 tables, and so,
+ * being of the same chain, the same below them.  The cursors must not look
+ * into such tables, so d->span_end is where the next ones may begin.
+ */
+static uint64_t
+skip_same_tables (struct diff *d)
+{
+  const struct layer *new = &d->view->layers[0];
+  const struct layer *old;
+  const unsigned shift = l1_shift (d);
+  uint64_t offset = d->offset;
+
+  d->span_end = d->end;
+  if (shift == 0)
+    return offset;
+  old = &d->base->old_upper->layers[0];
+  while (offset < d->end && offset < d->base->old->size) {
+    const uint64_t index = offset >> shift;
+    /* Not beyond the range: no overflow. */
+    const uint64_t next = min64 ((index + 1) << shift, d->end);
+
+    d->span_end = next;
+    if (table_of (new, index) != table_of (old, index)
+        || next > d->base->old->size)
+      break;
+    offset = next;
+  }
+  return offset;
+}
+
+/* Neither view has decided it above the common layers: compare all. */
+static int
+compare_all (struct diff *d, uint64_t *end, struct run *run, bool *changed)
+{
+  struct run old;
+
+  if (look (d, &d->new, d->view, run, end) == -1
+      || look (d, &d->old, d->base->old, &old, end) == -1)
+    return -1;
+  *changed = !(is_zero (run) && is_zero (&old)) && !same_place (run, &old);
+  return 0;
+}
+
+static int
+compare (struct diff *d, uint64_t *end, struct run *run, bool *changed)
+{
+  const struct diff_base *b = d->base;
+  const bool new_sees_lower = d->offset < b->new_lower_size;
+  const bool old_sees_lower = d->offset < b->old_lower_size;
+  struct run old;
+
+  /* What the older view did not have at all has changed. */
+  if (d->offset >= b->old->size) {
+    *changed = true;
+    return look (d, &d->new, d->view, run, end);
+  }
+  *end = min64 (*end, b->old->size);
+  if (new_sees_lower)
+    *end = min64 (*end, b->new_lower_size);
+  if (old_sees_lower)
+    *end = min64 (*end, b->old_lower_size);
+
+  if (look (d, &d->new_upper, b->new_upper, run, end) == -1
+      || look (d, &d->old_upper, b->old_upper, &old, end) == -1)
+    return -1;
+  *changed = false;
+  if (run->kind == RUN_HOLE && old.kind == RUN_HOLE
+      && new_sees_lower == old_sees_lower)
+    return 0;
+  if (same_place (run, &old)
+      || (is_surely_zero (run, new_sees_lower)
+          && is_surely_zero (&old, old_sees_lower)))
+    return 0;
+  if (!is_zero (run)) {
+    *changed = true;
+    return 0;
+  }
+  return compare_all (d, end, run, changed);
+}
+
+void
+diff_begin (struct diff *d, const struct qcow_view *view,
+            const struct diff_base *base, uint64_t offset, uint64_t length)
+{
+  d->view = view;
+  d->base = base;
+  d->offset = d->span_end = offset;
+  d->end = offset + length;
+  d->until = UINT64_MAX;
+  d->late = false;
+  d->new_upper.begun = d->old_upper.begun = false;
+  d->new.begun = d->old.begun = false;
+}
+
+int
+diff_next (struct diff *d, struct run *run, bool *changed)
+{
+  uint64_t end;
+
+  if (d->offset >= d->end)
+    return 0;
+  if (d->offset >= d->span_end) {
+    const uint64_t same_end = skip_same_tables (d);
+
+    if (same_end > d->offset) {
+      *run = (struct run){ .kind = RUN_HOLE,
+                           .offset = d->offset,
+                           .length = same_end - d->offset };
+      *changed = false;
+      d->offset = same_end;
+      return 1;
+    }
+  }
+  end = d->span_end;
+  if (compare (d, &end, run, changed) == -1)
+    return -1;
+  run->offset = d->offset;
+  run->length = end - d->offset;
+  d->offset = end;
+  return 1;
+}
+
+void
+diff_end (struct diff *d)
+{
+  cursor_end (&d->new_upper);
+  cursor_end (&d->old_upper);
+  cursor_end (&d->new);
+  cursor_end (&d->old);
+}

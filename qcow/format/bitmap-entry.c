@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * bytes -> one entry of the bitmap directory.  See bitmap-entry.h.
+ */
+
+#include <inttypes.h>
+
+#include "format/bitmap-entry.h"
+
+/* Offsets of the fields (spec). */
+enum {
+  OFF_TABLE_OFFSET = 0,
+  OFF_TABLE_SIZE = 8,
+  OFF_FLAGS = 12,
+  OFF_TYPE = 16,
+  OFF_GRANULARITY_BITS = 17,
+  OFF_NAME_LENGTH = 18,
+  OFF_EXTRA_LENGTH = 20,
+  OFF_EXTRA = 24,
+};
+
+int
+bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
+                    unsigned number, struct bitmap_entry *b,
+                    struct problem *problem)
+{
+  const uint8_t *p = directory + *pos;
+  const size_t left = length - *pos;
+  uint64_t bytes;
+
+  if (left < OFF_EXTRA)
+    return problem_set (problem,
+                        "bitmap directory: entry %u goes beyond the end of "
+                        "the directory",
+                        number);
+  b->table_offset = get_be64 (p + OFF_TABLE_OFFSET);
+  b->table_size = get_be32 (p + OFF_TABLE_SIZE);
+  b->flags = get_be32 (p + OFF_FLAGS);
+  b->type = p[OFF_TYPE];
+  b->granularity_bits = p[OFF_GRANULARITY_BITS];
+  b->name_length = get_be16 (p + OFF_NAME_LENGTH);
+  b->extra_length = get_be32 (p + OFF_EXTRA_LENGTH);
+
+  bytes = OFF_EXTRA + (uint64_t) b->extra_length + b->name_length;
+  if (bytes > left)
+    return problem_set (problem,
+                        "bitmap directory: entry %u has %" PRIu64 " bytes: "
+                        "goes beyond the end of the directory",
+                        number, bytes);
+  b->name = (const char *) p + OFF_EXTRA + b->extra_length;
+  /* Each entry starts at a multiple of 8. */
+  bytes = (bytes + 7) & ~UINT64_C (7);
+  *pos += bytes < left ? (size_t) bytes : left;
+  return 0;
+}
+
+/* How many table entries a bitmap of the whole disk has. */
+static uint64_t
+entries_needed (const struct bitmap_entry *b, uint64_t size,
+                unsigned cluster_bits)
+{
+  const unsigned shift = b->granularity_bits + 3 + cluster_bits;
+
+  return (size >> shift) + ((size & ((UINT64_C (1) << shift) - 1)) != 0);
+}
+
+int
+bitmap_entry_check (const struct bitmap_entry *b, uint64_t size,
+                    unsigned cluster_bits, struct problem *problem)
+{
+  const uint32_t known
+    = QCOW_BITMAP_IN_USE | QCOW_BITMAP_AUTO | QCOW_BITMAP_EXTRA_COMPATIBLE;
+
+  if (b->type != QCOW_BITMAP_TYPE_DIRTY)
+    return problem_set (problem, "its type is %u: only 1 (dirty) is known",
+                        b->type);
+  if (b->flags & QCOW_BITMAP_IN_USE)
+    return problem_set (problem,
+                        "it is marked as in use: it was not closed properly, "
+                        "or is being written, and does not tell all changes");
+  if (b->flags & ~known)
+    return problem_set (problem,
+                        "its flags are 0x%" PRIx32 ": some of them are not "
+                        "known",
+                        b->flags);
+  if (b->extra_length > 0 && !(b->flags & QCOW_BITMAP_EXTRA_COMPATIBLE))
+    return problem_set (problem,
+                        "it has %" PRIu32 " bytes of extra data that are "
+                        "not known",
+                        b->extra_length);
+  if (b->granularity_bits < QCOW_MIN_GRANULARITY_BITS
+      || b->granularity_bits > QCOW_MAX_GRANULARITY_BITS)
+    return problem_set (problem,
+                        "granularity_bits is %u: must be %d to %d (512 bytes "
+                        "to 2 GiB)",
+                        b->granularity_bits, QCOW_MIN_GRANULARITY_BITS,
+                        QCOW_MAX_GRANULARITY_BITS);
+  if (b->table_offset == 0
+      || (b->table_offset & ((UINT64_C (1) << cluster_bits) - 1)) != 0)
+    return problem_set (problem,
+                        "the offset of its table is 0x%" PRIx64 ": must be "
+                        "a multiple of the cluster size, and not 0",
+                        b->table_offset);
+  if ((uint64_t) b->table_size << cluster_bits > QCOW_MAX_BITMAP_BYTES)
+    return problem_set (problem,
+                        "its table has %" PRIu32 " entries: that is a bitmap "
+                        "of more than 512 MiB",
+                        b->table_size);
+  if (b->table_size != entries_needed (b, size, cluster_bits))
+    return problem_set (problem,
+                        "its table has %" PRIu32 " entries: a disk of "
+                        "%" PRIu64 " bytes needs %" PRIu64,
+                        b->table_size, size,
+                        entries_needed (b, size, cluster_bits));
+  return 0;
+}

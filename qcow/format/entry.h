@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One L1 or L2 entry -> what it says.  Pure, and the only place that
+ * knows the bits.
+ *
+ * Inline, since mapping a large image is little more than this for each
+ * of millions of entries.
+ *
+ * Sources: qemu's docs/interop/qcow2.rst; the order of the decisions, the
+ * indifference to reserved bits, and version 1 are qemu's.
+ */
+
+#ifndef QCOW_FORMAT_ENTRY_H
+#define QCOW_FORMAT_ENTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "format/format.h"
+
+enum entry_kind {
+  ENTRY_UNALLOCATED, /* L1: no L2 table */
+  ENTRY_ZERO,        /* reads as zeros, with or without a host cluster */
+  ENTRY_NORMAL,      /* host: offset of the cluster; L1: of the L2 table */
+  ENTRY_COMPRESSED,  /* host: offset of the stream; bound */
+  ENTRY_BAD,         /* fault; the entry can't be right */
+};
+
+enum entry_fault {
+  FAULT_NONE,
+  FAULT_L1_UNALIGNED,  /* L2 table not cluster aligned */
+  FAULT_L1_PAST_END,   /* L2 table starts at or after the file's end */
+  FAULT_UNALIGNED,     /* cluster not cluster aligned */
+  FAULT_PAST_END,      /* cluster starts at or after the file's end */
+  FAULT_ZERO_IN_V2,    /* zero flag in a version 2 image */
+  FAULT_NO_STREAM,     /* compressed cluster of no bytes */
+  FAULT_SUBCLUSTERS,   /* a subcluster's bits contradict each other */
+  FAULT_NOT_IN_PLACE,  /* in a data file, but not at its guest offset */
+  FAULT_NOT_DATA_FILE, /* compressed, although there is a data file */
+};
+
+struct entry {
+  enum entry_kind kind;
+  enum entry_fault fault; /* if BAD */
+  uint32_t bound;         /* if COMPRESSED: the stream ends within so many
+                             bytes, 1 to twice the cluster size */
+  uint64_t host;          /* bytes from the start of the file */
+};
+
+/* What the meaning of an entry depends on.  file_size is the length of
+ * the image file: what starts beyond it is damage, what ends beyond it
+ * reads as zeros there.  A data file that is too short just ends early.
+ */
+struct entry_geometry {
+  uint32_t version;
+  unsigned cluster_bits;
+  unsigned l2_bits; /* log2 of the entries of an L2 table */
+  bool extended;    /* entries of 16 bytes, with subclusters */
+  bool data_file;   /* clusters lie in another file */
+  uint64_t file_size;
+};
+
+static inline uint64_t
+entry_cluster_size (const struct entry_geometry *geometry)
+{
+  return UINT64_C (1) << geometry->cluster_bits;
+}
+
+/* log2 of the bytes of an L2 table. */
+static inline unsigned
+entry_l2_table_shift (const struct entry_geometry *geometry)
+{
+  return geometry->l2_bits + (geometry->extended ? 4 : 3);
+}
+
+static inline struct entry
+entry_bad (enum entry_fault fault, uint64_t host)
+{
+  return (struct entry){ ENTRY_BAD, fault, 0, host };
+}
+
+/* Version 1: any offset will do. */
+static inline struct entry
+entry_l1_v1 (const struct entry_geometry *geometry, uint64_t raw)
+{
+  const uint64_t bytes = UINT64_C (1) << entry_l2_table_shift (geometry);
+
+  if (raw == 0)
+    return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+  /* The part of a table that may be missing is less than a cluster. */
+  if (raw >= geometry->file_size
+      || bytes
+             - (geometry->file_size - raw < bytes ? geometry->file_size - raw
+                                                  : bytes)
+           >= entry_cluster_size (geometry))
+    return entry_bad (FAULT_L1_PAST_END, raw);
+  return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, raw };
+}
+
+static inline struct entry
+entry_l1 (const struct entry_geometry *geometry, uint64_t raw)
+{
+  const uint64_t host = raw & QCOW_ENTRY_OFFSET_MASK;
+
+  if (geometry->version == 1)
+    return entry_l1_v1 (geometry, raw);
+  if (host == 0)
+    return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+  if (host & (entry_cluster_size (geometry) - 1))
+    return entry_bad (FAULT_L1_UNALIGNED, host);
+  if (host >= geometry->file_size)
+    return entry_bad (FAULT_L1_PAST_END, host);
+  return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, host };
+}
+
+/* Version 1: no zeros, no alignment to clusters, the exact length of a
+ * compressed cluster.
+ */
+static inline struct entry
+entry_l2_v1 (const struct entry_geometry *geometry, uint64_t raw)
+{
+  const unsigned offset_bits = 63 - geometry->cluster_bits;
+  uint64_t host = raw;
+  uint32_t bound = 0;
+
+  if (raw == 0)
+    return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+  if (raw & QCOW_V1_ENTRY_COMPRESSED) {
+    host = raw & ((UINT64_C (1) << offset_bits) - 1);
+    bound
+      = (uint32_t) (raw >> offset_bits & (entry_cluster_size (geometry) - 1));
+    if (bound == 0)
+      return entry_bad (FAULT_NO_STREAM, host);
+  }
+  else if (host & (QCOW_SECTOR_BYTES - 1))
+    return entry_bad (FAULT_UNALIGNED, host);
+  if (host >= geometry->file_size)
+    return entry_bad (FAULT_PAST_END, host);
+  return (struct entry){ bound ? ENTRY_COMPRESSED : ENTRY_NORMAL, FAULT_NONE,
+                         bound, host };
+}
+
+static inline struct entry
+entry_l2_compressed (const struct entry_geometry *geometry, uint64_t raw)
+{
+  const unsigned offset_bits = 62 - (geometry->cluster_bits - 8);
+  const uint64_t host = raw & ((UINT64_C (1) << offset_bits) - 1);
+  const uint64_t sectors
+    = ((raw >> offset_bits)
+       & ((UINT64_C (1) << (geometry->cluster_bits - 8)) - 1))
+      + 1;
+  const uint64_t bound
+    = sectors * QCOW_SECTOR_BYTES - (host & (QCOW_SECTOR_BYTES - 1));
+
+  if (geometry->data_file)
+    return entry_bad (FAULT_NOT_DATA_FILE, host);
+  if (host >= geometry->file_size)
+    return entry_bad (FAULT_PAST_END, host);
+  return (struct entry){ ENTRY_COMPRESSED, FAULT_NONE, (uint32_t) bound,
+                         host };
+}
+
+/* What must hold for the host offset of an entry that has one, even if
+ * nothing is read there (qemu).
+ */
+static inline enum entry_fault
+entry_place_fault (const struct entry_geometry *geometry, uint64_t host,
+                   uint64_t guest)
+{
+  if (host & (entry_cluster_size (geometry) - 1))
+    return FAULT_UNALIGNED;
+  if (geometry->data_file && host != guest)
+    return FAULT_NOT_IN_PLACE;
+  return FAULT_NONE;
+}
+
+/* Is a cluster allocated?  With a data file offset 0 is a good offset. */
+static inline bool
+entry_has_place (const struct entry_geometry *geometry, uint64_t raw)
+{
+  return (raw & QCOW_ENTRY_OFFSET_MASK) != 0
+         || (geometry->data_file && (raw & QCOW_ENTRY_COPIED));
+}
+
+/* An entry of 8 bytes, of the cluster at guest offset 'guest'. */
+static inline struct entry
+entry_l2 (const struct entry_geometry *geometry, uint64_t raw, uint64_t guest)
+{
+  const uint64_t host = raw & QCOW_ENTRY_OFFSET_MASK;
+  enum entry_fault fault;
+
+  if (geometry->version == 1)
+    return entry_l2_v1 (geometry, raw);
+
+  /* First of all: in a compressed entry the other bits mean something
+   * else.
+   */
+  if (raw & QCOW_ENTRY_COMPRESSED)
+    return entry_l2_compressed (geometry, raw);
+
+  if (raw & QCOW_ENTRY_ZERO) {
+    if (geometry->version < 3)
+      return entry_bad (FAULT_ZERO_IN_V2, host);
+    /* A preallocated zero cluster is never read, yet a wrong offset is
+     * damage.  That it may lie past the end of the file harms nobody.
+     */
+    fault = host ? entry_place_fault (geometry, host, guest) : FAULT_NONE;
+    if (fault)
+      return entry_bad (fault, host);
+    return (struct entry){ ENTRY_ZERO, FAULT_NONE, 0, host };
+  }
+
+  if (!entry_has_place (geometry, raw))
+    return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+  fault = entry_place_fault (geometry, host, guest);
+  if (fault)
+    return entry_bad (fault, host);
+  if (!geometry->data_file && host >= geometry->file_size)
+    return entry_bad (FAULT_PAST_END, host);
+  return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, host };
+}
+
+/* An extended entry: what it says of subcluster 'sub'.  *end is the first
+ * subcluster after it of which it says something else, or 32.  If NORMAL,
+ * 'host' is the offset of the cluster; what is compressed is so as a whole.
+ */
+static inline struct entry
+entry_l2_extended (const struct entry_geometry *geometry, uint64_t raw,
+                   uint64_t bitmap, uint64_t guest, unsigned sub,
+                   unsigned *end)
+{
+  const uint64_t host = raw & QCOW_ENTRY_OFFSET_MASK;
+  const uint32_t allocated = (uint32_t) bitmap;
+  const uint32_t zero = (uint32_t) (bitmap >> 32);
+  const bool has_place = entry_has_place (geometry, raw);
+  enum entry_fault fault = FAULT_NONE;
+  enum entry_kind kind;
+  uint32_t same;
+
+  *end = QCOW_SUBCLUSTERS;
+  if (raw & QCOW_ENTRY_COMPRESSED)
+    return entry_l2_compressed (geometry, raw);
+  if (has_place)
+    fault = entry_place_fault (geometry, host, guest);
+  if (fault)
+    return entry_bad (fault, host);
+  if (has_place ? (allocated & zero) != 0 : allocated != 0)
+    return entry_bad (FAULT_SUBCLUSTERS, host);
+
+  if (zero >> sub & 1) {
+    kind = ENTRY_ZERO;
+    same = zero;
+  }
+  else if (allocated >> sub & 1) {
+    kind = ENTRY_NORMAL;
+    same = allocated;
+  }
+  else {
+    kind = ENTRY_UNALLOCATED;
+    same = ~(allocated | zero);
+  }
+  /* The first bit from 'sub' on that is not set. */
+  same = ~(same >> sub);
+  if (same != 0 && sub + (unsigned) __builtin_ctz (same) < QCOW_SUBCLUSTERS)
+    *end = sub + (unsigned) __builtin_ctz (same);
+  if (kind == ENTRY_NORMAL && !geometry->data_file
+      && host >= geometry->file_size)
+    return entry_bad (FAULT_PAST_END, host);
+  return (struct entry){ kind, FAULT_NONE, 0, host };
+}
+
+/* What a fault is, for a message: "…: host offset 0x2a00: TEXT". */
+const char *entry_fault_text (enum entry_fault fault);
+
+#endif /* QCOW_FORMAT_ENTRY_H */

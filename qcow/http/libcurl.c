@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Loading libcurl.  See libcurl.h.
+ */
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "http/libcurl.h"
+
+/* The library's ABI since 2006, in all its builds. */
+#define SONAME "libcurl.so.4"
+
+struct libcurl libcurl;
+
+/* A pointer to a function, which ISO C does not let dlsym return. */
+static bool
+look_up (void *handle, const char *symbol, void *pointer)
+{
+  void *address = dlsym (handle, symbol);
+
+  memcpy (pointer, &address, sizeof address);
+  return address != NULL;
+}
+
+int
+libcurl_load (struct problem *problem)
+{
+  static bool loaded;
+  void *handle;
+
+  if (loaded)
+    return 0;
+  /* A thread of its own may still look up a name when we end. */
+  handle = dlopen (SONAME, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (handle == NULL)
+    return problem_set (problem,
+                        "URLs need libcurl, which can't be loaded: "
+                        "%s",
+                        dlerror ());
+#define LOOK_UP(name)                                                         \
+  if (!look_up (handle, "curl_" #name, &libcurl.name))                        \
+    return problem_set (problem, "this libcurl is too old: it has no "        \
+                                 "curl_" #name);
+  LIBCURL_FUNCTIONS (LOOK_UP)
+#undef LOOK_UP
+  if (curl_global_init (CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    return problem_set (problem, "libcurl can't be initialized");
+  loaded = true;
+  return 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Percent-encoding (RFC 3986, 2.1), one byte at a time.  Pure.
+ */
+
+#ifndef QCOW_HTTP_PERCENT_H
+#define QCOW_HTTP_PERCENT_H
+
+#include <stdbool.h>
+
+/* Letters, digits and "-._~": never encoded. */
+static inline bool
+percent_is_unreserved (unsigned char c)
+{
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
+         || (c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_'
+         || c == '~';
+}
+
+/* The value of a hexadecimal digit, or -1. */
+static inline int
+percent_hex_digit (char c)
+{
+  return c >= '0' && c <= '9'   ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : -1;
+}
+
+/* Write %XX, and return the end of it.  There is no end mark. */
+static inline char *
+percent_encode (char *out, unsigned char c)
+{
+  static const char digits[] = "0123456789ABCDEF";
+
+  *out++ = '%';
+  *out++ = digits[c >> 4];
+  *out++ = digits[c & 15];
+  return out;
+}
+
+/* The next byte of a text that is not at its end; *p moves past it.  A '%'
+ * without two digits stands for itself.
+ */
+static inline char
+percent_decode (const char **p)
+{
+  const char *s = *p;
+
+  if (*s == '%' && percent_hex_digit (s[1]) >= 0
+      && percent_hex_digit (s[2]) >= 0) {
+    *p = s + 3;
+    return (char) (16 * percent_hex_digit (s[1]) + percent_hex_digit (s[2]));
+  }
+  *p = s + 1;
+  return *s;
+}
+
+#endif /* QCOW_HTTP_PERCENT_H */

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The persistent dirty bitmaps of an image.  See bitmap-table.h.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/bitmap-table.h"
+#include "base/minmax.h"
+#include "base/utf8.h"
+
+/* What of a bitmap is read and cached at once. */
+#define SLICE_BITS 14
+
+/* All of a bitmap's table must be there: zeros in it would say that nothing
+ * has changed.
+ */
+#define NO_SLACK 1
+
+/* --- The directory --- */
+
+static int
+compare_name (const struct bitmap_entry *b, const char *name, size_t length)
+{
+  const size_t n = b->name_length < length ? b->name_length : length;
+  const int r = memcmp (b->name, name, n);
+
+  if (r != 0)
+    return r;
+  return b->name_length < length ? -1 : b->name_length > length;
+}
+
+/* For qsort_r: by name, then by number. */
+static int
+compare_numbers (const void *a, const void *b, void *opaque)
+{
+  const struct bitmap_entry *list = opaque;
+  const unsigned i = *(const unsigned *) a, j = *(const unsigned *) b;
+  const int r = compare_name (&list[i], list[j].name, list[j].name_length);
+
+  return r != 0 ? r : i < j ? -1 : 1;
+}
+
+static int
+read_directory (struct bitmap_table *all, const struct image *image,
+                struct problem *problem)
+{
+  const struct header *h = &image->header;
+  size_t bytes, pos = 0;
+  unsigned i;
+
+  if (h->bitmaps_broken)
+    return problem_set (problem, "the header extension is not valid");
+  if (h->nb_bitmaps > QCOW_MAX_BITMAPS)
+    return problem_set (problem,
+                        "nb_bitmaps is %" PRIu32 ": must be at most %d",
+                        h->nb_bitmaps, QCOW_MAX_BITMAPS);
+  if (h->bitmap_directory_size > QCOW_MAX_BITMAP_DIRECTORY_BYTES
+      || h->bitmap_directory_offset >= image->source->size
+      || h->bitmap_directory_size
+           > image->source->size - h->bitmap_directory_offset)
+    return problem_set (problem,
+                        "the directory (%" PRIu64 " bytes at 0x%" PRIx64 ") "
+                        "has more than 64 MiB or lies beyond the end of the "
+                        "file",
+                        h->bitmap_directory_size, h->bitmap_directory_offset);
+
+  bytes = (size_t) h->bitmap_directory_size;
+  all->list = calloc (h->nb_bitmaps, sizeof all->list[0]);
+  all->by_name = calloc (h->nb_bitmaps, sizeof all->by_name[0]);
+  all->directory = malloc (bytes + 1);
+  if (all->list == NULL || all->by_name == NULL || all->directory == NULL)
+    return problem_set (problem, "out of memory");
+  if (source_read (image->source, all->directory, bytes,
+                   h->bitmap_directory_offset)
+      == -1)
+    return problem_set (problem, "the directory can't be read");
+  for (i = 0; i < h->nb_bitmaps; ++i)
+    if (bitmap_entry_parse (all->directory, bytes, &pos, i + 1, &all->list[i],
+                            problem)
+        == -1)
+      return -1;
+  all->count = h->nb_bitmaps;
+  for (i = 0; i < all->count; ++i)
+    all->by_name[i] = i;
+  qsort_r (all->by_name, all->count, sizeof all->by_name[0], compare_numbers,
+           all->list);
+  return 0;
+}
+
+/* Then there are no bitmaps. */
+static void
+forget_directory (struct bitmap_table *all)
+{
+  free (all->by_name);
+  free (all->list);
+  free (all->directory);
+  *all = (struct bitmap_table){ .count = 0 };
+}
+
+struct bitmap_table *
+bitmap_table_load (const struct image *image)
+{
+  struct bitmap_table *all = calloc (1, sizeof *all);
+  const struct header *h = &image->header;
+  struct problem problem;
+
+  if (all == NULL) {
+    image_no_memory (image);
+    return NULL;
+  }
+  if ((h->nb_bitmaps > 0 || h->bitmaps_broken)
+      && read_directory (all, image, &problem) == -1) {
+    error_warn (image->context->hooks, image->name,
+                "the dirty bitmaps of the image can't be used: %s",
+                problem.text);
+    forget_directory (all);
+  }
+  return all;
+}
+
+void
+bitmap_table_free (struct bitmap_table *all)
+{
+  if (all == NULL)
+    return;
+  forget_directory (all);
+  free (all);
+}
+
+const struct bitmap_entry *
+bitmap_table_find (const struct bitmap_table *all, const char *name,
+                   size_t length)
+{
+  unsigned low = 0, high = all->count;
+
+  while (low < high) {
+    const unsigned mid = low + (high - low) / 2;
+
+    if (compare_name (&all->list[all->by_name[mid]], name, length) < 0)
+      low = mid + 1;
+    else
+      high = mid;
+  }
+  if (low == all->count
+      || compare_name (&all->list[all->by_name[low]], name, length) != 0)
+    return NULL;
+  return &all->list[all->by_name[low]];
+}
+
+/* --- One bitmap --- */
+
+/* -1: *problem says why it is of no use. */
+static int
+check (const struct image *image, const struct bitmap_entry *b,
+       struct problem *problem)
+{
+  if (image->header.autoclear & QCOW_AUTOCLEAR_BITMAPS)
+    return bitmap_entry_check (b, image->header.size,
+                               image->header.cluster_bits, problem);
+  return problem_set (problem,
+                      "the image was written by a program that does not know "
+                      "of bitmaps (autoclear_features bit 0 is not set), so "
+                      "it does not tell all changes");
+}
+
+bool
+bitmap_is_usable (const struct image *image, const struct bitmap_entry *b)
+{
+  struct problem problem;
+
+  return check (image, b, &problem) == 0;
+}
+
+static struct l1_table *
+check_and_load (const struct image *image, const struct bitmap_entry *b)
+{
+  char name[256], what[320];
+  struct problem problem;
+
+  utf8_escape (name, sizeof name, b->name, b->name_length);
+  if (check (image, b, &problem) == -1) {
+    error_report (image->context->hooks, EINVAL, image->name,
+                  "the bitmap '%s' can't be used: %s", name, problem.text);
+    return NULL;
+  }
+  snprintf (what, sizeof what, "the table of the bitmap '%s'", name);
+  return l1_table_get (image->context->l1_tables, image->source,
+                       b->table_offset, b->table_size, NO_SLACK, what);
+}
+
+struct open_bitmap *
+bitmap_open (struct image *image, const struct bitmap_entry *b)
+{
+  struct open_bitmap *open = calloc (1, sizeof *open);
+
+  if (open == NULL) {
+    image_no_memory (image);
+    return NULL;
+  }
+  open->image = image;
+  open->granularity_bits = b->granularity_bits;
+  if (!(b->flags & QCOW_BITMAP_AUTO)) {
+    char name[256];
+
+    utf8_escape (name, sizeof name, b->name, b->name_length);
+    error_warn (image->context->hooks, image->name,
+                "the bitmap '%s' is disabled: it does not tell what was "
+                "written since then",
+                name);
+  }
+  open->table = check_and_load (image, b);
+  if (open->table == NULL) {
+    const int err = errno;
+
+    free (open);
+    errno = err;
+    return NULL;
+  }
+  return open;
+}
+
+void
+bitmap_close (struct open_bitmap *b)
+{
+  if (b == NULL)
+    return;
+  l1_table_put (b->image->context->l1_tables, b->table);
+  free (b);
+}
+
+/* The first bit of bits[from..to) that is not 'bit', or 'to'. */
+static uint64_t
+same_bits_end (const uint8_t *bits, uint64_t from, uint64_t to, bool bit)
+{
+  const uint8_t full = bit ? 0xff : 0;
+
+  while (from < to) {
+    if (from % 8 == 0 && to - from >= 8 && bits[from / 8] == full)
+      from += 8;
+    else if ((bits[from / 8] >> from % 8 & 1) == bit)
+      from++;
+    else
+      break;
+  }
+  return from;
+}
+
+static int
+damaged (const struct open_bitmap *b, uint64_t offset, uint64_t host)
+{
+  const struct image *image = b->image;
+
+  error_report_once (&b->image->damage, host, image->context->hooks, EIO,
+                     image->name,
+                     "damaged bitmap: the part of it for guest offset "
+                     "0x%" PRIx64 " is said to be at host offset "
+                     "0x%" PRIx64 ", which can't be",
+                     offset, host);
+  return -1;
+}
+
+/* The bits of one slice: the same until when, at most to 'end'?  'host' is
+ * where the cluster is that has them.
+ */
+static int
+look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
+                 uint64_t end, bool *dirty, uint64_t *same_end)
+{
+  const unsigned cluster_bits = b->image->header.cluster_bits;
+  const unsigned slice_bits
+    = cluster_bits < SLICE_BITS ? cluster_bits : SLICE_BITS;
+  const size_t slice_bytes = (size_t) 1 << slice_bits;
+  const uint64_t bits_per_slice = UINT64_C (8) << slice_bits;
+  const uint64_t bit = offset >> b->granularity_bits;
+  const uint64_t in_slice = bit & (bits_per_slice - 1);
+  const uint64_t in_cluster = (bit & ((UINT64_C (8) << cluster_bits) - 1))
+                              >> (slice_bits + 3) << slice_bits;
+  const struct cache_key key
+    = { host + in_cluster, b->image->id, CACHE_BITMAP };
+  struct cache_entry *slice;
+  uint64_t last;
+
+  /* Unlike elsewhere, what the file lacks at its end is not taken for
+   * zeros: that would be to say that nothing has changed.
+   */
+  if ((host & (image_cluster_size (b->image) - 1)) != 0
+      || host + in_cluster + slice_bytes > b->image->source->size)
+    return damaged (b, offset, host);
+  if (image_get_cached (b->image, key, slice_bytes, &slice) == -1)
+    return -1;
+  *dirty = slice->data[in_slice / 8] >> in_slice % 8 & 1;
+  last = same_bits_end (slice->data, in_slice, bits_per_slice, *dirty);
+  cache_release (slice);
+  *same_end = min64 ((bit - in_slice + last) << b->granularity_bits, end);
+  return 0;
+}
+
+int
+bitmap_look (const struct open_bitmap *b, uint64_t offset, uint64_t end,
+             bool *dirty, uint64_t *same_end)
+{
+  const unsigned shift
+    = b->granularity_bits + 3 + b->image->header.cluster_bits;
+  const uint64_t index = offset >> shift;
+  const uint64_t entry = b->table->entries[index];
+  const uint64_t host = entry & QCOW_ENTRY_OFFSET_MASK;
+
+  if ((entry & ~(QCOW_ENTRY_OFFSET_MASK | QCOW_BITMAP_ALL_ONES)) != 0
+      || (host != 0 && (entry & QCOW_BITMAP_ALL_ONES)))
+    return damaged (b, offset, entry);
+  if (host != 0)
+    return look_into_slice (b, host, offset, end, dirty, same_end);
+  /* A whole cluster of zeros, or of ones, that takes no space. */
+  *dirty = entry & QCOW_BITMAP_ALL_ONES;
+  *same_end = min64 ((index + 1) << shift, end);
+  return 0;
+}

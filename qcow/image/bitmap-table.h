@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The persistent dirty bitmaps of an image: reading the directory, finding
+ * one, and asking one which parts of the disk are dirty.
+ *
+ * The directory is constant once loaded.  A bitmap's table is kept like an
+ * L1 table (l1.h), its content in slices in the cache.
+ */
+
+#ifndef QCOW_IMAGE_BITMAP_TABLE_H
+#define QCOW_IMAGE_BITMAP_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/bitmap-entry.h"
+#include "image/image.h"
+
+struct bitmap_table {
+  unsigned count;
+  struct bitmap_entry *list; /* in the order of the directory */
+  /* The rest is private to bitmap-table.c. */
+  uint8_t *directory; /* what names point into */
+  unsigned *by_name;
+};
+
+/* Read the directory of the image.  A broken one is a warning, and no
+ * bitmaps: the disk can be read all the same.  NULL if out of memory
+ * (reported).  The caller frees it.
+ */
+struct bitmap_table *bitmap_table_load (const struct image *image);
+void bitmap_table_free (struct bitmap_table *all);
+
+/* The first bitmap of that name, or NULL. */
+const struct bitmap_entry *bitmap_table_find (const struct bitmap_table *all,
+                                              const char *name, size_t length);
+
+/* Does what the directory says of it let it be used? */
+bool bitmap_is_usable (const struct image *image,
+                       const struct bitmap_entry *b);
+
+/* A bitmap that is in use by a view. */
+struct open_bitmap {
+  struct image *image;
+  struct l1_table *table;
+  unsigned granularity_bits;
+};
+
+/* Check the bitmap and load its table.  NULL with the error reported, and
+ * errno EINVAL, EIO or ENOMEM.
+ */
+struct open_bitmap *bitmap_open (struct image *image,
+                                 const struct bitmap_entry *b);
+void bitmap_close (struct open_bitmap *b);
+
+/* Is the guest offset dirty, and how far on, within [offset, end), is all
+ * the same?  0, or -1 with the error reported and errno EIO or ENOMEM.
+ */
+int bitmap_look (const struct open_bitmap *b, uint64_t offset, uint64_t end,
+                 bool *dirty, uint64_t *same_end);
+
+#endif /* QCOW_IMAGE_BITMAP_TABLE_H */

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * An image with the data file and the backing files that it needs: which
+ * they are, and opening all of them.  Private to qcow/.
+ *
+ * Everything is opened once, by one thread, before anything is served;
+ * then it is constant.
+ *
+ * Source of the rules for names: qemu's block.c, as far as the fence
+ * (access.h) and the absence of other protocols leave it.  Unlike there, a
+ * relative name beside a URL is a file's name, whatever characters it has.
+ */
+
+#ifndef QCOW_IMAGE_CHAIN_H
+#define QCOW_IMAGE_CHAIN_H
+
+#include "image/image.h"
+
+/* Layers below the top (qemu has no limit, and hangs in a loop). */
+#define QCOW_MAX_DEPTH 256
+
+/* A QCOW image with its active L1 table, or a raw file. */
+struct chain_layer {
+  struct image *image;
+  struct l1_table *l1; /* NULL in the top layer: views choose it */
+  struct source *raw;  /* if image is NULL */
+};
+
+struct chain {
+  unsigned nr_layers;                            /* >= 1 */
+  struct chain_layer layers[QCOW_MAX_DEPTH + 1]; /* the top first */
+};
+
+/* Open the image that the options name, and all that belongs to it.  NULL
+ * with the error reported, and errno as qcow_open.
+ */
+struct chain *chain_open (struct context *context,
+                          const struct qcow_options *options);
+void chain_close (struct chain *chain);
+
+/* The largest cluster size of all layers, in bytes, or the size of what of a
+ * remote file is cached at once.
+ */
+size_t chain_largest_cached (const struct chain *chain);
+
+/* Tell all sources that serving starts, see source_start. */
+void chain_start (const struct chain *chain, struct cache *cache);
+
+#endif /* QCOW_IMAGE_CHAIN_H */

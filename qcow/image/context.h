@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What all images of a chain share.  Private to qcow/; owned by struct
+ * qcow.
+ *
+ * Constant once the chain is open; cache, scratches, L1 tables and http
+ * lock themselves.
+ */
+
+#ifndef QCOW_IMAGE_CONTEXT_H
+#define QCOW_IMAGE_CONTEXT_H
+
+#include <stdbool.h>
+
+#include "base/cache.h"
+#include "base/error.h"
+#include "http/http.h"
+#include "image/l1.h"
+#include "codec/workspace.h"
+
+struct context {
+  const struct qcow_hooks *hooks;
+  struct cache *cache;
+  struct workspace_pool *workspaces;
+  struct l1_tables *l1_tables;
+  struct http *http; /* NULL: no URL is involved */
+  bool force_share;
+  bool debug_runs;
+};
+
+#endif /* QCOW_IMAGE_CONTEXT_H */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One opened QCOW file.  Private to qcow/.
+ *
+ * Constant once the chain is open, so it needs no lock; the error filter
+ * and the sources lock themselves.
+ */
+
+#ifndef QCOW_IMAGE_IMAGE_H
+#define QCOW_IMAGE_IMAGE_H
+
+#include <stdint.h>
+
+#include "codec/cipher.h"
+#include "format/entry.h"
+#include "base/error.h"
+#include "format/probe.h"
+#include "format/header.h"
+#include "base/quota.h"
+#include "image/context.h"
+#include "source/source.h"
+
+struct image {
+  struct context *context;
+  const char *name;      /* the source's: for messages */
+  struct source *source; /* header, tables, and clusters unless … */
+  struct source *data; /* … they are in a data file; else equal to source */
+  struct header header;
+  struct entry_geometry geometry;
+  struct crypto *crypto; /* decrypts the clusters; NULL: not encrypted, or
+                            not unlocked yet (unlock.h) */
+  struct error_filter damage;
+  uint32_t id;                    /* in the chain: the owner in cache keys */
+  struct quota_client workspaces; /* under the lock of their pool */
+
+  /* Of a remote image: the L2 tables of these L1 entries were asked for, so
+   * many at once.  Only a hint, so nobody locks it; atomic, for which i386
+   * needs the alignment.
+   */
+  _Alignas(8) uint64_t first_table, next_table;
+  unsigned tables_ahead;
+};
+
+/* Read and check the header.  The image owns the source from now on, also
+ * on failure; a data file is for the caller to open and to set, an encrypted
+ * image to unlock.  NULL with the error reported and errno EINVAL, EIO or
+ * ENOMEM.
+ */
+struct image *image_open (struct context *context, struct source *source,
+                          uint32_t id);
+
+/* What the file that begins with 'start' is, if it is no QCOW image; NULL: not
+ * known.  0, or -1 with the error reported.
+ */
+int image_probe (struct source *source, const uint8_t *start, size_t length,
+                 const struct probe **probe);
+
+/* Closes the sources, too. */
+void image_close (struct image *image);
+
+/* The L1 table at this place of the image; see l1.h. */
+struct l1_table *image_get_l1 (const struct image *image, uint64_t offset,
+                               uint32_t size, const char *what);
+
+/* The one that the header names. */
+struct l1_table *image_get_active_l1 (const struct image *image);
+
+/* Pin what the image's file has at key.host, 'size' bytes, in the cache;
+ * read it if it is not there.  The caller releases it.  0, or -1 with the
+ * error reported and errno EIO or ENOMEM.
+ */
+int image_get_cached (const struct image *image, struct cache_key key,
+                      size_t size, struct cache_entry **entry);
+
+static inline int
+image_no_memory (const struct image *image)
+{
+  return error_no_memory (image->context->hooks, image->name);
+}
+
+/* The number of the sector for the IV of what the image's data has at
+ * 'host', and the guest sees at 'guest'.
+ */
+static inline uint64_t
+image_crypto_sector (const struct image *image, uint64_t guest, uint64_t host)
+{
+  return (image->header.crypt_method == QCOW_CRYPT_AES ? guest : host)
+         / CRYPTO_SECTOR_BYTES;
+}
+
+static inline uint64_t
+image_cluster_size (const struct image *image)
+{
+  return UINT64_C (1) << image->header.cluster_bits;
+}
+
+/* The same for a length in memory: it is 2 MiB at most.  (Not for masks of
+ * offsets, which have more bits than size_t may have.)
+ */
+static inline size_t
+image_cluster_bytes (const struct image *image)
+{
+  return (size_t) 1 << image->header.cluster_bits;
+}
+
+#endif /* QCOW_IMAGE_IMAGE_H */

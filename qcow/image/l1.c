@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * L1 tables in memory.  See l1.h.
+ *
+ * The tables are in a list: there are as many as there are images in the
+ * chain and snapshots in use, few enough, and it is only walked when a
+ * connection begins.
+ *
+ * Invariants under the lock: a table in the list has uses > 0; 'bytes' is
+ * the sum of what the tables in the list take.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/monotonic.h"
+#include "format/format.h"
+#include "image/l1.h"
+
+enum { LOADING, READY, FAILED };
+
+struct l1_tables {
+  pthread_mutex_t lock;
+  pthread_cond_t changed; /* a table left LOADING */
+  uint64_t bytes;
+  struct l1_table *first;
+};
+
+struct l1_tables *
+l1_tables_new (void)
+{
+  struct l1_tables *all = calloc (1, sizeof *all);
+
+  if (all == NULL)
+    return NULL;
+  pthread_mutex_init (&all->lock, NULL);
+  monotonic_cond_init (&all->changed);
+  return all;
+}
+
+void
+l1_tables_free (struct l1_tables *all)
+{
+  if (all == NULL)
+    return;
+  pthread_cond_destroy (&all->changed);
+  pthread_mutex_destroy (&all->lock);
+  free (all);
+}
+
+static uint64_t
+bytes_of (const struct l1_table *table)
+{
+  return table->size * UINT64_C (8);
+}
+
+/* Under the lock: drop one use, and the table with the last of them. */
+static void
+drop (struct l1_tables *all, struct l1_table *table)
+{
+  struct l1_table **p = &all->first;
+
+  if (--table->uses > 0)
+    return;
+  while (*p != table)
+    p = &(*p)->next;
+  *p = table->next;
+  all->bytes -= bytes_of (table);
+  free ((void *) table->entries);
+  free (table);
+}
+
+/* Fill the table, which nobody else looks into yet. */
+static int
+load (struct l1_table *table, const char *what)
+{
+  struct source *source = table->source;
+  const size_t bytes = (size_t) bytes_of (table); /* see QCOW_MAX_L1_MEMORY */
+  uint64_t *entries = malloc (bytes > 0 ? bytes : 1);
+  uint32_t i;
+
+  table->entries = entries;
+  if (entries == NULL)
+    return error_report (source->hooks, ENOMEM, source->name,
+                         "out of memory for %s", what);
+  if (source_read (source, entries, bytes, table->offset) == -1)
+    return -1;
+  for (i = 0; i < table->size; ++i)
+    entries[i] = be64toh (entries[i]);
+  return 0;
+}
+
+/* As everywhere: what begins before the end of the file and ends less
+ * than a cluster behind it was not written out in full, and is zeros.
+ */
+static int
+check_place (const struct source *source, uint64_t offset, uint64_t bytes,
+             uint64_t slack, const char *what)
+{
+  if (bytes == 0
+      || (offset < source->size
+          && (bytes <= source->size - offset
+              || bytes - (source->size - offset) < slack)))
+    return 0;
+  return error_report (source->hooks, EINVAL, source->name,
+                       "%s (%" PRIu64 " bytes at 0x%" PRIx64 ") lies beyond "
+                       "the end of the file at 0x%" PRIx64
+                       ": was the file truncated?",
+                       what, bytes, offset, source->size);
+}
+
+/* Under the lock: find a table and add a use. */
+static struct l1_table *
+find (struct l1_tables *all, const struct source *source, uint64_t offset,
+      uint32_t size)
+{
+  struct l1_table *t;
+
+  for (t = all->first; t; t = t->next)
+    if (t->source == source && t->offset == offset && t->size == size
+        && t->state != FAILED) {
+      t->uses++;
+      break;
+    }
+  return t;
+}
+
+/* Under the lock: a new table in state LOADING, or NULL: too much memory
+ * or none.
+ */
+static struct l1_table *
+add (struct l1_tables *all, struct source *source, uint64_t offset,
+     uint32_t size)
+{
+  struct l1_table *t;
+
+  if (size * UINT64_C (8) > QCOW_MAX_L1_MEMORY - all->bytes) {
+    errno = EAGAIN;
+    return NULL;
+  }
+  t = calloc (1, sizeof *t);
+  if (t == NULL)
+    return NULL;
+  t->source = source;
+  t->offset = offset;
+  t->size = size;
+  t->uses = 1;
+  t->state = LOADING;
+  t->next = all->first;
+  all->first = t;
+  all->bytes += bytes_of (t);
+  return t;
+}
+
+static int
+no_room (const struct source *source, uint32_t size, const char *what)
+{
+  if (errno == EAGAIN)
+    return error_report (source->hooks, ENOMEM, source->name,
+                         "%s has %" PRIu64 " bytes: with it, the L1 tables "
+                         "in use would take more than %" PRIu64 " MiB, the "
+                         "most that is allowed",
+                         what, size * UINT64_C (8), QCOW_MAX_L1_MEMORY >> 20);
+  return error_report (source->hooks, ENOMEM, source->name,
+                       "out of memory for %s", what);
+}
+
+/* Under the lock, which it lets go of meanwhile: read a table that nobody
+ * else does.  0 or an errno.
+ */
+static int
+fill (struct l1_tables *all, struct l1_table *t, const char *what)
+{
+  int err;
+
+  pthread_mutex_unlock (&all->lock);
+  err = load (t, what) == 0 ? 0 : errno;
+  pthread_mutex_lock (&all->lock);
+  t->err = err;
+  t->state = err == 0 ? READY : FAILED;
+  pthread_cond_broadcast (&all->changed);
+  return err;
+}
+
+/* Under the lock: wait for who reads the table.  0 or an errno; ESHUTDOWN
+ * if the client of either of us has left.
+ */
+static int
+wait_for_other (struct l1_tables *all, const struct l1_table *t,
+                const struct qcow_hooks *hooks)
+{
+  struct timespec look_up = monotonic_deadline (HOOKS_LOOK_UP_MS);
+
+  while (t->state == LOADING)
+    if (hooks_wait (hooks, &all->changed, &all->lock, &look_up) == -1)
+      return ESHUTDOWN;
+  return t->err;
+}
+
+struct l1_table *
+l1_table_get (struct l1_tables *all, struct source *source, uint64_t offset,
+              uint32_t size, uint64_t slack, const char *what)
+{
+  struct l1_table *t;
+  bool mine;
+  int err;
+
+  if (check_place (source, offset, size * UINT64_C (8), slack, what) == -1)
+    return NULL;
+
+  do {
+    pthread_mutex_lock (&all->lock);
+    t = find (all, source, offset, size);
+    mine = t == NULL;
+    if (mine)
+      t = add (all, source, offset, size);
+    if (t == NULL) {
+      pthread_mutex_unlock (&all->lock);
+      no_room (source, size, what);
+      return NULL;
+    }
+    err = mine ? fill (all, t, what) : wait_for_other (all, t, source->hooks);
+    if (err != 0)
+      drop (all, t);
+    pthread_mutex_unlock (&all->lock);
+    if (err == 0)
+      return t;
+    /* That another's client has left is no reason for ours. */
+  } while (!mine && err == ESHUTDOWN && hooks_sleep (source->hooks, 0) == 0);
+
+  /* Who read it has reported why, to its own client. */
+  error_report (source->hooks, err, source->name, "can't load %s", what);
+  return NULL;
+}
+
+void
+l1_table_put (struct l1_tables *all, struct l1_table *table)
+{
+  if (table == NULL)
+    return;
+  pthread_mutex_lock (&all->lock);
+  drop (all, table);
+  pthread_mutex_unlock (&all->lock);
+}

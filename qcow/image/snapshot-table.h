@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The snapshots of an image: reading the table, finding one.
+ *
+ * Constant once loaded, so it needs no lock.  L1 tables are not looked at:
+ * a snapshot that can't be used harms no other.
+ */
+
+#ifndef QCOW_IMAGE_SNAPSHOT_TABLE_H
+#define QCOW_IMAGE_SNAPSHOT_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/header.h"
+#include "format/snapshot-entry.h"
+#include "source/source.h"
+
+struct snapshot_table {
+  unsigned count;
+  struct snapshot_entry *list; /* in the order of the table */
+  /* The rest is private to snapshot-table.c. */
+  uint8_t *table; /* what ids and names point into */
+  unsigned *by_id, *by_name;
+};
+
+/* Read the snapshot table of the image.  Memory: the table, at most 64
+ * MiB, and some 64 bytes for each snapshot.  The caller frees it.  NULL
+ * with the error reported and errno EINVAL, EIO or ENOMEM.
+ */
+struct snapshot_table *snapshot_table_load (struct source *source,
+                                            const struct header *header);
+void snapshot_table_free (struct snapshot_table *s);
+
+/* Find a snapshot by its id, or if there is none by its name; the first if
+ * there are several (qemu).  NULL: there is none.
+ */
+const struct snapshot_entry *
+snapshot_table_find (const struct snapshot_table *s, const char *id_or_name,
+                     size_t length);
+
+/* What a client has to ask for to get this snapshot: its name if that
+ * leads back to it, else its id.  A new string, NULL if out of memory; ""
+ * if neither leads back to it as clean text (utf8.h), which is what can be
+ * shown in a list.
+ */
+char *snapshot_table_export_name (const struct snapshot_table *s,
+                                  const struct snapshot_entry *snapshot);
+
+#endif /* QCOW_IMAGE_SNAPSHOT_TABLE_H */

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Unlocking an encrypted image.  See unlock.h.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/luks.h"
+#include "base/secret.h"
+#include "image/unlock.h"
+
+static int
+needs_passphrase (const struct image *image, const char *how)
+{
+  return error_report (image->context->hooks, EACCES, image->name,
+                       "the image is encrypted (%s): it needs a passphrase "
+                       "(passphrase=+FILE, or passphrase=- to be asked for "
+                       "it)",
+                       how);
+}
+
+struct passphrases {
+  const char *const *list;
+  size_t n;
+  bool *used; /* opened a LUKS layer */
+  struct luks_limits limits;
+};
+
+/* --- AES as images had it before LUKS --- */
+
+/* That of the layer'th of such layers, counted from 0. */
+static size_t
+choose_passphrase (const struct passphrases *p, size_t layer)
+{
+  size_t i, last = p->n, nth = 0;
+
+  for (i = 0; i < p->n; ++i)
+    if (!p->used[i]) {
+      last = i;
+      if (nth++ == layer)
+        return i;
+    }
+  if (last < p->n)
+    return last;
+  return layer < p->n ? layer : p->n - 1;
+}
+
+/* The key is the beginning of the password, filled up with zeros (qemu;
+ * what the spec says of 256 bits was never true).
+ */
+static int
+unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
+{
+  static const struct crypto_method method = {
+    .cipher = CRYPTO_AES,
+    .mode = CRYPTO_CBC,
+    .key_bytes = 16,
+    .iv = CRYPTO_PLAIN64,
+  };
+  size_t i;
+  uint8_t *key;
+
+  if (p->n == 0)
+    return needs_passphrase (image, "AES");
+  i = choose_passphrase (p, layer);
+  key = secret_new (method.key_bytes);
+  if (key == NULL)
+    return image_no_memory (image);
+  memcpy (key, p->list[i], strnlen (p->list[i], method.key_bytes));
+  image->crypto = crypto_new (&method, key);
+  secret_free (key, method.key_bytes);
+  if (image->crypto == NULL)
+    return crypto_report (image->context->hooks, image->name, "AES");
+  error_debug (image->context->hooks, image->name,
+               "passphrase %zu is taken; AES can't tell whether it is right",
+               i + 1);
+  return 0;
+}
+
+/* --- LUKS --- */
+
+static int
+read_luks_header (const struct image *image, struct luks_header *h)
+{
+  const uint64_t offset = image->header.luks_offset;
+  uint8_t bytes[LUKS_HEADER_BYTES];
+  struct problem problem;
+
+  if (image->header.luks_length < sizeof bytes)
+    return error_report (image->context->hooks, EINVAL, image->name,
+                         "header: the LUKS extension has room for %" PRIu64
+                         " bytes: a LUKS header has %d",
+                         image->header.luks_length, LUKS_HEADER_BYTES);
+  if (offset > image->source->size
+      || image->source->size - offset < sizeof bytes)
+    return error_report (image->context->hooks, EINVAL, image->name,
+                         "header: the LUKS header at 0x%" PRIx64
+                         " lies beyond the end of the file: was the file "
+                         "truncated?",
+                         offset);
+  if (source_read (image->source, bytes, sizeof bytes, offset) == -1)
+    return -1;
+  if (luks_parse (bytes, image->header.luks_length, h, &problem) == -1)
+    return error_report (image->context->hooks, EINVAL, image->name, "%s",
+                         problem.text);
+  return 0;
+}
+
+/* What was wrong, and why that may not be the passphrase's fault. */
+static int
+none_fits (const struct image *image, const struct passphrases *p,
+           const struct luks_header *h, const struct luks_result *result)
+{
+  const struct qcow_hooks *hooks = image->context->hooks;
+  const unsigned active = luks_active_slots (h);
+  const uint64_t work = luks_work (h);
+  const char *which = p->n == 1 ? "the passphrase fits none"
+                                : "none of the passphrases fits one";
+
+  if (active == 0)
+    return error_report (hooks, EINVAL, image->name,
+                         "LUKS header: no key slot is active: nothing can "
+                         "open the image any more");
+  if (result->gave_up)
+    return error_report (hooks, EACCES, image->name,
+                         "the image is encrypted (LUKS), and not all of the "
+                         "passphrases were tried, since all layers together "
+                         "ask for more than %d times the iterations that are "
+                         "allowed (luks-iterations=)",
+                         LUKS_TOTAL_FACTOR);
+  if (result->cut > 0)
+    return error_report (
+      hooks, EACCES, image->name,
+      "the image is encrypted (LUKS), and the key "
+      "material of %u of its %u active key slots lies "
+      "beyond the end of the file (was it truncated?); no other "
+      "was opened",
+      result->cut, active);
+  if (result->skipped == active)
+    return error_report (hooks, EACCES, image->name,
+                         "the image is encrypted (LUKS), but each of its "
+                         "active key slots (%u) asks for more iterations "
+                         "than are allowed, so no passphrase was tried "
+                         "(luks-iterations=%" PRIu64 " would try all; they "
+                         "take time)",
+                         active, work);
+  if (result->skipped > 0)
+    return error_report (hooks, EACCES, image->name,
+                         "the image is encrypted (LUKS), and %s of its "
+                         "active key slots that were tried; %u of %u were "
+                         "not, since they ask for more iterations than are "
+                         "allowed (luks-iterations=%" PRIu64 " would try "
+                         "all; they take time)",
+                         which, result->skipped, active, work);
+  return error_report (hooks, EACCES, image->name,
+                       "the image is encrypted (LUKS), and %s of its active "
+                       "key slots (%u)",
+                       which, active);
+}
+
+static int
+unlock_luks (struct image *image, struct passphrases *p)
+{
+  struct luks_header header;
+  struct luks_result result;
+
+  if (read_luks_header (image, &header) == -1)
+    return -1;
+  if (p->n == 0)
+    return needs_passphrase (image, "LUKS");
+  if (luks_unlock (&header, image->source, image->header.luks_offset, p->list,
+                   p->n, &p->limits, &result)
+      == -1)
+    return -1;
+  image->crypto = result.crypto;
+  if (image->crypto == NULL)
+    return none_fits (image, p, &header, &result);
+  p->used[result.passphrase] = true;
+  error_debug (image->context->hooks, image->name,
+               "passphrase %zu opens key slot %u", result.passphrase + 1,
+               result.slot);
+  return 0;
+}
+
+/* --- All layers --- */
+
+/* LUKS first: it leaves the others for AES. */
+static int
+unlock_all (struct image *const *images, size_t n, struct passphrases *p)
+{
+  size_t i, layer = 0;
+
+  for (i = 0; i < n; ++i)
+    if (images[i]->header.crypt_method == QCOW_CRYPT_LUKS
+        && unlock_luks (images[i], p) == -1)
+      return -1;
+  for (i = 0; i < n; ++i)
+    if (images[i]->header.crypt_method == QCOW_CRYPT_AES
+        && unlock_aes (images[i], p, layer++) == -1)
+      return -1;
+  return 0;
+}
+
+static bool
+any_encrypted (struct image *const *images, size_t n)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    if (images[i]->header.crypt_method != QCOW_CRYPT_NONE)
+      return true;
+  return false;
+}
+
+int
+unlock_images (struct image *const *images, size_t n,
+               const struct qcow_options *options)
+{
+  struct passphrases p = {
+    .list = options->passphrases,
+    .n = options->nr_passphrases,
+    .limits.each
+    = options->luks_iterations ? options->luks_iterations : LUKS_DEFAULT_WORK,
+  };
+  int r, err;
+
+  if (!any_encrypted (images, n)) {
+    if (p.n == 0)
+      return 0;
+    return error_report (
+      images[0]->context->hooks, EINVAL, images[0]->name,
+      "is not encrypted%s, so there is no use for a "
+      "passphrase",
+      images[0]->header.backing_size > 0 ? ", nor is a backing file" : "");
+  }
+  if (__builtin_mul_overflow (p.limits.each, LUKS_TOTAL_FACTOR,
+                              &p.limits.total))
+    p.limits.total = UINT64_MAX;
+  p.used = calloc (p.n + 1, sizeof p.used[0]);
+  if (p.used == NULL)
+    return image_no_memory (images[0]);
+  r = unlock_all (images, n, &p);
+  err = errno;
+  free (p.used);
+  errno = err;
+  return r;
+}

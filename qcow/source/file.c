@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A local file or block device.
+ *
+ * Reads are plain preads into the caller's buffers, ranges in turn.  The
+ * image is never mapped into memory: a file that shrinks must be an error
+ * and not SIGBUS.
+ *
+ * Holes: lseek is asked as seldom as possible, once for each fragment of
+ * the file.  Most images are solid, so the first question is asked from
+ * offset 0; what is found out is remembered in a sorted list, under the
+ * lock, which is never held during a system call.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "source/lock.h"
+#include "source/source.h"
+
+/* [start, end) of the file is a hole, or has none. */
+struct fragment {
+  uint64_t start, end;
+  bool hole;
+};
+
+/* 24 KiB; a file with more of them forgets them all at times, which costs
+ * a system call each.
+ */
+#define MAX_FRAGMENTS 1024
+
+/* To find where a fragment begins, look back this far: runs are not always
+ * asked for in the order of the file.
+ */
+#define LOOK_BACK (UINT64_C (16) << 20)
+
+struct source_file {
+  struct source source;
+  int fd;
+  struct error_filter errors;
+
+  /* Under the lock: the fragments that are known, in their order, without
+   * overlaps.
+   */
+  pthread_mutex_t lock;
+  size_t nr_fragments;
+  struct fragment fragments[MAX_FRAGMENTS];
+};
+
+static int
+read_range (struct source_file *f, const struct source_range *range)
+{
+  char *buf = range->buf;
+  uint64_t offset = range->offset;
+  size_t left = range->length;
+
+  while (left > 0) {
+    const ssize_t r = pread (f->fd, buf, left, (off_t) offset);
+
+    if (r == -1) {
+      if (errno == EINTR)
+        continue;
+      return error_report_once (
+        &f->errors, offset, f->source.hooks, EIO, f->source.name,
+        "can't read %zu bytes at 0x%" PRIx64 ": %m", left, offset);
+    }
+    if (r == 0)
+      /* One message, wherever it is noticed. */
+      return error_report_once (
+        &f->errors, UINT64_MAX, f->source.hooks, EIO, f->source.name,
+        "the file was truncated while being served: it "
+        "had %" PRIu64 " bytes, now it has at most "
+        "%" PRIu64,
+        f->source.size, offset);
+    buf += r;
+    offset += (uint64_t) r;
+    left -= (size_t) r;
+  }
+  return 0;
+}
+
+static int
+file_readv (struct source *s, const struct source_range *ranges, size_t n,
+            enum source_use use)
+{
+  struct source_file *f = (struct source_file *) s;
+  size_t i;
+
+  (void) use;
+
+  for (i = 0; i < n; ++i)
+    if (read_range (f, &ranges[i]) == -1)
+      return -1;
+  return 0;
+}
+
+/* Ask the kernel what begins at 'offset'.  Where it can't tell, there is
+ * no hole; nor where the file was cut while being served: whoever reads
+ * there must get his error.
+ */
+static struct fragment
+seek_fragment (const struct source_file *f, uint64_t offset)
+{
+  struct fragment found = { offset, f->source.size, false };
+  const off_t data = lseek (f->fd, (off_t) offset, SEEK_DATA);
+  off_t next;
+
+  if (data == -1) {
+    /* ENXIO: no data up to the end, wherever that is now. */
+    found.hole
+      = errno == ENXIO && lseek (f->fd, 0, SEEK_END) >= (off_t) f->source.size;
+    return found;
+  }
+  if ((uint64_t) data > offset) {
+    found.hole = true;
+    next = data;
+  }
+  else
+    next = lseek (f->fd, (off_t) offset, SEEK_HOLE);
+  if (next != -1 && (uint64_t) next > offset && (uint64_t) next < found.end)
+    found.end = (uint64_t) next;
+  return found;
+}
+
+/* The index of the first known fragment that ends after 'offset'. */
+static size_t
+fragment_index (const struct source_file *f, uint64_t offset)
+{
+  size_t low = 0, high = f->nr_fragments;
+
+  while (low < high) {
+    const size_t mid = low + (high - low) / 2;
+
+    if (f->fragments[mid].end <= offset)
+      low = mid + 1;
+    else
+      high = mid;
+  }
+  return low;
+}
+
+/* Is it known what 'offset' lies in?  If not, *after is where the last
+ * known fragment before it ends.
+ */
+static bool
+recall (struct source_file *f, uint64_t offset, struct fragment *found,
+        uint64_t *after)
+{
+  size_t i;
+  bool known;
+
+  pthread_mutex_lock (&f->lock);
+  i = fragment_index (f, offset);
+  known = i < f->nr_fragments && f->fragments[i].start <= offset;
+  if (known)
+    *found = f->fragments[i];
+  *after = i > 0 ? f->fragments[i - 1].end : 0;
+  pthread_mutex_unlock (&f->lock);
+  return known;
+}
+
+static void
+remember (struct source_file *f, struct fragment new)
+{
+  size_t i;
+
+  pthread_mutex_lock (&f->lock);
+  if (f->nr_fragments == MAX_FRAGMENTS)
+    f->nr_fragments = 0;
+  i = fragment_index (f, new.start);
+  /* The rest of it may be known; another thread may have been faster. */
+  if (i < f->nr_fragments && f->fragments[i].start <= new.end
+      && f->fragments[i].hole == new.hole) {
+    if (new.start < f->fragments[i].start)
+      f->fragments[i].start = new.start;
+  }
+  else if (i == f->nr_fragments || f->fragments[i].start >= new.end) {
+    memmove (&f->fragments[i + 1], &f->fragments[i],
+             (f->nr_fragments - i) * sizeof f->fragments[0]);
+    f->fragments[i] = new;
+    f->nr_fragments++;
+  }
+  pthread_mutex_unlock (&f->lock);
+}
+
+static void
+file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
+{
+  struct source_file *f = (struct source_file *) s;
+  struct fragment found;
+  uint64_t from;
+
+  if (!recall (f, offset, &found, &from)) {
+    if (offset - from > LOOK_BACK)
+      from = offset & ~(LOOK_BACK - 1);
+    found = seek_fragment (f, from);
+    if (found.end <= offset)
+      found = seek_fragment (f, offset);
+    remember (f, found);
+  }
+  *hole = found.hole;
+  *end = found.end;
+}
+
+static void
+file_prefetch (struct source *s, const struct source_range *ranges, size_t n)
+{
+  const struct source_file *f = (const struct source_file *) s;
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    (void) posix_fadvise (f->fd, (off_t) ranges[i].offset,
+                          (off_t) ranges[i].length, POSIX_FADV_WILLNEED);
+}
+
+static void
+file_close (struct source *s)
+{
+  struct source_file *f = (struct source_file *) s;
+
+  close (f->fd);
+  pthread_mutex_destroy (&f->lock);
+  error_filter_destroy (&f->errors);
+  free (f->source.name);
+  free (f);
+}
+
+static const struct source_ops file_ops = {
+  .readv = file_readv,
+  .extent = file_extent,
+  .prefetch = file_prefetch,
+  .close = file_close,
+};
+
+/* Refuse what is neither a regular file nor a block device, and record
+ * which file it is.
+ */
+static int
+check_type (struct source_file *f)
+{
+  const char *name = f->source.name;
+  const struct qcow_hooks *hooks = f->source.hooks;
+  struct stat st;
+
+  if (fstat (f->fd, &st) == -1)
+    return error_report (hooks, errno, name, "fstat: %m");
+  f->source.device = st.st_dev;
+  f->source.inode = st.st_ino;
+  if (S_ISREG (st.st_mode) || S_ISBLK (st.st_mode))
+    return 0;
+  return error_report (hooks, EINVAL, name,
+                       "is %s: only regular files and block devices can be "
+                       "served",
+                       S_ISDIR (st.st_mode)    ? "a directory"
+                       : S_ISFIFO (st.st_mode) ? "a FIFO"
+                       : S_ISCHR (st.st_mode)  ? "a character device"
+                       : S_ISSOCK (st.st_mode) ? "a socket"
+                                               : "a special file");
+}
+
+/* Take the length.  The file must be locked: a writer may have changed the
+ * length until then.
+ */
+static int
+take_length (struct source_file *f)
+{
+  const char *name = f->source.name;
+  const struct qcow_hooks *hooks = f->source.hooks;
+  struct stat st;
+
+  if (fstat (f->fd, &st) == -1)
+    return error_report (hooks, errno, name, "fstat: %m");
+  if (S_ISREG (st.st_mode))
+    f->source.size = (uint64_t) st.st_size;
+  else if (ioctl (f->fd, BLKGETSIZE64, &f->source.size) == -1)
+    return error_report (hooks, errno, name,
+                         "can't get the size of the block device: %m");
+  return 0;
+}
+
+/* Nothing that is learned before the lock may be kept, except what can't
+ * change: type and inode.
+ */
+static int
+lock_and_measure (struct source_file *f, bool force_share)
+{
+  if (check_type (f) == -1)
+    return -1;
+  if (!force_share
+      && lock_image (f->fd, f->source.name, f->source.hooks) == -1)
+    return -1;
+  return take_length (f);
+}
+
+struct source *
+source_file_from_fd (int fd, const char *filename, bool force_share,
+                     const struct qcow_hooks *hooks)
+{
+  struct source_file *f = calloc (1, sizeof *f);
+  int err;
+
+  if (f == NULL || (f->source.name = strdup (filename)) == NULL) {
+    free (f);
+    close (fd);
+    error_no_memory (hooks, filename);
+    return NULL;
+  }
+  f->fd = fd;
+  f->source.ops = &file_ops;
+  f->source.hooks = hooks;
+  error_filter_init (&f->errors);
+  pthread_mutex_init (&f->lock, NULL);
+  if (lock_and_measure (f, force_share) == 0)
+    return &f->source;
+
+  err = errno;
+  file_close (&f->source);
+  errno = err;
+  return NULL;
+}
+
+struct source *
+source_file_open (const char *filename, bool force_share,
+                  const struct qcow_hooks *hooks)
+{
+  /* O_NONBLOCK: a FIFO must be refused, not waited for. */
+  const int fd = open (filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+  if (fd == -1) {
+    error_report (hooks, errno, url_shown (filename),
+                  "can't open the file: %m");
+    return NULL;
+  }
+  return source_file_from_fd (fd, filename, force_share, hooks);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * qemu's image locks, seen from a reader.  See lock.h.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "source/lock.h"
+
+/* What qemu's own reader holds: it uses "consistent read", and does not
+ * share "write" and "resize".
+ */
+static const off_t our_bytes[] = { 100, 201, 203 };
+
+/* What must not be held by another: uses write, uses resize, does not
+ * share consistent read.
+ */
+static const off_t writer_bytes[] = { 101, 103, 200 };
+
+/* l_pid must be 0 for OFD locks. */
+static struct flock
+one_byte (short type, off_t byte)
+{
+  return (struct flock){
+    .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1
+  };
+}
+
+static bool
+not_supported (int err)
+{
+  return err == ENOLCK || err == EOPNOTSUPP || err == EINVAL || err == ENOSYS;
+}
+
+static int
+in_use (const char *name, const struct qcow_hooks *hooks)
+{
+  return error_report (hooks, EBUSY, name,
+                       "the image is open for writing in another process, "
+                       "its content may change at any time (stop that "
+                       "process, or use force-share=true if you know better)");
+}
+
+static int
+failed (const char *name, const struct qcow_hooks *hooks)
+{
+  if (not_supported (errno)) {
+    error_warn (hooks, name,
+                "can't lock the image against writers: %m (is it on a "
+                "network file system?)");
+    return 0;
+  }
+  /* EAGAIN or EACCES: somebody holds a real write lock. */
+  if (errno == EAGAIN || errno == EACCES)
+    return in_use (name, hooks);
+  return error_report (hooks, errno, name, "can't lock the image: %m");
+}
+
+int
+lock_image (int fd, const char *name, const struct qcow_hooks *hooks)
+{
+  size_t i;
+
+  for (i = 0; i < sizeof our_bytes / sizeof our_bytes[0]; ++i) {
+    struct flock lock = one_byte (F_RDLCK, our_bytes[i]);
+
+    if (fcntl (fd, F_OFD_SETLK, &lock) == -1)
+      return failed (name, hooks);
+  }
+
+  /* Only now look: whoever comes later sees ours.  The query is for a
+   * write lock, since one for a read lock does not see read locks.
+   */
+  for (i = 0; i < sizeof writer_bytes / sizeof writer_bytes[0]; ++i) {
+    struct flock lock = one_byte (F_WRLCK, writer_bytes[i]);
+
+    if (fcntl (fd, F_OFD_GETLK, &lock) == -1)
+      return failed (name, hooks);
+    if (lock.l_type != F_UNLCK)
+      return in_use (name, hooks);
+  }
+  return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * qemu's image locks, seen from a reader.
+ *
+ * qemu marks an open image with OFD byte locks (always read locks): for
+ * each permission i that it uses it holds byte 100 + i, for each that it
+ * does not share with others byte 200 + i (qemu block/file-posix.c).
+ * Permission 0 is a consistent read, 1 write, 3 resize.
+ */
+
+#ifndef QCOW_SOURCE_LOCK_H
+#define QCOW_SOURCE_LOCK_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/* Lock the file as a reader that shares neither writing nor resizing,
+ * then see whether somebody else writes or resizes, or refuses to share
+ * reading.  The locks belong to the open file description: they survive
+ * a fork and go when the last descriptor is closed.
+ *
+ * 0, also with a warning where the file system has no such locks; -1 with
+ * the error reported and errno EBUSY if the image is in use.
+ */
+int lock_image (int fd, const char *name, const struct qcow_hooks *hooks);
+
+#endif /* QCOW_SOURCE_LOCK_H */

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Streams of reads.  See readahead.h.
+ */
+
+#include <stddef.h>
+
+#include "base/minmax.h"
+#include "source/readahead.h"
+
+/* A read belongs to a stream if it is not further than this from its end.
+ * nbdcopy has 16 requests of 512 KiB under way on a connection, which
+ * arrive in nearly any order.
+ */
+#define BACKWARD (UINT64_C (16) << 20)
+#define FORWARD (UINT64_C (8) << 20)
+
+/* Less may be anything. */
+#define LEAST_SPAN (UINT64_C (128) << 10)
+
+/* A stream's past counts up to here, then it is judged anew. */
+#define MEMORY (UINT64_C (32) << 20)
+
+static bool
+belongs (const struct readahead_stream *s, uint64_t offset)
+{
+  return s->used > 0 && offset + BACKWARD >= s->end
+         && offset <= s->end + FORWARD;
+}
+
+/* The stream whose end is nearest. */
+static struct readahead_stream *
+find (struct readahead *ra, uint64_t offset)
+{
+  struct readahead_stream *best = NULL;
+  uint64_t best_distance = UINT64_MAX;
+  unsigned i;
+
+  for (i = 0; i < READAHEAD_STREAMS; ++i) {
+    struct readahead_stream *s = &ra->streams[i];
+    const uint64_t distance
+      = offset > s->end ? offset - s->end : s->end - offset;
+
+    if (belongs (s, offset) && distance < best_distance) {
+      best = s;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+/* Begin a new one in place of the one that was used least recently. */
+static void
+begin (struct readahead *ra, uint64_t offset, uint64_t length)
+{
+  struct readahead_stream *s = &ra->streams[0];
+  unsigned i;
+
+  for (i = 1; i < READAHEAD_STREAMS; ++i)
+    if (ra->streams[i].used < s->used)
+      s = &ra->streams[i];
+  *s = (struct readahead_stream){ .first = offset,
+                                  .start = offset,
+                                  .end = offset + length,
+                                  .ahead = offset + length,
+                                  .bytes = length,
+                                  .used = ra->clock };
+}
+
+/* Where another stream began, somebody has read on from there: what he has
+ * had is not fetched again, unless this stream really goes on there, and not
+ * just reads a little over.
+ */
+static uint64_t
+limit (const struct readahead *ra, const struct readahead_stream *s,
+       uint64_t to)
+{
+  unsigned i;
+
+  for (i = 0; i < READAHEAD_STREAMS; ++i) {
+    const struct readahead_stream *other = &ra->streams[i];
+
+    if (other != s && other->used > 0 && other->first > s->first
+        && other->first + READAHEAD_CHUNK >= s->end)
+      to = min64 (to, other->first);
+  }
+  return to;
+}
+
+bool
+readahead_note (struct readahead *ra, uint64_t offset, uint64_t length,
+                uint64_t most, uint64_t *from, uint64_t *to)
+{
+  struct readahead_stream *s;
+  uint64_t span, window;
+  bool goes_on;
+
+  ra->clock++;
+  s = find (ra, offset);
+  if (s == NULL) {
+    begin (ra, offset, length);
+    return false;
+  }
+  s->used = ra->clock;
+  /* The first reads of a stream may come in any order, too. */
+  s->first = min64 (s->first, offset);
+  s->start = min64 (s->start, offset);
+  goes_on = offset + length > s->end;
+  if (goes_on)
+    s->end = offset + length;
+  if (s->ahead < s->end)
+    s->ahead = s->end;
+  span = s->end - s->start;
+  /* What is read again and again counts once. */
+  s->bytes = min64 (s->bytes + length, span);
+  /* At least half of what was passed was wanted. */
+  if (s->bytes < span / 2 || most < 2 * READAHEAD_CHUNK) {
+    if (span > MEMORY) {
+      s->start = s->end;
+      s->bytes = 0;
+    }
+    return false;
+  }
+  if (span > MEMORY) {
+    s->start = s->end - MEMORY / 2;
+    s->bytes = min64 (s->bytes, MEMORY / 2);
+  }
+
+  if (!goes_on || span < LEAST_SPAN)
+    return false;
+
+  window = min64 (2 * span, most - READAHEAD_CHUNK);
+  /* Not in small steps: with half of the window still ahead, wait. */
+  if (s->ahead >= s->end + window / 2 && s->ahead > s->end)
+    return false;
+  *to = (s->end + window + READAHEAD_CHUNK - 1) / READAHEAD_CHUNK
+        * READAHEAD_CHUNK;
+  *to = limit (ra, s, *to);
+  *from = s->ahead;
+  if (*to <= *from)
+    return false;
+  s->ahead = *to;
+  return true;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What all sources have in common: the end of the file.  See source.h.
+ */
+
+#include <string.h>
+
+#include "source/source.h"
+
+/* Cut a range at the end of the source and zero what is beyond it. */
+static void
+clip_range (const struct source *s, struct source_range *range)
+{
+  size_t inside = range->length;
+
+  if (range->offset >= s->size)
+    inside = 0;
+  else if (range->length > s->size - range->offset)
+    inside = (size_t) (s->size - range->offset);
+  if (inside < range->length)
+    memset ((char *) range->buf + inside, 0, range->length - inside);
+  range->length = inside;
+}
+
+int
+source_readv (struct source *s, struct source_range *ranges, size_t n)
+{
+  size_t i;
+
+  for (i = 0; i < n; ++i)
+    clip_range (s, &ranges[i]);
+  return s->ops->readv (s, ranges, n, SOURCE_DATA);
+}
+
+int
+source_read (struct source *s, void *buf, size_t length, uint64_t offset)
+{
+  struct source_range range = { offset, length, buf };
+
+  clip_range (s, &range);
+  return s->ops->readv (s, &range, 1, SOURCE_TABLE);
+}
+
+void
+source_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
+{
+  if (offset >= s->size) {
+    *hole = true;
+    *end = UINT64_MAX;
+  }
+  else if (s->ops->extent)
+    s->ops->extent (s, offset, hole, end);
+  else {
+    *hole = false;
+    *end = s->size;
+  }
+}
+
+bool
+source_is_solid (struct source *s)
+{
+  bool hole;
+  uint64_t end;
+
+  source_extent (s, 0, &hole, &end);
+  return !hole && end == s->size;
+}
+
+void
+source_prefetch (struct source *s, struct source_range *ranges, size_t n)
+{
+  size_t i, inside = 0;
+
+  for (i = 0; i < n; ++i)
+    if (ranges[i].offset < s->size) {
+      const uint64_t left = s->size - ranges[i].offset;
+
+      ranges[inside] = ranges[i];
+      if (ranges[inside].length > left)
+        ranges[inside].length = (size_t) left;
+      inside++;
+    }
+  if (inside > 0)
+    s->ops->prefetch (s, ranges, inside);
+}
+
+void
+source_start (struct source *s, struct cache *cache)
+{
+  if (s->ops->start)
+    s->ops->start (s, cache);
+}
+
+bool
+source_same (const struct source *a, const struct source *b)
+{
+  if (a->remote || b->remote)
+    return a->remote && b->remote && strcmp (a->identity, b->identity) == 0;
+  return a->device == b->device && a->inode == b->inode;
+}
+
+void
+source_close (struct source *s)
+{
+  if (s)
+    s->ops->close (s);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Where bytes come from: one file, local or remote, of which nothing is
+ * known here but its length.
+ *
+ * The length is taken once, at open (of a local file after it was locked),
+ * and decides alone what is a hole at the end: bytes past it read as zeros.
+ * A source that later has fewer bytes was cut while being served; that is
+ * EIO, never zeros.
+ *
+ * All functions may be called by any number of threads at once, except
+ * open and close.
+ */
+
+#ifndef QCOW_SOURCE_SOURCE_H
+#define QCOW_SOURCE_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cache.h"
+#include "base/error.h"
+#include "http/http.h"
+
+/* Bytes [offset, offset + length) of the source, to or in 'buf'. */
+struct source_range {
+  uint64_t offset;
+  size_t length;
+  void *buf;
+};
+
+/* What a read is for: clients read data in streams, which may be read
+ * ahead; tables are read as they come.
+ */
+enum source_use { SOURCE_TABLE, SOURCE_DATA };
+
+struct source;
+
+struct source_ops {
+  /* Read ranges that lie within the length taken at open, side by side if
+   * that is faster.  0, or -1 with the error reported.
+   */
+  int (*readv) (struct source *s, const struct source_range *ranges, size_t n,
+                enum source_use use);
+
+  /* Is 'offset', which lies within the length, in a hole?  *hole says so,
+   * *end is where that ends, at most the length.  It is always right to
+   * say "no hole up to the end".  NULL: no holes are known.
+   */
+  void (*extent) (struct source *s, uint64_t offset, bool *hole,
+                  uint64_t *end);
+
+  /* These bytes, within the length, will be wanted soon; a hint.  'buf' is
+   * of no meaning.
+   */
+  void (*prefetch) (struct source *s, const struct source_range *ranges,
+                    size_t n);
+
+  /* From now on threads may be used, and the cache.  NULL: no interest. */
+  void (*start) (struct source *s, struct cache *cache);
+
+  void (*close) (struct source *s);
+};
+
+struct source {
+  const struct source_ops *ops;
+  const struct qcow_hooks *hooks; /* outlive the source */
+  char *name;                     /* as the user gave it, for messages */
+  uint64_t size;                  /* bytes, <= INT64_MAX */
+  uint64_t device, inode;         /* the same for the same local file */
+  char *identity; /* of a remote one: secret, not for messages */
+  bool remote;    /* each read takes its time, whatever it reads: fewer and
+                      larger ones are better, and several at once */
+};
+
+/* Read all ranges, of data; what lies past the end of the source becomes
+ * zeros.  0, or -1 with the error reported and errno EIO, ENOMEM or ESHUTDOWN.
+ */
+int source_readv (struct source *s, struct source_range *ranges, size_t n);
+
+/* The same for a part of a table. */
+int source_read (struct source *s, void *buf, size_t length, uint64_t offset);
+
+/* See struct source_ops.  Beyond the end everything is a hole. */
+void source_extent (struct source *s, uint64_t offset, bool *hole,
+                    uint64_t *end);
+/* Has the source no hole at all? */
+bool source_is_solid (struct source *s);
+void source_prefetch (struct source *s, struct source_range *ranges, size_t n);
+void source_start (struct source *s, struct cache *cache);
+void source_close (struct source *s);
+
+/* Are both the same file? */
+bool source_same (const struct source *a, const struct source *b);
+
+static inline int
+source_no_memory (const struct source *s)
+{
+  return error_no_memory (s->hooks, s->name);
+}
+
+/* A local regular file or block device, opened read-only and, unless
+ * force_share, with qemu's locks (lock.h).  The caller closes it.  NULL
+ * with the error reported; errno as qcow_open.
+ */
+struct source *source_file_open (const char *filename, bool force_share,
+                                 const struct qcow_hooks *hooks);
+
+/* The same for a file that is already open; 'fd' belongs to the source
+ * from now on, also on failure.
+ */
+struct source *source_file_from_fd (int fd, const char *filename,
+                                    bool force_share,
+                                    const struct qcow_hooks *hooks);
+
+/* A web object; 'ref' as http_open.  'id' is one that no other source of the
+ * cache has.  Takes over *url's strings.  NULL with the error reported; errno
+ * as qcow_open.
+ */
+struct source *source_curl_open (struct http *http, struct url *url,
+                                 const struct reference *ref, uint32_t id,
+                                 const struct qcow_hooks *hooks);
+
+/* What of a remote file is kept in the cache at once. */
+#define SOURCE_BLOCK_BYTES (64U << 10)
+
+#endif /* QCOW_SOURCE_SOURCE_H */

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * error.c: names from files can't play with a terminal, long names do not
+ * hide what is wrong nor need a large stack, and a repeated error is one
+ * message.
+ */
+
+#include <errno.h>
+
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include "tests/unit/unit.h"
+
+#include "base/error.h"
+
+static void
+escapes (const char *name, const char *said)
+{
+  unit_forget ();
+  assert_int_equal (error_report (&unit_hooks, EIO, name, "x"), -1);
+  assert_int_equal (errno, EIO);
+  assert_string_equal (unit_error_text, said);
+}
+
+static void
+control_characters (void **state)
+{
+  (void) state;
+  escapes ("disk.qcow2", "disk.qcow2: x");
+  escapes ("a\nb\x1b[31m\x7f", "a\\x0ab\\x1b[31m\\x7f: x");
+  escapes ("gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f: x");
+  /* U+201C: its last byte alone would be a control character. */
+  escapes ("\xe2\x80\x9c", "\xe2\x80\x9c: x");
+  escapes ("\xf0\x9f\x92\xbe", "\xf0\x9f\x92\xbe: x");
+  /* CSI, in Latin-1 and in UTF-8. */
+  escapes ("\x9b"
+           "31m",
+           "\\x9b31m: x");
+  escapes ("\xc2\x9b"
+           "31m",
+           "\\xc2\\x9b31m: x");
+  escapes ("\xe2\nx\x9b", "\xe2\\x0ax\\x9b: x");
+}
+
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
+
+static char long_name[4096];
+
+static void *
+report_long (void *unused)
+{
+  (void) unused;
+  error_report (&unit_hooks, EIO, long_name, "'%s' and '%s' are bad: x",
+                long_name, long_name);
+  return NULL;
+}
+
+static void
+long_names (void **state)
+{
+  (void) state;
+  memset (long_name, 1, sizeof long_name - 1);
+  unit_forget ();
+  report_long (NULL);
+  /* All of it. */
+  assert_int_equal (strlen (unit_error_text),
+                    3 * 4 * (sizeof long_name - 1)
+                      + strlen (": '' and '' are bad: x"));
+  assert_said ("\\x01' are bad: x");
+}
+
+/* What threads have with musl, for everything. */
+#define STACK (128U << 10)
+#define PATTERN 0xa5
+
+static void *
+do_nothing (void *unused)
+{
+  return unused;
+}
+
+/* How much of its stack a thread with that function writes to. */
+static size_t
+stack_used (void *(*function) (void *) )
+{
+  pthread_attr_t attr;
+  pthread_t thread;
+  uint8_t *stack = aligned_alloc (4096, STACK);
+  size_t untouched = 0;
+
+  assert_non_null (stack);
+  memset (stack, PATTERN, STACK);
+  assert_int_equal (pthread_attr_init (&attr), 0);
+  assert_int_equal (pthread_attr_setstack (&attr, stack, STACK), 0);
+  assert_int_equal (pthread_create (&thread, &attr, function, NULL), 0);
+  assert_int_equal (pthread_join (thread, NULL), 0);
+  pthread_attr_destroy (&attr);
+  while (untouched < STACK && stack[untouched] == PATTERN)
+    ++untouched;
+  free (stack);
+  return STACK - untouched;
+}
+
+static void
+small_stack (void **state)
+{
+  size_t nothing, message;
+
+  (void) state;
+  if (SANITIZED || getenv ("QCOW_VALGRIND")) /* their frames are larger */
+    return;
+  memset (long_name, 1, sizeof long_name - 1);
+  report_long (NULL); /* (libc initializes itself) */
+  nothing = stack_used (do_nothing);
+  message = stack_used (report_long);
+  print_message ("# a message needs %zu bytes of stack\n", message - nothing);
+  assert_true (message - nothing < 8192);
+}
+
+static void
+without_memory (void **state)
+{
+  struct rlimit before, none;
+
+  (void) state;
+  if (SANITIZED || getenv ("QCOW_VALGRIND")) /* they need memory, too */
+    return;
+  memset (long_name, 'x', sizeof long_name - 1);
+  unit_forget ();
+  assert_int_equal (getrlimit (RLIMIT_AS, &before), 0);
+  none = (struct rlimit){ 0, before.rlim_max };
+  assert_int_equal (setrlimit (RLIMIT_AS, &none), 0);
+  errno = 0;
+  error_report (&unit_hooks, EIO, long_name, "too long %100000000s", "");
+  assert_int_equal (setrlimit (RLIMIT_AS, &before), 0);
+  assert_int_equal (errno, EIO);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("too long ");
+}
+
+/* What the client may get to see. */
+static void
+while_serving (void **state)
+{
+  static const char *const names[][2] = {
+    { "/srv/images/disk.qcow2", "disk.qcow2: x" },
+    { "images/disk", "disk: x" },
+    { "disk.qcow2", "disk.qcow2: x" },
+    { "https://example.com/a/disk%20b", "disk%20b: x" },
+    { "https://example.com/", "the URL: x" },
+    { "s3://bucket/key", "key: x" },
+    { "url=", "url=: x" },
+  };
+  struct qcow_hooks serving = unit_hooks;
+  size_t i;
+
+  (void) state;
+  serving.serving = true;
+  serving.debug = unit_on_warning;
+  for (i = 0; i < sizeof names / sizeof names[0]; ++i) {
+    error_report (&serving, EIO, names[i][0], "x");
+    assert_string_equal (unit_error_text, names[i][1]);
+    error_warn (&serving, names[i][0], "x");
+    assert_string_equal (unit_error_text, names[i][1]);
+  }
+  error_debug (&serving, names[0][0], "x");
+  assert_string_equal (unit_error_text, "/srv/images/disk.qcow2: x");
+  error_report (&unit_hooks, EIO, names[0][0], "x");
+  assert_string_equal (unit_error_text, "/srv/images/disk.qcow2: x");
+}
+
+static void
+repeated (void **state)
+{
+  struct error_filter filter;
+  uint64_t i;
+
+  (void) state;
+  unit_forget ();
+  error_filter_init (&filter);
+  for (i = 0; i < 1000; ++i) {
+    assert_int_equal (error_report_once (&filter, i / 10, &unit_hooks, EIO,
+                                         "name", "place %d", (int) i / 10),
+                      -1);
+    assert_int_equal (errno, EIO);
+  }
+  /* One for each place, and that there will be no more. */
+  assert_int_equal (unit_errors, ERROR_FILTER_MAX + 1);
+  assert_said ("further ones will not be");
+  error_filter_destroy (&filter);
+}
+
+static const struct CMUnitTest tests[] = {
+  cmocka_unit_test (control_characters), cmocka_unit_test (long_names),
+  cmocka_unit_test (small_stack),        cmocka_unit_test (without_memory),
+  cmocka_unit_test (while_serving),      cmocka_unit_test (repeated),
+};
+
+UNIT_MAIN (tests)

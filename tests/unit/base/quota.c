@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Places that parties share: qcow/quota.h.
+ */
+
+#include "tests/unit/unit.h"
+
+#include "base/quota.h"
+
+enum { MAX_CLIENTS = 8 };
+
+static struct quota quota;
+static struct quota_client clients[MAX_CLIENTS], other;
+
+static void
+begin (unsigned places, unsigned n)
+{
+  quota = (struct quota){ .places = places, .clients = n };
+  memset (clients, 0, sizeof clients);
+  other.used = 1;
+}
+
+/* How many it gets. */
+static unsigned
+take_all (struct quota_client *p)
+{
+  unsigned n = 0;
+
+  for (; quota_may_take (&quota, p); ++n)
+    quota_take (&quota, p);
+  return n;
+}
+
+static void
+alone (void **state)
+{
+  unsigned places;
+
+  (void) state;
+  for (places = 1; places < 40; ++places) {
+    begin (places, 1);
+    assert_int_equal (take_all (&clients[0]), places);
+  }
+}
+
+/* However greedy the others are, there is a place for each that has none; but
+ * no more than a quarter of all is kept for them.
+ */
+static void
+greedy (void **state)
+{
+  static const struct {
+    unsigned places, n, first;
+  } table[] = {
+    { 1, 2, 1 },   { 2, 2, 2 },     { 3, 8, 3 },   { 4, 2, 3 },
+    { 4, 8, 3 },   { 16, 2, 15 },   { 16, 3, 14 }, { 16, 5, 12 },
+    { 16, 8, 12 }, { 256, 8, 249 },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < sizeof table / sizeof table[0]; ++i) {
+    unsigned k, used = table[i].first;
+
+    begin (table[i].places, table[i].n);
+    assert_int_equal (take_all (&clients[0]), used);
+    /* Nobody else: not even a lane. */
+    assert_false (quota_may_take (&quota, &other));
+    for (k = 1; k < table[i].n && used < table[i].places; ++k) {
+      assert_true (quota_may_take (&quota, &clients[k]));
+      quota_take (&quota, &clients[k]);
+      used++;
+    }
+    assert_int_equal (quota.used, used);
+  }
+}
+
+/* What is given back is free again, and who has none has a right again. */
+static void
+giving (void **state)
+{
+  unsigned i;
+
+  (void) state;
+  begin (8, 2);
+  assert_int_equal (take_all (&clients[0]), 7);
+  assert_int_equal (take_all (&clients[1]), 1);
+  assert_int_equal (quota.busy, 2);
+  quota_give (&quota, &clients[1]);
+  assert_int_equal (quota.busy, 1);
+  assert_false (quota_may_take (&quota, &clients[0]));
+  quota_give (&quota, &clients[0]);
+  assert_true (quota_may_take (&quota, &other));
+  quota_take (&quota, &other);
+  assert_false (quota_may_take (&quota, &clients[0]));
+  assert_true (quota_may_take (&quota, &clients[1]));
+  quota_give (&quota, &other);
+  for (i = 0; i < 6; ++i)
+    quota_give (&quota, &clients[0]);
+  assert_int_equal (quota.used, 0);
+  assert_int_equal (quota.busy, 0);
+  assert_int_equal (take_all (&clients[1]), 7);
+}
+
+static const struct CMUnitTest tests[] = {
+  cmocka_unit_test (alone),
+  cmocka_unit_test (greedy),
+  cmocka_unit_test (giving),
+};
+
+UNIT_MAIN (tests)
