@@ -173,12 +173,12 @@ check:
 #   unit/mutations: bounds the memory, and that is valgrind's
 #   faults.t: counts which call fails, and fills the table of descriptors
 #   transcript.t: runs nothing but under strace
-#   fence.t: needs the real openat2
+#   access.t: needs the real openat2
 # VALGRIND_TESTS='tests/basic.t tests/luks.t' runs only those.
 VALGRIND = valgrind --quiet --error-exitcode=119 --fair-sched=yes --max-threads=4000 \
            --suppressions=$(CURDIR)/tests/valgrind.supp
 VALGRIND_OPENAT2 = $(CURDIR)/$(BUILD)/tests/valgrind-openat2.so
-VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,faults transcript fence), \
+VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,faults transcript access), \
   $(sort $(wildcard tests/*.t)))
 VALGRIND_UNIT_TESTS = $(filter-out %/mutations,$(UNIT_TESTS))
 check-valgrind:

@@ -9,11 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codec/cipher.h"
-#include "http/libcurl.h"
-#include "disk/map.h"
-#include "disk/export-name.h"
 #include "base/secret.h"
+#include "codec/cipher.h"
+#include "disk/export-name.h"
+#include "disk/map.h"
+#include "http/libcurl.h"
+#include "qcow.h"
 
 struct qcow {
   struct qcow_hooks hooks;

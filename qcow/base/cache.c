@@ -28,8 +28,9 @@
 #include <unistd.h>
 
 #include "base/cache.h"
-#include "base/monotonic.h"
 #include "base/error.h"
+#include "base/monotonic.h"
+#include "base/wait.h"
 
 /* 16 locks for at most some 64 threads: they rarely meet. */
 #define MAX_SHARDS 16
@@ -444,7 +445,7 @@ cache_wait (struct cache_entry *entry, const struct qcow_hooks *hooks)
 {
   struct cache_shard *s = entry->shard;
   bool given_up = false;
-  struct timespec t = monotonic_deadline (HOOKS_LOOK_UP_MS);
+  struct timespec t = monotonic_deadline (HOOKS_POLL_MS);
   int r;
 
   pthread_mutex_lock (&s->lock);

@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "qcow.h"
+#include "base/hooks.h"
 
 struct cache;
 

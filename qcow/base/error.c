@@ -8,9 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/monotonic.h"
 #include "base/error.h"
 
 /* A message of this length needs no memory.  Longer ones, with names of up to
@@ -208,33 +206,6 @@ error_debug (const struct qcow_hooks *hooks, const char *object,
   va_start (args, fmt);
   emit (hooks->debug, object, fmt, args);
   va_end (args);
-}
-
-int
-hooks_sleep (const struct qcow_hooks *hooks, unsigned ms)
-{
-  const struct timespec t = { .tv_sec = (time_t) (ms / 1000),
-                              .tv_nsec = (long) (ms % 1000) * 1000000 };
-
-  if (hooks->sleep)
-    return hooks->sleep (ms);
-  nanosleep (&t, NULL);
-  return 0;
-}
-
-int
-hooks_wait (const struct qcow_hooks *hooks, pthread_cond_t *cond,
-            pthread_mutex_t *lock, struct timespec *look_up)
-{
-  int r;
-
-  if (pthread_cond_timedwait (cond, lock, look_up) != ETIMEDOUT)
-    return 0;
-  pthread_mutex_unlock (lock);
-  r = hooks_sleep (hooks, 0);
-  *look_up = monotonic_deadline (HOOKS_LOOK_UP_MS);
-  pthread_mutex_lock (lock);
-  return r;
 }
 
 void

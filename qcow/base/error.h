@@ -21,9 +21,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
 
-#include "qcow.h"
+#include "base/hooks.h"
 
 /* For formats of messages: a file as the user or an image names it, and in
  * brackets what that means where it is something else.
@@ -66,19 +65,6 @@ void error_warn (const struct qcow_hooks *hooks, const char *object,
 void error_debug (const struct qcow_hooks *hooks, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 3, 4)));
-
-/* How often a waiter asks the sleep hook whether to go on. */
-#define HOOKS_LOOK_UP_MS 100
-
-/* Sleep through the user's hook, see there. */
-int hooks_sleep (const struct qcow_hooks *hooks, unsigned ms);
-
-/* Wait for a condition (monotonic.h), under its lock, at most until it is
- * time to look up; then ask the hook, without the lock, and *look_up is the
- * next time.  0, also if nothing has happened, or -1: it is of no use to wait.
- */
-int hooks_wait (const struct qcow_hooks *hooks, pthread_cond_t *cond,
-                pthread_mutex_t *lock, struct timespec *look_up);
 
 /* Decides which of many errors of one object are worth a message: each
  * place once, and at most ERROR_FILTER_MAX places, since a client that

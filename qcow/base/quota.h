@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Places that several parties use, of which some may hang on to theirs:
- * connections, of which a web server keeps those that it does not answer on,
- * and the working memory of requests that wait for it.
+ * A fixed number of slots that several clients compete for, where some clients
+ * may hold theirs for a long time.  Slots are connections (a web server that
+ * does not respond keeps them) and workspaces (held by requests that wait for
+ * such a server).
  *
- * A party that has places gets no more of them while just enough are free
- * for those that have none, one for each of these, but at most a quarter of
- * all.  So whoever is slow is slow alone.
+ * One slot is kept free for each client that has none, up to a quarter of all
+ * slots, so a slow client slows down only itself.
  *
- * Under a lock of the user's.
+ * The caller holds a lock of its own around all of these functions.
  */
 
 #ifndef QCOW_BASE_QUOTA_H
@@ -17,41 +17,41 @@
 #include <stdbool.h>
 
 struct quota {
-  unsigned places, used;
-  unsigned clients, busy; /* busy: they have places */
+  unsigned slots, used;
+  unsigned clients, busy; /* busy: those that have a slot */
 };
 
-/* One that is not counted as a party, but may use places, begins with 1, as
- * if it had some.
+/* A client that is not counted in quota.clients starts with used = 1, as if
+ * it already had a slot.
  */
 struct quota_client {
   unsigned used;
 };
 
-/* May it have one more? */
+/* May the client take one more slot? */
 static inline bool
-quota_may_take (const struct quota *s, const struct quota_client *p)
+quota_may_take (const struct quota *q, const struct quota_client *c)
 {
-  const unsigned without = s->clients - s->busy, most = s->places / 4;
-  const unsigned kept = p->used == 0 ? 0 : without < most ? without : most;
+  const unsigned without = q->clients - q->busy, most = q->slots / 4;
+  const unsigned kept = c->used == 0 ? 0 : without < most ? without : most;
 
-  return s->used + kept < s->places;
+  return q->used + kept < q->slots;
 }
 
 static inline void
-quota_take (struct quota *s, struct quota_client *p)
+quota_take (struct quota *q, struct quota_client *c)
 {
-  s->used++;
-  if (p->used++ == 0)
-    s->busy++;
+  q->used++;
+  if (c->used++ == 0)
+    q->busy++;
 }
 
 static inline void
-quota_give (struct quota *s, struct quota_client *p)
+quota_give (struct quota *q, struct quota_client *c)
 {
-  s->used--;
-  if (--p->used == 0)
-    s->busy--;
+  q->used--;
+  if (--c->used == 0)
+    q->busy--;
 }
 
 #endif /* QCOW_BASE_QUOTA_H */

@@ -15,8 +15,8 @@
 
 #include <gcrypt.h>
 
-#include "codec/cipher.h"
 #include "base/secret.h"
+#include "codec/cipher.h"
 
 /* The oldest version with XTS (2017). */
 #define NEED_LIBGCRYPT "1.8.0"

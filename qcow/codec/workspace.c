@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/monotonic.h"
+#include "base/wait.h"
 #include "codec/workspace.h"
 
 /* All of it: small beside the 64 MiB that a server may take beyond
@@ -59,7 +60,7 @@ workspace_pool_new (size_t cluster_size, unsigned clients)
     max = MAX_WORKSPACES;
   if (max < MIN_WORKSPACES)
     max = MIN_WORKSPACES;
-  pool->quota.places = max;
+  pool->quota.slots = max;
   pool->quota.clients = clients;
   return pool;
 }

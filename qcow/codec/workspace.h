@@ -14,9 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "codec/inflate.h"
 #include "base/error.h"
 #include "base/quota.h"
+#include "codec/inflate.h"
 
 struct workspace {
   struct inflater *inflater;

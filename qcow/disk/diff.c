@@ -13,19 +13,8 @@
 
 #include <stdlib.h>
 
-#include "disk/diff.h"
 #include "base/minmax.h"
-
-void
-diff_base_free (struct diff_base *base)
-{
-  if (base == NULL)
-    return;
-  qcow_view_close (base->new_upper);
-  qcow_view_close (base->old_upper);
-  qcow_view_close (base->old);
-  free (base);
-}
+#include "disk/diff.h"
 
 /* --- Cursors --- */
 

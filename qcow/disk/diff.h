@@ -16,22 +16,6 @@
 
 #include "disk/map.h"
 
-/* What a view is compared with. */
-struct diff_base {
-  struct qcow_view *old; /* the older view, as a whole */
-
-  /* The layers of each view above those that they have in common; NULL:
-   * there are none.
-   */
-  struct qcow_view *new_upper, *old_upper;
-
-  /* How much of the common layers each view sees, in bytes. */
-  uint64_t new_lower_size, old_lower_size;
-};
-
-/* Also closes the older view; NULL is ignored. */
-void diff_base_free (struct diff_base *base);
-
 /* A map that can be asked for a place again, and only goes forward. */
 struct diff_cursor {
   bool begun;

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "disk/export-name.h"
 #include "base/utf8.h"
+#include "disk/export-name.h"
 
 #define BITMAP_PREFIX "bitmap:"
 #define LAYER_PREFIX "layer:"

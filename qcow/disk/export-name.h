@@ -10,6 +10,7 @@
 #define QCOW_DISK_EXPORT_NAME_H
 
 #include "disk/view.h"
+#include "qcow.h"
 
 /* A snapshot by its id or name; 'length' bytes of text. */
 const struct snapshot_entry *

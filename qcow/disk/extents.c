@@ -20,6 +20,7 @@
 
 #include "base/monotonic.h"
 #include "disk/diff.h"
+#include "qcow.h"
 
 /* Somebody may make a chain of images of which it takes minutes to find out
  * what 4 GiB of it are, while a client waits, and the end of the server.  So

@@ -23,9 +23,9 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "base/minmax.h"
 #include "base/monotonic.h"
 #include "disk/map.h"
-#include "base/minmax.h"
 
 /* Bytes of the guest.  With small clusters some microseconds of walking in
  * each layer; of a larger window, more would be thrown away by clients that

@@ -26,8 +26,10 @@
 #include <string.h>
 
 #include "base/monotonic.h"
-#include "disk/map.h"
+#include "base/wait.h"
 #include "disk/decrypt.h"
+#include "disk/map.h"
+#include "qcow.h"
 
 /* Enough that a request of 2 MiB in 64 KiB clusters is one plan; it is on
  * the stack, some 10 KiB.

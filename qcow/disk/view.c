@@ -9,8 +9,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "disk/diff.h"
 #include "base/utf8.h"
+#include "disk/view.h"
+#include "qcow.h"
 
 /* An id and a name for messages. */
 #define LABEL_MAX 600
@@ -249,6 +250,18 @@ view_open_point (const struct view_parts *p, struct view_point point)
   v->id = point_id (p, point);
   v->size = v->layers[0].size;
   return v;
+}
+
+/* Also closes the older view; NULL is ignored. */
+static void
+diff_base_free (struct diff_base *base)
+{
+  if (base == NULL)
+    return;
+  qcow_view_close (base->new_upper);
+  qcow_view_close (base->old_upper);
+  qcow_view_close (base->old);
+  free (base);
 }
 
 void

@@ -12,41 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "image/bitmap-table.h"
+#include "disk/layer.h"
 #include "image/chain.h"
 #include "image/snapshot-table.h"
-
-/* An image as one of its L1 tables maps it, or a raw file. */
-struct layer {
-  struct image *image;       /* NULL: a raw file */
-  const struct l1_table *l1; /* NULL: a raw file */
-  struct source *source;     /* the raw file, or the image's data */
-  uint64_t size; /* bytes from guest offset 0 that are of interest: not more
-                    than it has, nor than the layers above it have */
-};
-
-/* Ids of views begin here, those of images are below. */
-#define VIEW_FIRST_ID (UINT32_C (1) << 31)
-
-struct qcow_view {
-  struct context *context;
-  const char *name; /* of the image, for messages */
-  char *description;
-  uint32_t id; /* which view of the chain: the owner in cache keys; 0: it
-                  has none */
-  unsigned cluster_bits; /* of the image */
-  uint64_t size;         /* bytes */
-  struct l1_table *l1;   /* of the top layer; the view holds one use of it;
-                            NULL: none */
-
-  /* What extents are about, if not just what there is: at most one. */
-  struct diff_base *since;
-  struct open_bitmap *bitmap;
-
-  bool remote;           /* at least one layer is */
-  unsigned nr_layers;    /* >= 1 */
-  struct layer layers[]; /* the top first */
-};
 
 /* What views are made of: all constant. */
 struct view_parts {

@@ -15,8 +15,8 @@
 #include <inttypes.h>
 #include <limits.h>
 
-#include "base/monotonic.h"
 #include "base/minmax.h"
+#include "base/monotonic.h"
 #include "disk/walk.h"
 
 /* A slice of 16 KiB has 2048 entries: 128 MiB of a disk with 64 KiB

@@ -16,9 +16,10 @@
 #include <strings.h>
 #include <time.h>
 
-#include "base/monotonic.h"
-#include "http/internal.h"
 #include "base/minmax.h"
+#include "base/monotonic.h"
+#include "base/wait.h"
+#include "http/internal.h"
 
 /* After a fetch has failed for good, those who waited for the same bytes would
  * each try for as long, one after the other: for a while, they fail at once.
@@ -484,7 +485,7 @@ cancel_all (struct http *h, struct fetch *fetches, size_t n)
 static bool
 wait_a_while (struct http *h, struct waiter *w)
 {
-  const struct timespec t = monotonic_deadline (HOOKS_LOOK_UP_MS);
+  const struct timespec t = monotonic_deadline (HOOKS_POLL_MS);
   bool left;
 
   pthread_mutex_lock (&h->lock);
@@ -495,7 +496,7 @@ wait_a_while (struct http *h, struct waiter *w)
   pthread_mutex_unlock (&h->lock);
   /* We drive ourselves. */
   if (left && !h->threaded)
-    step (h, HOOKS_LOOK_UP_MS);
+    step (h, HOOKS_POLL_MS);
   return left;
 }
 
@@ -773,7 +774,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   monotonic_cond_init (&h->lane_free);
   if (http_settings_take (&h->settings, options, hooks) == 0
       && new_multi (h) == 0) {
-    h->connections.places = h->settings.connections;
+    h->connections.slots = h->settings.connections;
     h->lane_client.used = 1;
     return h;
   }

@@ -22,7 +22,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "image/access.h"
+#include "base/options.h"
+#include "base/reference.h"
 #include "http/url.h"
 
 struct http;

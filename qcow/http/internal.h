@@ -19,12 +19,12 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "http/response.h"
 #include "base/monotonic.h"
+#include "base/quota.h"
 #include "http/http.h"
 #include "http/libcurl.h"
 #include "http/redact.h"
-#include "base/quota.h"
+#include "http/response.h"
 
 /* The user's wishes: copies.  NULL: none. */
 struct http_settings {

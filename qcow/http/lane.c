@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "base/monotonic.h"
+#include "base/wait.h"
 #include "http/internal.h"
 
 /* Each lane is a connection that the driver has not.  More of them than
@@ -192,7 +193,7 @@ drive (struct http *h, struct request *r, CURLM *multi, uint64_t look_up)
     if (now >= look_up) {
       if (http_stopping (h) || hooks_sleep (h->hooks, 0) == -1)
         return LANE_CANCELLED;
-      look_up = now + HOOKS_LOOK_UP_MS;
+      look_up = now + HOOKS_POLL_MS;
     }
     if (!r->judged && now >= patience)
       return LANE_LEFT;
@@ -220,7 +221,7 @@ use_lane (struct http *h, struct request *r, const struct lane *l,
 enum lane_end
 lane_fetch (struct http *h, struct request *r)
 {
-  const uint64_t look_up = monotonic_ms () + HOOKS_LOOK_UP_MS;
+  const uint64_t look_up = monotonic_ms () + HOOKS_POLL_MS;
   struct lane *l = take_lane (h);
   enum lane_end end;
 

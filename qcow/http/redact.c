@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/redact.h"
 #include "base/secret.h"
 #include "base/utf8.h"
+#include "http/redact.h"
 #include "http/url.h"
 
 #define PLACEHOLDER "(not shown: it contains a secret)"

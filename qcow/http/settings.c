@@ -11,8 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/internal.h"
 #include "base/secret.h"
+#include "http/internal.h"
 
 #define DEFAULT_CONNECTIONS 16
 

@@ -14,8 +14,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/internal.h"
 #include "base/secret.h"
+#include "http/internal.h"
 #include "http/sigv4.h"
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])

@@ -15,9 +15,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/secret.h"
 #include "codec/cipher.h"
 #include "http/percent.h"
-#include "base/secret.h"
 #include "http/sigv4.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/secret.h"
 #include "http/libcurl.h"
 #include "http/percent.h"
-#include "base/secret.h"
 #include "http/url.h"
 
 #define S3_PREFIX "s3://"

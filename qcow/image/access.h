@@ -22,20 +22,10 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "base/reference.h"
 #include "http/url.h"
 
 struct access;
-
-/* A reference to another file, found inside an image. */
-struct reference {
-  const char *image;     /* the image's name, for messages */
-  const char *what;      /* "backing file", "data file" */
-  const char *stored;    /* the name as it stands in the image */
-  const char *path;      /* what it means: a path, or a URL's name (url.h) */
-  const char *parameter; /* that names such a file: "backing" */
-  bool hidden; /* 'path' may have a secret in it, and 'stored' was made fit for
-                  messages */
-};
 
 /* 'allow' are nr values of allow=: "image-dir", "any", a directory or the
  * beginning of URLs; 'image' is the name that the user gave for the image, or

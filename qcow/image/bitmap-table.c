@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/bitmap-table.h"
 #include "base/minmax.h"
 #include "base/utf8.h"
+#include "image/bitmap-table.h"
 
 /* What of a bitmap is read and cached at once. */
 #define SLICE_BITS 14

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/chain.h"
 #include "image/access.h"
+#include "image/chain.h"
 #include "image/unlock.h"
+#include "source/file.h"
+#include "source/remote.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
 
@@ -237,8 +239,8 @@ prepare_http (const struct opening *o)
 static struct source *
 open_url (struct opening *o, struct url *url, const struct reference *ref)
 {
-  return source_curl_open (o->context->http, url, ref, o->urls++,
-                           o->context->hooks);
+  return source_remote_open (o->context->http, url, ref, o->urls++,
+                             o->context->hooks);
 }
 
 static struct source *

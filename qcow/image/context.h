@@ -14,9 +14,9 @@
 
 #include "base/cache.h"
 #include "base/error.h"
+#include "codec/workspace.h"
 #include "http/http.h"
 #include "image/l1.h"
-#include "codec/workspace.h"
 
 struct context {
   const struct qcow_hooks *hooks;

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/wait.h"
 #include "image/image.h"
 
 /* The header, its extensions and a name nearly always fit. */

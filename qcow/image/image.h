@@ -11,12 +11,12 @@
 
 #include <stdint.h>
 
+#include "base/error.h"
+#include "base/quota.h"
 #include "codec/cipher.h"
 #include "format/entry.h"
-#include "base/error.h"
-#include "format/probe.h"
 #include "format/header.h"
-#include "base/quota.h"
+#include "format/probe.h"
 #include "image/context.h"
 #include "source/source.h"
 

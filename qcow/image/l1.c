@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "base/monotonic.h"
+#include "base/wait.h"
 #include "format/format.h"
 #include "image/l1.h"
 
@@ -192,7 +193,7 @@ static int
 wait_for_other (struct l1_tables *all, const struct l1_table *t,
                 const struct qcow_hooks *hooks)
 {
-  struct timespec look_up = monotonic_deadline (HOOKS_LOOK_UP_MS);
+  struct timespec look_up = monotonic_deadline (HOOKS_POLL_MS);
 
   while (t->state == LOADING)
     if (hooks_wait (hooks, &all->changed, &all->lock, &look_up) == -1)

@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/secret.h"
 #include "codec/afsplit.h"
 #include "format/format.h"
 #include "image/luks.h"
-#include "base/secret.h"
 
 /* Offsets of the fields (LUKS specification). */
 enum {

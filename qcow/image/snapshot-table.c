@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/snapshot-table.h"
 #include "base/utf8.h"
+#include "image/snapshot-table.h"
 
 /* Nearly every table fits. */
 #define FIRST_READ (UINT64_C (64) << 10)

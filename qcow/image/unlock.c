@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/luks.h"
 #include "base/secret.h"
+#include "image/luks.h"
 #include "image/unlock.h"
 
 static int

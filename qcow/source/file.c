@@ -23,6 +23,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "http/url.h"
+#include "source/file.h"
 #include "source/lock.h"
 #include "source/source.h"
 

@@ -22,9 +22,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cache.h"
 #include "base/minmax.h"
-#include "source/readahead.h"
 #include "base/secret.h"
+#include "http/http.h"
+#include "source/readahead.h"
+#include "source/remote.h"
 #include "source/source.h"
 
 #define BLOCK UINT64_C (65536)
@@ -52,7 +55,7 @@ _Static_assert(BLOCK == SOURCE_BLOCK_BYTES, "one size of blocks");
 #define AHEAD_BLOCKS (2 * PASS_BLOCKS)
 #define MAX_AHEAD (AHEAD_BLOCKS * BLOCK)
 
-struct source_curl {
+struct source_remote {
   struct source source;
   struct http_object *object;
   uint32_t id;
@@ -90,7 +93,7 @@ struct pass {
 };
 
 static size_t
-block_length (const struct source_curl *c, uint64_t block)
+block_length (const struct source_remote *c, uint64_t block)
 {
   return (size_t) min64 (BLOCK, c->source.size - block * BLOCK);
 }
@@ -127,7 +130,7 @@ blocks_done (struct fetch *f, int err)
 }
 
 static void
-fetch_blocks (struct source_curl *c, const struct missing *list, size_t n)
+fetch_blocks (struct source_remote *c, const struct missing *list, size_t n)
 {
   struct block_fetch *b = calloc (1, sizeof *b);
   size_t i;
@@ -178,7 +181,7 @@ request_blocks (const struct missing *list, size_t n)
 }
 
 static void
-fetch_missing (struct source_curl *c, struct pass *pass)
+fetch_missing (struct source_remote *c, struct pass *pass)
 {
   size_t i, n;
 
@@ -195,7 +198,7 @@ fetch_missing (struct source_curl *c, struct pass *pass)
  * full.
  */
 static bool
-claim_ahead (struct source_curl *c, struct pass *pass, uint64_t block)
+claim_ahead (struct source_remote *c, struct pass *pass, uint64_t block)
 {
   const struct cache_key key = { block, c->id, CACHE_BLOCK };
   struct cache_entry *entry;
@@ -215,7 +218,7 @@ claim_ahead (struct source_curl *c, struct pass *pass, uint64_t block)
 
 /* Add what the streams of reads will want next. */
 static void
-read_ahead (struct source_curl *c, struct pass *pass, uint64_t offset,
+read_ahead (struct source_remote *c, struct pass *pass, uint64_t offset,
             uint64_t length)
 {
   const bool useless
@@ -241,7 +244,7 @@ read_ahead (struct source_curl *c, struct pass *pass, uint64_t offset,
 
 /* Straight to where it is wanted. */
 static int
-fetch_directly (struct source_curl *c, const struct source_range *ranges,
+fetch_directly (struct source_remote *c, const struct source_range *ranges,
                 size_t n)
 {
   struct fetch *fetches = calloc (n, sizeof *fetches);
@@ -270,7 +273,7 @@ fetch_directly (struct source_curl *c, const struct source_range *ranges,
 
 /* Before serving starts: perhaps it came with the size. */
 static int
-read_at_start (struct source_curl *c, const struct source_range *ranges,
+read_at_start (struct source_remote *c, const struct source_range *ranges,
                size_t n)
 {
   size_t i;
@@ -291,7 +294,7 @@ read_at_start (struct source_curl *c, const struct source_range *ranges,
  * (1); else the want is to be noted (0).
  */
 static int
-look_up (struct source_curl *c, struct pass *pass, struct want *want,
+look_up (struct source_remote *c, struct pass *pass, struct want *want,
          bool large)
 {
   const uint64_t block = want->offset / BLOCK;
@@ -324,7 +327,7 @@ look_up (struct source_curl *c, struct pass *pass, struct want *want,
 }
 
 static int
-add_want (struct source_curl *c, struct pass *pass, struct want want,
+add_want (struct source_remote *c, struct pass *pass, struct want want,
           bool large)
 {
   const int r = look_up (c, pass, &want, large);
@@ -338,7 +341,7 @@ add_want (struct source_curl *c, struct pass *pass, struct want want,
  * asked for last comes last: who waits for that first, waits once.
  */
 static int
-wait_for_wants (struct source_curl *c, struct pass *pass, int r)
+wait_for_wants (struct source_remote *c, struct pass *pass, int r)
 {
   struct source_range again[PASS_BLOCKS];
   size_t i, n = 0;
@@ -371,7 +374,7 @@ wait_for_wants (struct source_curl *c, struct pass *pass, int r)
 
 /* Those that follow each other with one request, up to a chunk. */
 static int
-fetch_wants_directly (struct source_curl *c, const struct pass *pass)
+fetch_wants_directly (struct source_remote *c, const struct pass *pass)
 {
   struct source_range ranges[PASS_BLOCKS], *last = NULL;
   size_t i, n = 0;
@@ -395,7 +398,7 @@ fetch_wants_directly (struct source_curl *c, const struct pass *pass)
 
 /* Everything of ours is on its way before anything is waited for. */
 static int
-end_pass (struct source_curl *c, struct pass *pass, int r)
+end_pass (struct source_remote *c, struct pass *pass, int r)
 {
   fetch_missing (c, pass);
   if (r == 0)
@@ -415,7 +418,7 @@ for_client (int r)
 }
 
 static int
-read_range (struct source_curl *c, struct pass *pass,
+read_range (struct source_remote *c, struct pass *pass,
             const struct source_range *range, bool large)
 {
   uint64_t offset = range->offset;
@@ -437,7 +440,7 @@ read_range (struct source_curl *c, struct pass *pass,
 }
 
 static int
-read_data (struct source_curl *c, struct pass *pass,
+read_data (struct source_remote *c, struct pass *pass,
            const struct source_range *range)
 {
   int r;
@@ -462,10 +465,10 @@ is_large (const struct source_range *ranges, size_t n)
 }
 
 static int
-curl_readv (struct source *s, const struct source_range *ranges, size_t n,
-            enum source_use use)
+remote_readv (struct source *s, const struct source_range *ranges, size_t n,
+              enum source_use use)
 {
-  struct source_curl *c = (struct source_curl *) s;
+  struct source_remote *c = (struct source_remote *) s;
   const bool large = use == SOURCE_DATA && is_large (ranges, n);
   struct pass pass;
   size_t i;
@@ -493,9 +496,9 @@ curl_readv (struct source *s, const struct source_range *ranges, size_t n,
  * wanted.
  */
 static void
-curl_prefetch (struct source *s, const struct source_range *ranges, size_t n)
+remote_prefetch (struct source *s, const struct source_range *ranges, size_t n)
 {
-  struct source_curl *c = (struct source_curl *) s;
+  struct source_remote *c = (struct source_remote *) s;
   struct pass pass;
   uint64_t left;
   size_t i;
@@ -522,7 +525,7 @@ curl_prefetch (struct source *s, const struct source_range *ranges, size_t n)
 
 /* Into the cache with the blocks of the head, as far as it likes. */
 static void
-cache_head (struct source_curl *c)
+cache_head (struct source_remote *c)
 {
   uint64_t block;
 
@@ -540,9 +543,9 @@ cache_head (struct source_curl *c)
 }
 
 static void
-curl_start (struct source *s, struct cache *cache)
+remote_start (struct source *s, struct cache *cache)
 {
-  struct source_curl *c = (struct source_curl *) s;
+  struct source_remote *c = (struct source_remote *) s;
 
   c->cache = cache;
   cache_head (c);
@@ -553,7 +556,7 @@ curl_start (struct source *s, struct cache *cache)
 }
 
 static void
-free_parts (struct source_curl *c)
+free_parts (struct source_remote *c)
 {
   secret_free_string (c->source.identity);
   free (c->source.name);
@@ -562,28 +565,28 @@ free_parts (struct source_curl *c)
 }
 
 static void
-curl_close (struct source *s)
+remote_close (struct source *s)
 {
-  struct source_curl *c = (struct source_curl *) s;
+  struct source_remote *c = (struct source_remote *) s;
 
   http_close (c->object);
   pthread_mutex_destroy (&c->lock);
   free_parts (c);
 }
 
-static const struct source_ops curl_ops = {
-  .readv = curl_readv,
-  .prefetch = curl_prefetch,
-  .start = curl_start,
-  .close = curl_close,
+static const struct source_ops remote_ops = {
+  .readv = remote_readv,
+  .prefetch = remote_prefetch,
+  .start = remote_start,
+  .close = remote_close,
 };
 
 struct source *
-source_curl_open (struct http *http, struct url *url,
-                  const struct reference *ref, uint32_t id,
-                  const struct qcow_hooks *hooks)
+source_remote_open (struct http *http, struct url *url,
+                    const struct reference *ref, uint32_t id,
+                    const struct qcow_hooks *hooks)
 {
-  struct source_curl *c = calloc (1, sizeof *c);
+  struct source_remote *c = calloc (1, sizeof *c);
   int err;
 
   if (c) {
@@ -598,7 +601,7 @@ source_curl_open (struct http *http, struct url *url,
     err = ENOMEM;
     goto err;
   }
-  c->source.ops = &curl_ops;
+  c->source.ops = &remote_ops;
   c->source.hooks = hooks;
   c->source.remote = true;
   c->id = id;

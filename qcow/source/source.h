@@ -19,9 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cache.h"
 #include "base/error.h"
-#include "http/http.h"
 
 /* Bytes [offset, offset + length) of the source, to or in 'buf'. */
 struct source_range {
@@ -35,6 +33,7 @@ struct source_range {
  */
 enum source_use { SOURCE_TABLE, SOURCE_DATA };
 
+struct cache;
 struct source;
 
 struct source_ops {
@@ -99,30 +98,5 @@ source_no_memory (const struct source *s)
 {
   return error_no_memory (s->hooks, s->name);
 }
-
-/* A local regular file or block device, opened read-only and, unless
- * force_share, with qemu's locks (lock.h).  The caller closes it.  NULL
- * with the error reported; errno as qcow_open.
- */
-struct source *source_file_open (const char *filename, bool force_share,
-                                 const struct qcow_hooks *hooks);
-
-/* The same for a file that is already open; 'fd' belongs to the source
- * from now on, also on failure.
- */
-struct source *source_file_from_fd (int fd, const char *filename,
-                                    bool force_share,
-                                    const struct qcow_hooks *hooks);
-
-/* A web object; 'ref' as http_open.  'id' is one that no other source of the
- * cache has.  Takes over *url's strings.  NULL with the error reported; errno
- * as qcow_open.
- */
-struct source *source_curl_open (struct http *http, struct url *url,
-                                 const struct reference *ref, uint32_t id,
-                                 const struct qcow_hooks *hooks);
-
-/* What of a remote file is kept in the cache at once. */
-#define SOURCE_BLOCK_BYTES (64U << 10)
 
 #endif /* QCOW_SOURCE_SOURCE_H */

@@ -14,8 +14,8 @@
 
 #include "fuzz.h"
 
-#include "format/format.h"
 #include "base/minmax.h"
+#include "format/format.h"
 #include "qcow/qcow.h"
 
 /* A hostile image may have 2^61 bytes: look at the beginning, the end, and

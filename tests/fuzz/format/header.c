@@ -6,8 +6,8 @@
 
 #include "tests/fuzz/fuzz.h"
 
-#include "format/header.h"
 #include "base/minmax.h"
+#include "format/header.h"
 
 #define MAX_CLUSTER (1U << QCOW_MAX_CLUSTER_BITS)
 

@@ -7,8 +7,8 @@
 
 #include "tests/fuzz/fuzz.h"
 
-#include "format/snapshot-entry.h"
 #include "base/utf8.h"
+#include "format/snapshot-entry.h"
 
 /* As long as a table that was read at first, and then some. */
 #define MAX_TABLE (1U << 20)

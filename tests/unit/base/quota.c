@@ -13,9 +13,9 @@ static struct quota quota;
 static struct quota_client clients[MAX_CLIENTS], other;
 
 static void
-begin (unsigned places, unsigned n)
+begin (unsigned slots, unsigned n)
 {
-  quota = (struct quota){ .places = places, .clients = n };
+  quota = (struct quota){ .slots = slots, .clients = n };
   memset (clients, 0, sizeof clients);
   other.used = 1;
 }
@@ -34,12 +34,12 @@ take_all (struct quota_client *p)
 static void
 alone (void **state)
 {
-  unsigned places;
+  unsigned slots;
 
   (void) state;
-  for (places = 1; places < 40; ++places) {
-    begin (places, 1);
-    assert_int_equal (take_all (&clients[0]), places);
+  for (slots = 1; slots < 40; ++slots) {
+    begin (slots, 1);
+    assert_int_equal (take_all (&clients[0]), slots);
   }
 }
 
@@ -50,7 +50,7 @@ static void
 greedy (void **state)
 {
   static const struct {
-    unsigned places, n, first;
+    unsigned slots, n, first;
   } table[] = {
     { 1, 2, 1 },   { 2, 2, 2 },     { 3, 8, 3 },   { 4, 2, 3 },
     { 4, 8, 3 },   { 16, 2, 15 },   { 16, 3, 14 }, { 16, 5, 12 },
@@ -62,11 +62,11 @@ greedy (void **state)
   for (i = 0; i < sizeof table / sizeof table[0]; ++i) {
     unsigned k, used = table[i].first;
 
-    begin (table[i].places, table[i].n);
+    begin (table[i].slots, table[i].n);
     assert_int_equal (take_all (&clients[0]), used);
     /* Nobody else: not even a lane. */
     assert_false (quota_may_take (&quota, &other));
-    for (k = 1; k < table[i].n && used < table[i].places; ++k) {
+    for (k = 1; k < table[i].n && used < table[i].slots; ++k) {
       assert_true (quota_may_take (&quota, &clients[k]));
       quota_take (&quota, &clients[k]);
       used++;

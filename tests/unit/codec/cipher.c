@@ -14,9 +14,9 @@
 
 #include "tests/unit/unit.h"
 
+#include "base/secret.h"
 #include "codec/afsplit.h"
 #include "codec/cipher.h"
-#include "base/secret.h"
 
 enum { SECTOR = CRYPTO_SECTOR_BYTES };
 

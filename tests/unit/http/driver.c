@@ -24,8 +24,8 @@
 #include "tests/unit/unit.h"
 
 #include "base/monotonic.h"
-#include "image/access.h"
 #include "http/internal.h"
+#include "image/access.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 

@@ -9,8 +9,8 @@
 
 #include "tests/unit/unit.h"
 
-#include "http/redact.h"
 #include "base/utf8.h"
+#include "http/redact.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 #define HIDDEN "(not shown: it contains a secret)"

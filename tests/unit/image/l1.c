@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "source/file.h"
 #include "tests/unit/unit.h"
 
 #include "image/l1.h"

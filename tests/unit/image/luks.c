@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "source/file.h"
 #include "tests/unit/unit.h"
 
 #include "image/luks.h"

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "source/file.h"
 #include "tests/unit/unit.h"
 
 #include "source/source.h"

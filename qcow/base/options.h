@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the user of the module can choose.  Public: qcow.h includes it.
+ */
+
+#ifndef QCOW_BASE_OPTIONS_H
+#define QCOW_BASE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How to talk to web servers.  Names and meanings are those of nbdkit's curl
+ * plugin; NULL, 0 or false: the default.
+ */
+struct qcow_http_options {
+  /* The parameter for web servers that the user has given, or one of them, or
+   * NULL.  It is an error if no URL can be opened.
+   */
+  const char *given;
+
+  const char *user, *password, *cookie;
+  const char *const *headers;
+  size_t nr_headers;
+  const char *cainfo, *capath;
+  const char *proxy, *proxy_user, *proxy_password;
+  const char *protocols, *http_version;
+  const char *user_agent, *unix_socket_path;
+  const char *const *resolve;
+  size_t nr_resolve;
+  unsigned connections; /* at once; default 16 */
+  unsigned timeout;     /* seconds for one try of one request */
+  bool no_sslverify, no_followlocation, tcp_keepalive;
+
+  /* For s3:// URLs.  Without keys, requests are not signed. */
+  const char *access_key, *secret_key, *session_token;
+  bool keys_are_explicit; /* given for this image: an error if not usable */
+  const char *endpoint_url, *region;
+};
+
+/* Nothing of it is kept. */
+struct qcow_options {
+  /* One of them: a local file or block device; an http, https or s3 URL.
+   * (Backing and data files may be either in the same parameter.)
+   */
+  const char *filename;
+  const char *url;
+  uint64_t cache_size; /* bytes for lookup tables, inflated clusters, and
+                          what was read of remote files */
+  struct qcow_http_options http;
+
+  /* What names inside images may reach: "image-dir", "any", a directory or a
+   * URL's beginning (see access.h).
+   */
+  const char *const *allow;
+  size_t nr_allow;
+
+  /* The n-th one is for the n-th layer below the top: the file, "raw" or
+   * "qcow".  What is missing is taken from the image.
+   */
+  const char *const *backing;
+  size_t nr_backing;
+  const char *const *backing_formats;
+  size_t nr_backing_formats;
+
+  /* The n-th one is for the n-th layer that has a data file. */
+  const char *const *data_files;
+  size_t nr_data_files;
+
+  /* Serve only one view, as the default one: a snapshot (id or name); what
+   * changed since a snapshot, "backing" or "layer:N", to that snapshot or
+   * the active layer; the active layer with a dirty bitmap.  Or NULL.
+   */
+  const char *snapshot, *since, *bitmap;
+
+  /* For encrypted layers: LUKS layers try all of them, the n-th layer with
+   * the old AES takes the n-th, or the last.  "" is one, too.
+   */
+  const char *const *passphrases;
+  size_t nr_passphrases;
+  uint64_t luks_iterations; /* allowed (luks.h); 0: the default */
+
+  bool force_share; /* serve even though a writer holds the image */
+  bool debug_runs;  /* a debug message for each run of each request */
+  bool debug_cache; /* cache statistics when the image is closed */
+  bool debug_http;  /* a debug message for each request to a web server */
+};
+
+/* What cache_size is if the user says nothing. */
+#define QCOW_DEFAULT_CACHE_SIZE (UINT64_C (64) << 20)
+
+#endif /* QCOW_BASE_OPTIONS_H */

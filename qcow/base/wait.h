@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Waiting that the user of the module can interrupt.  Every wait that may
+ * last longer than a few milliseconds goes through these functions, so it
+ * ends within HOOKS_POLL_MS of the server's end or the client's departure.
+ */
+
+#ifndef QCOW_BASE_WAIT_H
+#define QCOW_BASE_WAIT_H
+
+#include <pthread.h>
+#include <time.h>
+
+#include "base/hooks.h"
+
+/* How often a waiter calls the sleep hook to learn whether to go on. */
+#define HOOKS_POLL_MS 100
+
+/* Sleep for 'ms' milliseconds through the sleep hook (see there). */
+int hooks_sleep (const struct qcow_hooks *hooks, unsigned ms);
+
+/* Wait for a condition whose clock is monotonic.h's, with 'lock' held, at most
+ * until *next_poll.  When that has passed, call the sleep hook without the
+ * lock and set *next_poll anew.  Returns 0, possibly without anything having
+ * happened, or -1 if the hook says that the caller must stop waiting.
+ */
+int hooks_wait (const struct qcow_hooks *hooks, pthread_cond_t *cond,
+                pthread_mutex_t *lock, struct timespec *next_poll);
+
+#endif /* QCOW_BASE_WAIT_H */

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A local file or block device as a source.
+ */
+
+#ifndef QCOW_SOURCE_FILE_H
+#define QCOW_SOURCE_FILE_H
+
+#include "source/source.h"
+
+/* A local regular file or block device, opened read-only and, unless
+ * force_share, with qemu's locks (lock.h).  The caller closes it.  NULL
+ * with the error reported; errno as qcow_open.
+ */
+struct source *source_file_open (const char *filename, bool force_share,
+                                 const struct qcow_hooks *hooks);
+
+/* The same for a file that is already open; 'fd' belongs to the source
+ * from now on, also on failure.
+ */
+struct source *source_file_from_fd (int fd, const char *filename,
+                                    bool force_share,
+                                    const struct qcow_hooks *hooks);
+
+#endif /* QCOW_SOURCE_FILE_H */
