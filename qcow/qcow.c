@@ -11,6 +11,7 @@
 
 #include "base/secret.h"
 #include "codec/cipher.h"
+#include "codec/libgcrypt.h"
 #include "disk/export-name.h"
 #include "disk/map.h"
 #include "http/libcurl.h"
@@ -39,7 +40,7 @@ struct qcow {
 int
 qcow_load (void)
 {
-  return crypto_load ();
+  return libgcrypt_load ();
 }
 
 char *
@@ -287,7 +288,7 @@ lock_keys (const struct qcow *q)
   for (i = 0; i < q->chain->nr_layers; ++i) {
     const struct image *image = q->chain->layers[i].image;
 
-    if (image && image->crypto && crypto_lock_key (image->crypto) == -1)
+    if (image && image->cipher && cipher_lock_key (image->cipher) == -1)
       error_debug (&q->hooks, image->name,
                    "the key can't be kept from being swapped out: %m");
   }

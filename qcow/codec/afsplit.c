@@ -24,10 +24,10 @@ xor_into (uint8_t *key, const uint8_t *stripe, size_t n)
  * itself; of the last one as much as there is room for.
  */
 static int
-diffuse (enum crypto_hash hash, uint8_t *key, size_t key_bytes)
+diffuse (enum digest hash, uint8_t *key, size_t key_bytes)
 {
-  const size_t piece = crypto_hash_bytes (hash);
-  uint8_t out[CRYPTO_MAX_HASH_BYTES];
+  const size_t piece = digest_bytes (hash);
+  uint8_t out[DIGEST_MAX_BYTES];
   uint32_t i;
   int r = 0;
 
@@ -37,7 +37,7 @@ diffuse (enum crypto_hash hash, uint8_t *key, size_t key_bytes)
     const size_t left = key_bytes - i * piece;
     const size_t n = left < piece ? left : piece;
 
-    r = crypto_hash_two (hash, &number, sizeof number, p, n, out);
+    r = digest_two (hash, &number, sizeof number, p, n, out);
     if (r == 0)
       memcpy (p, out, n);
   }
@@ -46,7 +46,7 @@ diffuse (enum crypto_hash hash, uint8_t *key, size_t key_bytes)
 }
 
 int
-afsplit_merge (enum crypto_hash hash, const uint8_t *in, size_t key_bytes,
+afsplit_merge (enum digest hash, const uint8_t *in, size_t key_bytes,
                unsigned stripes, uint8_t *key)
 {
   unsigned i;

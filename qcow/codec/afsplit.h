@@ -7,12 +7,14 @@
 #ifndef QCOW_CODEC_AFSPLIT_H
 #define QCOW_CODEC_AFSPLIT_H
 
-#include "codec/cipher.h"
+#include <stdint.h>
 
-/* Get the key of key_bytes <= CRYPTO_MAX_KEY_BYTES from 'stripes' pieces of
- * that many bytes.  0, or -1 with errno ENOMEM or EIO.
+#include "codec/digest.h"
+
+/* Merge 'stripes' pieces of key_bytes bytes into a key of that size.  Returns
+ * 0, or -1 with errno ENOMEM or EIO.
  */
-int afsplit_merge (enum crypto_hash hash, const uint8_t *in, size_t key_bytes,
+int afsplit_merge (enum digest digest, const uint8_t *in, size_t key_bytes,
                    unsigned stripes, uint8_t *key);
 
 #endif /* QCOW_CODEC_AFSPLIT_H */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "codec/libgcrypt.h"
 #include "disk/decrypt.h"
 
 void
@@ -29,7 +30,7 @@ add_piece (struct decrypt_batch *s, const struct run *run, uint64_t offset,
 
   s->pieces[s->nr_pieces++]
     = (struct decrypt_piece){ run->image, buf, (size_t) length,
-                              image_crypto_sector (run->image, offset, host) };
+                              image_cipher_sector (run->image, offset, host) };
   return (struct source_range){ host, (size_t) length, buf };
 }
 
@@ -41,9 +42,9 @@ add_part (struct decrypt_batch *s, const struct run *run, uint64_t offset,
   struct decrypt_part *part = &s->parts[s->nr_parts++];
 
   part->dest = dest;
-  part->skip = (size_t) (offset % CRYPTO_SECTOR_BYTES);
+  part->skip = (size_t) (offset % CIPHER_SECTOR_BYTES);
   part->length = (size_t) length;
-  return add_piece (s, run, offset - part->skip, CRYPTO_SECTOR_BYTES,
+  return add_piece (s, run, offset - part->skip, CIPHER_SECTOR_BYTES,
                     part->sector);
 }
 
@@ -56,7 +57,7 @@ size_t
 decrypt_add (struct decrypt_batch *s, const struct run *run, uint8_t *dest,
              struct source_range ranges[DECRYPT_RANGES])
 {
-  const uint64_t mask = CRYPTO_SECTOR_BYTES - 1;
+  const uint64_t mask = CIPHER_SECTOR_BYTES - 1;
   const uint64_t end = run->offset + run->length;
   const uint64_t whole = (run->offset + mask) & ~mask, whole_end = end & ~mask;
   size_t n = 0;
@@ -83,7 +84,7 @@ cannot_decrypt (struct image *image)
     return image_no_memory (image);
   return error_report_once (
     &image->damage, UINT64_MAX, image->context->hooks, EIO, image->name,
-    "libgcrypt failed to decrypt: %s", crypto_reason ());
+    "libgcrypt failed to decrypt: %s", libgcrypt_reason ());
 }
 
 int
@@ -94,7 +95,7 @@ decrypt_run (struct decrypt_batch *s)
   for (i = 0; i < s->nr_pieces; ++i) {
     const struct decrypt_piece *p = &s->pieces[i];
 
-    if (crypto_decrypt (p->image->crypto, p->buf, p->length, p->sector) == -1)
+    if (cipher_decrypt (p->image->cipher, p->buf, p->length, p->sector) == -1)
       return cannot_decrypt (p->image);
   }
   for (i = 0; i < s->nr_parts; ++i) {

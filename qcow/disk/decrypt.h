@@ -43,7 +43,7 @@ struct decrypt_batch {
 
   /* A sector of which only [skip, skip + length) is wanted. */
   struct decrypt_part {
-    uint8_t sector[CRYPTO_SECTOR_BYTES];
+    uint8_t sector[CIPHER_SECTOR_BYTES];
     uint8_t *dest;
     size_t skip, length;
   } parts[DECRYPT_PARTS];

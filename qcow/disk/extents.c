@@ -95,7 +95,7 @@ add_data (struct merger *m, struct holes *h, const struct run *run)
   int r = 1;
 
   /* Zeros in the file decrypt to anything but that. */
-  if (h->none || (run->image && run->image->crypto))
+  if (h->none || (run->image && run->image->cipher))
     return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
   while (done < run->length && r == 1) {
     const uint64_t host = run->host + done;
@@ -159,7 +159,7 @@ is_solid (const struct qcow_view *v)
   for (i = 0; i < v->nr_layers; ++i) {
     const struct layer *layer = &v->layers[i];
 
-    if (layer->image && layer->image->crypto)
+    if (layer->image && layer->image->cipher)
       continue;
     if (!source_is_solid (layer->source) || is_short (layer))
       return false;

@@ -609,7 +609,7 @@ plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
     memset (dest, 0, length);
     return 0;
   case RUN_DATA:
-    if (run->image && run->image->crypto) {
+    if (run->image && run->image->cipher) {
       add_encrypted (plan, run, dest);
       return 0;
     }

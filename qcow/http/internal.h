@@ -68,7 +68,7 @@ bool sign_is_wanted (const struct http_settings *s);
 bool sign_replaces (const struct http_settings *s, const char *header);
 
 /* Sign a request for the URL with all headers in the list, which gets some
- * more.  0, or -1 with errno ENOMEM, or EIO: see crypto_reason.
+ * more.  0, or -1 with errno ENOMEM, or EIO: see libgcrypt_reason.
  */
 int sign_request (const struct http_settings *s, const struct url *url,
                   time_t now, struct curl_slist **list);

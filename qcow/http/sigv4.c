@@ -16,7 +16,7 @@
 #include <strings.h>
 
 #include "base/secret.h"
-#include "codec/cipher.h"
+#include "codec/digest.h"
 #include "http/percent.h"
 #include "http/sigv4.h"
 
@@ -270,15 +270,15 @@ to_hex (const uint8_t bytes[HASH_BYTES], char out[HEX_LENGTH + 1])
 
 /* The next key of a chain, in place of the last. */
 static int
-derive (uint8_t key[CRYPTO_MAX_HASH_BYTES], const char *text, size_t length)
+derive (uint8_t key[DIGEST_MAX_BYTES], const char *text, size_t length)
 {
-  return crypto_hmac (CRYPTO_SHA256, key, HASH_BYTES, text, length, key);
+  return digest_hmac (DIGEST_SHA256, key, HASH_BYTES, text, length, key);
 }
 
 /* Of "AWS4" and the secret key. */
 static int
 first_key (const char *secret_key, const char *day,
-           uint8_t key[CRYPTO_MAX_HASH_BYTES])
+           uint8_t key[DIGEST_MAX_BYTES])
 {
   char *secret;
   int r;
@@ -287,7 +287,7 @@ first_key (const char *secret_key, const char *day,
     errno = ENOMEM;
     return -1;
   }
-  r = crypto_hmac (CRYPTO_SHA256, secret, strlen (secret), day, DAY_LENGTH,
+  r = digest_hmac (DIGEST_SHA256, secret, strlen (secret), day, DAY_LENGTH,
                    key);
   secret_free_string (secret);
   return r;
@@ -297,7 +297,7 @@ static int
 sign (const struct sigv4_signer *s, const char *date, const char *text,
       char signature[HEX_LENGTH + 1])
 {
-  uint8_t key[CRYPTO_MAX_HASH_BYTES];
+  uint8_t key[DIGEST_MAX_BYTES];
   int r = -1;
 
   if (first_key (s->secret_key, date, key) == 0
@@ -318,11 +318,10 @@ static char *
 authorize (const char *canonical, const char *names,
            const struct sigv4_signer *s, const char *date)
 {
-  uint8_t hash[CRYPTO_MAX_HASH_BYTES];
+  uint8_t hash[DIGEST_MAX_BYTES];
   char hex[HEX_LENGTH + 1], *scope = NULL, *text = NULL, *value = NULL;
 
-  if (crypto_hash_two (CRYPTO_SHA256, canonical, strlen (canonical), "", 0,
-                       hash)
+  if (digest_two (DIGEST_SHA256, canonical, strlen (canonical), "", 0, hash)
       == -1)
     return NULL;
   to_hex (hash, hex);

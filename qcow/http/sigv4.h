@@ -39,7 +39,7 @@ struct sigv4_signer {
 
 /* The value of the Authorization header: a new string.  'date' is the value
  * of x-amz-date, "YYYYMMDDThhmmssZ".  NULL with errno ENOMEM, or EIO: see
- * crypto_reason.  What is derived from the secret key is wiped.
+ * libgcrypt_reason.  What is derived from the secret key is wiped.
  */
 char *sigv4_authorization (const struct sigv4_request *request,
                            const struct sigv4_signer *signer,

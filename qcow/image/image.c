@@ -216,7 +216,7 @@ image_close (struct image *image)
   if (image->data != image->source)
     source_close (image->data);
   source_close (image->source);
-  crypto_free (image->crypto);
+  cipher_free (image->cipher);
   error_filter_destroy (&image->damage);
   free (image);
 }

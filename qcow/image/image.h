@@ -27,7 +27,7 @@ struct image {
   struct source *data; /* … they are in a data file; else equal to source */
   struct header header;
   struct entry_geometry geometry;
-  struct crypto *crypto; /* decrypts the clusters; NULL: not encrypted, or
+  struct cipher *cipher; /* decrypts the clusters; NULL: not encrypted, or
                             not unlocked yet (unlock.h) */
   struct error_filter damage;
   uint32_t id;                    /* in the chain: the owner in cache keys */
@@ -82,10 +82,10 @@ image_no_memory (const struct image *image)
  * 'host', and the guest sees at 'guest'.
  */
 static inline uint64_t
-image_crypto_sector (const struct image *image, uint64_t guest, uint64_t host)
+image_cipher_sector (const struct image *image, uint64_t guest, uint64_t host)
 {
   return (image->header.crypt_method == QCOW_CRYPT_AES ? guest : host)
-         / CRYPTO_SECTOR_BYTES;
+         / CIPHER_SECTOR_BYTES;
 }
 
 static inline uint64_t

@@ -13,6 +13,7 @@
 
 #include "base/secret.h"
 #include "codec/afsplit.h"
+#include "codec/libgcrypt.h"
 #include "format/format.h"
 #include "image/luks.h"
 
@@ -48,7 +49,7 @@ enum {
 
 /* Key material begins here at the earliest, and takes a multiple of that. */
 #define MATERIAL_ALIGNMENT 4096
-#define FIRST_MATERIAL_SECTOR (MATERIAL_ALIGNMENT / CRYPTO_SECTOR_BYTES)
+#define FIRST_MATERIAL_SECTOR (MATERIAL_ALIGNMENT / CIPHER_SECTOR_BYTES)
 
 /* --- Parsing --- */
 
@@ -64,10 +65,10 @@ parse_name (const uint8_t *field, const char *what, char name[NAME_BYTES],
 }
 
 static int
-parse_hash (const char *name, const char *what, enum crypto_hash *hash,
+parse_hash (const char *name, const char *what, enum digest *hash,
             struct problem *problem)
 {
-  if (crypto_find_hash (name, hash))
+  if (digest_find (name, hash))
     return 0;
   return problem_set (problem,
                       "LUKS header: %s is '%s': must be sha1, sha224, "
@@ -79,13 +80,13 @@ parse_hash (const char *name, const char *what, enum crypto_hash *hash,
  * dm-crypt).
  */
 static int
-parse_mode (char *text, struct crypto_method *m, struct problem *problem)
+parse_mode (char *text, struct cipher_method *m, struct problem *problem)
 {
   char *iv = strchr (text, '-'), *hash;
 
   if (iv)
     *iv++ = '\0';
-  if (iv == NULL || !crypto_find_mode (text, &m->mode))
+  if (iv == NULL || !cipher_find_mode (text, &m->mode))
     return problem_set (problem,
                         "LUKS header: cipher_mode begins with '%s': must be "
                         "xts, cbc, ctr or ecb, then '-' and plain64, plain "
@@ -95,17 +96,17 @@ parse_mode (char *text, struct crypto_method *m, struct problem *problem)
   if (hash)
     *hash++ = '\0';
   if (strcmp (iv, "plain64") == 0)
-    m->iv = CRYPTO_PLAIN64;
+    m->iv = CIPHER_IV_PLAIN64;
   else if (strcmp (iv, "plain") == 0)
-    m->iv = CRYPTO_PLAIN;
+    m->iv = CIPHER_IV_PLAIN;
   else if (strcmp (iv, "essiv") == 0)
-    m->iv = CRYPTO_ESSIV;
+    m->iv = CIPHER_IV_ESSIV;
   else
     return problem_set (problem,
                         "LUKS header: cipher_mode has the IV generator "
                         "'%s': must be plain64, plain or essiv:HASH",
                         iv);
-  if (m->iv != CRYPTO_ESSIV)
+  if (m->iv != CIPHER_IV_ESSIV)
     return 0;
   return parse_hash (hash ? hash : "", "the hash of essiv in cipher_mode",
                      &m->iv_hash, problem);
@@ -121,7 +122,7 @@ parse_method (const uint8_t *p, struct luks_header *h, struct problem *problem)
       || parse_name (p + OFF_CIPHER_MODE, "cipher_mode", mode, problem) == -1
       || parse_name (p + OFF_HASH_SPEC, "hash_spec", hash, problem) == -1)
     return -1;
-  if (!crypto_find_cipher (cipher, &h->method.cipher))
+  if (!cipher_find_algorithm (cipher, &h->method.algorithm))
     return problem_set (problem,
                         "LUKS header: cipher_name is '%s': must be aes, "
                         "serpent, twofish or cast5",
@@ -130,7 +131,7 @@ parse_method (const uint8_t *p, struct luks_header *h, struct problem *problem)
       || parse_hash (hash, "hash_spec", &h->hash, problem) == -1)
     return -1;
   h->method.key_bytes = get_be32 (p + OFF_KEY_BYTES);
-  if (crypto_check (&h->method, &unknown) == -1)
+  if (cipher_check (&h->method, &unknown) == -1)
     return problem_set (problem, "LUKS header: %s", unknown.text);
   return 0;
 }
@@ -177,7 +178,7 @@ parse_slot (const uint8_t *p, unsigned n, uint64_t end, struct luks_header *h,
     return problem_set (
       problem, "LUKS header: key slot %u: stripes is %" PRIu32 ": must be %d",
       n, stripes, LUKS_STRIPES);
-  slot->material = (uint64_t) sector * CRYPTO_SECTOR_BYTES;
+  slot->material = (uint64_t) sector * CIPHER_SECTOR_BYTES;
   if (sector < FIRST_MATERIAL_SECTOR || slot->material > end
       || material_room (h) > end - slot->material)
     return problem_set (problem,
@@ -214,7 +215,7 @@ parse_slots (const uint8_t *p, uint64_t length, struct luks_header *h,
              struct problem *problem)
 {
   const uint32_t payload = get_be32 (p + OFF_PAYLOAD_OFFSET);
-  uint64_t end = (uint64_t) payload * CRYPTO_SECTOR_BYTES;
+  uint64_t end = (uint64_t) payload * CIPHER_SECTOR_BYTES;
   unsigned i;
 
   /* Nothing is there in an image, but it bounds the rest (qemu). */
@@ -270,8 +271,8 @@ luks_active_slots (const struct luks_header *header)
 
 /* What is secret while a slot is tried. */
 struct keys {
-  uint8_t slot_key[CRYPTO_MAX_KEY_BYTES];
-  uint8_t key[CRYPTO_MAX_KEY_BYTES];
+  uint8_t slot_key[CIPHER_MAX_KEY_BYTES];
+  uint8_t key[CIPHER_MAX_KEY_BYTES];
   uint8_t digest[LUKS_DIGEST_BYTES];
 };
 
@@ -280,11 +281,11 @@ struct keys {
  * locked in memory.
  */
 struct material {
-  uint8_t stored[CRYPTO_MAX_KEY_BYTES * LUKS_STRIPES];
-  uint8_t stripes[CRYPTO_MAX_KEY_BYTES * LUKS_STRIPES]; /* decrypted */
+  uint8_t stored[CIPHER_MAX_KEY_BYTES * LUKS_STRIPES];
+  uint8_t stripes[CIPHER_MAX_KEY_BYTES * LUKS_STRIPES]; /* decrypted */
 };
 
-_Static_assert(sizeof ((struct material *) 0)->stored % CRYPTO_SECTOR_BYTES
+_Static_assert(sizeof ((struct material *) 0)->stored % CIPHER_SECTOR_BYTES
                  == 0,
                "key material is read in whole sectors");
 
@@ -300,8 +301,8 @@ struct unlocking {
 static uint64_t
 slot_work (const struct luks_header *h, const struct luks_slot *slot)
 {
-  return crypto_pbkdf2_work (h->hash, slot->iterations, h->method.key_bytes)
-         + crypto_pbkdf2_work (h->hash, h->digest_iterations,
+  return digest_pbkdf2_work (h->hash, slot->iterations, h->method.key_bytes)
+         + digest_pbkdf2_work (h->hash, h->digest_iterations,
                                LUKS_DIGEST_BYTES);
 }
 
@@ -321,15 +322,15 @@ luks_work (const struct luks_header *header)
 static int
 decrypt_material (const struct unlocking *u)
 {
-  struct crypto *c = crypto_new (&u->header->method, u->keys->slot_key);
+  struct cipher *c = cipher_new (&u->header->method, u->keys->slot_key);
   int r, err;
 
   if (c == NULL)
     return -1;
   memcpy (u->material->stripes, u->material->stored, u->material_length);
-  r = crypto_decrypt (c, u->material->stripes, u->material_length, 0);
+  r = cipher_decrypt (c, u->material->stripes, u->material_length, 0);
   err = errno;
-  crypto_free (c);
+  cipher_free (c);
   errno = err;
   return r;
 }
@@ -344,7 +345,7 @@ try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
   const struct luks_header *h = u->header;
   struct keys *k = u->keys;
 
-  if (crypto_pbkdf2 (h->hash, passphrase, strlen (passphrase), slot->salt,
+  if (digest_pbkdf2 (h->hash, passphrase, strlen (passphrase), slot->salt,
                      LUKS_SALT_BYTES, slot->iterations, k->slot_key,
                      h->method.key_bytes)
         == -1
@@ -352,11 +353,11 @@ try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
       || afsplit_merge (h->hash, u->material->stripes, h->method.key_bytes,
                         LUKS_STRIPES, k->key)
            == -1
-      || crypto_pbkdf2 (h->hash, k->key, h->method.key_bytes, h->digest_salt,
+      || digest_pbkdf2 (h->hash, k->key, h->method.key_bytes, h->digest_salt,
                         LUKS_SALT_BYTES, h->digest_iterations, k->digest,
                         LUKS_DIGEST_BYTES)
            == -1)
-    return crypto_report (u->source->hooks, u->source->name, "LUKS");
+    return libgcrypt_report (u->source->hooks, u->source->name, "LUKS");
   return memcmp (k->digest, h->digest, LUKS_DIGEST_BYTES) == 0;
 }
 
@@ -434,10 +435,10 @@ try_slots (struct unlocking *u, const char *const *passphrases, size_t n,
     each -= work;
     r = try_slot (u, order[i], passphrases, n, limits, result);
     if (r == 1) {
-      result->crypto = crypto_new (&u->header->method, u->keys->key);
-      return result->crypto
+      result->cipher = cipher_new (&u->header->method, u->keys->key);
+      return result->cipher
                ? 0
-               : crypto_report (u->source->hooks, u->source->name, "LUKS");
+               : libgcrypt_report (u->source->hooks, u->source->name, "LUKS");
     }
     if (r == -1)
       return -1;
@@ -459,12 +460,12 @@ luks_unlock (const struct luks_header *header, struct source *source,
     .keys = secret_new (sizeof *u.keys),
     .material = secret_new (sizeof *u.material),
     .material_length
-    = ((size_t) material_bytes (header) + CRYPTO_SECTOR_BYTES - 1)
-      / CRYPTO_SECTOR_BYTES * CRYPTO_SECTOR_BYTES,
+    = ((size_t) material_bytes (header) + CIPHER_SECTOR_BYTES - 1)
+      / CIPHER_SECTOR_BYTES * CIPHER_SECTOR_BYTES,
   };
   int r, err;
 
-  *result = (struct luks_result){ .crypto = NULL };
+  *result = (struct luks_result){ .cipher = NULL };
   if (u.keys == NULL || u.material == NULL)
     r = source_no_memory (source);
   else

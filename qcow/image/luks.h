@@ -23,7 +23,7 @@
  */
 #define LUKS_STRIPES 4000
 
-/* How much work (cipher.h) all key slots together may make for one
+/* How much work (digest.h) all key slots together may make for one
  * passphrase.  A header says how often its hash is to be iterated, and
  * could say 2^32 - 1 for each slot: some hours.  qemu-img chooses what
  * takes its machine 2 seconds: on an AMD EPYC 7,481,278 iterations of
@@ -46,8 +46,8 @@ struct luks_slot {
 };
 
 struct luks_header {
-  struct crypto_method method; /* checked */
-  enum crypto_hash hash;
+  struct cipher_method method; /* checked */
+  enum digest hash;
   uint8_t digest[LUKS_DIGEST_BYTES], digest_salt[LUKS_SALT_BYTES];
   uint32_t digest_iterations; /* > 0 */
   struct luks_slot slots[LUKS_SLOTS];
@@ -72,7 +72,7 @@ struct luks_limits {
 
 /* What came of the passphrases. */
 struct luks_result {
-  struct crypto *crypto; /* decrypts the data; NULL: none fits a slot */
+  struct cipher *cipher; /* decrypts the data; NULL: none fits a slot */
   unsigned slot;         /* if one does: which, 0 to 7 */
   size_t passphrase;     /* and which of them */
   unsigned skipped;      /* slots not tried: they make too much work */

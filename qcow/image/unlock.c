@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/secret.h"
+#include "codec/libgcrypt.h"
 #include "image/luks.h"
 #include "image/unlock.h"
 
@@ -54,11 +55,11 @@ choose_passphrase (const struct passphrases *p, size_t layer)
 static int
 unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
 {
-  static const struct crypto_method method = {
-    .cipher = CRYPTO_AES,
-    .mode = CRYPTO_CBC,
+  static const struct cipher_method method = {
+    .algorithm = CIPHER_AES,
+    .mode = CIPHER_CBC,
     .key_bytes = 16,
-    .iv = CRYPTO_PLAIN64,
+    .iv = CIPHER_IV_PLAIN64,
   };
   size_t i;
   uint8_t *key;
@@ -70,10 +71,10 @@ unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
   if (key == NULL)
     return image_no_memory (image);
   memcpy (key, p->list[i], strnlen (p->list[i], method.key_bytes));
-  image->crypto = crypto_new (&method, key);
+  image->cipher = cipher_new (&method, key);
   secret_free (key, method.key_bytes);
-  if (image->crypto == NULL)
-    return crypto_report (image->context->hooks, image->name, "AES");
+  if (image->cipher == NULL)
+    return libgcrypt_report (image->context->hooks, image->name, "AES");
   error_debug (image->context->hooks, image->name,
                "passphrase %zu is taken; AES can't tell whether it is right",
                i + 1);
@@ -175,8 +176,8 @@ unlock_luks (struct image *image, struct passphrases *p)
                    p->n, &p->limits, &result)
       == -1)
     return -1;
-  image->crypto = result.crypto;
-  if (image->crypto == NULL)
+  image->cipher = result.cipher;
+  if (image->cipher == NULL)
     return none_fits (image, p, &header, &result);
   p->used[result.passphrase] = true;
   error_debug (image->context->hooks, image->name,

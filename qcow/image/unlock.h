@@ -11,7 +11,7 @@
 
 #include "image/image.h"
 
-/* Set image->crypto of each image that is encrypted; upper layers come first.
+/* Set image->cipher of each image that is encrypted; upper layers come first.
  *
  * A LUKS header says which of the passphrases is right.  With the old AES any
  * would do: the n-th such layer takes the n-th of those that no LUKS layer

@@ -30,13 +30,13 @@ static bool
 make_digest (const struct luks_header *h, const uint8_t *luks, size_t size,
              const char *passphrase, uint8_t digest[LUKS_DIGEST_BYTES])
 {
-  static uint8_t material[CRYPTO_MAX_KEY_BYTES * LUKS_STRIPES];
-  uint8_t key[CRYPTO_MAX_KEY_BYTES];
+  static uint8_t material[CIPHER_MAX_KEY_BYTES * LUKS_STRIPES];
+  uint8_t key[CIPHER_MAX_KEY_BYTES];
   const size_t n = h->method.key_bytes;
-  const size_t bytes = (n * LUKS_STRIPES + CRYPTO_SECTOR_BYTES - 1)
-                       / CRYPTO_SECTOR_BYTES * CRYPTO_SECTOR_BYTES;
+  const size_t bytes = (n * LUKS_STRIPES + CIPHER_SECTOR_BYTES - 1)
+                       / CIPHER_SECTOR_BYTES * CIPHER_SECTOR_BYTES;
   const struct luks_slot *s = h->slots;
-  struct crypto *c;
+  struct cipher *c;
 
   while (s < h->slots + LUKS_SLOTS - 1 && !s->active)
     s++;
@@ -45,14 +45,14 @@ make_digest (const struct luks_header *h, const uint8_t *luks, size_t size,
   memset (material, 0, bytes);
   if (s->material < size)
     memcpy (material, luks + s->material, min64 (bytes, size - s->material));
-  MUST (crypto_pbkdf2 (h->hash, passphrase, strlen (passphrase), s->salt,
+  MUST (digest_pbkdf2 (h->hash, passphrase, strlen (passphrase), s->salt,
                        LUKS_SALT_BYTES, s->iterations, key, n)
         == 0);
-  c = crypto_new (&h->method, key);
-  MUST (c && crypto_decrypt (c, material, bytes, 0) == 0);
-  crypto_free (c);
+  c = cipher_new (&h->method, key);
+  MUST (c && cipher_decrypt (c, material, bytes, 0) == 0);
+  cipher_free (c);
   MUST (afsplit_merge (h->hash, material, n, LUKS_STRIPES, key) == 0);
-  MUST (crypto_pbkdf2 (h->hash, key, n, h->digest_salt, LUKS_SALT_BYTES,
+  MUST (digest_pbkdf2 (h->hash, key, n, h->digest_salt, LUKS_SALT_BYTES,
                        h->digest_iterations, digest, LUKS_DIGEST_BYTES)
         == 0);
   return true;

@@ -8,7 +8,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-#include "codec/cipher.h"
+#include "codec/libgcrypt.h"
 #include "http/sigv4.h"
 #include "http/url.h"
 
@@ -200,7 +200,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   struct url u;
 
   if (!loaded)
-    MUST (crypto_load () == 0);
+    MUST (libgcrypt_load () == 0);
   loaded = true;
   no_problem (&problem);
   (void) url_hides_dotdot (text);

@@ -8,6 +8,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "codec/cipher.h"
+#include "codec/libgcrypt.h"
 #include "image/luks.h"
 
 /* More than the library does at once, and then some. */
@@ -39,11 +40,11 @@ check_slots (const struct luks_header *h, uint64_t length)
  * itself.
  */
 static void
-decrypt (const struct crypto_method *m, const uint8_t *salt, enum side side)
+decrypt (const struct cipher_method *m, const uint8_t *salt, enum side side)
 {
-  uint8_t key[CRYPTO_MAX_KEY_BYTES], first[CRYPTO_SECTOR_BYTES];
+  uint8_t key[CIPHER_MAX_KEY_BYTES], first[CIPHER_SECTOR_BYTES];
   uint8_t *data = guarded_place (&data_area, side, sizeof first * SECTORS);
-  struct crypto *c;
+  struct cipher *c;
   size_t i;
 
   /* XTS is refused with two equal halves, by FIPS mode for one. */
@@ -51,12 +52,12 @@ decrypt (const struct crypto_method *m, const uint8_t *salt, enum side side)
     key[i] = (uint8_t) (salt[i % LUKS_SALT_BYTES] + i);
   memset (data, 'e', sizeof first * SECTORS);
   memcpy (first, data, sizeof first);
-  c = crypto_new (m, key);
+  c = cipher_new (m, key);
   MUST (c);
-  MUST (crypto_decrypt (c, data, sizeof first * SECTORS, UINT32_MAX - 1) == 0);
-  MUST (crypto_decrypt (c, first, sizeof first, UINT32_MAX - 1) == 0);
+  MUST (cipher_decrypt (c, data, sizeof first * SECTORS, UINT32_MAX - 1) == 0);
+  MUST (cipher_decrypt (c, first, sizeof first, UINT32_MAX - 1) == 0);
   MUST (memcmp (data, first, sizeof first) == 0);
-  crypto_free (c);
+  cipher_free (c);
 }
 
 static void
@@ -77,11 +78,11 @@ parse (struct input in, enum side side)
     must_have_reason (&problem);
     return;
   }
-  MUST (crypto_check (&h->method, &unknown) == 0);
+  MUST (cipher_check (&h->method, &unknown) == 0);
   MUST (h->method.key_bytes > 0
-        && h->method.key_bytes <= CRYPTO_MAX_KEY_BYTES);
-  MUST (crypto_hash_bytes (h->hash) > 0
-        && crypto_hash_bytes (h->hash) <= CRYPTO_MAX_HASH_BYTES);
+        && h->method.key_bytes <= CIPHER_MAX_KEY_BYTES);
+  MUST (digest_bytes (h->hash) > 0
+        && digest_bytes (h->hash) <= DIGEST_MAX_BYTES);
   MUST (h->digest_iterations > 0);
   check_slots (h, length);
   decrypt (&h->method, h->digest_salt, side);
@@ -93,10 +94,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   enum side side;
 
   if (header_area.start == NULL) {
-    MUST (crypto_load () == 0);
+    MUST (libgcrypt_load () == 0);
     header_area = guarded_new (LUKS_HEADER_BYTES);
     result_area = guarded_new (sizeof (struct luks_header));
-    data_area = guarded_new (CRYPTO_SECTOR_BYTES * SECTORS);
+    data_area = guarded_new (CIPHER_SECTOR_BYTES * SECTORS);
   }
   for (side = AT_END; side < SIDES; ++side)
     parse ((struct input){ data, size }, side);

@@ -76,11 +76,11 @@ good (void **state)
   (void) state;
   good_header ();
   assert_string_equal (parse (LENGTH, &h), "");
-  assert_int_equal (h.method.cipher, CRYPTO_AES);
-  assert_int_equal (h.method.mode, CRYPTO_XTS);
-  assert_int_equal (h.method.iv, CRYPTO_PLAIN64);
+  assert_int_equal (h.method.algorithm, CIPHER_AES);
+  assert_int_equal (h.method.mode, CIPHER_XTS);
+  assert_int_equal (h.method.iv, CIPHER_IV_PLAIN64);
   assert_int_equal (h.method.key_bytes, 64);
-  assert_int_equal (h.hash, CRYPTO_SHA256);
+  assert_int_equal (h.hash, DIGEST_SHA256);
   assert_int_equal (h.digest[19], 0xd1);
   assert_int_equal (h.digest_salt[31], 0x5a);
   assert_int_equal (h.digest_iterations, 1234);
@@ -301,13 +301,13 @@ check_key (struct luks_result result, const char *plain)
   uint8_t sector[512];
   int i;
 
-  assert_non_null (result.crypto);
+  assert_non_null (result.cipher);
   assert_int_equal (result.slot, 3);
   for (i = 0; i < 512; ++i)
     sector[i] = (uint8_t) i;
-  assert_int_equal (crypto_decrypt (result.crypto, sector, 512, 9), 0);
+  assert_int_equal (cipher_decrypt (result.cipher, sector, 512, 9), 0);
   assert_hex (sector, plain);
-  crypto_free (result.crypto);
+  cipher_free (result.cipher);
 }
 
 /* With keys of 24 bytes the key material ends within a sector. */
@@ -332,8 +332,8 @@ unlocking (void **state)
   for (i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
     make_source (rows[i].mode, rows[i].key_bytes, rows[i].digest);
     check_key (unlock ("tiger", LUKS_DEFAULT_WORK), rows[i].plain);
-    assert_null (unlock ("tiger2", LUKS_DEFAULT_WORK).crypto);
-    assert_null (unlock ("", LUKS_DEFAULT_WORK).crypto);
+    assert_null (unlock ("tiger2", LUKS_DEFAULT_WORK).cipher);
+    assert_null (unlock ("", LUKS_DEFAULT_WORK).cipher);
     close_source ();
   }
 }
@@ -353,22 +353,22 @@ too_much_work (void **state)
   result = unlock ("tiger", 12);
   assert_int_equal (result.skipped, 0);
   assert_int_equal (result.slot, 3);
-  crypto_free (result.crypto);
+  cipher_free (result.cipher);
   assert_int_equal (unlock ("tiger", 11).skipped, 2);
   assert_int_equal (unlock ("lion", 5683 + 12).skipped, 0);
   assert_int_equal (unlock ("lion", 5683 + 11).skipped, 1);
   /* Slot 3 is the dearer one now. */
   put_be32 (bytes + 208 + 4, 6);
   result = unlock ("tiger", 11 + 12);
-  crypto_free (result.crypto);
+  cipher_free (result.cipher);
   assert_int_equal (result.slot, 3);
-  assert_null (unlock ("tiger", 11 + 11).crypto);
+  assert_null (unlock ("tiger", 11 + 11).cipher);
   assert_int_equal (unlock ("tiger", 11 + 11).skipped, 1);
   /* Hours, if it were done. */
   put_be32 (bytes + 208 + 4, UINT32_MAX);
   put_be32 (bytes + 208 + 3 * 48 + 4, UINT32_MAX);
   result = unlock ("tiger", LUKS_DEFAULT_WORK);
-  assert_null (result.crypto);
+  assert_null (result.cipher);
   assert_int_equal (result.skipped, 2);
   put_be32 (bytes + 208 + 3 * 48 + 4, 7);
   put_be32 (bytes + 164, UINT32_MAX);
@@ -388,18 +388,18 @@ several_passphrases (void **state)
   make_source ("cbc-plain64", 16, "d257f50f812ca461ddf500570e22d8acaadaface");
   put_be32 (bytes + 208, 0x0000dead);
   result = unlock_with (list, 4, &limits);
-  assert_non_null (result.crypto);
+  assert_non_null (result.cipher);
   assert_int_equal (result.passphrase, 2);
   assert_int_equal (limits.total, 1000 - 3 * 12);
-  crypto_free (result.crypto);
+  cipher_free (result.cipher);
   limits.total = 3 * 12;
   result = unlock_with (list, 4, &limits);
   assert_int_equal (result.passphrase, 2);
   assert_int_equal (limits.total, 0);
-  crypto_free (result.crypto);
+  cipher_free (result.cipher);
   limits.total = 3 * 12 - 1;
   result = unlock_with (list, 4, &limits);
-  assert_null (result.crypto);
+  assert_null (result.cipher);
   assert_int_equal (result.skipped, 0);
   assert_true (result.gave_up);
   assert_int_equal (limits.total, 11);
@@ -416,7 +416,7 @@ beyond_the_end (void **state)
   assert_int_equal (ftruncate (file.fd, 1000 * 512 + FIRST), 0);
   source = source_file_open (file.name, true, &unit_hooks);
   assert_non_null (source);
-  assert_null (unlock ("tiger", LUKS_DEFAULT_WORK).crypto);
+  assert_null (unlock ("tiger", LUKS_DEFAULT_WORK).cipher);
   close_source ();
 }
 

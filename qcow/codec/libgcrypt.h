@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Initialization and errors of libgcrypt.  Only cipher.c and digest.c call
+ * libgcrypt itself.
+ */
+
+#ifndef QCOW_CODEC_LIBGCRYPT_H
+#define QCOW_CODEC_LIBGCRYPT_H
+
+#include "base/error.h"
+
+/* Call once, before any other function of cipher.h or digest.h.  Returns 0,
+ * or -1 if libgcrypt is too old.
+ */
+int libgcrypt_load (void);
+
+/* Why the last function of cipher.h or digest.h that this thread called
+ * failed with EIO.
+ */
+const char *libgcrypt_reason (void);
+
+/* Report that such a function failed.  'encryption' is what the header of
+ * the object asks for.  Returns -1 with errno EIO or ENOMEM, unchanged.
+ */
+int libgcrypt_report (const struct qcow_hooks *hooks, const char *object,
+                      const char *encryption);
+
+/* For cipher.c and digest.c: remember a gcry_error_t for libgcrypt_reason.
+ * Returns -1 with errno EIO or ENOMEM.
+ */
+int libgcrypt_fail (unsigned error);
+
+/* For each HMAC, libgcrypt allocates a few bytes, and ends the process if
+ * that fails.  Reserve memory for it before the call (0, or -1 with errno
+ * ENOMEM), and release it afterwards.  The reserve belongs to the thread.
+ */
+int libgcrypt_reserve (void);
+void libgcrypt_release (void);
+
+#endif /* QCOW_CODEC_LIBGCRYPT_H */
