@@ -45,20 +45,20 @@ static bool serving;     /* after the fork */
 static bool before_1_34; /* the server that has loaded us */
 
 static void
-say_error (const char *text)
+say_error (UNUSED void *opaque, const char *text)
 {
   nbdkit_error ("%s", text);
 }
 
 static void
-say_warning (const char *text)
+say_warning (UNUSED void *opaque, const char *text)
 {
   /* nbdkit has no warnings; its own plugins do this. */
   nbdkit_error ("warning: %s", text);
 }
 
 static void
-say_debug (const char *text)
+say_debug (UNUSED void *opaque, const char *text)
 {
   nbdkit_debug ("%s", text);
 }
@@ -67,7 +67,7 @@ say_debug (const char *text)
  * signals just kill it.
  */
 static int
-sleep_or_end (unsigned ms)
+sleep_or_end (UNUSED void *opaque, unsigned ms)
 {
   const struct timespec t = { .tv_sec = (time_t) (ms / 1000),
                               .tv_nsec = (long) (ms % 1000) * 1000000 };

@@ -490,14 +490,16 @@ on_name (void *opaque, const char *name, const char *description)
 }
 
 static void
-hear (const char *text)
+hear (void *opaque, const char *text)
 {
+  (void) opaque;
   (void) text;
 }
 
 static void
-hear_warning (const char *text)
+hear_warning (void *opaque, const char *text)
 {
+  (void) opaque;
   (void) text;
   nr_warnings++;
 }

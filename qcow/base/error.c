@@ -99,11 +99,13 @@ write_message (struct text *t, const char *object, const char *text)
   append_escaped (t, text);
 }
 
+typedef void (*message_hook) (void *opaque, const char *text);
+
 /* Give the hook "OBJECT: TEXT" in one line.  If that is long and there is no
  * memory for it, the beginning of TEXT alone.
  */
 static void
-say (void (*hook) (const char *), const char *object, const char *text)
+say (message_hook hook, void *opaque, const char *object, const char *text)
 {
   char bytes[SHORT_MESSAGE] = "";
   struct text t = { bytes, sizeof bytes, 0 };
@@ -116,12 +118,12 @@ say (void (*hook) (const char *), const char *object, const char *text)
       t = (struct text){ whole, t.length + 1, 0 };
     write_message (&t, whole ? object : NULL, text);
   }
-  hook (t.bytes);
+  hook (opaque, t.bytes);
   free (whole);
 }
 
 static void
-emit (void (*hook) (const char *), const char *object, const char *fmt,
+emit (message_hook hook, void *opaque, const char *object, const char *fmt,
       va_list args)
 {
   const int saved_errno = errno; /* for %m */
@@ -141,7 +143,7 @@ emit (void (*hook) (const char *), const char *object, const char *fmt,
       vsnprintf (whole, (size_t) length + 1, fmt, again);
   }
   va_end (again);
-  say (hook, object, whole ? whole : bytes);
+  say (hook, opaque, object, whole ? whole : bytes);
   free (whole);
   errno = saved_errno;
 }
@@ -174,7 +176,7 @@ error_report (const struct qcow_hooks *hooks, int err, const char *object,
   va_list args;
 
   va_start (args, fmt);
-  emit (hooks->error, error_name (hooks, object), fmt, args);
+  emit (hooks->error, hooks->opaque, error_name (hooks, object), fmt, args);
   va_end (args);
   errno = err;
   return -1;
@@ -193,7 +195,7 @@ error_warn (const struct qcow_hooks *hooks, const char *object,
   va_list args;
 
   va_start (args, fmt);
-  emit (hooks->warn, error_name (hooks, object), fmt, args);
+  emit (hooks->warn, hooks->opaque, error_name (hooks, object), fmt, args);
   va_end (args);
 }
 
@@ -204,7 +206,7 @@ error_debug (const struct qcow_hooks *hooks, const char *object,
   va_list args;
 
   va_start (args, fmt);
-  emit (hooks->debug, object, fmt, args);
+  emit (hooks->debug, hooks->opaque, object, fmt, args);
   va_end (args);
 }
 
@@ -256,7 +258,7 @@ error_report_once (struct error_filter *filter, uint64_t place,
   errno = saved_errno;
   if (verdict != SILENT) {
     va_start (args, fmt);
-    emit (hooks->error, error_name (hooks, object), fmt, args);
+    emit (hooks->error, hooks->opaque, error_name (hooks, object), fmt, args);
     va_end (args);
   }
   if (verdict == PRINT_LAST)

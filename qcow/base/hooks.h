@@ -9,22 +9,28 @@
 
 #include <stdbool.h>
 
-/* How the module speaks.  Each text is one line without a newline, valid
- * during the call.  The hooks are called by the thread that has something
- * to say, at times by several at once.  NULL: not interested.
+/* Any thread that works for the image may call a hook, several at once.  A
+ * hook that is NULL is not called.
  */
 struct qcow_hooks {
-  void (*error) (const char *text);
-  void (*warn) (const char *text);
-  void (*debug) (const char *text);
+  void *opaque; /* the first argument of each hook */
 
-  /* Sleep so long, 0 or more.  -1: the server is ending, or the client is
-   * gone for which the calling thread works.  NULL: just sleep.
+  /* A message.  The text is one line without a newline, valid during the
+   * call.
    */
-  int (*sleep) (unsigned ms);
+  void (*error) (void *opaque, const char *text);
+  void (*warn) (void *opaque, const char *text);
+  void (*debug) (void *opaque, const char *text);
 
-  /* For the module alone: set in its copy when serving starts.  Then clients
-   * may get to see errors, which name files by their last component only.
+  /* Sleep for 'ms' milliseconds, 0 or more.  Returns 0, or -1 if the calling
+   * thread must stop waiting: the server is shutting down, or the client for
+   * which the thread works is gone.  If NULL, the module sleeps itself.
+   */
+  int (*sleep) (void *opaque, unsigned ms);
+
+  /* Private to the module, which sets it in its copy when serving starts.
+   * From then on, clients may see error texts, which therefore name a file
+   * by the last component of its path only.
    */
   bool serving;
 };

@@ -16,7 +16,7 @@ hooks_sleep (const struct qcow_hooks *hooks, unsigned ms)
                               .tv_nsec = (long) (ms % 1000) * 1000000 };
 
   if (hooks->sleep)
-    return hooks->sleep (ms);
+    return hooks->sleep (hooks->opaque, ms);
   nanosleep (&t, NULL);
   return 0;
 }

@@ -32,8 +32,9 @@ static struct guarded whole_area, pieces_area;
 
 /* Messages are written, though nobody reads them. */
 static void
-hear (const char *text)
+hear (void *opaque, const char *text)
 {
+  (void) opaque;
   MUST (text[0] != '\0' && strpbrk (text, "\n\r\033") == NULL);
 }
 

@@ -48,14 +48,16 @@ append (char *to, size_t max, const char *s)
 }
 
 static void
-on_error (const char *s)
+on_error (void *opaque, const char *s)
 {
+  (void) opaque;
   append (errors, sizeof errors, s);
 }
 
 static void
-on_warning (const char *s)
+on_warning (void *opaque, const char *s)
 {
+  (void) opaque;
   append (warnings, sizeof warnings, s);
 }
 

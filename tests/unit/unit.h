@@ -29,15 +29,17 @@ static char unit_error_text[65536];
 static unsigned unit_errors, unit_warnings;
 
 static inline void
-unit_on_error (const char *text)
+unit_on_error (void *opaque, const char *text)
 {
+  (void) opaque;
   snprintf (unit_error_text, sizeof unit_error_text, "%s", text);
   __atomic_add_fetch (&unit_errors, 1, __ATOMIC_RELAXED);
 }
 
 static inline void
-unit_on_warning (const char *text)
+unit_on_warning (void *opaque, const char *text)
 {
+  (void) opaque;
   snprintf (unit_error_text, sizeof unit_error_text, "%s", text);
   unit_warnings++;
 }

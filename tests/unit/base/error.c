@@ -13,6 +13,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/error.h"
+#include "base/wait.h"
 
 static void
 escapes (const char *name, const char *said)
@@ -195,10 +196,48 @@ repeated (void **state)
   error_filter_destroy (&filter);
 }
 
+static void
+count_message (void *opaque, const char *text)
+{
+  assert_string_equal (text, "name: x");
+  ++*(unsigned *) opaque;
+}
+
+static int
+count_sleep (void *opaque, unsigned ms)
+{
+  assert_int_equal (ms, 7);
+  ++*(unsigned *) opaque;
+  return -1;
+}
+
+/* Each hook gets the opaque pointer. */
+static void
+opaque (void **state)
+{
+  unsigned calls = 0;
+  const struct qcow_hooks hooks = { .opaque = &calls,
+                                    .error = count_message,
+                                    .warn = count_message,
+                                    .debug = count_message,
+                                    .sleep = count_sleep };
+
+  (void) state;
+  error_report (&hooks, EIO, "name", "x");
+  error_warn (&hooks, "name", "x");
+  error_debug (&hooks, "name", "x");
+  assert_int_equal (hooks_sleep (&hooks, 7), -1);
+  assert_int_equal (calls, 4);
+}
+
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (control_characters), cmocka_unit_test (long_names),
-  cmocka_unit_test (small_stack),        cmocka_unit_test (without_memory),
-  cmocka_unit_test (while_serving),      cmocka_unit_test (repeated),
+  cmocka_unit_test (control_characters),
+  cmocka_unit_test (long_names),
+  cmocka_unit_test (small_stack),
+  cmocka_unit_test (without_memory),
+  cmocka_unit_test (while_serving),
+  cmocka_unit_test (repeated),
+  cmocka_unit_test (opaque),
 };
 
 UNIT_MAIN (tests)

@@ -462,10 +462,10 @@ check_nr_asked (unsigned want)
 static pthread_mutex_t said_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
-on_error (const char *text)
+on_error (void *opaque, const char *text)
 {
   pthread_mutex_lock (&said_lock);
-  unit_on_error (text);
+  unit_on_error (opaque, text);
   pthread_mutex_unlock (&said_lock);
 }
 
@@ -475,8 +475,9 @@ on_error (const char *text)
 static _Thread_local unsigned leave_when_held, leave_after;
 
 static int
-on_sleep (unsigned ms)
+on_sleep (void *opaque, unsigned ms)
 {
+  (void) opaque;
   if (leave_when_held > 0 && web_held () >= leave_when_held)
     return -1;
   if (leave_after > 0 && --leave_after == 0)

@@ -319,8 +319,9 @@ slow_readv (struct source *s, const struct source_range *ranges, size_t n,
 }
 
 static int
-slow_sleep (unsigned ms)
+slow_sleep (void *opaque, unsigned ms)
 {
+  (void) opaque;
   (void) ms;
   return left ? -1 : 0;
 }
