@@ -141,7 +141,7 @@ static int
 plugin_after_fork (void)
 {
   serving = true;
-  return qcow_start_threads (image);
+  return qcow_after_fork (image);
 }
 
 /* One export more, or one longer name or description, and nbdkit refuses

@@ -295,7 +295,7 @@ lock_keys (const struct qcow *q)
 }
 
 int
-qcow_start_threads (struct qcow *q)
+qcow_after_fork (struct qcow *q)
 {
   q->hooks.serving = true;
   lock_keys (q);

@@ -8,7 +8,7 @@
  * struct qcow_hooks; functions that fail have already said why, set
  * errno and return -1 or NULL.
  *
- * Threads: qcow_load, qcow_open, qcow_start_threads and qcow_close are called
+ * Threads: qcow_load, qcow_open, qcow_after_fork and qcow_close are called
  * by one thread while no other uses the image.  Everything between them may be
  * called by any number of threads at once, on the same view or on others.
  */
@@ -44,25 +44,27 @@ char *qcow_secret (char *text);
 void qcow_secret_free (char *secret);
 
 /* Open an image and all files that it needs: take qemu's locks, read and
- * check headers, L1 tables, and the snapshot table.  The hooks and the
- * image's memory belong to the result, which the caller closes.  Starts no
- * thread that goes on, and the result may be used after a fork, but then
- * needs qcow_start_threads.  On failure, NULL:
- * errno is ENOENT, EACCES … from opening a file, else EINVAL (not an image
- * that can be served), EPERM (names a file that is not allowed), EACCES
- * (encrypted, and no passphrase fits), EIO, EBUSY (held by a writer) or
- * ENOMEM.
+ * check headers, L1 tables, and the snapshot table.  Copies the hooks and what
+ * it needs of the options.  The caller closes the result.  No thread of the
+ * module exists when this returns, so the process may fork then, and must
+ * call qcow_after_fork in any case.
+ *
+ * On failure, returns NULL with errno ENOENT, EACCES etc. from opening a
+ * file, else EINVAL (not an image that can be served), EPERM (names a file
+ * that is not allowed), EACCES (encrypted, and no passphrase fits), EIO, EBUSY
+ * (held by a writer) or ENOMEM.
  */
 struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 void qcow_close (struct qcow *q);
 
-/* To be called after the last fork: what does not survive one is done again,
- * and the threads are started that the image's sources need (none if all are
- * local files).  Before this, and after a failure, nothing may be read.  0, or
- * -1 with the error reported and errno.
+/* Call this once after the last fork, before anything is read.  It repeats
+ * what does not survive a fork, such as locks of memory, and starts the
+ * threads that the image's sources need (none if all are local files).
+ * Returns 0, or -1 with the error reported and errno; then nothing may be
+ * read.
  */
-int qcow_start_threads (struct qcow *q);
+int qcow_after_fork (struct qcow *q);
 
 /* Called for each view that a client may ask for by name, deltas aside:
  * "", the snapshots, and the bitmaps.  A name is valid UTF-8 without control

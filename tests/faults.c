@@ -520,8 +520,8 @@ do_job (const struct qcow_options *options)
   if (q == NULL)
     return;
   inside = true;
-  r = qcow_start_threads (q);
-  step ("qcow_start_threads", r == 0, 0);
+  r = qcow_after_fork (q);
+  step ("qcow_after_fork", r == 0, 0);
   if (r == 0) {
     list = (struct list){ 0 };
     inside = true;

@@ -328,7 +328,7 @@ open_image (const struct qcow_options *options)
     = { .error = hear, .warn = hear, .debug = hear };
   struct qcow *q = qcow_open (options, &hooks);
 
-  MUST (q == NULL || qcow_start_threads (q) == 0);
+  MUST (q == NULL || qcow_after_fork (q) == 0);
   return q;
 }
 

@@ -272,7 +272,7 @@ open_changed (const struct base *base, const char *dir)
   snprintf (name, sizeof name, "%s/image", dir);
   q = qcow_open (&options, &hooks);
   if (q)
-    assert_int_equal (qcow_start_threads (q), 0);
+    assert_int_equal (qcow_after_fork (q), 0);
   return q;
 }
 

@@ -257,7 +257,7 @@ run_threads (uint64_t cache_size, bool encrypted)
 
   image = qcow_open (&options, &silent);
   assert_non_null (image);
-  assert_int_equal (qcow_start_threads (image), 0);
+  assert_int_equal (qcow_after_fork (image), 0);
   for (i = 0; i < THREADS; ++i)
     assert_int_equal (
       pthread_create (&t[i], NULL, worker, (void *) (uintptr_t) (i + 1)), 0);
