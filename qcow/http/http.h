@@ -22,40 +22,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/fetch.h"
 #include "base/options.h"
 #include "base/reference.h"
 #include "http/url.h"
 
 struct http;
 struct http_object;
-
-/* Where a part of the bytes goes. */
-struct fetch_piece {
-  uint8_t *buf;
-  size_t length; /* > 0 */
-};
-
-/* Bytes of an object from 'offset' on, within its size: as many as the
- * pieces hold together.  The caller's until it is submitted, and again from
- * 'done' on.
- */
-struct fetch {
-  uint64_t offset;
-  struct fetch_piece *pieces;
-  size_t nr_pieces; /* > 0 */
-
-  /* Called by the thread that drives, which may be the one that waits for
-   * the fetch, without a lock, in this order; they must not wait.  A piece is
-   * done when all of it is there.  'err' is 0, or an errno value that was
-   * reported if it is worth a message.
-   */
-  void (*piece_done) (struct fetch *f, size_t piece); /* NULL: no interest */
-  void (*done) (struct fetch *f, int err);
-
-  /* Set by http_fetch_all alone. */
-  void *waiter;
-  bool cancel;
-};
 
 /* Are the options for web servers valid, and used?  Asks libcurl only if it
  * depends on that, and loads it then.  0, or -1 with the error reported and
