@@ -15,6 +15,7 @@
 #include "image/unlock.h"
 #include "source/file.h"
 #include "source/remote.h"
+#include "source/transport-http.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
 
@@ -239,8 +240,9 @@ prepare_http (const struct opening *o)
 static struct source *
 open_url (struct opening *o, struct url *url, const struct reference *ref)
 {
-  return source_remote_open (o->context->http, url, ref, o->urls++,
-                             o->context->hooks);
+  return source_remote_new (transport_http_open (o->context->http, url, ref,
+                                                 o->context->hooks),
+                            o->urls++, o->context->hooks);
 }
 
 static struct source *

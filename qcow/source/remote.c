@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A web object as a source: what asking costs is a round trip, so it is
- * asked seldom.
+ * A remote object as a source.  A request costs a round trip, so there are few
+ * of them, and several at a time.
  *
  * The object is divided into blocks, which are fetched into the cache, each
  * once for all who want it: neighbours with one request, others side by
@@ -24,8 +24,6 @@
 
 #include "base/cache.h"
 #include "base/minmax.h"
-#include "base/secret.h"
-#include "http/http.h"
 #include "source/readahead.h"
 #include "source/remote.h"
 #include "source/source.h"
@@ -57,11 +55,8 @@ _Static_assert(BLOCK == SOURCE_BLOCK_BYTES, "one size of blocks");
 
 struct source_remote {
   struct source source;
-  struct http_object *object;
+  struct transport *transport;
   uint32_t id;
-
-  uint8_t *head; /* NULL: given up */
-  size_t head_length;
 
   struct cache *cache; /* NULL: not started */
   uint64_t most_ahead; /* bytes */
@@ -103,9 +98,8 @@ block_length (const struct source_remote *c, uint64_t block)
 /* Neighbouring blocks, with one request. */
 struct block_fetch {
   struct fetch fetch;
-  size_t done; /* so many blocks are there */
   struct fetch_piece pieces[CHUNK_BLOCKS];
-  struct cache_entry *entries[CHUNK_BLOCKS];
+  struct cache_entry *entries[CHUNK_BLOCKS]; /* NULL: complete */
 };
 
 static void
@@ -115,17 +109,19 @@ block_there (struct fetch *f, size_t i)
 
   cache_fill_for_later (b->entries[i]);
   cache_release (b->entries[i]);
-  b->done = i + 1;
+  b->entries[i] = NULL;
 }
 
 static void
 blocks_done (struct fetch *f, int err)
 {
   struct block_fetch *b = (struct block_fetch *) f;
+  size_t i;
 
   (void) err; /* was reported; who waits finds the block failed */
-  for (; b->done < f->nr_pieces; ++b->done)
-    cache_fail (b->entries[b->done]);
+  for (i = 0; i < f->nr_pieces; ++i)
+    if (b->entries[i])
+      cache_fail (b->entries[i]);
   free (b);
 }
 
@@ -153,7 +149,7 @@ fetch_blocks (struct source_remote *c, const struct missing *list, size_t n)
     b->pieces[i].buf = list[i].entry->data;
     b->pieces[i].length = list[i].entry->size;
   }
-  http_submit (c->object, &b->fetch);
+  c->transport->ops->submit (c->transport, &b->fetch);
 }
 
 static int
@@ -223,7 +219,7 @@ read_ahead (struct source_remote *c, struct pass *pass, uint64_t offset,
 {
   const bool useless
     = __atomic_load_n (&c->readers, __ATOMIC_RELAXED) >= MANY_READERS
-      || (length >= LARGE_READ && http_object_is_near (c->object));
+      || (length >= LARGE_READ && c->transport->ops->is_near (c->transport));
   uint64_t from, to, block, left = AHEAD_BLOCKS;
   bool wanted;
 
@@ -250,7 +246,7 @@ fetch_directly (struct source_remote *c, const struct source_range *ranges,
   struct fetch *fetches = calloc (n, sizeof *fetches);
   struct fetch_piece *pieces = calloc (n, sizeof *pieces);
   size_t i, used = 0;
-  int r;
+  int r = 0;
 
   if (fetches == NULL || pieces == NULL) {
     free (fetches);
@@ -265,7 +261,8 @@ fetch_directly (struct source_remote *c, const struct source_range *ranges,
                                       .nr_pieces = 1 };
       used++;
     }
-  r = used > 0 ? http_fetch_all (c->object, fetches, used) : 0;
+  if (used > 0)
+    r = c->transport->ops->fetch_all (c->transport, fetches, used);
   free (fetches);
   free (pieces);
   return r;
@@ -281,9 +278,9 @@ read_at_start (struct source_remote *c, const struct source_range *ranges,
   for (i = 0; i < n; ++i) {
     const struct source_range *range = &ranges[i];
 
-    if (range->offset < c->head_length
-        && range->length <= c->head_length - range->offset)
-      memcpy (range->buf, c->head + range->offset, range->length);
+    if (range->offset < c->transport->prefix_length
+        && range->length <= c->transport->prefix_length - range->offset)
+      memcpy (range->buf, c->transport->prefix + range->offset, range->length);
     else if (fetch_directly (c, range, 1) == -1)
       return -1;
   }
@@ -529,14 +526,14 @@ cache_head (struct source_remote *c)
 {
   uint64_t block;
 
-  for (block = 0; block * BLOCK < c->head_length; ++block) {
+  for (block = 0; block * BLOCK < c->transport->prefix_length; ++block) {
     const struct cache_key key = { block, c->id, CACHE_BLOCK };
     struct cache_entry *entry;
 
     if (cache_claim (c->cache, key, block_length (c, block), 0, &entry)
         != CACHE_MINE)
       break;
-    memcpy (entry->data, c->head + block * BLOCK, entry->size);
+    memcpy (entry->data, c->transport->prefix + block * BLOCK, entry->size);
     cache_fill (entry);
     cache_release (entry);
   }
@@ -549,19 +546,10 @@ remote_start (struct source *s, struct cache *cache)
 
   c->cache = cache;
   cache_head (c);
-  free (c->head);
-  c->head = NULL;
-  c->head_length = 0;
+  free (c->transport->prefix);
+  c->transport->prefix = NULL;
+  c->transport->prefix_length = 0;
   c->most_ahead = min64 (cache_capacity (cache) / 8, MAX_AHEAD);
-}
-
-static void
-free_parts (struct source_remote *c)
-{
-  secret_free_string (c->source.identity);
-  free (c->source.name);
-  free (c->head);
-  free (c);
 }
 
 static void
@@ -569,9 +557,9 @@ remote_close (struct source *s)
 {
   struct source_remote *c = (struct source_remote *) s;
 
-  http_close (c->object);
+  c->transport->ops->close (c->transport);
   pthread_mutex_destroy (&c->lock);
-  free_parts (c);
+  free (c);
 }
 
 static const struct source_ops remote_ops = {
@@ -582,42 +570,27 @@ static const struct source_ops remote_ops = {
 };
 
 struct source *
-source_remote_open (struct http *http, struct url *url,
-                    const struct reference *ref, uint32_t id,
-                    const struct qcow_hooks *hooks)
+source_remote_new (struct transport *t, uint32_t id,
+                   const struct qcow_hooks *hooks)
 {
-  struct source_remote *c = calloc (1, sizeof *c);
-  int err;
+  struct source_remote *c;
 
-  if (c) {
-    c->head = malloc (HTTP_PREFIX_BYTES);
-    c->source.name = strdup (url->name);
-    c->source.identity = strdup (url->text);
+  if (t == NULL)
+    return NULL;
+  c = calloc (1, sizeof *c);
+  if (c == NULL) {
+    error_no_memory (hooks, t->name);
+    t->ops->close (t);
+    return NULL;
   }
-  if (c == NULL || c->head == NULL || c->source.name == NULL
-      || c->source.identity == NULL) {
-    error_no_memory (hooks, url->name);
-    url_free (url);
-    err = ENOMEM;
-    goto err;
-  }
-  c->source.ops = &remote_ops;
-  c->source.hooks = hooks;
-  c->source.remote = true;
+  c->source = (struct source){ .ops = &remote_ops,
+                               .hooks = hooks,
+                               .name = t->name,
+                               .size = t->size,
+                               .identity = t->identity,
+                               .remote = true };
+  c->transport = t;
   c->id = id;
-  c->object = http_open (http, url, ref, c->head);
-  if (c->object == NULL) {
-    err = errno;
-    goto err;
-  }
   pthread_mutex_init (&c->lock, NULL);
-  c->source.size = http_object_size (c->object);
-  c->head_length = (size_t) min64 (c->source.size, HTTP_PREFIX_BYTES);
   return &c->source;
-
-err:
-  if (c)
-    free_parts (c);
-  errno = err;
-  return NULL;
 }

@@ -6,16 +6,16 @@
 #ifndef QCOW_SOURCE_REMOTE_H
 #define QCOW_SOURCE_REMOTE_H
 
-#include "http/http.h"
 #include "source/source.h"
+#include "source/transport.h"
 
-/* A web object; 'ref' as http_open.  'id' is one that no other source of the
- * cache has.  Takes over *url's strings.  NULL with the error reported; errno
- * as qcow_open.
+/* A source that reads through the transport, which belongs to it from now on,
+ * also on failure.  No other source of the cache has the same 'id'.  NULL if
+ * the transport is NULL (then errno stays as it is), or with the error
+ * reported and errno ENOMEM.
  */
-struct source *source_remote_open (struct http *http, struct url *url,
-                                   const struct reference *ref, uint32_t id,
-                                   const struct qcow_hooks *hooks);
+struct source *source_remote_new (struct transport *t, uint32_t id,
+                                  const struct qcow_hooks *hooks);
 
 /* What of a remote file is kept in the cache at once. */
 #define SOURCE_BLOCK_BYTES (64U << 10)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * How the bytes of a remote object get here: one protocol, one opened object.
+ * remote.c is the only user and never asks which protocol it has.
+ *
+ * A transport knows nothing of blocks, caches or clients.  It retries where
+ * that may help, and delivers only bytes of the version of the object that it
+ * saw first.
+ *
+ * All operations but 'close' may be called by any number of threads at once.
+ * A transport starts no thread before qcow_start_threads.
+ */
+
+#ifndef QCOW_SOURCE_TRANSPORT_H
+#define QCOW_SOURCE_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/fetch.h"
+
+struct transport;
+
+struct transport_ops {
+  /* Begin a fetch; 'done' tells how it ends, perhaps before this returns.
+   * Only after qcow_start_threads.
+   */
+  void (*submit) (struct transport *t, struct fetch *f);
+
+  /* Fetch n ranges, n > 0, in parallel, and wait for all of them.  Sets their
+   * 'done'.  Before qcow_start_threads the calling thread does the transfers.
+   * 0, or -1 with the error reported and errno EIO, ENOMEM, or ESHUTDOWN if
+   * the sleep hook has ended the wait: then the fetches are cancelled.
+   * Whatever it returns, nothing writes to the pieces afterwards.
+   */
+  int (*fetch_all) (struct transport *t, struct fetch *fetches, size_t n);
+
+  /* True if a round trip takes so little time that avoiding one gains
+   * nothing.  This may change while the transport is in use.
+   */
+  bool (*is_near) (struct transport *t);
+
+  /* Free the transport.  All fetches must be done. */
+  void (*close) (struct transport *t);
+};
+
+/* Constant once open, but for 'prefix'. */
+struct transport {
+  const struct transport_ops *ops;
+  char *name;     /* for messages */
+  char *identity; /* equal for equal objects; secret, never in messages */
+  uint64_t size;  /* bytes, <= INT64_MAX */
+
+  /* The object's first bytes, if they came with the size; else NULL.  Whoever
+   * uses them frees them and sets NULL; 'close' frees what is left.
+   */
+  uint8_t *prefix;
+  size_t prefix_length;
+};
+
+#endif /* QCOW_SOURCE_TRANSPORT_H */
