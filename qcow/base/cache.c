@@ -4,8 +4,8 @@
  *
  * The key's hash chooses a shard, which has its own lock, hash table and
  * part of the capacity.  There are as many shards as leave room for
- * ENTRIES_PER_SHARD of the largest entries in each, so that with large
- * clusters or a small cache no shard is too small to be of use.
+ * ENTRIES_PER_SHARD of the largest entries in each: with fewer, what is in
+ * use would be evicted where many keys fall into one shard.
  *
  * Replacement is CLOCK: the entries of a shard form a ring, a hit sets a
  * flag (a hit must be cheap, and moving list members is not), the hand
@@ -29,6 +29,7 @@
 
 #include "base/cache.h"
 #include "base/error.h"
+#include "base/minmax.h"
 #include "base/monotonic.h"
 #include "base/wait.h"
 
@@ -55,9 +56,12 @@ struct cache_shard {
   struct cache_stats stats;
 };
 
+/* Changes only while a single thread uses the cache. */
 struct cache {
+  uint64_t capacity;  /* bytes */
+  size_t largest;     /* bytes of an entry */
   unsigned nr_shards; /* a power of two */
-  struct cache_shard shards[MAX_SHARDS];
+  struct cache_shard *shards;
 };
 
 static uint64_t
@@ -81,74 +85,12 @@ cost (size_t size)
   return size + sizeof (struct cache_entry);
 }
 
-struct cache *
-cache_new (uint64_t capacity, size_t largest)
-{
-  struct cache *c = calloc (1, sizeof *c);
-  const uint64_t least = 2 * cost (largest);
-  size_t buckets = MIN_BUCKETS;
-  unsigned i;
-
-  if (c == NULL)
-    return NULL;
-  if (capacity < least)
-    capacity = least;
-  c->nr_shards = 1;
-  while (c->nr_shards < MAX_SHARDS
-         && capacity / (2 * c->nr_shards)
-              >= ENTRIES_PER_SHARD * cost (largest))
-    c->nr_shards *= 2;
-  while (buckets < MAX_BUCKETS
-         && buckets * BYTES_PER_BUCKET < capacity / c->nr_shards)
-    buckets *= 2;
-
-  for (i = 0; i < c->nr_shards; ++i) {
-    struct cache_shard *s = &c->shards[i];
-
-    pthread_mutex_init (&s->lock, NULL);
-    s->capacity = capacity / c->nr_shards;
-    s->nr_buckets = buckets;
-    s->buckets = calloc (buckets, sizeof s->buckets[0]);
-    if (s->buckets == NULL) {
-      c->nr_shards = i + 1;
-      cache_free (c);
-      return NULL;
-    }
-  }
-  return c;
-}
-
 static void
 free_entry (struct cache_entry *e)
 {
   pthread_cond_destroy (&e->changed);
   free (e->data);
   free (e);
-}
-
-void
-cache_free (struct cache *c)
-{
-  unsigned i;
-
-  if (c == NULL)
-    return;
-  for (i = 0; i < c->nr_shards; ++i) {
-    struct cache_shard *s = &c->shards[i];
-
-    if (s->hand) {
-      s->hand->ring_prev->ring_next = NULL;
-      while (s->hand) {
-        struct cache_entry *next = s->hand->ring_next;
-
-        free_entry (s->hand);
-        s->hand = next;
-      }
-    }
-    free (s->buckets);
-    pthread_mutex_destroy (&s->lock);
-  }
-  free (c);
 }
 
 static struct cache_shard *
@@ -184,6 +126,7 @@ link_entry (struct cache_shard *s, uint64_t hash, struct cache_entry *e)
 {
   struct cache_entry **bucket = bucket_of (s, hash);
 
+  e->shard = s;
   e->hash_next = *bucket;
   *bucket = e;
   if (s->hand) {
@@ -210,6 +153,137 @@ unlink_entry (struct cache_shard *s, struct cache_entry *e)
   e->ring_prev->ring_next = e->ring_next;
   e->ring_next->ring_prev = e->ring_prev;
 }
+
+/* --- Layout --- */
+
+static void
+free_shards (struct cache *c)
+{
+  unsigned i;
+
+  for (i = 0; i < c->nr_shards; ++i) {
+    pthread_mutex_destroy (&c->shards[i].lock);
+    free (c->shards[i].buckets);
+  }
+  free (c->shards);
+}
+
+/* Give *c shards without entries.  -1: out of memory. */
+static int
+lay_out (struct cache *c, uint64_t capacity, size_t largest)
+{
+  size_t buckets = MIN_BUCKETS;
+  unsigned n = 1, i;
+
+  capacity = max64 (capacity, 2 * cost (largest));
+  while (n < MAX_SHARDS
+         && capacity / (2 * n) >= ENTRIES_PER_SHARD * cost (largest))
+    n *= 2;
+  while (buckets < MAX_BUCKETS && buckets * BYTES_PER_BUCKET < capacity / n)
+    buckets *= 2;
+
+  *c = (struct cache){ .capacity = capacity,
+                       .largest = largest,
+                       .shards = calloc (n, sizeof c->shards[0]) };
+  if (c->shards == NULL)
+    return -1;
+  for (i = 0; i < n; ++i) {
+    struct cache_shard *s = &c->shards[i];
+
+    pthread_mutex_init (&s->lock, NULL);
+    s->capacity = capacity / n;
+    s->nr_buckets = buckets;
+    s->buckets = calloc (buckets, sizeof s->buckets[0]);
+    c->nr_shards++;
+    if (s->buckets == NULL) {
+      free_shards (c);
+      return -1;
+    }
+  }
+  return 0;
+}
+
+struct cache *
+cache_new (uint64_t capacity, size_t largest)
+{
+  struct cache *c = malloc (sizeof *c);
+
+  if (c && lay_out (c, capacity, largest) == 0)
+    return c;
+  free (c);
+  return NULL;
+}
+
+void
+cache_free (struct cache *c)
+{
+  unsigned i;
+
+  if (c == NULL)
+    return;
+  for (i = 0; i < c->nr_shards; ++i) {
+    struct cache_shard *s = &c->shards[i];
+
+    while (s->hand) {
+      struct cache_entry *e = s->hand;
+
+      unlink_entry (s, e);
+      free_entry (e);
+    }
+  }
+  free_shards (c);
+  free (c);
+}
+
+static void
+add_stats (struct cache_stats *sum, const struct cache_stats *s)
+{
+  sum->hits += s->hits;
+  sum->misses += s->misses;
+  sum->waits += s->waits;
+  sum->evictions += s->evictions;
+  sum->bytes += s->bytes;
+  sum->peak_bytes += s->peak_bytes;
+}
+
+/* There are never more shards in the new layout, so each takes what is in one
+ * or more of the old ones, and has room for it.
+ */
+static void
+move_entries (struct cache *from, struct cache *to)
+{
+  unsigned i;
+
+  for (i = 0; i < from->nr_shards; ++i) {
+    struct cache_shard *s = &from->shards[i];
+
+    add_stats (&to->shards[i & (to->nr_shards - 1)].stats, &s->stats);
+    while (s->hand) {
+      struct cache_entry *e = s->hand;
+      const uint64_t hash = hash_key (e->key);
+
+      unlink_entry (s, e);
+      link_entry (shard_of (to, hash), hash, e);
+    }
+  }
+}
+
+int
+cache_reserve (struct cache *c, size_t largest)
+{
+  struct cache new;
+
+  if (largest <= c->largest)
+    return 0;
+  if (lay_out (&new, c->capacity, largest) == -1)
+    return -1;
+  move_entries (c, &new);
+  free_shards (c);
+  *c = new;
+  return 0;
+}
+
+/* --- Claims --- */
 
 /* Take the next victim out of the shard, or NULL if all are in use.  Two
  * rounds clear every flag; what is then still not found is pinned.
@@ -299,7 +373,6 @@ claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
   e->data = data;
   e->size = size;
   e->key = key;
-  e->shard = s;
   e->pins = 1;
   e->state = LOADING;
   monotonic_cond_init (&e->changed);
@@ -481,7 +554,7 @@ cache_release (struct cache_entry *entry)
 uint64_t
 cache_capacity (const struct cache *c)
 {
-  return c->nr_shards * c->shards[0].capacity;
+  return c->capacity;
 }
 
 struct cache_stats
@@ -494,12 +567,7 @@ cache_stats (struct cache *c)
     struct cache_shard *s = &c->shards[i];
 
     pthread_mutex_lock (&s->lock);
-    sum.hits += s->stats.hits;
-    sum.misses += s->stats.misses;
-    sum.waits += s->stats.waits;
-    sum.evictions += s->stats.evictions;
-    sum.bytes += s->stats.bytes;
-    sum.peak_bytes += s->stats.peak_bytes;
+    add_stats (&sum, &s->stats);
     pthread_mutex_unlock (&s->lock);
   }
   return sum;

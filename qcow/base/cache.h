@@ -13,7 +13,7 @@
  * slices): then no two threads can wait for each other.
  *
  * Everything may be called by any number of threads at once, except
- * cache_new and cache_free.
+ * cache_new, cache_reserve and cache_free.
  */
 
 #ifndef QCOW_BASE_CACHE_H
@@ -70,6 +70,12 @@ enum cache_claim {
 struct cache *cache_new (uint64_t capacity, size_t largest);
 void cache_free (struct cache *c);
 
+/* Entries may have up to 'largest' bytes from now on.  This may raise the
+ * capacity; all entries stay.  Only before several threads use the cache, and
+ * while no entry is pinned.  0, or -1 if out of memory: then nothing changes.
+ */
+int cache_reserve (struct cache *c, size_t largest);
+
 /* Find or make the entry of a key; a key always has the same size.  With
  * 'must', room is made beyond the capacity rather than to say CACHE_FULL:
  * for small entries of which a thread pins one at a time.
@@ -110,7 +116,7 @@ void cache_release (struct cache_entry *entry);
  */
 void cache_share (struct cache_entry *entry);
 
-/* The capacity in bytes, as it was given or raised. */
+/* The capacity in bytes, as given or raised. */
 uint64_t cache_capacity (const struct cache *c);
 
 /* Since cache_new. */

@@ -103,6 +103,65 @@ keeps_what_is_used (void **state)
   cache_free (c);
 }
 
+/* What is cached stays when larger entries are announced. */
+static void
+reserve (void **state)
+{
+  static const struct {
+    uint64_t capacity;
+    size_t size, largest;
+  } rows[] = {
+    { 1 << 20, 4096, 65536 },  { 1 << 20, 4096, 2 << 20 },
+    { 64 << 20, 4096, 65536 }, { 64 << 20, 65536, 2 << 20 },
+    { 0, 4096, 65536 },        { 0, 512, 513 },
+    { 4 << 20, 4096, 4096 },   { 4 << 20, 4096, 512 },
+  };
+  struct cache_entry *e;
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+    const size_t size = rows[i].size, largest = rows[i].largest;
+    struct cache *c = cache_new (rows[i].capacity, size);
+    struct cache_stats before;
+    uint64_t n, last = 2 * rows[i].capacity / size + 10, kept = 0, found = 0;
+
+    for (n = 0; n < last; ++n)
+      cache_release (get (c, n, size));
+    for (n = 0; n < last; ++n)
+      if ((e = cache_peek (c, key (n))) != NULL) {
+        kept++;
+        cache_release (e);
+      }
+    assert_true (kept >= 2);
+    before = cache_stats (c);
+    assert_int_equal (cache_reserve (c, largest), 0);
+    assert_int_equal (cache_stats (c).bytes, before.bytes);
+    assert_int_equal (cache_stats (c).misses, before.misses);
+    assert_true (cache_capacity (c) >= rows[i].capacity);
+    for (n = 0; n < last; ++n)
+      if ((e = cache_peek (c, key (n))) != NULL) {
+        found++;
+        assert_int_equal (e->data[size - 1], n & 0xff);
+        cache_release (e);
+      }
+    assert_int_equal (found, kept);
+
+    /* There is room for two of them, and the bound holds. */
+    for (n = last; n < last + 100; ++n) {
+      struct cache_entry *other = get (c, n, largest);
+
+      assert_non_null (other);
+      e = get (c, n + 1, largest);
+      assert_non_null (e);
+      cache_release (e);
+      cache_release (other);
+      assert_true (cache_stats (c).bytes <= cache_capacity (c));
+    }
+    cache_free (c);
+  }
+}
+
 static void
 full (void **state)
 {
@@ -297,6 +356,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (finds),
   cmocka_unit_test (bounded),
   cmocka_unit_test (keeps_what_is_used),
+  cmocka_unit_test (reserve),
   cmocka_unit_test (full),
   cmocka_unit_test (failed_load),
   cmocka_unit_test (waiter_leaves),
