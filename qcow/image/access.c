@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "image/access.h"
 
 /* An allowed directory, or URLs with an allowed beginning. */
@@ -33,18 +34,6 @@ struct access {
   size_t nr;
   struct directory directories[];
 };
-
-/* The directory part of a name: a new string. */
-static char *
-directory_part (const char *name)
-{
-  const char *slash = strrchr (name, '/');
-
-  if (slash == NULL)
-    return strdup (".");
-  return slash == name ? strdup ("/")
-                       : strndup (name, (size_t) (slash - name));
-}
 
 static int
 open_directory (struct directory *d, const char *name,
@@ -121,7 +110,7 @@ access_new (const char *const *allow, size_t nr, const char *image,
   int err;
 
   if (f)
-    f->stated_dir = is_url ? url_directory (image) : directory_part (image);
+    f->stated_dir = is_url ? url_directory (image) : path_directory (image);
   if (f == NULL || f->stated_dir == NULL) {
     free (f);
     error_no_memory (hooks, image);
@@ -158,21 +147,6 @@ access_free (struct access *f)
   free (f);
 }
 
-/* What is left of a real path below a real directory, or NULL if it is
- * not there.
- */
-static const char *
-below (const char *path, const char *directory)
-{
-  const size_t n = strlen (directory);
-
-  if (strcmp (directory, "/") == 0)
-    return path[1] != '\0' ? path + 1 : NULL;
-  if (strncmp (path, directory, n) != 0 || path[n] != '/')
-    return NULL;
-  return path + n + 1;
-}
-
 /* For NAMED: the file as the image names it, and what that means. */
 #define NAMED_REFERENCE(ref)                                                  \
   NAMED_ARGS ((ref)->stored, (ref)->hidden ? (ref)->stored : (ref)->path)
@@ -188,32 +162,6 @@ can_not_open (const struct access *f, const struct reference *ref)
     ref->what, NAMED_REFERENCE (ref),
     moved ? " (if it is elsewhere now, say where with " : "",
     moved ? ref->parameter : "", moved ? "=FILE)" : "");
-}
-
-/* --- Names as texts, without a look at any file --- */
-
-/* Drop "//", "." and "..", in place, from an absolute name. */
-static void
-normalize (char *path)
-{
-  char *end = path; /* of what is done */
-  const char *p = path;
-
-  while (*p) {
-    const size_t n = strcspn (p + 1, "/"); /* of the next component */
-
-    if (n == 2 && memcmp (p + 1, "..", 2) == 0)
-      while (end > path && *--end != '/')
-        ;
-    else if (n > 0 && !(n == 1 && p[1] == '.')) {
-      memmove (end, p, n + 1);
-      end += n + 1;
-    }
-    p += n + 1;
-  }
-  if (end == path)
-    *end++ = '/';
-  *end = '\0';
 }
 
 /* The absolute name of the file that an image names.  It may be wrong where
@@ -239,7 +187,7 @@ absolute (const struct access *f, const char *path)
     name = NULL;
   free (dir);
   if (name)
-    normalize (name);
+    path_normalize (name);
   return name;
 }
 
@@ -303,10 +251,10 @@ not_allowed (const struct access *f, const struct reference *ref,
   char *path = ref->hidden ? NULL
                : real      ? strdup (real)
                            : absolute (f, ref->path);
-  char *dir = path ? directory_part (path) : NULL;
+  char *dir = path ? path_directory (path) : NULL;
   /* It is not enough for a block device. */
   const bool in_image_dir = path && f->image_dir && f->image_dir[0] == '/'
-                            && below (path, f->image_dir)
+                            && path_below (path, f->image_dir)
                             && strncmp (path, "/dev/", 5) != 0;
 
   report_not_allowed (f, ref,
@@ -384,7 +332,7 @@ open_in_directories (const struct access *f, const char *real, bool *covered,
   *covered = *devices = false;
   for (i = 0; i < f->nr; ++i) {
     const struct directory *d = &f->directories[i];
-    const char *rest = d->real ? below (real, d->real) : NULL;
+    const char *rest = d->real ? path_below (real, d->real) : NULL;
 
     if (rest == NULL)
       continue;

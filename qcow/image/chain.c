@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "image/access.h"
 #include "image/chain.h"
 #include "image/unlock.h"
@@ -38,22 +39,6 @@ options_name (const struct opening *o)
 
 /* --- Names --- */
 
-static char *
-join_path (const char *holder, const char *name)
-{
-  const char *slash = strrchr (holder, '/');
-  const size_t dir
-    = slash && name[0] != '/' ? (size_t) (slash - holder) + 1 : 0;
-  const size_t length = strlen (name) + 1;
-  char *path = malloc (dir + length);
-
-  if (path) {
-    memcpy (path, holder, dir);
-    memcpy (path + dir, name, length);
-  }
-  return path;
-}
-
 /* A relative name is joined to the directory part of the name of the file
  * that holds it, as it is written (qemu).  From a URL only an absolute name
  * leads to a local file.  A new string.
@@ -63,7 +48,7 @@ join_name (const char *holder, const char *name)
 {
   if (url_is_one (holder) && name[0] != '/')
     return url_join (holder, name);
-  return join_path (holder, name);
+  return path_join (holder, name);
 }
 
 /* What a backing file's name is as a file name, or NULL if it is none, with
