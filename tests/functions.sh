@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Sourced by every tests/*.t: a little TAP, a temporary directory, and
-# servers that are stopped and checked whatever way the test ends.
+# Sourced by every tests/*.t: TAP output, a temporary directory, and
+# servers that are stopped and checked however the test ends.
 #
-# A test sources this file, makes its own images in the current
-# directory (a fresh temporary one), calls ok / is / like / same_bytes /
-# serves / refused and so on, and ends with done_testing.  Each of those
-# prints what differed.
+# A test sources this file, makes its images in the current directory (a
+# new temporary one), calls checks such as ok, is, like, same_bytes, serves
+# and refused, and ends with done_testing.  A failed check prints the
+# difference.
 #
-# Most of what a test costs is the start of processes.  So the Python
-# programs of a test run in one process (py), what the shell itself can do
-# has no subshell, and a server is started and stopped without a helper.
+# Starting processes is most of a test's run time.  So one process runs all
+# Python programs of a test (py), functions avoid subshells, and no helper
+# process starts or stops a server.
 #
-# Invariants: nothing is written outside $tmp; no TCP ports but such as the
-# kernel chooses (tests run beside each other); every nbdkit that start_qcow
-# started is stopped at exit; and a test in which a sanitizer or valgrind found
-# something, or a server died that start_qcow or with_qcow started, fails,
-# whatever else it saw.
+# Invariants: nothing is written outside $tmp; the kernel chooses all TCP
+# ports, because tests run in parallel; every nbdkit that start_qcow started
+# is stopped at exit; a test fails if a sanitizer or valgrind reported
+# anything, or if a server that start_qcow or with_qcow started crashed.
 #
-# From the environment:
-#   QCOW_PLUGIN    the plugin to test (default: the one at the top)
-#   QCOW_PRELOAD   libraries for LD_PRELOAD in nbdkit alone: sanitizers
+# Environment:
+#   QCOW_PLUGIN    the plugin to test (default: the one in the top directory)
+#   QCOW_PRELOAD   libraries for LD_PRELOAD, in nbdkit only: sanitizers
 #   QCOW_VALGRIND  a valgrind command line to run nbdkit under
-#   QCOW_TIMEOUT   seconds after which a client and its server count as
-#                  hanging (default 120)
-#   QCOW_SEED      a number: other random images than the usual ones
+#   QCOW_TIMEOUT   seconds before a client and its server are killed
+#                  (default 120)
+#   QCOW_SEED      a number: selects other random images than the default
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 plugin=${QCOW_PLUGIN:-$top/nbdkit-qcow-plugin.so}
@@ -32,21 +31,21 @@ gen=$top/tests/generators
 export plugin gen
 export PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C
-# The one that Debian's packages extend, whatever else is in PATH.
+# Debian's Python modules are installed for this one, not for others in PATH.
 export python=/usr/bin/python3
-# Nothing is to be written beside what the programs import.
+# No __pycache__ in the source tree.
 export PYTHONDONTWRITEBYTECODE=1
 
 [ -e "$plugin" ] || {
-    echo "Bail out! There is no $plugin: say 'make' first."
+    echo "Bail out! There is no $plugin: run 'make' first."
     exit 1
 }
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-test.XXXXXX") || exit 1
 cd "$tmp" || exit 1
 
-# Sockets for "nbdkit -U", also of other users.  (With "-U -" nbdkit makes a
-# directory in /tmp, which stays there if the plugin does not start.)
+# Sockets for "nbdkit -U", writable by every user.  ("-U -" would leave a
+# directory in /tmp behind if the plugin fails to start.)
 mkdir -m 1777 sockets
 # new_socket: set $socket.
 new_socket ()
@@ -54,9 +53,10 @@ new_socket ()
     socket=$tmp/sockets/$BASHPID.${EPOCHREALTIME/./}
 }
 
-# Whoever starts nbdkit, also a client by socket activation, gets it with
-# what the environment asks for at that time.  It is the same process in
-# the end.  (Functions here start $_nbdkit if there is nothing to ask for.)
+# A wrapper in PATH, so that clients which start nbdkit themselves (socket
+# activation) also run it under valgrind or a sanitizer.  It execs nbdkit, so
+# the process ID stays the same.  (Without either, the functions below start
+# $_nbdkit directly.)
 mkdir wrapped
 _nbdkit=$(command -v nbdkit)
 cat > wrapped/nbdkit <<END
@@ -68,38 +68,38 @@ END
 chmod +x wrapped/nbdkit
 PATH=$tmp/wrapped:$PATH
 
-# What sanitizers and valgrind find goes to files, where it is not lost with
-# what a server said, or with its status.  (Servers may run as another user.)
+# Sanitizers and valgrind report to files, because a test may discard a
+# server's output and status.  (Servers may run as another user.)
 findings=$tmp/findings
 mkdir -m 1777 "$findings"
 [ -z "${QCOW_VALGRIND:-}" ] || QCOW_VALGRIND+=" --log-file=$findings/%p"
 for _tool in ASAN UBSAN TSAN; do
     _tool+=_OPTIONS
-    # (1 would be that of a refusal.)
+    # (nbdkit itself exits with 1 if the plugin refuses to start.)
     export $_tool="${!_tool:+${!_tool}:}exitcode=99:log_path=$findings/sanitizer"
 done
 
-# How long a server may take to start, and to end.
+# Seconds that a server may take to start, and to exit.
 start_timeout=$((${QCOW_TIMEOUT:-120} / 4 + 1))
 end_timeout=$((${QCOW_TIMEOUT:-120} / 12))
 
-# What a test may set for all that follows: further parameters of the
-# plugin, and the format in which qemu opens images.
+# A test may set these for all later servers and qemu programs: extra plugin
+# parameters, and the image format for qemu.
 params=()
 format=qcow2
 
 _count=0
 _failed=0
-_servers=()                     # what to wait for
-_pids=()                        # nbdkit itself: another with strace
-_helpers=()                     # other servers, which end by a signal
+_servers=()                     # children to wait for
+_pids=()                        # the nbdkit processes: differ under strace
+_helpers=()                     # other servers, ended by a signal
 _finished=no
 
 _cleanup ()
 {
     local rc=$?
     trap - EXIT
-    trap '' PIPE                # nobody may read what is said from here on
+    trap '' PIPE                # the reader of stdout may be gone
     local i
     for i in "${!_servers[@]}"; do
         _stop "$i"
@@ -126,23 +126,23 @@ trap 'exit 130' INT
 trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
-# nap SECONDS: sleep, without a process.
+# nap SECONDS: sleep without starting a process.
 exec {_never}<> <(:)
 nap ()
 {
     read -r -t "$1" -u "$_never"
 }
 
-# One process kills servers that take too long: "PID SECONDS" in a line arms
-# it, "PID 0" disarms it.  Nothing of a test waits for ever: its clients end
-# when their server does.
+# One process kills servers that exceed their time: a line "PID SECONDS" sets
+# the time, "PID 0" removes it.  This bounds the whole test, because clients
+# exit when their server does.
 _watch ()
 {
     local -A due=()
     local pid seconds status args text line=
     exec < /dev/null > /dev/null 2>&1
     while :; do
-        # (It may be in the middle of a line when the second is over.)
+        # (A timeout may return a part of a line.)
         IFS= read -r -t 1 -u "$1" text; status=$?
         line+=$text
         [ $status -eq 0 ] || [ $status -gt 128 ] || break
@@ -150,7 +150,7 @@ _watch ()
             for pid in "${!due[@]}"; do
                 [ $SECONDS -ge "${due[$pid]}" ] || continue
                 unset "due[$pid]"
-                # Whoever armed it may be gone, and its number be another's.
+                # Another process may have got the ID by now.
                 mapfile -d '' args < "/proc/$pid/cmdline"
                 if [[ ${args[*]} = *"$tmp/"* ]]; then
                     echo "# took too long: ${args[*]}" >> "$tmp/.late"
@@ -177,7 +177,7 @@ _arm ()
     printf '%s %s\n' "$1" "$2" >&"$_armed"
 }
 
-# _end PID: end a process of ours that is not to be judged.
+# _end PID: end a helper process; its exit status does not matter.
 _end ()
 {
     local i
@@ -190,21 +190,21 @@ _end ()
     wait "$1" 2>/dev/null
 }
 
-# The process in which the Python programs of this test run.
+# The process that runs the Python programs of this test.
 coproc _py { exec "$python" "$gen/run-scripts.py" "$tmp/.py"; }
-# (Those of the coprocess are no good in subshells.)
+# (Subshells can't use the coprocess's own descriptors.)
 exec {_py_in}>&"${_py[1]}" {_py_out}<&"${_py[0]}"
 # shellcheck disable=SC2154 # coproc sets it
 _python=$_py_PID
 disown "$_python"
 
 # py FILE ARGUMENT... | py -c TEXT ARGUMENT... | py - ARGUMENT... < TEXT
-# Like "$python", but a process for it is there already.  The programs get
-# no environment of their own, no stdin but with --stdin as the first option,
-# and run one at a time: a job in the background must take "$python".
+# Like "$python", but uses the running process.  Programs don't see changes of
+# the environment, have no stdin unless the first option is --stdin, and run
+# one at a time: background jobs must use "$python".
 py ()
 {
-    local text stdin='' tag=$BASHPID.$EPOCHREALTIME answer=() status
+    local text stdin='' tag=$BASHPID.$EPOCHREALTIME response=() status
     if [ "$1" = --stdin ]; then
         IFS= read -r -d '' stdin
         shift
@@ -214,17 +214,17 @@ py ()
         set -- -c "$text" "${@:2}"
     fi
     printf '%s\0' "$tag" "$PWD" "$stdin" $# "$@" >&"$_py_in"
-    while [ "${answer[0]:-}" != "$tag" ]; do
-        read -r -t "${QCOW_TIMEOUT:-120}" -u "$_py_out" -a answer || {
+    while [ "${response[0]:-}" != "$tag" ]; do
+        read -r -t "${QCOW_TIMEOUT:-120}" -u "$_py_out" -a response || {
             status=$?
             kill -9 "$_python" 2>/dev/null
             echo "the Python process has failed (status $status): $*" >&2
             return 125
         }
     done
-    _show "${answer[2]}" "$tmp/.py.stdout"
-    _show "${answer[3]}" "$tmp/.py.stderr" >&2
-    return "${answer[1]}"
+    _show "${response[2]}" "$tmp/.py.stdout"
+    _show "${response[3]}" "$tmp/.py.stderr" >&2
+    return "${response[1]}"
 }
 
 # _show none|text|binary FILE
@@ -237,7 +237,7 @@ _show ()
     esac
 }
 
-# diag TEXT...: a comment in the TAP stream, each line marked.
+# diag TEXT...: print a TAP comment; every line gets a "# ".
 diag ()
 {
     printf '%s\n' "$*" | sed 's/^/# /' | head -60
@@ -259,7 +259,7 @@ fail ()
     return 1
 }
 
-# skip NAME REASON: what can't be tested here, and why.
+# skip NAME REASON: a check that can't run here.
 skip ()
 {
     _count=$((_count + 1))
@@ -267,8 +267,7 @@ skip ()
     diag "skipped: $1: $2"
 }
 
-# ok NAME COMMAND...: passes if the command succeeds; its output is shown
-# if not.
+# ok NAME COMMAND...: passes if the command succeeds, else prints its output.
 ok ()
 {
     local name=$1 out=$tmp/.ok.$BASHPID
@@ -280,8 +279,8 @@ ok ()
     fi
 }
 
-# not_ok NAME COMMAND...: passes if the command fails in an orderly way:
-# with a status that is neither 0 nor that of a signal.
+# not_ok NAME COMMAND...: passes if the command fails without being killed:
+# with a status that is neither 0 nor a signal's.
 not_ok ()
 {
     local name=$1 out=$tmp/.ok.$BASHPID rc
@@ -304,8 +303,8 @@ is ()
     fi
 }
 
-# matches TEXT REGEX: the extended regular expression occurs in a line of
-# TEXT.  Status 2 if it is none.
+# matches TEXT REGEX: succeeds if a line of TEXT matches the extended regular
+# expression.  Status 2 if REGEX is invalid.
 matches ()
 {
     local line status
@@ -316,7 +315,7 @@ matches ()
     return 1
 }
 
-# like NAME TEXT REGEX: the extended regular expression occurs in TEXT.
+# like NAME TEXT REGEX: passes if a line of TEXT matches.
 like ()
 {
     if matches "$2" "$3"; then
@@ -326,7 +325,7 @@ like ()
     fi
 }
 
-# unlike NAME TEXT REGEX
+# unlike NAME TEXT REGEX: passes if no line of TEXT matches.
 unlike ()
 {
     matches "$2" "$3"
@@ -337,7 +336,7 @@ unlike ()
     fi
 }
 
-# same_bytes NAME FILE1 FILE2: equal in length and content.
+# same_bytes NAME FILE1 FILE2: passes if length and content are equal.
 same_bytes ()
 {
     if py "$gen/file-bytes.py" same "$2" "$3" 2> "$tmp/.same"; then
@@ -348,7 +347,7 @@ same_bytes ()
     fi
 }
 
-# same_text NAME FILE1 FILE2: like same_bytes, but shows a diff.
+# same_text NAME FILE1 FILE2: like same_bytes, but prints a diff.
 same_text ()
 {
     local one two
@@ -360,8 +359,8 @@ same_text ()
     fi
 }
 
-# start_daemon PLUGIN-PARAMETER...: a server that goes to the background, one
-# at a time.  Sets $uri and $pid.  The status is that of nbdkit.
+# start_daemon PLUGIN-PARAMETER...: start a server that daemonizes, one at a
+# time.  Sets $uri and $pid.  Returns nbdkit's exit status.
 start_daemon ()
 {
     local status
@@ -377,7 +376,7 @@ start_daemon ()
     return $status
 }
 
-# end_daemon: end it.
+# end_daemon: end the server of start_daemon.
 end_daemon ()
 {
     kill "$pid"
@@ -386,23 +385,23 @@ end_daemon ()
         nap 0.02
     done
     kill -9 "$pid"
-    fail "the server in the background ends"
+    fail "the daemon exits"
 }
 
-# _judge STATUS: with which a server has ended.  (gcc's sanitizer for undefined
-# behaviour, next to that for addresses, can't write to a file, and valgrind
-# does not say there that a program has aborted.)
+# _judge STATUS: record a server's exit status as a finding unless it is 0.
+# (Files in $findings are not enough: gcc's UBSan can't write one when ASan
+# runs too, and valgrind does not report there that a program aborted.)
 _judge ()
 {
-    [ "$1" -eq 0 ] || echo "a server ended with status $1" >> "$findings/status"
+    [ "$1" -eq 0 ] || echo "a server exited with status $1" >> "$findings/status"
 }
 
-# _nothing_found: no sanitizer has, and neither has valgrind.
+# _nothing_found: succeeds if sanitizers and valgrind reported nothing.
 _nothing_found ()
 {
     local file found=
     for file in "$findings"/*; do
-        # (Sanitizers also say there what they can't do.)
+        # (Sanitizers also write harmless warnings there.)
         [ ! -s "$file" ] || [[ $file = */sanitizer.* &&
                     $(< "$file") != *@(ERROR|SUMMARY|CHECK|FATAL|runtime error|nested bug)* ]] ||
             found+=$(< "$file")$'\n'
@@ -416,18 +415,18 @@ done_testing ()
 {
     local i
     for i in "${!_servers[@]}"; do
-        _stop "$i" || fail "server ${i} ended well"
+        _stop "$i" || fail "server $i exits with status 0"
     done
     _servers=()
-    _nothing_found || fail "no server died, or had a finding of a sanitizer or valgrind"
+    _nothing_found || fail "no server crashed, no sanitizer or valgrind report"
     echo "1..$_count"
     _finished=yes
     exit 0
 }
 
 # start_qcow [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
-# Start a server.  Sets $uri, $sock, $pid and $log (its stderr) and
-# returns once it accepts connections; fails if it ends before.
+# Start a server and return once it accepts connections.  Sets $uri, $sock,
+# $pid and $log (its stderr).  Fails if the server exits first.
 start_qcow ()
 {
     local n=${#_servers[@]} opts=()
@@ -440,7 +439,7 @@ start_qcow ()
     uri="nbd+unix:///?socket=$sock"
     _choose_nbdkit
     : > "$tmp/pid$n"
-    # (In a subshell it may have been there before.)
+    # (Subshells count their servers separately and may have used the name.)
     [ ! -e "$sock" ] || rm -f "$sock"
     "$nbdkit" -f -U "$sock" -P "$tmp/pid$n" "${opts[@]}" "$plugin" "$@" \
               "${params[@]}" < /dev/null > "$log" 2>&1 &
@@ -454,15 +453,15 @@ start_qcow ()
     return 1
 }
 
-# Set $nbdkit: as wrapped/nbdkit does it, or at once.
+# Set $nbdkit to the wrapper if valgrind or a sanitizer needs it.
 _choose_nbdkit ()
 {
     nbdkit=$_nbdkit
     [ -z "${QCOW_VALGRIND:-}${QCOW_PRELOAD:-}" ] || nbdkit=$tmp/wrapped/nbdkit
 }
 
-# _await_server CHILD PIDFILE: until it accepts connections.  Sets $pid.
-# Fails if it has ended, or does neither for half a minute ($start_timeout).
+# _await_server CHILD PIDFILE: wait until the server accepts connections, at
+# most $start_timeout seconds.  Sets $pid.  Fails if the server exits first.
 _await_server ()
 {
     local deadline=$((SECONDS + start_timeout)) delay=0.02
@@ -480,8 +479,8 @@ _await_server ()
     return 1
 }
 
-# stop_qcow: stop the server that was started last, wait for it.
-# Fails if it did not end in an orderly way.
+# stop_qcow: stop the server that was started last and wait for it.
+# Fails if its exit status is not 0 or a sanitizer reported something.
 stop_qcow ()
 {
     local n=$((${#_servers[@]} - 1))
@@ -490,7 +489,7 @@ stop_qcow ()
 
 _stop ()
 {
-    local n=$1 p=${_servers[$1]:-} rc bad=0 said
+    local n=$1 p=${_servers[$1]:-} rc bad=0 messages
     [ -n "$p" ] || return 0
     _servers[n]=
     kill "${_pids[n]}" 2>/dev/null
@@ -499,23 +498,24 @@ _stop ()
     wait "$p" 2>/dev/null; rc=$?
     _arm "${_pids[n]}" 0
     _arm "$p" 0
-    IFS= read -r -d '' said < "$tmp/log$n"
-    if [ $rc -eq 134 ] && [[ $said = *"$nbdkits_assertion"* ]]; then
+    IFS= read -r -d '' messages < "$tmp/log$n"
+    if [ $rc -eq 134 ] && [[ $messages = *"$nbdkits_assertion"* ]]; then
         rc=0
-        said=${said//"$nbdkits_assertion"/}
+        messages=${messages//"$nbdkits_assertion"/}
     fi
-    [ $rc -eq 0 ] || { diag "server $n ended with status $rc"; bad=1; }
+    [ $rc -eq 0 ] || { diag "server $n exited with status $rc"; bad=1; }
     _judge $rc
-    ! _sanitized "$said" || bad=1
+    ! _sanitized "$messages" || bad=1
     [ $bad -eq 0 ] || diag "$(tail -50 "$tmp/log$n")"
     return $bad
 }
 
-# nbdkit before 1.34 may fail this when a client leaves while replies to it
-# are under way.
+# nbdkit before 1.34 may abort with this when a client disconnects while
+# replies to it are being sent.
 nbdkits_assertion='raw_send_socket: Assertion'
 
-# _sanitized TEXT: it has a sanitizer's finding, or a failed assertion.
+# _sanitized TEXT: succeeds if TEXT has a sanitizer's report or a failed
+# assertion.
 _sanitized ()
 {
     [[ $1 = *Sanitizer* || $1 = *'runtime error:'* ||
@@ -523,9 +523,9 @@ _sanitized ()
 }
 
 # with_qcow COMMAND [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
-# Run COMMAND (in this shell; it uses $uri or $unixsocket) against a server
-# that lives as long as it.  The status is that of the command, or of nbdkit
-# if it did not start.  Writes to stdout and stderr.
+# Run COMMAND in this shell while a server runs; it uses $uri or $unixsocket.
+# Returns the command's status, or nbdkit's if that failed.  Output goes to
+# stdout and stderr.
 with_qcow ()
 {
     local command=$1 opts=() nbdkit pidfile child pid rc ended
@@ -539,7 +539,8 @@ with_qcow ()
     _choose_nbdkit
     case " ${opts[*]} " in
         *' --tls'* | *' -U '* | *' -p '* | *' -u '*)
-            # That makes another URI, or somebody who can't write there.
+            # These options change the URI, or run nbdkit as a user who
+            # can't write to $tmp.
             new_socket
             timeout -k 5 "${QCOW_TIMEOUT:-120}" \
                     nbdkit -f -U "$socket" "${opts[@]}" "$plugin" "$@" "${params[@]}" \
@@ -547,7 +548,8 @@ with_qcow ()
             return
             ;;
     esac
-    # Also jobs in the background come here.  Nobody removes sockets.
+    # The name is unique because background jobs also call this function, and
+    # old sockets are not removed.
     unixsocket=$tmp/run.$BASHPID.${EPOCHREALTIME/./}
     pidfile=$unixsocket.pid
     uri="nbd+unix:///?socket=$unixsocket"
@@ -576,13 +578,13 @@ with_qcow ()
     _arm "$pid" "$end_timeout"
     wait $child; ended=$?
     _arm "$pid" 0
-    # (That may have been nbdkit's assertion: nobody has read what it said.)
+    # (134 may be $nbdkits_assertion: its text was not captured.)
     [ $ended -eq 134 ] || _judge $ended
     [ $rc -ne 0 ] || rc=$ended
     return $rc
 }
 
-# encoded NAME: set $encoded, the name of an export as a URI has it.
+# encoded NAME: set $encoded to the export name, percent-encoded for a URI.
 encoded ()
 {
     local i byte
@@ -595,7 +597,7 @@ encoded ()
     done
 }
 
-# to NAME: the URI of that export of the server that was started last.
+# to NAME: print the URI of an export of the server that was started last.
 to ()
 {
     local encoded
@@ -604,8 +606,8 @@ to ()
 }
 
 # refused NAME REGEX [NBDKIT-OPTION...] -- [PLUGIN-PARAMETER...]
-# The server must not start, must say a text that matches, and must not
-# die of it.
+# Passes if the server fails to start with status 1, prints a matching
+# message, and does not crash.
 refused ()
 {
     local name=$1 re=$2 out rc
@@ -623,15 +625,14 @@ refused ()
     fi
 }
 
-# qemu_map IMAGE: the map of what a server that is started in
-# brackets serves, as nbdinfo prints it.
+# qemu_map IMAGE: print qemu-nbd's map of the image, in nbdinfo's format.
 qemu_map ()
 {
     py "$gen/nbd-map.py" --qemu "$1" - -f "$format" "$1"
 }
 
-# writer_start QEMU-IO-ARGUMENT...: a qemu-io that has a file open, for
-# writing unless it is told -r, until writer_stop.
+# writer_start QEMU-IO-ARGUMENT...: start a qemu-io that keeps a file open,
+# for writing unless -r is given, until writer_stop.
 writer_start ()
 {
     local i
@@ -651,7 +652,7 @@ writer_start ()
     return 1
 }
 
-# Returns the writer's status, when it has closed the file.
+# writer_stop: let the writer close the file and exit; returns its status.
 writer_stop ()
 {
     echo quit >&"$_writer_in"
@@ -659,7 +660,7 @@ writer_stop ()
     wait $_writer
 }
 
-# poke FILE OFFSET HEX...: overwrite bytes in a file.
+# poke FILE OFFSET HEX...: overwrite bytes of a file.
 poke ()
 {
     local file=$1 offset=$2
@@ -667,20 +668,21 @@ poke ()
     py "$gen/file-bytes.py" poke "$file" $((offset)) "$@"
 }
 
-# peek FILE OFFSET SIZE: a big-endian number in a file, in decimal.
+# peek FILE OFFSET SIZE: print a big-endian number of a file in decimal.
 peek ()
 {
     echo $((0x$(py "$gen/file-bytes.py" peek "$1" $(($2)) "$3")))
 }
 
-# _listens SOCKET: somebody does.  (It has a name a moment before that.)
+# _listens SOCKET: succeeds if a process listens on it.  (The file exists a
+# moment earlier.)
 _listens ()
 {
     [ -S "$1" ] && [[ $(< /proc/net/unix) =~ \
         " 00010000 0001 01 "\ *[0-9]+" $1"($'\n'|$) ]]
 }
 
-# with_qemu COMMAND IMAGE: like with_qcow, against qemu-nbd.
+# with_qemu COMMAND IMAGE: like with_qcow, with qemu-nbd as the server.
 with_qemu ()
 {
     local pid rc uri deadline=$((SECONDS + 30))
@@ -700,15 +702,16 @@ with_qemu ()
     return $rc
 }
 
-# text_source SIZE FILE...: data that compresses and differs everywhere.
+# text_source SIZE FILE...: write files of data that is compressible and does
+# not repeat.
 text_source ()
 {
     py "$gen/text-source.py" "$@"
 }
 
-# io IMAGE COMMAND...: run qemu-io commands, all in one process, on an
-# image of $format.  A command that fails ends the test: the image is not what
-# the test means.  (Without -d unmap qemu-io ignores discards.)
+# io IMAGE COMMAND...: run qemu-io commands in one process, on an image of
+# $format.  A failed command ends the test, because the image would be wrong.
+# (Without -d unmap qemu-io ignores discards.)
 io ()
 {
     local image=$1 args=() c out=$tmp/.io.$BASHPID
@@ -723,8 +726,8 @@ io ()
     }
 }
 
-# io_script IMAGE < COMMANDS: the same from a list, one command a line.
-# (Not behind a pipe: there it could not end the test.)
+# io_script IMAGE < COMMANDS: the same with one command per line of stdin.
+# (Don't use it in a pipeline: its exit would only end the subshell.)
 io_script ()
 {
     local image=$1 list
@@ -732,9 +735,9 @@ io_script ()
     io "$image" "${list[@]}"
 }
 
-# random_image IMAGE SEED SIZE CLUSTER COUNT [CREATE-OPTION]: an image with
-# a history of COUNT random commands (random-writes.py).  Makes the files
-# src0 .. src3 if they are not there.
+# random_image IMAGE SEED SIZE CLUSTER COUNT [CREATE-OPTION]: make an image by
+# COUNT random commands (random-writes.py).  Makes the files src0 to src3 if
+# they don't exist.
 random_image ()
 {
     local image=$1 seed=$2 size=$3 cluster=$4 count=$5 create=${6:-}
@@ -746,7 +749,7 @@ random_image ()
     py "$gen/random-writes.py" "$seed" "$size" "$cluster" "$count" \
        > "$tmp/.random"
     mapfile -t list < "$tmp/.random"
-    # A session of its own: the image is closed and opened.
+    # An empty line separates sessions: close the image and open it again.
     for c in "${list[@]}"; do
         if [ -n "$c" ]; then
             commands+=("$c")
@@ -761,7 +764,7 @@ random_image ()
     }
 }
 
-# oracle IMAGE RAW: what qemu says that the image holds.
+# oracle IMAGE RAW: write the image's content as qemu reads it to RAW.
 oracle ()
 {
     qemu-img convert -f "$format" -O raw "$1" "$2" > "$tmp/.oracle" 2>&1 || {
@@ -771,8 +774,8 @@ oracle ()
 }
 
 # serves NAME IMAGE RAW [NBD-COMPARE-OPTION...]
-# A server of the image gives exactly the bytes of RAW: as nbdcopy reads it,
-# and in awkward requests.
+# Passes if a server of IMAGE returns exactly the bytes of RAW, both to
+# sequential reads and to unaligned and random ones.
 serves ()
 {
     local name=$1 image=$2 raw=$3 out=$tmp/.serves
@@ -787,9 +790,9 @@ serves ()
     fi
 }
 
-# status_of IMAGE RAW STEP: which steps can be read, as nbd-status.py
-# says, in one line: "FIRST COUNT OUTCOME; ...".  The server's own
-# messages go to the file status.log.
+# status_of IMAGE RAW STEP: print which steps can be read, as nbd-status.py
+# reports it, in one line: "FIRST COUNT OUTCOME; ...".  The server's messages
+# go to the file status.log.
 status_of ()
 {
     local runs out=$tmp/.status
@@ -800,22 +803,22 @@ status_of ()
     echo "${out:2}"
 }
 
-# our_map IMAGE: the map that we report.
+# our_map IMAGE: print our map, in the same format as qemu_map.
 our_map ()
 {
     # shellcheck disable=SC2016
     with_qcow 'py "$gen/nbd-map.py" "$uri"' -- "$1"
 }
 
-# dense IMAGE: leave no hole in the file, so that every reader calls its
-# clusters data.
+# dense IMAGE: fill the holes of the file, so that qemu and the plugin report
+# its allocated clusters as data.
 dense ()
 {
     py "$gen/file-bytes.py" dense "$1" || { diag "$1 has holes"; exit 1; }
 }
 
-# make_sort IMAGE SORT SIZE [BACKING FORMAT [OPTION...]]: an image of the SORT
-# v1, v2, v3 or ext (with extended L2).
+# make_sort IMAGE SORT SIZE [BACKING FORMAT [OPTION...]]: make an empty image.
+# SORT is v1, v2, v3 or ext (v3 with extended L2 entries).
 make_sort ()
 {
     local image=$1 sort=$2 size=$3 backing=${4:-} format=${5:-} f=qcow2
@@ -827,7 +830,7 @@ make_sort ()
         ext) options=(-o extended_l2=on) ;;
     esac
     rm -f "$image"
-    # (-u: the backing file is not looked at.)
+    # (-u: the backing file need not exist.)
     qemu-img create -q -f $f "${options[@]}" "$@" \
              ${backing:+-u -b "$backing" -F "$format"} \
              "$image" "$size" || exit 1
@@ -853,9 +856,9 @@ _replay ()
 }
 
 # make_history IMAGE SEED SIZE CLUSTER STAGES RESIZE CREATE-OPTIONS [BACKING]:
-# an image with the history of writes, snapshots and resizes that the test's
-# history.py prints.  Sets $seed to the one that was used.  (Where qemu itself
-# stumbles, another history will do.)
+# make an image by the writes, snapshots and resizes that the test's history.py
+# prints.  If qemu fails or makes a broken image, another seed is tried.  Sets
+# $seed to the one used.
 make_history ()
 {
     local image=$1 size=$3 cluster=$4 stages=$5 resize=$6 create=$7
@@ -872,7 +875,6 @@ make_history ()
             { qemu-img check -q -f qcow2 "$image" || [ $? -eq 3 ]; }
            ) > qemu.log 2>&1
         then
-            # No holes in the file, so that qemu's map is ours.
             dense "$image"
             return
         fi
@@ -882,14 +884,14 @@ make_history ()
     exit 1
 }
 
-# format_of IMAGE: the name of qemu's driver for it.
+# format_of IMAGE: print the name of qemu's driver for it.
 format_of ()
 {
     if [ "$(peek "$1" 4 4)" = 1 ]; then echo qcow; else echo qcow2; fi
 }
 
-# compare NAME IMAGE [NBD-COMPARE-OPTION...]: bytes and map are qemu's.
-# (The files of the other layers must be dense.)
+# compare NAME IMAGE [NBD-COMPARE-OPTION...]: passes if bytes and map equal
+# qemu's.  (The files of the other layers must be dense.)
 compare ()
 {
     local image=$2 opened=(-f auto "$2")
@@ -897,9 +899,9 @@ compare ()
     _compare "$@"
 }
 
-# _compare NAME IMAGE [NBD-COMPARE-OPTION...]: what qemu-nbd says, with the
-# options $opened, goes to oracle.raw and wanted.map.  Ours is one server,
-# which is asked for its map first.
+# _compare NAME IMAGE [NBD-COMPARE-OPTION...]: writes oracle.raw and wanted.map
+# from qemu-nbd, run with the options $opened.  One server of ours is compared
+# with both, the map first.
 _compare ()
 {
     local name=$1 image=$2 out=$tmp/.compare bad=0
@@ -922,7 +924,7 @@ _compare ()
     return $bad
 }
 
-# same_map NAME IMAGE: just the map.
+# same_map NAME IMAGE: like compare, but only the map.
 same_map ()
 {
     qemu_map "$2" > wanted.map 2> log || fail "$1: qemu's map" "$(< log)"
@@ -933,12 +935,13 @@ same_map ()
 
 # --- Encrypted images ---
 #
-# The array secrets has the passphrases of the layers, the top first; "none"
-# is that of one that is not encrypted.
+# The array secrets has one passphrase per layer, the top layer first; "none"
+# means that the layer is not encrypted.
 
 secrets=()
 
-# quick_luks COMMAND...: a qemu-img command that makes key slots.
+# quick_luks COMMAND...: run a qemu-img command that makes LUKS key slots, with
+# few PBKDF2 iterations (luks-clock.c).
 quick_luks ()
 {
     [ -e "$tmp/luks-clock.so" ] ||
@@ -947,7 +950,7 @@ quick_luks ()
     LD_PRELOAD=$tmp/luks-clock.so "$@"
 }
 
-# secret_object ID SECRET: for --object
+# secret_object ID SECRET: print the value for --object
 secret_object ()
 {
     printf 'secret,id=%s,data=%s' "$1" "${2//,/,,}"
@@ -977,7 +980,7 @@ create_luks ()
     _make_luks create "$secret" "$@" "$image" "$size"
 }
 
-# luks_of RAW IMAGE SECRET [QEMU-IMG-OPTION...]: with the content of RAW.
+# luks_of RAW IMAGE SECRET [QEMU-IMG-OPTION...]: encrypt the content of RAW.
 luks_of ()
 {
     local raw=$1 image=$2 secret=$3
@@ -986,8 +989,8 @@ luks_of ()
     _make_luks convert "$secret" -f raw "$@" "$raw" "$image"
 }
 
-# create_aes IMAGE SORT SIZE SECRET [QEMU-IMG-OPTION...]: of the SORT v1, v2
-# or v3, with the encryption that was there before LUKS.
+# create_aes IMAGE SORT SIZE SECRET [QEMU-IMG-OPTION...]: with the legacy AES
+# encryption.  SORT is v1, v2 or v3.
 create_aes ()
 {
     local image=$1 sort=$2 size=$3 secret=$4 f=qcow2
@@ -1002,7 +1005,8 @@ create_aes ()
              "${options[@]}" "$@" "$image" "$size" || exit 1
 }
 
-# Set the array opened: what qemu's programs need to open IMAGE.
+# _open_encrypted IMAGE: set $opened and $spec_opened, the options and the
+# filename with which qemu's programs open IMAGE.
 _open_encrypted ()
 {
     local spec prefix='' i
@@ -1048,8 +1052,8 @@ encrypted_oracle ()
     }
 }
 
-# encrypted_compare NAME IMAGE [NBD-COMPARE-OPTION...]: like compare, with the
-# passphrases in params.
+# encrypted_compare NAME IMAGE [NBD-COMPARE-OPTION...]: like compare.  params
+# must have the passphrases for the plugin.
 encrypted_compare ()
 {
     local name=$1 image=$2 opened spec_opened

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Sourced after functions.sh by tests of images that a real web server
-# has: start_nginx, and what that server was asked.
+# Sourced after functions.sh by tests with a real web server: starts nginx and
+# reads its log of requests.
 #
-# Invariants: everything of the server is in $tmp/nginx, and it runs as
-# whoever runs the test; it has only ports of the loopback device that the
-# kernel chose; it is one process, which is killed at exit.
+# Invariants: all files of the server are in $tmp/nginx; it runs as the user
+# who runs the test; it listens only on the loopback interface, on ports that
+# the kernel chooses; it is one process, which is killed at exit.
 
-# Whatever the environment says, the server is asked itself.
+# No proxies from the environment.
 unset http_proxy https_proxy all_proxy no_proxy
 unset HTTPS_PROXY ALL_PROXY NO_PROXY
 
-www=$tmp/web                    # what is served
+www=$tmp/web                    # the files that nginx serves
 nginx_log=$tmp/nginx/error.log
 mkdir -p "$www" "$tmp/nginx"
 
-# make_certificates: in $tmp/nginx, ca.pem with which server.pem is signed,
-# for 127.0.0.1, ::1, localhost and images.test.  Nobody else trusts it.
+# make_certificates: make ca.pem and, signed with it, server.pem in $tmp/nginx,
+# for 127.0.0.1, ::1, localhost and images.test.
 make_certificates ()
 {
     local dir=$tmp/nginx
@@ -44,18 +44,18 @@ END
          -keyout "$dir/server.key" -out "$dir/server.pem"
 }
 
-# start_nginx [DIRECTIVES [OUTER-DIRECTIVES]]: serve what is in $www, from
-# now on, with these directives in the block of the server, or around it, as
-# well.  In them {http} and {https} stand for $http and $https.  Sets
-#   $http $https     such as http://127.0.0.1:12345; TLS has HTTP/2, too
+# start_nginx [DIRECTIVES [OUTER-DIRECTIVES]]: serve the files in $www.  The
+# directives are added to nginx's server block and to its http block.  In them
+# {http} and {https} stand for $http and $https.  Sets
+#   $http $https     URLs like http://127.0.0.1:12345; https supports HTTP/2
 #   $http_port $https_port
-#   $http6           the same as $http on ::1; empty if there is no IPv6
-#   $web_socket      the same as $http, on a Unix domain socket
+#   $http6           like $http on ::1; empty without IPv6
+#   $web_socket      a Unix domain socket of the same server
 #   $ca              the certificate to trust
 start_nginx ()
 {
     local dir=$tmp/nginx i user=
-    # As root it would answer as somebody who can't read $tmp.
+    # Started as root, its workers would run as a user who can't read $tmp.
     [ "$(id -u)" != 0 ] || user="user root root;"
     web_socket=$dir/socket
     ca=$dir/ca.pem
@@ -63,8 +63,7 @@ start_nginx ()
         diag "openssl" "$(cat "$dir/openssl.log")"
         exit 1
     }
-    # One line a request: what the connection is and which request on it,
-    # how, what was asked and answered.
+    # Two logs with one line per request; see requests and headers below.
     cat > "$dir/template" <<END
 daemon off;
 $user
@@ -107,7 +106,7 @@ END
     "$python" "$gen/nginx.py" "$dir" > "$dir/start.log" 2>&1 < /dev/null &
     _helpers+=($!)
     for i in $(seq 200); do
-        # (The socket is there when all others are.)
+        # (nginx creates the socket last.)
         [ ! -s "$dir/pid" ] || [ ! -S "$web_socket" ] || break
         kill -0 "${_helpers[-1]}" 2>/dev/null || break
         sleep 0.05
@@ -121,20 +120,20 @@ END
     fi
 }
 
-# forget_requests: what was asked so far is none of the requests.
+# forget_requests: empty both logs.
 forget_requests ()
 {
     _requests_done && : > "$tmp/nginx/requests" && : > "$tmp/nginx/headers"
 }
 
-# requests: the requests since then, in the order in which they ended:
+# requests: print the logged requests, in the order in which they finished:
 #   CONNECTION NUMBER-ON-IT SCHEME PROTOCOL METHOD STATUS BYTES RANGE HOST URI
 requests ()
 {
     _requests_done && cat "$tmp/nginx/requests"
 }
 
-# headers: the same of what they said of themselves:
+# headers: print their headers:
 #   URI|USER-AGENT|COOKIE|AUTHORIZATION|PROXY-AUTHORIZATION|X-ONE|X-TWO|
 #   IF-MATCH|ACCEPT-ENCODING|URI-AS-UNDERSTOOD|
 headers ()
@@ -142,14 +141,14 @@ headers ()
     _requests_done && cat "$tmp/nginx/headers"
 }
 
-# nginx logs a request after its last byte; but with one process that
-# answers, before it answers the next one.
+# Wait until nginx has logged all finished requests.  It logs a request after
+# sending its last byte, but its single worker logs before it serves the next.
 _requests_done ()
 {
-    local answer
+    local response
     exec 9<> "/dev/tcp/127.0.0.1/$http_port" || return 1
     printf 'GET /.done HTTP/1.0\r\n\r\n' >&9
-    IFS= read -r answer <&9
+    IFS= read -r response <&9
     exec 9<&-
-    [[ $answer = HTTP/* ]]
+    [[ $response = HTTP/* ]]
 }

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Sourced after functions.sh by tests of what goes wrong on the web: servers
-# that fail as they are told (generators/web-server.py says how), what these
-# have been asked, and clients that run side by side.
+# Sourced after functions.sh by tests of failing web servers: servers that
+# fail on demand (see generators/web-server.py), the log of their requests,
+# and clients that run in parallel.
 #
-# The servers have ports of the loopback device that the kernel chose, and
-# end with the test.  One that has something to say, a traceback, fails the
-# test, and so does a client of theirs that asks for anything but exact
-# ranges.
+# The servers listen on the loopback interface, on ports that the kernel
+# chooses, and end with the test.  The test fails if one of them writes to
+# stderr (a traceback), or gets a request that is not for an exact range.
 
-# Whatever the environment says, the servers are asked themselves.
+# No proxies and no credentials from the environment.
 unset "${!AWS_@}" http_proxy https_proxy all_proxy no_proxy \
       HTTPS_PROXY ALL_PROXY NO_PROXY
 
@@ -17,7 +16,7 @@ declare -A web=()               # NAME -> http://127.0.0.1:PORT
 declare -A _web_pids=()
 
 # start_web NAME DIRECTORY [OPTION-OR-SETTING...]
-# Start a server.  ${web[NAME]} is its URL.
+# Start a server.  Sets ${web[NAME]} to its URL.
 start_web ()
 {
     local name=$1 dir=$2 i scheme=http
@@ -48,7 +47,7 @@ stop_web ()
 }
 
 # restart_web NAME SECONDS DIRECTORY [OPTION-OR-SETTING...]
-# Stop a server.  Its port refuses connections for so long, then it is back.
+# Stop a server and start it again; its port refuses connections for SECONDS.
 restart_web ()
 {
     local name=$1 seconds=$2 port=${web[$1]##*:}
@@ -57,8 +56,8 @@ restart_web ()
     start_web "$name" "$@" --port "$port" --refuse "$seconds"
 }
 
-# set_web NAME [SETTING...]: these, and no others but those that it was
-# started with, hold for all requests that follow.
+# set_web NAME [SETTING...]: set the server's settings for all later requests:
+# those it was started with and these.
 set_web ()
 {
     local name=$1
@@ -67,13 +66,13 @@ set_web ()
     mv "$tmp/web-$name.new" "$tmp/web-$name.control"
 }
 
-# asked NAME [REGEX]: the requests that it got, those that match.
+# asked NAME [REGEX]: print the requests that the server got and that match.
 asked ()
 {
     grep -E -- "${2:-}" "$tmp/web-$1.log"
 }
 
-# how_often NAME [REGEX]: how many they are.
+# how_often NAME [REGEX]: print their number.
 how_often ()
 {
     grep -Ec -- "${2:-}" "$tmp/web-$1.log"
@@ -85,7 +84,7 @@ forget ()
     : > "$tmp/web-$1.log"
 }
 
-# wait_for NAME REGEX: until it got such a request.
+# wait_for NAME REGEX: wait until the server got a matching request.
 wait_for ()
 {
     local i
@@ -93,7 +92,7 @@ wait_for ()
         ! asked "$@" > /dev/null || return 0
         sleep 0.01
     done
-    fail "$1 is asked for $2" "$(asked "$1")"
+    fail "$1 gets a request for $2" "$(asked "$1")"
 }
 
 eval "_plain_$(declare -f done_testing)"
@@ -102,7 +101,7 @@ done_testing ()
     local file
     for file in "$tmp"/web-*.errors; do
         [ ! -s "$file" ] ||
-            fail "the server ${file##*/} has no errors" "$(cat "$file")"
+            fail "the server ${file##*/} writes no errors" "$(cat "$file")"
     done
     is "all requests are GETs of exact ranges" \
        "$(grep -hEv '^(CONNECT |GET [^ ]+ bytes=[0-9]+-[0-9]+ )' \
@@ -110,9 +109,9 @@ done_testing ()
     _plain_done_testing
 }
 
-# in_parallel NAME COMMAND [PARAMETER...]: with_qcow in the background, with
-# the $server_options for nbdkit; 'outcome NAME' waits for it.  Most of the
-# time they wait for a server, so that some at once are no load.
+# in_parallel NAME COMMAND [PARAMETER...]: run with_qcow in the background,
+# with $server_options for nbdkit; 'outcome NAME' waits for it.  20 jobs at a
+# time are little load, because they mostly wait for a server.
 declare -A _jobs=()
 server_options=()
 in_parallel ()
@@ -131,25 +130,25 @@ in_parallel ()
     _jobs[${job##*/job-}]=$!
 }
 
-# now: in milliseconds.
+# now: print the time in milliseconds.
 now ()
 {
     local us=${EPOCHREALTIME/./}
     echo $((us / 1000))
 }
 
-# outcome NAME: sets $out (what the command wrote), $log (the file of what the
-# server said), $rc (the status) and $ms (how long it took).
+# outcome NAME: wait for the job.  Sets $out (the command's output), $log (the
+# file of the server's messages), $rc (the status) and $ms (the duration).
 outcome ()
 {
-    local said
-    wait "${_jobs[$1]}" 2> /dev/null # bash forgets those that ended long ago
+    local messages
+    wait "${_jobs[$1]}" 2> /dev/null # bash forgets jobs that ended long ago
     log=$tmp/job-$1.log
     out=$(< "$tmp/job-$1.out")
     read -r rc ms < "$tmp/job-$1.rc"
-    said=$(< "$log")
-    said=${said//"$nbdkits_assertion"/}
-    if [ "$rc" -ge 124 ] || _sanitized "$said"; then
-        fail "$1: the server is in order" "status $rc" "$(cat "$log")"
+    messages=$(< "$log")
+    messages=${messages//"$nbdkits_assertion"/}
+    if [ "$rc" -ge 124 ] || _sanitized "$messages"; then
+        fail "$1: the server does not crash" "status $rc" "$(cat "$log")"
     fi
 }
