@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The plugin as a program: its parameters and its help, what it says of
-# itself, its exports, and the ways in which nbdkit can start and stop it.
+# Parameters, --help, --version and --dump-plugin, exports, debug flags, and
+# the ways in which nbdkit starts and stops the plugin.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -11,28 +11,28 @@ qemu-img convert -f raw -O qcow2 disk.raw image.qcow2
 # shellcheck disable=SC2016
 copy='nbdcopy "$uri" copy.raw && cmp copy.raw disk.raw && rm copy.raw'
 
-# Exported symbols: nothing that could clash with another plugin.
-is "exported symbols" \
+# No exported symbol can clash with another plugin.
+is "no unexpected exported symbols" \
    "$(nm -D --defined-only "$plugin" | awk '{ print $3 }' |
           grep -Ev '^(plugin_init|(__odr_asan\.)?qcow_debug_[a-z0-9_]+)$')" ""
-like "... and plugin_init is one" "$(nm -D --defined-only "$plugin")" \
+like "plugin_init is exported" "$(nm -D --defined-only "$plugin")" \
      ' T plugin_init$'
 
-# What the Makefile's own flags are for.
+# The Makefile's default flags harden the plugin.
 hardened=$top/build/plain/nbdkit-qcow-plugin.so
 if [ -z "${CFLAGS+set}${CPPFLAGS+set}${LDFLAGS+set}" ]; then
-    like "all relocations at the start" "$(readelf -dW "$hardened")" \
+    like "hardened: BIND_NOW" "$(readelf -dW "$hardened")" \
          '\(FLAGS\).*BIND_NOW'
-    like "... and read-only then" "$(readelf -lW "$hardened")" GNU_RELRO
+    like "hardened: RELRO" "$(readelf -lW "$hardened")" GNU_RELRO
     for symbol in __stack_chk_fail __vsnprintf_chk; do
         like "hardened: $symbol" "$(readelf --dyn-syms -W "$hardened")" \
              " UND $symbol@"
     done
 else
-    skip "hardened by default" "the compiler's flags are the user's"
+    skip "hardened by default" "the user sets the compiler flags"
 fi
 
-# --help and the man page know the same keys.
+# --help and the man page document the same keys.
 help=$(nbdkit "$plugin" --help 2>&1)
 like "--help: file=" "$help" '^\[file=\]<FILENAME>'
 like "--help: cache-size=" "$help" '^cache-size='
@@ -40,9 +40,9 @@ like "--help: force-share=" "$help" '^force-share='
 grep -Eo '^\[?[-_A-Za-z0-9]+=' <<< "$help" | tr -d '[=' | sort -u > help.keys
 grep -Eo '^=item (B<|\[B<)[-_A-Za-z0-9]+=' "$top/nbdkit-qcow-plugin.pod" |
     sed 's/.*<//; s/=$//' | sort -u > page.keys
-same_text "--help and the man page have the same keys" help.keys page.keys
+same_text "--help and the man page document the same keys" help.keys page.keys
 ok "the man page has no errors" podchecker "$top/nbdkit-qcow-plugin.pod"
-is "no line of --help is too long" \
+is "--help fits in 79 columns" \
    "$(awk 'length > 79' <<< "$help" | grep -v "$top")" ""
 
 # --version and --dump-plugin.
@@ -58,7 +58,7 @@ for has in open close get_size can_multi_conn can_extents can_cache \
     like "--dump-plugin: has_$has" "$(cat dump)" "^has_$has=1\$"
 done
 unlike "--dump-plugin: no pwrite" "$(cat dump)" '^has_pwrite'
-is "--dump-plugin: our own lines all begin with qcow_" \
+is "--dump-plugin: the plugin's own keys begin with qcow_" \
    "$(sed '1,/^has_/d' dump | grep -Ev '^(has_|qcow_[a-z0-9_]+=.)')" ""
 like "--dump-plugin with a parameter" \
      "$(nbdkit "$plugin" image.qcow2 --dump-plugin)" '^name=qcow$'
@@ -66,45 +66,47 @@ like "--dump-plugin with a parameter" \
 # Parameters.
 ok "FILENAME" with_qcow "$copy" -- image.qcow2
 ok "file=FILENAME" with_qcow "$copy" -- file=image.qcow2
-ok "an absolute name" with_qcow "$copy" -- "$tmp/image.qcow2"
+ok "an absolute path" with_qcow "$copy" -- "$tmp/image.qcow2"
 ln -s image.qcow2 link
 ok "a symbolic link" with_qcow "$copy" -- link
-refused "no parameter" 'file=' --
-refused "an empty name" 'file' -- file=
-refused "a URL as a file's name" \
+refused "no parameter: refused" 'file=' --
+refused "an empty file name: refused" 'file' -- file=
+refused "a URL as the file name: refused" \
         'error: ssh://host/x: is a URL, not a file .use url=' \
         -- ssh://me:s3cret@host/x
-refused "too many connections" 'connections=: 9999 is too many' \
+refused "connections=9999: refused" 'connections=: 9999 is too many' \
         -- url=http://127.0.0.1:1/x connections=9999
-refused "the file twice" 'file' -- image.qcow2 file=image.qcow2
-refused "an unknown parameter" "unknown parameter.*frobnicate" \
+refused "the file twice: refused" 'file' -- image.qcow2 file=image.qcow2
+refused "an unknown parameter: refused" "unknown parameter.*frobnicate" \
         -- image.qcow2 frobnicate=1
-refused "a parameter in other letters" "unknown parameter.*Cache-Size" \
+refused "a parameter in the wrong case: refused" \
+        "unknown parameter.*Cache-Size" \
         -- image.qcow2 Cache-Size=1M
-# (0x10 depends on nbdkit: 1.32 refuses it, 1.48 takes it for 16.)
+# 0x10 depends on nbdkit: 1.32 refuses it, 1.48 reads it as 16.
 for value in '' x -1 1X 1.5M '1 M' 99999999999999999999; do
-    refused "cache-size=$value" "cache-size=$value: must be a size" \
+    refused "cache-size=$value: refused" "cache-size=$value: must be a size" \
             -- image.qcow2 cache-size="$value"
 done
 # On 32 bits the limit is 1 GiB, on 64 bits 4 EiB.
-refused "cache-size beyond the address space" \
+refused "cache-size= beyond the address space: refused" \
         'cache-size=5E: must be at most .* bytes' -- image.qcow2 cache-size=5E
 for value in 64K 1M 64M 1G; do
     ok "cache-size=$value" with_qcow "$copy" -- image.qcow2 cache-size=$value
 done
 for value in '' 2 maybe TRUEISH -1; do
-    refused "force-share=$value" "force-share=$value: must be true or false" \
+    refused "force-share=$value: refused" \
+            "force-share=$value: must be true or false" \
             -- image.qcow2 force-share="$value"
 done
 for key in sslverify followlocation tcp-keepalive; do
-    refused "$key=maybe" "$key=maybe: must be true or false" \
+    refused "$key=maybe: refused" "$key=maybe: must be true or false" \
             -- url=http://127.0.0.1/x $key=maybe
 done
 for key in luks-iterations connections timeout; do
-    refused "$key=x" "$key" -- url=http://127.0.0.1/x $key=x
+    refused "$key=x: refused" "$key" -- url=http://127.0.0.1/x $key=x
 done
 while read -r url wanted; do
-    refused "url=$url" "$wanted" -- url="$url"
+    refused "url=$url: refused" "$wanted" -- url="$url"
 done <<'END'
 ssh://me:secret@host/x ssh:// is not supported: only http, https and s3 are
 nbd+unix:///?socket=x nbd\+unix:// is not supported: only http, https and s3
@@ -117,7 +119,7 @@ done
 
 # Exports.
 # shellcheck disable=SC2016
-is "listed: one export without a name" \
+is "the list has one export, the unnamed one" \
    "$(with_qcow 'nbdinfo --list --json "$uri"' -- image.qcow2 |
           jq -c '[.exports[]."export-name"]')" '[""]'
 for name in x / .. image.qcow2 1 ' ' $'\303\274'; do
@@ -133,45 +135,45 @@ except nbd.Error as e:
     sys.exit(0)
 sys.exit(\"connected\")"' -- image.qcow2 2>&1)
     is "the export '$name' is refused" $? 0
-    like "... and the server says so" "$out" 'export'
+    like "... the log mentions the export" "$out" 'export'
 done
 # shellcheck disable=SC2016
-like "a description with the version" \
+like "the export has a description" \
      "$(with_qcow 'nbdinfo --json "$uri"' -- image.qcow2 |
             jq -r '.exports[0].description')" '[Qq][Cc][Oo][Ww]'
-# nbdkit's -e changes what $uri asks for.
-not_ok "nbdkit -e other" with_qcow "$copy" -e other -- image.qcow2
+# nbdkit's -e changes the export in $uri.
+not_ok "nbdkit -e other: refused" with_qcow "$copy" -e other -- image.qcow2
 
 # Debug flags.
 ok "verbose" with_qcow "$copy" -v -- image.qcow2
 for flag in $(nm -D --defined-only "$plugin" | awk '{ print $3 }' |
                   sed -n 's/^qcow_debug_//p'); do
     ok "-D qcow.$flag=1" with_qcow "$copy" -D "qcow.$flag=1" -- image.qcow2
-    like "the man page has -D qcow.$flag" \
+    like "the man page documents -D qcow.$flag" \
          "$(cat "$top/nbdkit-qcow-plugin.pod")" "-D qcow\\.$flag="
 done
 
-# A bad image stops the start, also in the background, where nobody could
-# see a later message.
+# A bad image is an error before nbdkit goes to the background, where a
+# message would be lost.
 printf 'no image' > bad
 out=$(nbdkit -U "$tmp/bad.sock" "$plugin" bad 2>&1 < /dev/null)
-is "a bad image in the background: status" $? 1
-like "a bad image in the background: the message" "$out" 'bad:'
-is "... and no socket" "$(ls "$tmp/bad.sock" 2>/dev/null)" ""
+is "a daemon with a bad image: status" $? 1
+like "... the message" "$out" 'bad:'
+is "... no socket" "$(ls "$tmp/bad.sock" 2>/dev/null)" ""
 
-# A relative name while nbdkit goes to the background, which changes its
-# directory; and the current directory elsewhere.
+# A daemon changes to /: a relative name must still work, also from another
+# directory.
 mkdir sub
 cd sub || exit 1
 start_daemon ../image.qcow2
-is "in the background with a relative name: status" $? 0
+is "a daemon with a relative name: status" $? 0
 cd ..
-ok "in the background with a relative name" nbdcopy "$uri" copy.raw
-same_bytes "... the bytes" copy.raw disk.raw
-# The file can be renamed and removed meanwhile.
+ok "... the image is read" nbdcopy "$uri" copy.raw
+same_bytes "... same bytes" copy.raw disk.raw
+# The file may be renamed while it is served.
 mv image.qcow2 moved.qcow2
-ok "the image was renamed" nbdcopy "$uri" copy.raw
-same_bytes "... the bytes" copy.raw disk.raw
+ok "an image that was renamed is still read" nbdcopy "$uri" copy.raw
+same_bytes "... same bytes" copy.raw disk.raw
 mv moved.qcow2 image.qcow2
 end_daemon
 
@@ -192,9 +194,9 @@ ok "nbdkit -s" "$python" stdio.py
 # Socket activation.
 ok "socket activation" \
    nbdcopy -- [ nbdkit -f "$plugin" image.qcow2 ] copy.raw
-same_bytes "... the bytes" copy.raw disk.raw
+same_bytes "... same bytes" copy.raw disk.raw
 
-# As another user: the image is opened before nbdkit changes to it.
+# nbdkit opens the image before it changes to another user.
 if [ "$(id -u)" = 0 ]; then
     cp image.qcow2 mine.qcow2
     chmod 600 mine.qcow2
@@ -203,7 +205,8 @@ if [ "$(id -u)" = 0 ]; then
     ok "nbdkit -u nobody" with_qcow "$copy" -u nobody -g nogroup \
        -- mine.qcow2
 fi
-# What is for web servers needs one, or an image that may name one.
+# Parameters for web servers need a remote image, or permission to open remote
+# files.
 unset "${!AWS_@}"
 for given in user=me password=S3CRET cookie=S3CRET 'header=X-Key: S3CRET' \
              cainfo=ca.pem capath=. proxy=http://us:S3CRET@h/ proxy-user=S3CRET \
@@ -218,60 +221,62 @@ for given in user=me password=S3CRET cookie=S3CRET 'header=X-Key: S3CRET' \
     like "... the message" "$out" "image\\.qcow2: .* no use for ${given%%=*}=\$"
     unlike "... has no secret" "$out" S3CRET
 done
-refused "the first of several is named" 'no use for timeout=$' \
+refused "of several such parameters, the message names the first" \
+        'no use for timeout=$' \
         -- image.qcow2 timeout=1 user=me
-refused "... with directories that are allowed" 'no use for user=$' \
+refused "... also with allow=image-dir" 'no use for user=$' \
         -- image.qcow2 user=me allow=image-dir allow=.
 for allow in any http://127.0.0.1/ s3://bucket; do
-    ok "... not with allow=$allow" \
+    ok "user= for a local image: accepted with allow=$allow" \
        with_qcow "$copy" -- image.qcow2 user=me allow=$allow
 done
-ok "... nor if the environment has it" \
+ok "such settings in the environment: accepted" \
    env AWS_REGION=x AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x \
        AWS_ENDPOINT_URL=x http_proxy=x \
        nbdkit -U - "$plugin" image.qcow2 --run "$copy"
 
-# Values that are never right are refused with any image.
+# Invalid values are refused with any image.
 for bad in connections=257 connections=9999 timeout=2147484 http-version=4 \
            protocols=ftp protocols=, header=nothing resolve=nothing; do
     for allow in image-dir any; do
-        refused "$bad with allow=$allow" "${bad%%=*}=.*must|${bad%%=*}=.*allows" \
+        refused "$bad with allow=$allow: refused" \
+                "${bad%%=*}=.*must|${bad%%=*}=.*allows" \
                 -- image.qcow2 "$bad" allow=$allow
     done
 done
 
-# Which needs libcurl, with all that it brings, only where it must be asked.
+# libcurl is loaded only if a parameter must be checked with it.
 loads_libcurl ()
 {
     strace -f -e trace=openat -o strace.out nbdkit -U - "$plugin" image.qcow2 \
            allow=any "$@" --run true && grep -q 'libcurl.*= [0-9]' strace.out
 }
 if [ -z "${QCOW_VALGRIND:-}" ]; then
-    not_ok "no libcurl for user= and http-version=1.1" \
+    not_ok "user= and http-version=1.1 do not load libcurl" \
            loads_libcurl user=me timeout=5 http-version=1.1
-    ok "... but for http-version=2.0" loads_libcurl http-version=2.0
+    ok "http-version=2.0 loads libcurl" loads_libcurl http-version=2.0
 fi
 
-# A file that nobody may write, and as root one that is another's.
+# A file that nobody may write.  For root, it also belongs to another user.
 cp image.qcow2 readonly.qcow2
 chmod 444 readonly.qcow2
 [ "$(id -u)" != 0 ] || chown 65534:65534 readonly.qcow2
 ok "a read-only file, of another user for root" \
    with_qcow "$copy" -- readonly.qcow2
 if [ "$(id -u)" = 0 ]; then
-    # And somebody else's as a normal user.
+    # A normal user reads another user's file.
     cp "$plugin" plugin.so
     chmod 755 "$tmp"
     cp image.qcow2 roots.qcow2
     chmod 644 roots.qcow2
     new_socket
-    ok "somebody else's file that may only be read" \
+    ok "a normal user serves another user's read-only file" \
        setpriv --reuid=65534 --regid=65534 --clear-groups \
        nbdkit -f -U "$socket" ./plugin.so roots.qcow2 \
        --run 'nbdcopy "$uri" - | cmp - disk.raw'
 fi
 
-# Ctrl-C ends it quickly, also while many large reads are on their way.
+# Signals end nbdkit quickly, also with many large reads in flight.
 cat > busy.py <<'END'
 import sys, nbd
 h = nbd.NBD()
@@ -308,7 +313,7 @@ for signal in INT TERM; do
            $((took < 10000)) 1
         kill $client 2>/dev/null
         wait $client 2>/dev/null
-        stop_qcow || fail "the server ended well"
+        stop_qcow || fail "the server exits cleanly"
     fi
 done
 
