@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Random damage to the tables and the header of images, a hundred times:
-# each is either refused with status 1 and a message, or served, and then
-# every cluster is either EIO or what qemu reads there.  qemu reads zeros
-# beyond the end of the file, where we say EIO; and where qemu cannot read,
-# we must not either.
+# Random damage to the header and tables of 100 images.  Each image is either
+# refused with status 1 and a message, or served; then each cluster is either
+# EIO or equals what qemu reads.  qemu reads zeros beyond the end of the file,
+# where the plugin returns EIO; where qemu cannot read, the plugin must not
+# either.
 #
-# QCOW_SEED=N tries other damage; a failure names its seed.
+# QCOW_SEED=N selects other damage; a failure names its seed.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -19,8 +19,8 @@ for spec in base512:512:400 base4096:4096:100 base65536:65536:24; do
     random_image $base.qcow2 "$seed" $((cluster * clusters)) "$cluster" 150
 done
 
-# damage.py SEED FROM TO: a few bytes of the header or of the L1 and L2
-# tables, or the end of the file, are changed.
+# damage.py SEED FROM TO: change a few bytes of the header or of the L1 and L2
+# tables, or truncate the file.
 cat > damage.py <<'END'
 import random, struct, sys
 rng = random.Random(int(sys.argv[1]))
@@ -33,7 +33,7 @@ tables = [struct.unpack_from(">Q", data, l1 + 8 * i)[0] & 0xfffffffffffe00
 tables = [t for t in tables if t]
 
 def value(old):
-    """Another 64-bit number for an entry, near to what makes sense."""
+    """Another 64-bit value for an entry, often close to a valid one."""
     return rng.choice((
         lambda: old ^ 1 << rng.randrange(64),
         lambda: old ^ 1 << rng.randrange(9, bits + 8),
@@ -50,8 +50,8 @@ def value(old):
 for _ in range(rng.choice((1, 1, 2, 5, 20))):
     where = rng.choice(("header", "l1", "l2", "l2", "l2", "l2", "cut"))
     if where == "header":
-        # Not nb_snapshots: qemu reads the snapshot table at once, and we
-        # only when somebody wants a snapshot.
+        # Not nb_snapshots: qemu reads the snapshot table when it opens the
+        # image, the plugin only when a client opens a snapshot.
         at = rng.randrange(0, 112)
         if rng.random() < 0.3 and not 60 <= at < 64:
             data[at] ^= 1 << rng.randrange(8)
@@ -67,7 +67,8 @@ for _ in range(rng.choice((1, 1, 2, 5, 20))):
 open(sys.argv[3], "wb").write(data)
 END
 
-# read.py URI STEP: what each step holds, one line for each.
+# read.py URI STEP [--reconnect]: print one line for each step: its number and
+# "zero", its hash, or the error.
 cat > read.py <<'END'
 import errno, hashlib, sys, nbd
 def connect():
@@ -89,8 +90,8 @@ for n, at in enumerate(range(0, size // 512 * 512, step)):
             print(n, errno.errorcode[e.errnum])
 END
 
-# judge.py CUT: what is wrong, at most three lines: cluster, ours, qemu's;
-# and how many of ours are EIO.
+# judge.py CUT: print up to three differences to stderr (cluster, ours,
+# qemu's) and the number of EIO clusters of ours to stdout.
 cat > judge.py <<'END'
 import sys
 cut = sys.argv[1] == "1"
@@ -132,12 +133,12 @@ for ((i = 0; i < rounds; i++)); do
     served=$((served + 1))
     if ! with_qemu "py read.py \"\$uri\" $cluster --reconnect > theirs" \
          image.qcow2 > qemu.log 2>&1; then
-        # It refuses to open what we serve.
+        # qemu refuses an image that the plugin serves.
         problems+="seed $s: qemu: $(tail -1 qemu.log)"$'\n'
         continue
     fi
-    # Where the file was cut inside a stream qemu inflates zeros instead of
-    # what is missing, and may even be lucky.
+    # If the file ends within a compressed stream, qemu inflates zeros in
+    # place of the missing bytes, and may even succeed.
     cut=$(($(stat -c %s image.qcow2) < $(stat -c %s base$cluster.qcow2)))
     py judge.py $cut > count 2> bad
     read -r n < count
@@ -145,9 +146,9 @@ for ((i = 0; i < rounds; i++)); do
     bad=$(< bad)
     [ -z "$bad" ] || problems+="seed $s: cluster, ours, qemu's: $bad"$'\n'
 done
-is "damage of all sorts" "$problems" ""
+is "random damage: refused, or EIO, or the same bytes as qemu" "$problems" ""
 diag "$served served, $refused refused, $eio clusters EIO"
-is "... some of it was served, some refused, some unreadable" \
+is "... some images are served, some refused, some clusters are EIO" \
    $((served > 20 && refused > 2 && eio > 20)) 1
 
 done_testing

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # The patterns of qemu's iotests 013, 014 and 023, fewer of each: groups of
-# whole clusters, tails, heads, middles, requests over cluster and over L2
-# table borders, at 0 and at 4 GiB of a disk of 6 GiB; then the same disk
-# compressed.  The byte written is the sector number of its group.
+# whole clusters, tails, heads, middles, requests across cluster and L2 table
+# boundaries, at 0 and at 4 GiB of a 6 GiB disk; then the same disk
+# compressed.  Each group writes the low byte of its sector number.
 
 source "$(dirname "$0")/functions.sh"
 
 four=$((4 << 30))
 
-# group COUNT OFFSET SIZE STEP
+# group COUNT OFFSET SIZE STEP: print qemu-io writes.
 group ()
 {
     local i p=$(($2 / 512 % 256))
@@ -19,7 +19,7 @@ group ()
     done
 }
 
-# patterns OFFSET CLUSTER
+# patterns OFFSET CLUSTER: print all groups from OFFSET on.
 patterns ()
 {
     local at=$1 c=$2 h=$(($2 / 2)) n=24 l2
@@ -32,21 +32,21 @@ patterns ()
     # from its beginning to the middle
     group $n $at $h "$c"
     at=$((at + n * c))
-    # neither
+    # the middle of each cluster
     group $n $((at + c / 4)) $h "$c"
     at=$((at + n * c))
-    # over several clusters
+    # across several clusters
     group 8 $((at + h)) $((c * 2)) $((c * 3))
     at=$((at + 8 * c * 3))
-    # over L2 tables, as far as they are small
+    # across L2 tables, if they are small
     l2=$((c * c / 8))
     if [ $l2 -le $((2 << 20)) ]; then
         group 4 $((at + h)) $((l2 * 2)) $((l2 * 2 + c * 5))
     fi
 }
 
-# compare NAME: read it with a program that asks for the map first and one
-# that does not; and at odd offsets where the patterns are.
+# compare NAME: read the image with a client that requests the map first, with
+# one that does not, and at odd offsets in the two areas.
 compare ()
 {
     local out rc name=$1
@@ -61,7 +61,7 @@ compare ()
     fi
 }
 
-# Every byte of the two areas, in requests of an odd length.
+# Read every byte of the two areas in requests of an odd length.
 cat > ranges.py <<END
 import os, sys, nbd
 h = nbd.NBD()
@@ -97,9 +97,9 @@ for cluster in 512 1024 4096 16384 65536; do
     rm -f image.qcow2 oracle.raw
 done
 
-# Iotest 014: used, used, free, used, compressed, compressed, free, free,
-# compressed; a snapshot between the two halves, so that the active tables
-# have clusters with and without COPIED.
+# Iotest 014: clusters data, data, hole, data, compressed, compressed, hole,
+# hole, compressed.  A snapshot between the two halves: the active tables have
+# clusters with and without COPIED.
 qemu-img create -q -f qcow2 -o cluster_size=4096 image.qcow2 6G
 nine ()
 {
@@ -120,6 +120,6 @@ io_script image.qcow2 < <(group 32 2048 1024 8192)
 qemu-img snapshot -c two image.qcow2
 oracle image.qcow2 oracle.raw
 AREA=$((64 * 9 * 4096 + 65536))
-compare "compressed and plain in turn, with snapshots"
+compare "alternating compressed and plain clusters, with snapshots"
 
 done_testing

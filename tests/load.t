@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Many clients of several servers at once, also such as vanish: tests/soak
-# for a short time, over images of several kinds.
+# Many clients of several servers at once, some of which vanish: a short run
+# of tests/soak over images of several kinds.
 #
-#   QCOW_LOAD_SECONDS   how long the mix of requests lasts (default 8); if
-#                       it is set, figures are printed
-#   QCOW_LOAD_CLIENTS   by how many connections (default 60)
+#
+#   QCOW_LOAD_SECONDS   duration of the request mix (default 8); if set, the
+#                       test prints figures
+#   QCOW_LOAD_CLIENTS   number of connections (default 60)
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
 
 seed=${QCOW_SEED:-17}
 
-# Subclusters and a history; also makes src0 and so on.
+# Subclusters, many overwrites.  Also makes src0 and so on.
 random_image sub.qcow2 "$seed" $((9 << 20)) 16384 200 extended_l2=on
 oracle sub.qcow2 sub.raw
 
@@ -32,10 +33,10 @@ for i in mon tue; do
 done
 oracle snap.qcow2 snap.raw
 
-# Encrypted.
+# LUKS.
 luks_of small.src luks.qcow2 tiger
 
-# Version 1 below version 3 with zstd.
+# A version 1 base below a version 3 overlay with zstd.
 qemu-img convert -c -f raw -O qcow small.src base
 make_sort chain.qcow2 v3 12M base qcow \
           -o cluster_size=16k,compression_type=zstd
@@ -68,17 +69,16 @@ snap_exports ()
     snap_exports
 } > list
 
-# What runs under a sanitizer or valgrind has its threads' memory doubled,
-# and more.
+# Sanitizers and valgrind at least double the memory of each thread.
 options=()
 [ -z "${QCOW_PRELOAD:-}${QCOW_VALGRIND:-}" ] ||
     options=(--slow 5 --threads 4)
 if out=$("$top/tests/soak" --seconds "${QCOW_LOAD_SECONDS:-8}" --seed "$seed" \
               --connections "${QCOW_LOAD_CLIENTS:-60}" "${options[@]}" \
               "$plugin" list 2>&1); then
-    pass "a mix of requests"
+    pass "many clients with a mix of requests"
     [ -z "${QCOW_LOAD_SECONDS:-}" ] || diag "$out"
 else
-    fail "a mix of requests" "$out"
+    fail "many clients with a mix of requests" "$out"
 fi
 done_testing

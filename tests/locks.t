@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# qemu's image locks: we don't start on an image that somebody writes, and
-# while we serve one nobody can start to write it; readers work beside us
-# and beside each other.  force-share=true leaves all of that out.
+# qemu's image locks.  The plugin refuses an image that has a writer; while
+# the plugin serves an image, no writer can open it; readers can.  With
+# force-share=true the plugin neither checks nor takes locks.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -24,35 +24,36 @@ cannot_write ()
 {
     local out
     out=$(qemu-io -f qcow2 -c 'write -P 8 0 64k' image.qcow2 2>&1)
-    like "$1: qemu-io can't write" "$out" 'lock'
-    # (qemu-nbd in brackets would wait for its client.)
+    like "$1: a qemu-io writer is refused" "$out" 'lock'
+    # In brackets, qemu-nbd would wait for its client.
     out=$(timeout 20 qemu-nbd -f qcow2 -k "$tmp/w.sock" image.qcow2 2>&1)
-    like "$1: qemu-nbd can't write" "$out" 'lock'
-    not_ok "$1: qemu-img can't make a snapshot" \
+    like "$1: a qemu-nbd writer is refused" "$out" 'lock'
+    not_ok "$1: qemu-img snapshot is refused" \
            qemu-img snapshot -c s image.qcow2
-    not_ok "$1: qemu-img can't resize it" qemu-img resize -q image.qcow2 8M
+    not_ok "$1: qemu-img resize is refused" qemu-img resize -q image.qcow2 8M
 }
 
-# A writer holds the image.
+# A writer has the image open.
 if writer_start -f qcow2 image.qcow2; then
-    refused "a writer: refused, by the image's name" 'image\.qcow2' \
+    refused "an image with a writer: refused, the message names the image" \
+            'image\.qcow2' \
             -- image.qcow2
-    refused "a writer: the way out is named" 'force-share' -- image.qcow2
-    refused "a writer: force-share=false is the same" 'force-share' \
+    refused "... the message suggests force-share" 'force-share' -- image.qcow2
+    refused "... force-share=false is the default" 'force-share' \
             -- image.qcow2 force-share=false
     # shellcheck disable=SC2016
-    ok "a writer: force-share=true serves" with_qcow \
+    ok "an image with a writer: served with force-share=true" with_qcow \
        'qemu-io -r -f raw -c "read -P 7 0 64k" "$uri"' \
        -- image.qcow2 force-share=true
     writer_stop
-    is "the writer has ended" $? 0
-    ok "after the writer: served" with_qcow true -- image.qcow2
+    is "the writer exits" $? 0
+    ok "after the writer exits: served" with_qcow true -- image.qcow2
 else
-    fail "a writer"
+    fail "start a writer"
 fi
 
-# A writer that shares the image with other writers (a raw lock of bytes)
-# is one, too; so is one that only says it resizes.
+# Only the locks of a writer are refused, here with raw byte locks: also those
+# of a writer that shares the image with other writers, or only resizes it.
 hold ()
 {
     "$python" - image.qcow2 "$@" > held <<'END' &
@@ -72,26 +73,27 @@ END
 }
 for byte in 101 103 200; do
     hold $byte
-    refused "byte $byte is locked" 'image\.qcow2' -- image.qcow2
+    refused "a lock on byte $byte (writer): refused" \
+            'image\.qcow2' -- image.qcow2
     kill $holder; wait $holder 2>/dev/null
     rm -f held
 done
 for byte in 100 102 104 201 202 203 0 99 105 204; do
     hold $byte
-    ok "byte $byte is locked: no writer" with_qcow true -- image.qcow2
+    ok "a lock on byte $byte (no writer): served" with_qcow true -- image.qcow2
     kill $holder; wait $holder 2>/dev/null
     rm -f held
 done
 
-# A reader holds it.
+# A reader has the image open.
 if writer_start -r -f qcow2 image.qcow2; then
-    ok "a reader: served" with_qcow true -- image.qcow2
+    ok "an image with a reader: served" with_qcow true -- image.qcow2
     writer_stop
 else
-    fail "a reader"
+    fail "start a reader"
 fi
 
-# We hold it: which bytes, seen from outside.
+# locks.py FILE: print which bytes the plugin has locked, and how.
 cat > locks.py <<'END'
 import fcntl, os, struct, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
@@ -104,43 +106,43 @@ for byte in range(0, 300):
         held.append("%d%s" % (byte, "r" if kind == fcntl.F_RDLCK else "w"))
 print(" ".join(held))
 END
-is "nobody: no locks" "$(py locks.py image.qcow2)" ""
+is "before the start: no locks" "$(py locks.py image.qcow2)" ""
 if start_qcow -- image.qcow2; then
-    is "we hold read locks on 100, 201 and 203" \
+    is "the plugin holds read locks on 100, 201 and 203" \
        "$(py locks.py image.qcow2)" "100r 201r 203r"
-    can_read "beside us"
-    cannot_write "beside us"
-    ok "a client connects" nbdinfo --size "$uri"
-    cannot_write "after the first client"
-    stop_qcow || fail "the server ended well"
+    can_read "while served"
+    cannot_write "while served"
+    ok "a client connects and leaves" nbdinfo --size "$uri"
+    cannot_write "after the first client leaves"
+    stop_qcow || fail "the server exits cleanly"
 fi
-is "after us: no locks" "$(py locks.py image.qcow2)" ""
-ok "after us: qemu-io can write" \
+is "after the exit: no locks" "$(py locks.py image.qcow2)" ""
+ok "after the exit: qemu-io can write" \
    qemu-io -f qcow2 -c 'write -P 7 0 64k' image.qcow2
 
-# With force-share nothing is held.
+# With force-share=true the plugin takes no locks.
 if start_qcow -- image.qcow2 force-share=true; then
     is "force-share=true: no locks" "$(py locks.py image.qcow2)" ""
-    ok "force-share=true: a writer starts beside us" \
+    ok "force-share=true: a writer can open the image" \
        qemu-io -f qcow2 -c 'write -P 7 0 64k' image.qcow2
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
-# The locks survive that nbdkit goes to the background.
+# The locks survive the fork of a daemon.
 start_daemon image.qcow2
-is "in the background: the locks" "$(py locks.py image.qcow2)" \
+is "a daemon holds the locks" "$(py locks.py image.qcow2)" \
    "100r 201r 203r"
-cannot_write "in the background"
+cannot_write "a daemon"
 end_daemon
-is "in the background, ended: no locks" "$(py locks.py image.qcow2)" ""
+is "after the daemon exits: no locks" "$(py locks.py image.qcow2)" ""
 
-# A writer that holds the image until just before we lock it: nothing that
-# was learned about the file by then may be served.  The writer is qemu-io,
-# which would be refused if we had locks already.
+# A writer changes the file just before the plugin locks it: the plugin must
+# not serve anything it read before that.  The writer is qemu-io, which would
+# be refused if the plugin held locks already.
 "${CC:-gcc}" -shared -fPIC -D_GNU_SOURCE -o before-lock.so \
              "$top/tests/before-lock.c" || exit 1
 
-# written_before_lock NAME COMMAND WRITTEN TEST [PARAMETER...]: start on
+# written_before_lock NAME COMMAND WRITTEN TEST [PARAMETER...]: serve
 # late.qcow2, which COMMAND changes just before the file WRITTEN is locked,
 # and run TEST.
 written_before_lock ()
@@ -164,18 +166,18 @@ late ()
 shows='qemu-io -r -f raw -c "read -q -P 9 1M 1M" "$uri"'
 
 late
-written_before_lock "a writer before the lock: clusters are appended" \
+written_before_lock "changed before the lock: appended clusters" \
     "qemu-io -f qcow2 -c 'write -P 9 1M 1M' late.qcow2" late.qcow2 "$shows"
 
 late
 # shellcheck disable=SC2016
-written_before_lock "... compressed ones" \
+written_before_lock "changed before the lock: appended compressed clusters" \
     "qemu-io -f qcow2 -c 'write -c -P 9 1M 64k' -c 'write -c -P 9 1088k 64k' late.qcow2" \
     late.qcow2 'qemu-io -r -f raw -c "read -q -P 9 1M 128k" "$uri"'
 
 late
 # shellcheck disable=SC2016
-written_before_lock "... the disk grows" \
+written_before_lock "changed before the lock: the disk grows" \
     "{ qemu-img resize late.qcow2 6M &&
        qemu-io -f qcow2 -c 'write -P 9 5M 1M' late.qcow2; }" late.qcow2 \
     'qemu-io -r -f raw -c "read -q -P 9 5M 1M" "$uri"'
@@ -183,14 +185,14 @@ written_before_lock "... the disk grows" \
 late
 head -c 64k /dev/zero > late.base
 qemu-img rebase -q -u -b late.base -F raw late.qcow2
-written_before_lock "... a raw backing file grows" \
+written_before_lock "changed before the lock: a raw backing file grows" \
     "{ qemu-img resize -f raw late.base 2M &&
        qemu-io -f raw -c 'write -P 9 1M 1M' late.base; }" late.base "$shows" \
     allow=image-dir
 
 late -o data_file=late.data,data_file_raw=on
 truncate -s 64k late.data
-written_before_lock "... a data file grows" \
+written_before_lock "changed before the lock: a data file grows" \
     "{ qemu-img resize -f raw late.data 2M &&
        qemu-io -f raw -c 'write -P 9 1M 1M' late.data; }" late.data "$shows" \
     allow=image-dir
@@ -198,13 +200,13 @@ written_before_lock "... a data file grows" \
 late
 io late.qcow2 'write -q -P 1 0 4M'
 # shellcheck disable=SC2016
-written_before_lock "... the disk shrinks" \
+written_before_lock "changed before the lock: the disk shrinks" \
     "qemu-img resize --shrink late.qcow2 1M" late.qcow2 \
     '[ "$(nbdinfo --size "$uri")" = 1048576 ] && nbdcopy "$uri" null:'
 
-# A refused start leaves none behind, and neither does a bad image.
+# A refused image has no locks left.
 poke image.qcow2 20 00000019
-refused "a bad header" 'cluster_bits' -- image.qcow2
-is "... no locks" "$(py locks.py image.qcow2)" ""
+refused "a bad header: refused" 'cluster_bits' -- image.qcow2
+is "... leaves no locks" "$(py locks.py image.qcow2)" ""
 
 done_testing

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # LUKS with every cipher, mode, IV generator and hash that qemu-img 7.2 can
-# make: what we serve is what qemu-img reads.  What libgcrypt has not is
-# refused.  (qemu-img 7.2 aborts for keys of 192 bits but with xts.)
+# create: the bytes are qemu-img's.  What libgcrypt lacks is refused.
+# (qemu-img 7.2 aborts for 192-bit keys, except with xts.)
 
 source "$(dirname "$0")/functions.sh"
 secrets=('correct horse')
@@ -44,15 +44,15 @@ matrix aes-256 xts essiv md5 sha512
 for hash in md5 sha1 sha224 sha256 sha384 sha512 ripemd160; do
     matrix aes-256 xts plain64 '' $hash
 done
-# A hash for the IV, where none is needed.
+# An IV hash that the IV generator ignores.
 matrix aes-128 cbc plain sha1 sha1
 
 make_image twofish-192 xts plain64 '' sha256
-refused "twofish-192, which libgcrypt has not" \
+refused "twofish-192, which libgcrypt lacks: refused" \
         'image: LUKS header: twofish in mode xts with a key of 48 bytes' \
         -- image
 
-# Sector numbers of more than 32 bits: 'plain' begins again there.
+# Sector numbers above 2^32, where 'plain' wraps.
 for ivgen in plain plain64 essiv; do
     rm -f far.data
     create_luks far 3T "${secrets[0]}" -o cluster_size=2M,data_file=far.data \
@@ -60,13 +60,13 @@ for ivgen in plain plain64 essiv; do
                 -o encrypt.ivgen-hash-alg=sha256
     encrypted_io far 'write -q -s noise 2199023254528 2k' \
                  'write -q -s noise 2199023257600 3k'
-    # 1 MiB around 2 TiB, as qemu reads it.
+    # 2 MiB around 2 TiB, as qemu reads them.
     _open_encrypted far
     qemu-img dd -U "${opened[@]}" "if=$spec_opened" of=far.raw bs=1M \
              skip=2097151 count=2097153 > /dev/null 2> log ||
-        fail "far: qemu reads it" "$(cat log)"
+        fail "qemu-img dd around 2 TiB" "$(cat log)"
     # shellcheck disable=SC2016
-    ok "around 2 TiB, $ivgen" \
+    ok "sector numbers around 2^32, $ivgen" \
        with_qcow 'py -c "
 import nbd, sys
 h = nbd.NBD()

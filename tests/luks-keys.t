@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Passphrases of LUKS images, and the ways to give them: key slots, wrong and
-# missing ones, several; what becomes of the key.
+# Passphrases of LUKS images: key slots, ways to pass them, wrong and missing
+# ones, several; no passphrase appears in a message, the key is locked in
+# memory.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -10,7 +11,8 @@ text_source $((1 << 20)) disk.raw
 
 # --- Key slots --------------------------------------------------------
 
-# amend IMAGE SECRET OPTION...: SECRET opens it; new=NEW adds a passphrase.
+# amend IMAGE SECRET OPTION...: qemu-img amend, opening the image with SECRET;
+# $new is the new passphrase.
 amend ()
 {
     local image=$1 secret=$2 out
@@ -32,19 +34,21 @@ for secret in first secret1 secret4 secret7; do
     serves "eight slots: $secret" slots disk.raw --random 20
 done
 params=(passphrase=secret8)
-refused "eight slots: a passphrase of none" 'active key slots \(8\)' -- slots
+refused "eight slots: wrong passphrase: refused" \
+        'active key slots \(8\)' -- slots
 for slot in 0 3; do
     new=
     amend slots secret7 -o "encrypt.state=inactive,encrypt.keyslot=$slot"
 done
 for secret in first secret3; do
     params=("passphrase=$secret")
-    refused "erased: $secret" 'active key slots \(6\)' -- slots
+    refused "the passphrase of an erased slot, $secret: refused" \
+            'active key slots \(6\)' -- slots
 done
 params=(passphrase=secret1)
-serves "the others open it still" slots disk.raw --random 20
+serves "the other passphrases still open the image" slots disk.raw --random 20
 params=(passphrase=first passphrase=secret3 passphrase=secret7)
-serves "the last of several passphrases" slots disk.raw --random 20
+serves "the last of several passphrases fits" slots disk.raw --random 20
 
 # --- Passphrases ------------------------------------------------------
 
@@ -52,33 +56,34 @@ serves "the last of several passphrases" slots disk.raw --random 20
 copy='nbdcopy "$uri" copy.raw && cmp copy.raw disk.raw'
 params=()
 luks_of disk.raw image tiger
-refused "no passphrase" \
+refused "no passphrase: refused" \
         'image: the image is encrypted \(LUKS\): it needs a passphrase' -- image
-refused "a wrong passphrase" \
+refused "a wrong passphrase: refused" \
         'image: the image is encrypted \(LUKS\), and the passphrase fits none' \
         -- image passphrase=Tiger
-refused "several wrong passphrases" \
+refused "several wrong passphrases: refused" \
         'image: the image is encrypted \(LUKS\), and none of the passphrases' \
         -- image passphrase=tige passphrase=tigers passphrase=
 printf 'zebra\0zebu' > file
-unlike "a passphrase is not in a message" \
+unlike "no message contains a passphrase" \
        "$(with_qcow true -- image passphrase=zebra 2>&1)" 'zeb'
 # shellcheck disable=SC2016
-unlike "... nor what was in its file, with -v" \
+unlike "... nor does the debug output contain one from a file" \
        "$(with_qcow 'nbdinfo --map "$uri"' -v -D qcow.runs=1 -D qcow.cache=1 \
               -- image passphrase=tiger passphrase=+file 2>&1)" 'zeb'
 printf tiger > file
 ok "passphrase=+FILE" with_qcow "$copy" -- image passphrase=+file
 printf 'tiger\n' > file
-ok "passphrase=+FILE, with a newline" \
+ok "passphrase=+FILE, with a final newline" \
    with_qcow "$copy" -- image passphrase=+file
 exec 9< file
 ok "passphrase=-FD" with_qcow "$copy" -- image passphrase=-9
 exec 9<&-
-refused "passphrase=+FILE without the file" 'missing' \
+refused "passphrase=+FILE, missing file: refused" 'missing' \
         -- image passphrase=+missing
 qemu-img create -q -f qcow2 plain 1M
-refused "a passphrase for nothing" 'plain: is not encrypted' \
+refused "a passphrase for an unencrypted image: refused" \
+        'plain: is not encrypted' \
         -- plain passphrase=tiger
 for secret in '' ' ' 'a,b=c' $'gr\303\274n' "$(printf %0300d 7)"; do
     luks_of disk.raw image "$secret"
@@ -86,20 +91,20 @@ for secret in '' ' ' 'a,b=c' $'gr\303\274n' "$(printf %0300d 7)"; do
        with_qcow "$copy" -- image "passphrase=$secret"
 done
 luks_of disk.raw image tiger
-like "the description says that it is encrypted" \
+like "the export's description mentions LUKS" \
      "$(with_qcow 'nbdinfo --json "$uri"' -- image passphrase=tiger |
             jq -r '.exports[0].description')" 'encrypted \(LUKS\)'
-like "-v tells which key slot it was" \
+like "-v prints the key slot" \
      "$(with_qcow true -v -- image passphrase=x passphrase=tiger 2>&1)" \
      'image: passphrase 2 opens key slot 0'
 
-# After nbdkit has gone to the background, which is a fork.
+# In a daemon, which forks.
 start_daemon image passphrase=tiger
-ok "in the background" nbdcopy "$uri" copy.raw
-same_bytes "... the bytes" copy.raw disk.raw
+ok "a daemon serves the image" nbdcopy "$uri" copy.raw
+same_bytes "... same bytes" copy.raw disk.raw
 if [ "$(ulimit -l)" = unlimited ] || [ "$(ulimit -l)" -ge 64 ]; then
     [ -n "${QCOW_PRELOAD:-}" ] ||
-        ok "... and the key is locked in memory" \
+        ok "... the key is locked in memory" \
            grep -Eq '^VmLck:[[:space:]]+[1-9]' "/proc/$pid/status"
 fi
 end_daemon

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# LUKS in images of every shape: bytes and map are qemu's, with cluster
-# sizes, versions, subclusters, data files, snapshots, compressed clusters
-# (which are not encrypted), chains in which each layer has its own
-# passphrase, odd sizes and requests.
+# LUKS images: bytes and map equal qemu's for cluster sizes, versions,
+# subclusters, data files, snapshots, compressed clusters (which are not
+# encrypted), chains in which each layer has its own passphrase, odd sizes and
+# requests.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
@@ -16,7 +16,7 @@ head -c 1M src0 > disk.raw
 
 # --- Shapes -----------------------------------------------------------
 
-# Writes, zeros and discards, so that whole, part and no clusters remain.
+# Writes, zeros and discards that leave whole, partial and no clusters.
 steps=('write -q -s src0 0 400k' 'write -q -z 64k 100k' 'write -q -s src1 70k 3k'
        'write -q -z -u 200k 30k' 'write -q -s src1 511k 1k' 'discard -q 300k 64k'
        'write -q -s src1 700k 200k' 'write -q -z 1023k 512'
@@ -31,29 +31,30 @@ for spec in 512:compat=0.10 4096: 65536: 2097152: 16384:extended_l2=on \
                       --cluster "$cluster"
 done
 
-# Compressed clusters are as they are.
+# Compressed clusters are not encrypted.
 create_luks image $((1 << 20)) tiger -o cluster_size=4k
 encrypted_io image 'write -q -s src0 0 100k' 'write -q -c -s src1 100k 100k' \
              'write -q -c -s src1 300k 4k' 'write -q -s src0 304k 4k' \
              'write -q -c -P 7 308k 4k' 'write -q -s src0 312k 40k' \
              'write -q -c -s src1 512k 200k' 'write -q -s src0 600k 500'
-encrypted_compare "compressed clusters between" image --cluster 4096
+encrypted_compare "compressed among encrypted clusters" image --cluster 4096
 
 # Snapshots have the image's key.
 create_luks image $((1 << 20)) tiger -o cluster_size=4k
 encrypted_io image "${steps[@]}"
 _open_encrypted image
-qemu-img snapshot -c one "${opened[@]}" "$spec_opened" || fail "a snapshot"
+qemu-img snapshot -c one "${opened[@]}" "$spec_opened" ||
+    fail "qemu-img snapshot"
 encrypted_oracle image one.raw
 encrypted_io image 'write -q -s src1 0 300k' 'write -q -z 500k 100k'
-encrypted_compare "after a snapshot" image --cluster 4096
+encrypted_compare "the disk after a snapshot" image --cluster 4096
 params+=(snapshot=one)
-serves "the snapshot" image one.raw --cluster 4096
+serves "a snapshot" image one.raw --cluster 4096
 
-# What changed since then, and since a bitmap was there.
+# since= and bitmap=: what the map calls unchanged has not changed.
 _open_encrypted image
 qemu-img bitmap --add -g 4k "${opened[@]}" "$spec_opened" b ||
-    fail "a bitmap"
+    fail "qemu-img bitmap"
 encrypted_io image 'write -q -s src0 800k 10k'
 encrypted_oracle image now.raw
 for what in since=one bitmap=b; do
@@ -64,7 +65,7 @@ for what in since=one bitmap=b; do
     "$python" - map one.raw now.raw $what <<'END' > log ||
 import sys
 old, new = (open(p, "rb").read() for p in sys.argv[2:4])
-if sys.argv[4] == "bitmap=b":   # all that changed since
+if sys.argv[4] == "bitmap=b":   # undo the only change since
     old = new[:800 << 10] + bytes(10 << 10) + new[810 << 10:]
 clean = dirty = 0
 for line in open(sys.argv[1]):
@@ -72,22 +73,22 @@ for line in open(sys.argv[1]):
     if kind == 1:               # a hole without zeros: unchanged
         clean += length
         if old[at:at + length] != new[at:at + length]:
-            sys.exit("not so at %d" % at)
+            sys.exit("changed at %d" % at)
     else:
         dirty += length
 sys.exit(not (clean > 0 and 0 < dirty < 500 << 10))
 END
-        fail "$what: what is called unchanged is" "$(cat map log)"
+        fail "$what: the map is right" "$(cat map log)"
 done
 params=(passphrase=tiger)
 
-# The file ends within the last cluster that was written, and a sector.
+# The file ends within its last cluster, and within a sector.
 create_luks image $((1 << 20)) tiger -o cluster_size=64k
 encrypted_io image 'write -q -s src0 300k 300k'
 for bytes in 1 700 40000; do
     truncate -s -$bytes image
     encrypted_oracle image cut.raw
-    serves "a file without its end, $bytes" image cut.raw --cluster 65536
+    serves "a file truncated by $bytes bytes" image cut.raw --cluster 65536
 done
 
 # The file ends within the key material.
@@ -99,9 +100,10 @@ END
 )
 cp image short
 truncate -s $((luks + 4096 + 100000)) short
-refused "a file that is cut within the key material" 'short: .*truncated' -- short
+refused "a file truncated in the key material: refused" \
+        'short: .*truncated' -- short
 
-# Data files.  The host offset is the guest's.
+# In data files, the host offset equals the guest offset.
 for spec in on: off:extended_l2=on off:cluster_size=512; do
     IFS=: read -r raw option <<< "$spec"
     rm -f data
@@ -110,58 +112,63 @@ for spec in on: off:extended_l2=on off:cluster_size=512; do
     encrypted_io image "${steps[@]}"
     dense data
     params+=(allow=image-dir)
-    encrypted_compare "a data file, raw: $raw, $option" image --cluster 65536
+    encrypted_compare "a data file, data_file_raw=$raw, $option" \
+                      image --cluster 65536
     params=(passphrase=tiger)
 done
 
-# Sizes within a sector.
+# Disk sizes that are not a multiple of a sector.
 for size in 1 513 66000; do
     create_luks image $((1 << 20)) tiger -o cluster_size=4k
     encrypted_io image 'write -q -s src0 0 1M'
     poke image 24 "$(printf %016x $size)"
     head -c $size src0 > size.raw
-    serves "a size of $size" image size.raw --cluster 4096 --random 60
+    serves "a disk of $size bytes" image size.raw --cluster 4096 --random 60
 done
 
-# From a web server: blocks of it, and large reads straight to the client.
+# From a web server, with reads of cached blocks and large reads that bypass
+# the cache.
 mkdir www
 luks_of disk.raw www/luks tiger -o cluster_size=4k
 qemu-img convert -f raw -O qcow2 disk.raw www/plain
 start_web web www
-serves "an image on the web" "url=${web[web]}/luks" disk.raw --cluster 4096
+serves "a remote image" "url=${web[web]}/luks" disk.raw --cluster 4096
 params=()
-refused "... without a passphrase" "^nbdkit: error: ${web[web]}/luks: .*passphrase" \
+refused "... refused without a passphrase" \
+        "^nbdkit: error: ${web[web]}/luks: .*passphrase" \
         -- "url=${web[web]}/luks"
-refused "... with another" "^nbdkit: error: ${web[web]}/luks: .*fits" \
+refused "... refused with a wrong passphrase" \
+        "^nbdkit: error: ${web[web]}/luks: .*fits" \
         -- "url=${web[web]}/luks" passphrase=lion
-refused "an image on the web that needs no passphrase" \
+refused "a passphrase for an unencrypted remote image: refused" \
         "^nbdkit: error: ${web[web]}/plain: is not encrypted" \
         -- "url=${web[web]}/plain" passphrase=tiger
 params=(passphrase=tiger)
 
 # --- Extents ----------------------------------------------------------
 
-# What lies in a hole of the file is not zeros.
+# A hole in the file decrypts to data, not to zeros.
 create_luks image $((1 << 20)) tiger -o preallocation=metadata
 truncate -s 8M image
 encrypted_oracle image oracle.raw
-serves "preallocated, mostly hole" image oracle.raw
-is "... and data all the same" "$(our_map image | awk '{ print $1, $2, $3 }')" \
+serves "preallocated, mostly holes" image oracle.raw
+is "... all of it is data in the map" \
+   "$(our_map image | awk '{ print $1, $2, $3 }')" \
    '0 1048576 0'
-# Beside an unencrypted layer with holes.
+# Holes of an unencrypted backing file are zeros.
 truncate -s 1M base.raw
 dd if=src0 of=base.raw bs=64k count=4 conv=notrunc status=none
 create_luks image $((1 << 20)) tiger -F raw -b base.raw
 secrets=(tiger)
 encrypted_io image 'write -q -P 3 512k 128k'
 params+=(allow=image-dir)
-is "over a raw file with holes" \
+is "the map over a raw backing file with holes" \
    "$(our_map image | awk '{ print $1, $2, $3 }' | paste -s -d ,)" \
    '0 262144 0,262144 262144 3,524288 131072 0,655360 393216 3'
 
 # --- Chains -----------------------------------------------------------
 
-# chain NAME: 'top' over 'mid' over 'base', with the secrets.
+# chain NAME: 'top' over 'mid' over 'base', with the passphrases in $secrets.
 chain ()
 {
     encrypted_compare "$1" top --cluster 4096
@@ -170,7 +177,7 @@ chain ()
 luks_of disk.raw base lion -o cluster_size=64k
 create_luks mid 1000K lynx -o cluster_size=512 -u -F qcow2 -b base
 create_luks top 1M tiger -o cluster_size=4k -u -F qcow2 -b mid
-# (qemu-io opens one layer without the others.)
+# qemu-io opens each layer without its backing file.
 for spec in mid:lynx top:tiger; do
     image=${spec%:*}
     qemu-io --object "$(secret_object s "${spec#*:}")" --image-opts \
@@ -183,17 +190,17 @@ secrets=(tiger lynx lion)
 params=(allow=image-dir passphrase=lion passphrase=tiger passphrase=lynx)
 chain "three layers, three passphrases in any order"
 params=(allow=image-dir passphrase=tiger passphrase=lynx)
-refused "... one is missing: the message names the layer" \
+refused "... one is missing: refused, the message names the layer" \
         'base: the image is encrypted \(LUKS\), and none of the passphrases' \
         -- top
 params=(allow=image-dir passphrase=lion passphrase=tiger)
-refused "... another is missing" 'mid: the image is encrypted' -- top
+refused "... another is missing: refused" 'mid: the image is encrypted' -- top
 
-# One encrypted layer above, below, and between others.
+# Unencrypted layers below and between encrypted ones.
 qemu-img convert -f raw -O qcow2 disk.raw base
 secrets=(tiger lynx none)
 params=(allow=image-dir passphrase=tiger passphrase=lynx)
-chain "a base that is not encrypted"
+chain "an unencrypted base"
 luks_of disk.raw base lion
 qemu-img create -q -f qcow2 -u -F qcow2 -b base mid 1M
 qemu-io -f qcow2 -c 'write -q -s src1 64k 100k' \
@@ -202,6 +209,6 @@ qemu-io -f qcow2 -c 'write -q -s src1 64k 100k' \
         > log 2>&1
 secrets=(tiger none lion)
 params=(allow=image-dir passphrase=lion passphrase=tiger)
-chain "a layer between that is not encrypted"
+chain "an unencrypted layer between"
 
 done_testing

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The map (block status).  Line by line it is the one that 'qemu-nbd -r'
-# reports, as long as the image file has no holes; where it has, clusters
-# of data whose place is a hole read as "zero", which qemu reports only for
-# images that look as if only their metadata were preallocated.
+# The map (block status) equals that of 'qemu-nbd -r' line by line, if the
+# image file has no holes.  Data clusters in a hole of the file are "zero";
+# qemu reports that only for images that seem to have only their metadata
+# preallocated.
 #
-# Also: huge images, whose extents do not fit in 32 bits, and the request
-# for one extent only.
+# Also: huge images with extents that do not fit in 32 bits, and requests for
+# a single extent.
 
 source "$(dirname "$0")/functions.sh"
 
-# as_qemu NAME IMAGE: our map is that of qemu-nbd.
+# as_qemu NAME IMAGE: the map equals qemu-nbd's.
 as_qemu ()
 {
     qemu_map "$2" > wanted.map || { fail "$1: qemu-nbd"; return; }
@@ -23,10 +23,10 @@ as_qemu ()
     fi
 }
 
-# as_file NAME IMAGE: our map is what the image and the holes of its file
-# say.  (What SEEK_HOLE says of fallocated space changes when a page of it
-# is read into the page cache, as reading metadata beside it does; so the
-# comparison is repeated until that has settled.)
+# as_file NAME IMAGE: the map follows from the image and the holes of its
+# file.  The result of SEEK_HOLE for fallocated space changes when a page of
+# it enters the page cache, which reading nearby metadata can cause: so repeat
+# the comparison until it is stable.
 as_file ()
 {
     local try
@@ -39,7 +39,7 @@ as_file ()
     same_text "$1" got.map wanted.map
 }
 
-# Random images, as they are and without holes in the file.
+# Random images, with and without holes in the file.
 seed=${QCOW_SEED:-777}
 for spec in 512:1.1:700 512:0.10:700 4096:1.1:300 65536:1.1:100 \
             65536:0.10:100 1048576:1.1:12; do
@@ -47,7 +47,7 @@ for spec in 512:1.1:700 512:0.10:700 4096:1.1:300 65536:1.1:100 \
     seed=$((seed + 1))
     random_image image.qcow2 $seed $((cluster * clusters)) "$cluster" \
                  $((clusters / 2 + 40)) compat="$compat"
-    as_file "clusters of $cluster, compat $compat, seed $seed, as it is" \
+    as_file "clusters of $cluster, compat $compat, seed $seed, with holes" \
             image.qcow2
     dense image.qcow2
     as_qemu "clusters of $cluster, compat $compat, seed $seed, dense" \
@@ -64,7 +64,7 @@ io image.qcow2 'write -z -u 2M 2M' 'write -z 6M 2M' \
    'discard 31M 512k' 'write -c -P 1 40M 128k' 'write 41M 64k' \
    'discard 41M 64k'
 dense image.qcow2
-as_qemu "zeros of all sorts" image.qcow2
+as_qemu "iotest 179: zeros, with and without unmap" image.qcow2
 
 # Preallocation.
 for cluster in 512 4096 65536 2097152; do
@@ -79,9 +79,9 @@ for cluster in 512 4096 65536 2097152; do
            'write -z 2M 64k'
         as_file "preallocation=$mode, clusters of $cluster" image.qcow2
         oracle image.qcow2 oracle.raw
-        serves "preallocation=$mode, clusters of $cluster: the bytes" \
+        serves "preallocation=$mode, clusters of $cluster: same bytes" \
                image.qcow2 oracle.raw --cluster $cluster --borders 50
-        # Here qemu looks for holes, too.
+        # Here qemu checks for holes, too.
         [ $mode != metadata ] ||
             as_qemu "preallocation=$mode, clusters of $cluster, as qemu" \
                     image.qcow2
@@ -90,51 +90,51 @@ for cluster in 512 4096 65536 2097152; do
     done
 done
 
-# A sparse copy of a full image: clusters of zeros that the file lacks.
+# A sparse copy of an image with clusters of zeros: these become holes.
 rm -f disk.raw
 truncate -s 8M disk.raw
 dd if=src0 of=disk.raw bs=1M count=1 seek=2 conv=notrunc status=none
 qemu-img convert -S 0 -f raw -O qcow2 disk.raw full.qcow2
 cp --sparse=always full.qcow2 image.qcow2
 as_file "a sparse copy of the file" image.qcow2
-like "... of which a part is zero but no hole" "$(our_map image.qcow2)" \
+like "... some of it is zero but allocated" "$(our_map image.qcow2)" \
      ' 2  zero'
-serves "... and its bytes" image.qcow2 disk.raw
+serves "... same bytes" image.qcow2 disk.raw
 
-# Huge and empty: one line, at once, and the server lives on.
+# Huge and empty: the map is one extent.
 for size in 10T 16T; do
     for cluster in 65536 2097152; do
         qemu-img create -q -f qcow2 -o cluster_size=$cluster image.qcow2 $size
         as_qemu "$size, empty, clusters of $cluster" image.qcow2
     done
 done
-# The same with 512-byte clusters: as large as its L1 table may be.
+# 512-byte clusters: as large as the L1 table's limit allows.
 qemu-img create -q -f qcow2 -o cluster_size=512 image.qcow2 100G
 as_qemu "100 GiB, empty, clusters of 512" image.qcow2
 
-# Extents of 4 GiB and more of each kind: stored zeros, and data of which
-# the file has only the tables.
+# Extents of 4 GiB and more of each kind: explicit zeros, and data clusters in
+# holes of the file.
 qemu-img create -q -f qcow2 -o cluster_size=2M,preallocation=metadata \
          image.qcow2 64G
 as_qemu "64 GiB, metadata preallocated" image.qcow2
 qemu-img create -q -f qcow2 -o cluster_size=2M image.qcow2 64G
 io image.qcow2 'write -q -P 1 5G 4k' 'write -q -z -u -n 10G 20G'
 dense image.qcow2
-as_qemu "64 GiB, holes and stored zeros in turn" image.qcow2
+as_qemu "64 GiB, holes and explicit zeros in turn" image.qcow2
 
-# After such a map the same server still answers.
+# The server survives such a map.
 qemu-img create -q -f qcow2 image.qcow2 16T
 io image.qcow2 'write -q -P 5 9T 64k'
 if start_qcow -- image.qcow2; then
     ok "nbdinfo --map of 16 TiB" nbdinfo --map "$uri"
     ok "nbdinfo --map --totals" nbdinfo --map --totals "$uri"
-    ok "the server still answers" \
+    ok "... the server still responds" \
        qemu-io -r -f raw -c 'read -P 5 9T 64k' "$uri"
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
-# Block status as a client may ask for it: any offset, any length, one
-# extent or all.  Each answer is compared with the map of qemu-nbd.
+# Block status as clients may request it: any offset, any length, one extent
+# or all.  Each response is compared with qemu-nbd's map.
 cat > status.py <<'END'
 import random, sys, nbd
 
@@ -193,11 +193,11 @@ for _ in range(300):
 for offset, count in places:
     count = min(count, 0xffffffff)
     got = ask(count, offset, 0)
-    # The answer may be shorter than the question, or, in its last extent,
-    # longer: but it must be true, and get on.
+    # A response may be shorter than the request, or longer in its last
+    # extent.  It must be correct and not empty.
     covered = sum(l for l, f in got)
     if not got or not covered:
-        complain("nothing at", offset)
+        complain("no extent at", offset)
     if clip(got, count) != wanted(offset, min(count, covered)):
         complain(count, "at", offset, ": got", clip(got, count)[:9],
                  "wanted", wanted(offset, count)[:9])
@@ -220,7 +220,7 @@ for cluster in 512 65536; do
     qemu_map image.qcow2 > wanted.map
     export seed
     # shellcheck disable=SC2016
-    ok "any offset and length, clusters of $cluster" \
+    ok "block status at any offset and length, clusters of $cluster" \
        with_qcow 'py status.py "$uri" wanted.map $seed' -- image.qcow2
 done
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What errors tell that a client can cause.  From nbdkit 1.42 on, clients get
-# to see them.  So they name files and URLs by their last component, and no
-# export that the client has not named itself.  Where the files are is in the
-# debug messages of the start.
+# Error messages that a client can cause.  With nbdkit 1.42 and later, clients
+# receive them.  So they name files and URLs by the last component only, and
+# no export that the client did not name itself.  The full paths are in the
+# debug messages at the start.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
@@ -21,8 +21,8 @@ qemu-img snapshot -c broken hidden/top.qcow2
 qemu-img bitmap --add hidden/top.qcow2 secretive
 io hidden/top.qcow2 'write -q -P 2 64k 64k'
 
-# NBD without a library, to see the texts that the server sends: the client
-# negotiates an export and reads COUNT bytes at OFFSET.
+# A minimal NBD client that prints the server's error texts: it negotiates an
+# export and reads COUNT bytes at OFFSET.
 cat > asks.py <<'END'
 import socket, struct, sys
 
@@ -64,17 +64,18 @@ while not flags & 1:            # NBD_REPLY_FLAG_DONE
         sys.exit(2)
 END
 
-# asks EXPORT [OFFSET COUNT]: fails
+# asks EXPORT [OFFSET COUNT]: run the client, which must receive an error.
 asks ()
 {
     text=$("$python" asks.py "$sock" "$1" "${2:-0}" "${3:-512}" 2>&1)
     failed=$?
-    like "the client gets an error" "$failed" '^[12]$'
-    unlike "... of NBD" "$text" Traceback
+    like "the client receives an error" "$failed" '^[12]$'
+    unlike "... the client does not crash" "$text" Traceback
 }
 
-# said NAME REGEX: the messages since the last time, and the text that the
-# client got; neither names anything that is none of the client's business.
+# said NAME REGEX [SECRET]: the log since the last call matches REGEX; neither
+# the log nor the text for the client contains paths or exports that the
+# client did not name.
 told=0
 said ()
 {
@@ -83,21 +84,22 @@ said ()
     new=$(tail -n +$((told + 1)) "$log" | grep 'error:')
     told=$(wc -l < "$log")
     like "$1" "$new" "$2"
-    unlike "... and no more than that" "$new" "$secret"
+    unlike "... the log has no paths and no other exports" "$new" "$secret"
     if [ $sends_texts = yes ] && [ "$failed" = 1 ]; then
-        like "... which the client is told too" "$text" "${2#error: }"
+        like "... the client receives the message" "$text" "${2#error: }"
     fi
-    unlike "... and the client is told no more" "$text" "$secret"
+    unlike "... the client receives no paths and no other exports" \
+           "$text" "$secret"
 }
 
-# Older servers send no text with an error, and newer ones only when they
-# refuse an export.
+# nbdkit before 1.42 sends no text with an error.  Later versions send it only
+# when they refuse an export.
 sends_texts=no
 [ "$(printf '%s\n' 1.42 "$(nbdkit --version | awk '{ print $2 }')" |
      sort -V | head -n 1)" != 1.42 ] || sends_texts=yes
 
-# The L2 entry of the cluster 32 of the base leads nowhere, nor does the L1 table
-# of the snapshot "broken".
+# Damage the L2 entry of the base's cluster 32 and the L1 offset of the
+# snapshot "broken".
 l2=$(($(peek hidden/below/base.qcow2 "$(peek hidden/below/base.qcow2 40 8)" 8) & 0xffffffffffffff))
 poke hidden/below/base.qcow2 $((l2 + 8 * 32)) 8000000000012345
 py - <<'END'
@@ -115,9 +117,9 @@ open("hidden/top.qcow2", "wb").write(data)
 END
 
 start_qcow -v -- hidden/top.qcow2 allow=image-dir
-like "the start tells what the layers are" "$(cat "$log")" \
+like "-v prints the path of the top layer" "$(cat "$log")" \
      "debug: hidden/top\\.qcow2: layer 0: image $tmp/hidden/top\\.qcow2, "
-like "... all of them" "$(cat "$log")" \
+like "... and of the backing file" "$(cat "$log")" \
      "debug: hidden/below/base\\.qcow2: layer 1: image $tmp/hidden/below/base\\.qcow2, "
 told=$(wc -l < "$log")
 
@@ -130,7 +132,8 @@ said "an unknown bitmap" "error: top\\.qcow2: there is no export 'bitmap:unknown
 asks broken..unknown
 said "an unknown delta" "error: top\\.qcow2: there is no export 'broken\\.\\.unknown'"
 asks layer:7..
-said "a layer that there is not" "error: top\\.qcow2: there is no export 'layer:7\\.\\.'" broken
+said "an unknown layer" \
+     "error: top\\.qcow2: there is no export 'layer:7\\.\\.'" broken
 asks broken
 said "a snapshot without its L1 table" \
      "error: top\\.qcow2: the L1 table of snapshot 2 'broken' .*beyond the end"
@@ -140,31 +143,31 @@ said "a file that was truncated" \
      "error: base\\.qcow2: the file was truncated while being served"
 stop_qcow || fail "the server ended well"
 
-# One view alone.
+# snapshot= serves one view only.
 start_qcow -- hidden/top.qcow2 backing=disk.raw backing-format=raw \
            snapshot=private
 told=0
 asks unknown
-said "an export of a server of one view" \
+said "an unknown export with snapshot=" \
      "error: top\\.qcow2: there is no export 'unknown': only one view" broken
 stop_qcow || fail "the server ended well"
 
-# A web server that fails.
+# A web server that responds with an error.
 start_web web hidden/www
 start_web gone hidden/www
 set_web web to="${web[gone]}"
 start_qcow -v -D qcow.http=1 -- "url=${web[web]}/web.qcow2" cache-size=0
-like "the start tells the URL" "$(cat "$log")" \
+like "-v prints the URL" "$(cat "$log")" \
      "debug: ${web[web]}/web\\.qcow2: layer 0: image ${web[web]}/web\\.qcow2, "
 told=$(wc -l < "$log")
 set_web gone fail=404*
 set_web web fail=404*
 asks '' $((3 << 20))
-said "a web server that fails" \
+said "an error of the web server" \
      "error: web\\.qcow2: can't read [0-9]+ bytes at 0x[0-9a-f]+.*: the web server answers 404"
 stop_qcow || fail "the server ended well"
 
-# One that redirects for ever.
+# A web server that redirects endlessly.
 set_web web
 start_qcow -- "url=${web[web]}/web.qcow2" cache-size=0
 told=0

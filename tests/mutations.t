@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What tests/mutations.tbl says of qemu is true: it is given the same images.
-# That we do what the table says is the business of tests/unit/mutations.c,
-# which also writes the images.
+# qemu behaves as tests/mutations.tbl says, for the same images.
+# tests/unit/mutations.c, which also writes the images, checks the plugin's
+# side.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -12,9 +12,9 @@ tool=$top/build/plain/tests/unit/mutations
 
 mkdir images
 (cd "$top" && "$tool" "$tmp/images") > rows
-is "the images are written" $? 0
+is "the tool writes the images" $? 0
 "$python" "$gen/mutations-qemu.py" images < rows > answers
-is "qemu has answered" $? 0
+is "qemu opens or refuses each image" $? 0
 
 name=
 details=
@@ -33,8 +33,8 @@ while IFS= read -r line; do
     esac
 done < answers
 tell
-is "... of each of them" "$(grep -c '^\(not \)\?ok ' answers)" \
+is "... one result per row" "$(grep -c '^\(not \)\?ok ' answers)" \
    "$(grep -c '^row ' rows)"
-is "... which are many" $(($(grep -c '^row ' rows) > 150)) 1
+is "... for more than 150 rows" $(($(grep -c '^row ' rows) > 150)) 1
 
 done_testing
