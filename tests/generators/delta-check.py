@@ -1,23 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Checks what a server says about the changes between states of a disk,
-# each pair of them, against what the states hold:
+# Checks the deltas that a server reports for each pair of a disk's states
+# against the content of the states:
 #
 #     delta-check.py SOCKET CLUSTER VIEWS TOUCHED [SEED]
 #
-# VIEWS has a line for each state: "NAME STAGE RAW MAP".  NAME is the
-# export, "-" for the active layer, which can only be the newer one; RAW
-# holds its bytes; MAP what qemu-nbd says of it, as nbdinfo prints it, or
-# "-" for a layer below, which can only be the older one.  STAGE counts
-# the states in the order in which they came to be.
+# VIEWS has a line for each state: "NAME STAGE RAW MAP".  NAME is the export,
+# "-" for the active layer, which can only be the newer state.  RAW is the
+# file with its bytes.  MAP is qemu-nbd's map as nbdinfo prints it, or "-" for
+# a lower layer, which can only be the older state.  STAGE numbers the states
+# in the order in which they were made.
 #
 # TOUCHED has a line for each stage: the numbers of the clusters that were
-# written, discarded, cut off or added in it, that is after the stage
-# before.
+# written, discarded, cut off or added since the stage before.
 #
-# Ends with status 1 and a list of what is wrong.  Else it prints how many
-# bytes, in all pairs, were unchanged, changed data, changed zeros.
+# On errors it lists them and exits with status 1.  Otherwise it prints how
+# many bytes of all pairs were unchanged, changed data and changed zeros.
 
 import random
 import sys
@@ -53,7 +52,7 @@ def connect(export):
     return h
 
 
-def ask(h, count, offset, flags=0):
+def block_status(h, count, offset, flags=0):
     got = []
 
     def callback(context, at, entries, error):
@@ -65,10 +64,10 @@ def ask(h, count, offset, flags=0):
 
 
 def whole_map(h, size):
-    """All extents, (start, end, flags); and those of one reply are merged."""
+    """All extents as (start, end, flags).  One reply must have merged ones."""
     out, at = [], 0
     while at < size:
-        got = ask(h, min(size - at, 0xffff0000), at)
+        got = block_status(h, min(size - at, 0xffff0000), at)
         if any(a[1] == b[1] for a, b in zip(got, got[1:])):
             raise ValueError("not merged: %s" % got[:9])
         for length, flags in got:
@@ -80,7 +79,7 @@ def whole_map(h, size):
 
 
 def at_places(runs, start, end):
-    """The parts of the runs in a range, and what they say."""
+    """The parts of the runs within a range, with their flags."""
     for low, high, flags in runs:
         if low < end and high > start:
             yield max(low, start), min(high, end), flags
@@ -91,7 +90,7 @@ def zeros(data):
 
 
 def check_extents(runs, old, new):
-    """The map must be true, and may not say more than has happened."""
+    """Unchanged ranges must be equal, changed ones must have been touched."""
     first, last = sorted((old.stage, new.stage))
     clusters = set()
     for stage in range(first + 1, last + 1):
@@ -101,17 +100,18 @@ def check_extents(runs, old, new):
         totals[flags] = totals.get(flags, 0) + end - start
         if flags == HOLE:
             if end > len(old.bytes):
-                yield "%d..%d is grown, but unchanged" % (start, end)
+                yield "%d..%d is new, but reported as unchanged" % (start, end)
             elif old.bytes[start:end] != new.bytes[start:end]:
-                yield "%d..%d differs, but is unchanged" % (start, end)
+                yield "%d..%d differs, but is reported as unchanged" % (
+                    start, end)
             continue
-        # What has changed is what the newer state has there.
+        # Changed ranges have the flags of the newer state.
         for low, high, wanted in at_places(new.map, start, end):
             if flags != wanted:
                 yield "%d..%d has flags %d instead of %d" % (
                     low, high, flags, wanted)
         if flags & ZERO and not zeros(new.bytes[start:end]):
-            yield "%d..%d is no zeros" % (start, end)
+            yield "%d..%d is zero, but has data" % (start, end)
         if start >= common:
             continue
         for c in range(start // cluster, -(-min(end, common) // cluster)):
@@ -121,8 +121,8 @@ def check_extents(runs, old, new):
                 break
 
 
-def check_questions(h, runs, size):
-    """Any offset, any length, one extent or all."""
+def check_ranges(h, runs, size):
+    """Extents of random ranges, with and without REQ_ONE."""
     places = [(0, size), (size - 1, 1)]
     for start, end, _ in rng.sample(runs, min(len(runs), 12)):
         places += [(start, end - start), (end - 1, min(size - end, 4096) + 1)]
@@ -132,18 +132,18 @@ def check_questions(h, runs, size):
     for offset, count in places:
         wanted = [(high - low, flags) for low, high, flags
                   in at_places(runs, offset, offset + count)]
-        got = ask(h, count, offset)
+        got = block_status(h, count, offset)
         if got != wanted:
             yield "%d at %d: %s instead of %s" % (
                 count, offset, got[:9], wanted[:9])
-        one = ask(h, count, offset, nbd.CMD_FLAG_REQ_ONE)
+        one = block_status(h, count, offset, nbd.CMD_FLAG_REQ_ONE)
         if one != wanted[:1]:
             yield "one extent, %d at %d: %s instead of %s" % (
                 count, offset, one, wanted[:1])
 
 
 def check_reads(h, new):
-    """All of the newer state is there, changed or not."""
+    """Reads return the newer state's data, changed or not."""
     size, step = len(new.bytes), 32 << 20
     places = [(at, min(step, size - at)) for at in range(0, size, step)]
     for _ in range(5):
@@ -163,7 +163,7 @@ def check_delta(old, new):
         return
     runs = whole_map(h, size)
     yield from check_extents(runs, old, new)
-    yield from check_questions(h, runs, size)
+    yield from check_ranges(h, runs, size)
     yield from check_reads(h, new)
     h.shutdown()
 
@@ -176,14 +176,14 @@ def check_full(new):
             yield "%d..%d of a full view is a hole that is not zero" % (
                 start, end)
     if runs != new.map:
-        yield "the map of the full view is not qemu's"
+        yield "the map of the full view differs from qemu's"
     h.shutdown()
 
 
 def report(what, found):
     try:
         problems.extend("%s: %s" % (what, p) for p in found)
-    except Exception as e:      # whatever it is, the check failed
+    except Exception as e:      # any exception fails the check
         problems.append("%s: %s" % (what, e))
 
 

@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The map that a server should report for a qcow2 image, in the form of
-# 'nbdinfo --map':
+# Prints the map that a server should report for a qcow2 image, in the format
+# of 'nbdinfo --map':
 #
 #     expected-map.py IMAGE
 #
-# It is what 'qemu-img map' says about the clusters, and for those that
-# are stored as they are, what SEEK_HOLE says about their place in the
-# image file.  (qemu-nbd looks into the file only now and then.)
+# The clusters come from 'qemu-img map'.  Clusters that are stored
+# uncompressed are split into data and holes of the image file by SEEK_HOLE.
+# (qemu-nbd does so only for some of them.)
 
 import json
 import os
@@ -34,15 +34,15 @@ def add(start, length, flags):
 def seek(offset, whence, end):
     try:
         return min(os.lseek(fd, offset, whence), end)
-    except OSError:             # ENXIO: nothing but a hole up to the end
+    except OSError:             # ENXIO: a hole up to the end
         return end
 
 
 for e in json.loads(out):
     start, length = e["start"], e["length"]
     if e["zero"]:
-        # Only a cluster that has data can be a "zero" that is no hole:
-        # qemu has then looked into the file itself.
+        # Only a cluster with data can be "zero" without being a hole: then
+        # qemu found a hole in the file.
         add(start, length, 2 if e["data"] else 3)
     elif "offset" not in e:
         add(start, length, 0)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a server says of its extents, for the programs beside it."""
+"""Reads the extents of a server; used by the programs in this directory."""
 
-MOST = 0xffff0000       # what fits in 32 bits, and is aligned
+MOST = 0xffff0000       # the largest aligned 32-bit length
 
 
 def runs_of(h, size):
-    """Runs of [start, length, flags], joined across the answers."""
+    """Runs of [start, length, flags], merged across replies."""
     runs, at = [], 0
 
     def extents(context, offset, entries, error):

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Small things done to files:
+# Reads, compares and changes the bytes of files:
 #
 #     file-bytes.py poke FILE OFFSET HEX...     overwrite bytes
-#     file-bytes.py peek FILE OFFSET SIZE       a big-endian number, in hex
-#     file-bytes.py same FILE1 FILE2            are they the same?
-#     file-bytes.py dense FILE                  another one without holes
+#     file-bytes.py peek FILE OFFSET SIZE       print a big-endian number in hex
+#     file-bytes.py same FILE1 FILE2            exit with 1 if they differ
+#     file-bytes.py dense FILE                  replace by a copy without holes
 
 import os
 import sys
@@ -33,7 +33,7 @@ elif command == "dense":
         os.fchmod(new.fileno(), os.fstat(f.fileno()).st_mode & 0o7777)
         while data := f.read(1 << 20):
             new.write(data)
-        # Not before it is written: what is only allocated may be a hole.
+        # (Allocating is not enough: unwritten extents may count as holes.)
         size = os.fstat(new.fileno()).st_size
         if size > 0 and os.lseek(new.fileno(), 0, os.SEEK_HOLE) != size:
             sys.exit("%s has holes" % path)

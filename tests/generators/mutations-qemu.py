@@ -1,17 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Asks qemu about the images that 'mutations DIRECTORY' has written:
+# Compares qemu's reading of the images that 'mutations DIRECTORY' wrote with
+# the expected content:
 #
-#     mutations-qemu.py DIRECTORY < WHAT-IT-PRINTED
+#     mutations-qemu.py DIRECTORY < OUTPUT-OF-MUTATIONS
 #
-# For each image a line: "ok TITLE", or "not ok TITLE" and lines that begin
-# with a tab and say what differs.
+# For each image it prints "ok TITLE", or "not ok TITLE" and a line with a tab
+# for each difference.
 #
-# qemu-io opens many images one after the other in one process, since starting
-# one for each would take the time.  What it says on stdout is parted by the
-# answers to 'help quit'.  If an image kills it, that is the answer, and the
-# next process goes on behind it.
+# One qemu-io process opens many images in turn, because starting a process
+# for each would take most of the time.  The output of 'help quit' marks the
+# end of each image's output.  If an image crashes qemu-io, that row fails and
+# a new process continues with the next image.
 
 import os
 import re
@@ -24,7 +25,7 @@ READ = 32
 
 
 class View:
-    """What is expected of an image, or of a snapshot in it."""
+    """The expected content of an image, or of one of its snapshots."""
     def __init__(self, name=None):
         self.name = name
         self.refused = False
@@ -80,26 +81,26 @@ def commands(row):
 
 
 def run(rows):
-    """What qemu-io says of each: a list of lines.  Stops at its end."""
+    """The lines that qemu-io prints for each row, up to a crash."""
     args = ["qemu-io", "--object", "secret,id=s,data=tiger"]
     for row in rows:
         for c in commands(row):
             args += ["-c", c]
     p = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.DEVNULL, timeout=60)
-    answers = p.stdout.decode().split(MARK + "\n")
-    return [a.splitlines() for a in answers[:-1]], p.returncode
+    outputs = p.stdout.decode().split(MARK + "\n")
+    return [a.splitlines() for a in outputs[:-1]], p.returncode
 
 
 def size_of(text):
-    """'30 KiB' and so on: qemu rounds to three digits."""
+    """The number for '30 KiB', which qemu rounds to three digits."""
     number, unit = text.split()
     return float(number) * 1024 ** ("bytes KiB MiB GiB TiB PiB EiB".split()
                                     .index(unit))
 
 
-def answer(lines):
-    """The size, or None if it was not opened; what was read where."""
+def result_of(lines):
+    """The size, or None if qemu did not open it; the result of each read."""
     size, units, data = None, [], b""
     for line in lines:
         hexdump = re.match("[0-9a-f]{8,}:  ((?:[0-9a-f]{2} )+)", line)
@@ -126,7 +127,7 @@ def agrees(wanted, got):
 
 
 def compare(view, size, units):
-    """What differs."""
+    """The differences."""
     if view.refused or size is None:
         return [] if view.refused and size is None else \
             ["opened by qemu"] if view.refused else ["refused by qemu"]
@@ -137,13 +138,13 @@ def compare(view, size, units):
         return out + ["%d units were read" % len(units)]
     for (offset, wanted), got in zip(view.units, units):
         if not agrees(wanted, got):
-            out.append("at %d: qemu says %s, not %s" % (
+            out.append("at %d: qemu reads %s instead of %s" % (
                 offset, shown(got), shown(wanted)))
     return out
 
 
 def snapshot(row, view):
-    """As qemu-img reads it."""
+    """The differences of a snapshot as qemu-img reads it."""
     raw = os.path.join(sys.argv[1], "raw")
     p = subprocess.run(["qemu-img", "convert", "-f", row.driver, "-O", "raw",
                         "-l", "snapshot.name=" + view.name, row.path, raw],
@@ -168,13 +169,13 @@ def report(row, problems):
 rows = parse(sys.stdin)
 while rows:
     batch = rows[:BATCH]
-    answers, status = run(batch)
-    for row, lines in zip(batch, answers):
-        problems = compare(row.views[0], *answer(lines))
+    outputs, status = run(batch)
+    for row, lines in zip(batch, outputs):
+        problems = compare(row.views[0], *result_of(lines))
         for view in row.views[1:]:
             problems += ["snapshot %s: %s" % (view.name, p)
                          for p in snapshot(row, view)]
         report(row, problems)
-    rows = rows[len(answers):]
-    if len(answers) < len(batch):
-        report(rows.pop(0), ["qemu-io ended with status %d" % status])
+    rows = rows[len(outputs):]
+    if len(outputs) < len(batch):
+        report(rows.pop(0), ["qemu-io exited with status %d" % status])

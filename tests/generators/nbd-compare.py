@@ -1,26 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Reads an NBD server in awkward requests and compares each of them with
-# a raw file, byte by byte:
+# Reads an NBD server with requests of many offsets and lengths and compares
+# the data with a raw file, byte by byte:
 #
 #     nbd-compare.py URI RAW [--cluster N] [--random N] [--seed N]
 #                            [--max-length N] [--connections N]
 #                            [--in-flight N] [--borders N] [--copy]
 #                            [--map FILE]
 #
-# With --map the map is written into a file, as nbd-map.py prints it.  With
-# --copy all is then read as nbdcopy does: what the map does not call zeros,
-# in pieces of 256 KiB, 64 at a time; the rest must be zeros in RAW.
+# --map writes the map into a file, in the format of nbd-map.py.  --copy then
+# reads the export as nbdcopy does: the ranges that the map does not report as
+# zeros, in pieces of 256 KiB, 64 in-flight; the others must be zeros in RAW.
 #
-# Then the edges (first byte, last byte, all of it in 32 MiB requests),
-# then every border of two clusters of --cluster bytes, at most --borders
-# of them, crossed in several ways, then --random requests of odd offset
-# and length.  With --connections each connection has its own thread and
-# does all of that in an order of its own, --in-flight at a time.
+# Then it reads the first byte, the last byte, everything in 32 MiB requests,
+# requests that cross the borders between clusters of --cluster bytes (at most
+# --borders of them), and --random requests of unaligned offset and length.
+# With --connections each connection has its own thread and does all of this
+# in its own order, with --in-flight requests at a time.
 #
-# The export must be exactly as long as the file.  Ends with status 1 and
-# the request that differs, or how to repeat it.
+# The size of the export must be that of the file.  On a difference it prints
+# the request and how to repeat it, and exits with status 1.
 
 import argparse
 import os
@@ -52,7 +52,7 @@ how = " ".join(["repeat with: nbd-compare.py"] + sys.argv[1:])
 
 
 def requests(rng):
-    """The (offset, length) pairs that one connection asks for."""
+    """The (offset, length) pairs that one connection reads."""
     out = []
     if size == 0:
         return out
@@ -104,13 +104,13 @@ def connect():
 
 
 def read(h, who, todo, in_flight):
-    """Read all of these, so many at a time, and compare each."""
+    """Read all ranges of TODO, IN_FLIGHT at a time, and compare each."""
     done = []
     flying = 0
     todo = iter(todo)
     more = True
 
-    def ask(offset, length):
+    def submit(offset, length):
         buf = bytearray(length)
 
         def completion(error):
@@ -124,7 +124,7 @@ def read(h, who, todo, in_flight):
             if request is None:
                 more = False
             else:
-                ask(*request)
+                submit(*request)
                 flying += 1
         if flying and not done:
             h.poll(-1)
@@ -156,7 +156,7 @@ def raw_has_data(at, end):
     while at < end:
         try:
             at = os.lseek(raw, at, os.SEEK_DATA)
-        except OSError:             # nothing but a hole up to the end
+        except OSError:             # a hole up to the end
             return False
         part = os.pread(raw, min(1 << 20, max(0, end - at)), at)
         if part.count(0) != len(part):
@@ -197,7 +197,7 @@ def first_client():
 def run(what, *args):
     try:
         what(*args)
-    except Exception as e:      # whatever it is, the comparison failed
+    except Exception as e:      # any exception fails the comparison
         problems.append(str(e))
 
 

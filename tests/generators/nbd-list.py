@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# nbd-list.py URI: a line for each export of the server, sorted: name, tab,
-# description.  With --names their names, as they come, in one line, each as
-# 'export="NAME":'.
+# nbd-list.py [--names] URI: print a line for each export of the server,
+# sorted: name, tab, description.  With --names print one line with the names
+# in the server's order, each as 'export="NAME":'.
 
 import sys, nbd
 h = nbd.NBD()

@@ -1,15 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The map of a server, as 'nbdinfo --map' prints it:
+# Prints the map of a server in the format of 'nbdinfo --map':
 #
 #     nbd-map.py [--short] URI
 #     nbd-map.py --qemu IMAGE MAP [--raw RAW] QEMU-NBD-OPTION...
 #
-# With --short there are only the three numbers of each line.  The second
-# form, where MAP may be - for stdout, starts qemu-nbd for an image, and writes the map into a
-# file, and with --raw also what the image holds.  "-f FORMAT" may be "-f
-# auto": qcow or qcow2, as the header says.
+# With --short each line has only the three numbers.  The second form starts
+# qemu-nbd for IMAGE and writes the map to the file MAP (- for stdout), and
+# with --raw the image's content to RAW.  "-f auto" selects qcow or qcow2 by
+# the version in the header.
 
 import os
 import sys
@@ -21,7 +21,7 @@ NAMES = {0: "data", 1: "hole", 2: "zero", 3: "hole,zero"}
 
 
 def copy(h, size, runs, path):
-    """The bytes of all that is not known to be zeros, into a sparse file."""
+    """Copy what is not zeros in the map to a sparse file."""
     with open(path, "wb", buffering=0) as f:
         f.truncate(size)
         for start, length, flags in runs:

@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What is told of the beginning of a disk of which not all can be known soon.
+# Tests the deadline of block status: requests the extents of the first LENGTH
+# bytes of a disk whose map takes longer to read.
 #
 #     nbd-patience.py URI LENGTH SECONDS
 #
-# Prints the extents of one request for so many bytes, but the length of the
-# first; whether that is some, but not all of them; and whether it took less
-# than so many seconds.
+# Prints the reply without the first extent's length; whether that length is
+# more than 0 and less than LENGTH; and whether the reply took less than
+# SECONDS.
 
 import sys
 import time

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Reads from an NBD server and says how each read went: "same" (as in RAW),
-# "different", or the errno, in one line.
+# Reads from an NBD server and prints the result of each read in one line:
+# "same" (as in RAW), "different", or the errno.
 #
 #     nbd-reads.py [--parallel] [--times] URI RAW OFFSET:LENGTH...
 #
-# One read after the other, or with --parallel all at once; with --times
-# each with the milliseconds that it took: "same@12".
+# --parallel issues all reads at once instead of in turn.  --times appends the
+# duration in milliseconds: "same@12".
 
 import argparse
 import errno

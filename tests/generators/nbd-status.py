@@ -1,15 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Says which parts of an NBD server can be read, and rightly:
+# Prints which parts of an NBD export can be read correctly:
 #
 #     nbd-status.py [--reconnect] URI RAW STEP
 #
 # Reads STEP bytes at a time and prints one line for each run of equal
 # outcomes: first step, number of steps, and "same" (as in RAW), "zero"
-# (all zeros where RAW has something else), "different", or the errno.
-# With --reconnect a connection that the server closes counts as EIO, and
-# is made again: qemu-nbd 7.2 closes it when it cannot read.
+# (all zeros where RAW has other data), "different", or the errno.
+# With --reconnect it treats a closed connection as EIO and connects again:
+# qemu-nbd 7.2 disconnects after a read error.
 
 import errno
 import os

@@ -1,19 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Becomes an nginx that listens on ports which the kernel chose:
+# Binds ports that the kernel chooses, then execs nginx with them:
 #
 #     nginx.py DIRECTORY
 #
-# Of DIRECTORY/template, where words in braces stand for what is only known
-# now, it makes DIRECTORY/nginx.conf:
+# It makes DIRECTORY/nginx.conf from DIRECTORY/template by replacing
 #
-#     {http} {https} {http6}            such as http://127.0.0.1:12345
-#     {listen-http} {listen-https} {listen-http6}    the same for "listen"
-#     {if-http6}     before a line that makes no sense without IPv6
+#     {http} {https} {http6}            URLs like http://127.0.0.1:12345
+#     {listen-http} {listen-https} {listen-http6}    values for "listen"
+#     {if-http6}     before a line that needs IPv6: nothing, or "#"
 #
-# and DIRECTORY/addresses, a line for each of the first three; the third is
-# empty without IPv6.
+# and writes the first three to DIRECTORY/addresses, one per line; the third
+# is empty without IPv6.
 
 import os
 import socket
@@ -54,8 +53,8 @@ with open(directory + "/nginx.conf", "w") as f:
 with open(directory + "/addresses", "w") as f:
     print(words["http"], words["https"], words["http6"], sep="\n", file=f)
 
-# nginx takes over sockets that an older nginx has opened: their numbers
-# are in the environment.
+# NGINX lists the descriptors of inherited sockets.  (nginx has it to upgrade
+# its binary while running.)
 os.environ["NGINX"] = "".join("%d;" % s.fileno() for s in sockets)
 os.execvp("nginx", ["nginx", "-p", directory, "-e", directory + "/error.log",
                     "-c", directory + "/nginx.conf"])

@@ -1,26 +1,25 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Makes version 1 images that qemu-img would never write: entry by entry,
-# with any size of clusters and tables, and with tables, clusters and
-# streams at any offset.
+# Makes version 1 images that qemu-img can't make: entry by entry, with any
+# cluster and table size, and with tables, clusters and compressed data at any
+# offset.
 #
-# A test says, in /usr/bin/python3:
+# A test's Python program uses it like this:
 #     from qcow1 import Image
 #     from qcow2 import deflate
 #     image = Image(cluster_bits=9, l2_bits=13, size=1 << 20)
 #     image.normal(0, data)
 #     image.compressed(1, deflate(data), data)
 #     image.save("image.qcow", "image.raw")
-# and asks qemu what such an image holds.  The second file is what it
-# should hold, as far as the test has said: the data given with each
-# cluster, zeros elsewhere.
+# and compares with qemu.  The second file has the expected content: the data
+# given with each cluster, zeros elsewhere.
 #
-# Layout: header, the name of the backing file, the L1 table in full, and
-# then whatever was added, in that order: clusters, streams, tables.  A
-# table that nobody has placed comes last.
+# Layout: header, backing file name, L1 table, and then clusters, compressed
+# data and L2 tables in the order in which the test adds them.  L2 tables that
+# the test does not place come last.
 #
-# Called as a program, it makes what tests need:
+# As a program:
 #     qcow1.py empty CLUSTER_BITS L2_BITS SIZE IMAGE [BACKING]
 #     qcow1.py geometry CLUSTER_BITS L2_BITS IMAGE RAW
 #     qcow1.py damage WHAT IMAGE RAW
@@ -44,22 +43,23 @@ class Image:
         self.per_table = 1 << l2_bits
         self.size = size
         self.backing = backing
-        # Both numbers are qemu's for an image with a name of that length.
+        # As qemu lays out an image with a backing file name of that length.
         if l1_offset is None:
             l1_offset = HEADER + -(-len(backing) // 8) * 8
         self.l1_offset = l1_offset
         self.l1_size = -(-size // (self.cluster * self.per_table))
         self.end = l1_offset + -(-8 * self.l1_size // 512) * 512
         self.fields = {}
-        self.l1 = {}            # where tables are
-        self.l1_entries = {}    # what to say instead
+        self.l1 = {}            # L2 table number -> offset
+        self.l1_entries = {}    # L1 entries that override l1
         self.entries = {}
         self.content = {}
         self.parts = []
 
     def append(self, data, align=512, shift=0):
-        """Put bytes at the end of the file, SHIFT bytes after a multiple
-        of ALIGN, and say where they are."""
+        """Append bytes to the file, SHIFT bytes after a multiple of ALIGN.
+        Returns their offset.
+        """
         self.end += (shift - self.end) % align
         offset = self.end
         self.parts.append((offset, bytes(data)))
@@ -67,7 +67,7 @@ class Image:
         return offset
 
     def table(self, number, align=512, shift=0):
-        """Make room for an L2 table here."""
+        """Place an L2 table at the end of the file."""
         self.l1[number] = self.append(bytes(8 * self.per_table), align,
                                       shift)
         return self.l1[number]
@@ -88,7 +88,7 @@ class Image:
         return OFLAG_COMPRESSED | length << shift | offset
 
     def compressed(self, index, stream, data=b"", length=None):
-        """A stream wherever the file ends; LENGTH overrides its own."""
+        """Append compressed data; LENGTH overrides its length in the entry."""
         self.content[index] = data
         offset = self.append(stream, 1)
         self.entry(index, self.compressed_entry(
@@ -96,7 +96,7 @@ class Image:
         return offset
 
     def field(self, offset, value):
-        """Other bytes for a place in the header."""
+        """Overwrite bytes of the header."""
         self.fields[offset] = value
 
     def save(self, path, raw=None):
@@ -139,14 +139,14 @@ def empty(cluster_bits, l2_bits, size, path, backing=""):
 
 
 def geometry(cluster_bits, l2_bits, path, raw):
-    """Plain and compressed clusters at the edges of their tables, of which
-    one is empty; with the L1 table, tables and clusters at odd offsets.
+    """Normal and compressed clusters at the edges of L2 tables, one table
+    empty; L1 table, L2 tables and clusters at unaligned offsets.
     """
     from qcow2 import deflate, text
     bits, l2_bits = int(cluster_bits), int(l2_bits)
     rng = random.Random(bits * 100 + l2_bits)
     cluster, table = 1 << bits, 1 << l2_bits
-    # Of large tables two are enough: qemu's map asks for each cluster.
+    # Only two large tables: qemu's map visits each cluster.
     last = 3 if bits + l2_bits < 26 else 1
     image = Image(bits, l2_bits,
                   (last * table + 5) * cluster - 512 * (bits > 9),
@@ -171,9 +171,8 @@ def geometry(cluster_bits, l2_bits, path, raw):
 
 
 def damage(what, path, raw):
-    """70 clusters of 4096 bytes in two tables, some of them damaged, or
-    beyond the end of the file; prints what reading them should come to,
-    as nbd-status.py does.
+    """70 clusters of 4096 bytes in two tables, some of them damaged or beyond
+    the end of the file.  Prints the expected output of status_of.
     """
     from qcow2 import deflate, deflate_unfinished, text
     image = Image(12, 6, 70 * 4096)
@@ -212,7 +211,7 @@ def damage(what, path, raw):
                          (63, 1), (64, 1), (69, 1)):
             bad(i, image.entries[i] + wrong)
         bad(31, 1)
-        # Its bound is beyond the end of the file, the stream is not.
+        # The length reaches beyond the end of the file, the stream does not.
         compressed(40, None, "same", 4000)
     elif what == "end":
         image.append(b"x", 1)
@@ -223,7 +222,7 @@ def damage(what, path, raw):
                          (12, image.compressed_entry((1 << 51) - 1, 4095)),
                          (69, end)):
             bad(i, entry)
-        # The file ends in the middle of its stream.
+        # The file ends in the middle of this stream.
         compressed(14, None, "EIO")
         image.end -= half
     elif what != "none":
@@ -242,8 +241,8 @@ def damage(what, path, raw):
 
 def writes(seed, size, cluster, count):
     """Random commands for qemu-io, with data from the files src0 to src3
-    and noise.  A compressed write goes only where nothing is: over a
-    cluster that is there qemu writes the stream as if it were data.
+    and noise.  Only unallocated clusters get compressed writes: over an
+    allocated one qemu writes the compressed bytes as if they were data.
     """
     size, cluster = int(size), int(cluster)
     rng = random.Random(int(seed))

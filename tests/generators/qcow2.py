@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Makes qcow2 images that qemu-img would never write: entry by entry,
-# with compressed clusters from streams made by hand.
+# Makes qcow2 images that qemu-img can't make: entry by entry, with any
+# compressed data.
 #
-# A test says, in /usr/bin/python3:
+# A test's Python program uses it like this:
 #     from qcow2 import Image, deflate, frame_raw, frame_rle
 #     image = Image(cluster_bits=16, size=1 << 20)
 #     image.normal(0, data)
 #     image.compressed(1, deflate(data))
 #     image.save("image.qcow2")
-# and asks qemu what such an image holds.
+# and compares with qemu.
 #
-# Layout: header, an empty refcount table, the L1 table, all L2 tables,
-# and then the clusters in the order in which they were added.  The
-# refcounts are missing, which is no matter to a reader.
+# Layout: header, an empty refcount table, the L1 table, all L2 tables, and
+# then the clusters in the order in which the test adds them.  Readers ignore
+# the missing refcounts.
 
 import struct
 import zlib
@@ -44,7 +44,7 @@ class Image:
         return -(-offset // self.cluster) * self.cluster
 
     def append(self, data, aligned=True):
-        """Put bytes at the end of the file and say where they are."""
+        """Append bytes to the file.  Returns their offset."""
         if aligned:
             self.end = self.align(self.end)
         offset = self.end
@@ -107,7 +107,7 @@ class Image:
 
 
 def text(tag, size):
-    """SIZE bytes that compress well and are nowhere the same."""
+    """SIZE bytes that compress well and do not repeat."""
     lines = b"".join(b"%s %08d\n" % (tag.encode(), i)
                      for i in range(size // (len(tag) + 10) + 1))
     return lines[:size]
@@ -137,13 +137,13 @@ def deflate_stored(data, final=True):
     return out
 
 
-# Zstandard frames with a content size, of raw or repeated blocks.
+# Zstandard frames of raw or RLE blocks.
 
 BLOCK = 128 * 1024
 
 
 def _frame(size, blocks, sized=True):
-    # Single segment with a 4-byte size; or a window of 128 KiB and none.
+    # Single segment with a 4-byte size; or no size and a window of 128 KiB.
     head = struct.pack("<IBI", 0xfd2fb528, 0xa0, size) if sized \
         else struct.pack("<IBB", 0xfd2fb528, 0x00, 0x38)
     out = head

@@ -5,15 +5,15 @@
 #
 #     random-writes.py SEED SIZE CLUSTER COUNT
 #
-# Writes, compressed writes, writes of zeros with and without unmapping,
-# and discards, of whole clusters and of parts of them.  The data comes
-# from the files src0 .. src3 (text-source.py), so that no two places
-# hold the same.  A compressed write goes only to clusters that were
-# never written or are discarded: qemu-io refuses others.
+# The commands are writes, compressed writes, zero writes with and without
+# unmapping, and discards, of whole clusters and of parts.  The data comes
+# from the files src0 to src3 (text-source.py), which do not repeat.
+# Compressed writes go only to clusters that are not allocated: qemu-io
+# refuses others.
 #
-# An empty line ends a session: what follows is for a new qemu-io.  Within
-# a session the compressed writes come first, for qemu 7.2 itself spoils an
-# image when compressed clusters are freed and others are written after.
+# An empty line means: close and reopen the image.  Between two of them the
+# compressed writes come first, because qemu 7.2 damages an image when
+# compressed clusters are freed and others are written later.
 
 import random
 import sys

@@ -1,22 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Runs Python programs one after the other in one process, since most of
-# what a small program costs is the start of Python and the import of nbd:
+# Runs Python programs in turn in one process, because starting Python and
+# importing nbd takes most of a small program's time:
 #
 #     run-scripts.py LOG
 #
-# A request on stdin is a row of fields, each with a NUL after it: a tag, the
-# directory to be in, what there is on stdin, the number of arguments, and
-# these, as python3 takes them: FILE ARGUMENT..., or -c TEXT ARGUMENT...  The
-# answer is a line: the tag, the status, and what was written to LOG.stdout
-# and LOG.stderr: "none", "text", or "binary", that is something with a NUL.
+# A request on stdin is a sequence of fields, each terminated by NUL: a tag,
+# the working directory, the text of stdin, the number of arguments, and the
+# arguments for python3: FILE ARGUMENT..., or -c TEXT ARGUMENT...  The response
+# is a line: the tag, the status, and what kind of output is in LOG.stdout and
+# in LOG.stderr: "none", "text", or "binary" (with a NUL).
 #
-# Each program has its own globals, as "__main__".  Files and connections that
-# it leaves behind are closed.  What comes from C, or from programs that it
-# starts, goes to LOG, and so to LOG.stderr.
+# Each program has its own globals and runs as "__main__".  Files and
+# connections that it leaves open are closed.  Output of C code, and of
+# programs that it starts, goes to LOG, and from there to LOG.stderr.
 
-import argparse     # noqa: F401 (these are here to be there already)
+import argparse     # noqa: F401 (imported here so that programs start fast)
 import errno        # noqa: F401
 import gc
 import importlib
@@ -31,14 +31,14 @@ import traceback
 import nbd          # noqa: F401
 
 log_path = sys.argv[1]
-questions = os.dup(0)
-answers = os.dup(1)
+requests = os.dup(0)
+responses = os.dup(1)
 null = os.open(os.devnull, os.O_RDONLY)
 log = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 os.dup2(null, 0)
 os.dup2(log, 1)
 os.dup2(log, 2)
-first = max(questions, answers, null, log) + 1
+first = max(requests, responses, null, log) + 1
 compiled = {}
 path = sys.path[:]
 modules = set(sys.modules)
@@ -47,7 +47,7 @@ modules = set(sys.modules)
 def fields():
     rest = b""
     while True:
-        data = os.read(questions, 1 << 16)
+        data = os.read(requests, 1 << 16)
         if not data:
             return
         *whole, rest = (rest + data).split(b"\0")
@@ -71,7 +71,7 @@ def run(args):
     if args[0] == "-c":
         text = args.pop(1)
     name = args[0]
-    # As python3 has it: where the program is, or the directory.
+    # As python3 does: the program's directory, or the current one for -c.
     sys.path[:] = [os.path.dirname(name) if text is None else ""] + path[1:]
     importlib.invalidate_caches()
     sys.argv = args
@@ -100,7 +100,7 @@ def program(stdin, args):
                                   write_through=True)
     status = run(args)
     sys.stdout.flush()
-    # Another program may have other modules of these names.
+    # The next program may have different modules with these names.
     for name in set(sys.modules) - modules:
         where = getattr(sys.modules[name], "__file__", None) or ""
         if not where.startswith("/usr/"):
@@ -127,9 +127,9 @@ def main():
     for tag in source:
         os.chdir(next(source))
         stdin = next(source)
-        answer = program(stdin, [next(source)
+        response = program(stdin, [next(source)
                                  for _ in range(int(next(source)))])
-        os.write(answers, ("%s %d %s %s\n" % (tag, *answer)).encode())
+        os.write(responses, ("%s %d %s %s\n" % (tag, *response)).encode())
 
 
 main()

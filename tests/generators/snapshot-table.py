@@ -1,27 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Gives a qcow2 image another snapshot table:
+# Replaces the snapshot table of a qcow2 image:
 #
 #     snapshot-table.py IMAGE < LIST
 #
-# Each line of LIST is an entry, of words KEY=VALUE:
+# Each line of LIST is an entry, made of words KEY=VALUE:
 #
 #     id=TEXT name=TEXT    percent-encoded; {} is the number of the entry,
 #                          from 1; default {} and empty
-#     fill=N               the name, continued to N bytes
-#     like=N               L1 table, date and size of the N-th snapshot that
-#                          the image has
+#     fill=N               pad the name to N bytes
+#     like=N               L1 table, date and size of the image's present
+#                          N-th snapshot
 #     l1=OFFSET entries=N  its L1 table; default that of the active layer
-#     step=N               each further L1 table of 'times' is N bytes later
-#     size=N               virtual size; default the present one
+#     step=N               with 'times': L1 tables are N bytes apart
+#     size=N               virtual size; default that of the active layer
 #     date=SECONDS vm=N    date and VM state size; default 0
 #     extra=N              bytes of extra data; default 16
-#     times=N              N such entries
+#     times=N              repeat the entry N times
 #
-# The table goes to the end of the file, aligned to 2 MiB; its offset and
-# length are printed.  The refcounts are not kept, which is no matter to a
-# reader.
+# The table is appended to the file, aligned to 2 MiB; its offset and length
+# are printed.  The refcounts are not updated; readers ignore them.
 
 import os
 import struct
@@ -41,7 +40,7 @@ def pad(data):
 
 
 def present():
-    """What the image says of its snapshots."""
+    """The image's snapshots."""
     pos = at
     for _ in range(count):
         image.seek(pos)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Writes data that compresses and in which every place differs from every
-# other: numbered lines, each file with a mark of its own.
+# Writes data that is compressible and does not repeat: numbered lines, with a
+# different letter for each file.
 #
 #     text-source.py SIZE FILE...
 
@@ -11,7 +11,7 @@ import sys
 size = int(sys.argv[1])
 lines = -(-size // 8)
 block = bytearray(b"\n") * (8 * lines)
-# A column at a time, which is a hundred times as fast as a line at a time.
+# Column by column, which is a hundred times as fast as line by line.
 digits = max(6, len("%x" % max(0, lines - 1)))
 if digits > 6:
     sys.exit("no more than 128 MiB")

@@ -1,65 +1,67 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A web server that can fail in every way, for tests of url=.
+# A web server that fails on demand, for tests of url=.
 #
 #     web-server.py [OPTION...] STATE DIRECTORY [SETTING...]
 #
-# serves the files of DIRECTORY on 127.0.0.1, at a port that the kernel
-# chooses and that the file STATE.port tells.  STATE.log gets one line for
-# each request, just before its answer goes out, so that who has the
-# answer finds the line:
+# serves the files of DIRECTORY on 127.0.0.1, on a port that the kernel
+# chooses and that is written to the file STATE.port.  STATE.log gets one
+# line for each request.  The line is written before the response is sent, so
+# that a client which has the response finds the line:
 #
 #     METHOD TARGET RANGE STATUS [NAME=VALUE...]
 #
-# RANGE and a VALUE that the request does not have are "-".  STATUS is
-# "206/close" if a fault spoils the answer, "reset" if there is none.
+# A missing RANGE or VALUE is "-".  STATUS is "206/close" if a fault corrupts
+# the response, "reset" if no response is sent.
 #
-# A SETTING is KEY=VALUE, or "/PATTERN KEY=VALUE" for the paths, or paths
-# and ranges ("/x bytes=0-*"), that the shell pattern matches.  The last one
-# that matches wins.  Those in the file STATE.control, one a line, come
-# after those of the command line; the file is read again when it was
-# replaced (by a rename), and counting begins anew.  A PLAN says what happens to the first, the second ...
-# request: ITEM[*COUNT],...  A COUNT that is missing after the * is for
-# ever; "..." at the end of the list begins it again; "ok", also after the
-# list, is nothing special.
+# A SETTING is KEY=VALUE, or "/PATTERN KEY=VALUE".  The shell pattern selects
+# paths, or paths with ranges ("/x bytes=0-*").  The last setting that matches
+# wins.  Settings in the file STATE.control, one per line, follow those of the
+# command line; when the file is replaced (by rename), it is read again and
+# every PLAN starts again.
 #
-#   latency=S           answer after S seconds
-#   rate=N              send N bytes a second on each connection
+# A PLAN lists what happens to the first, the second ... request:
+# ITEM[*COUNT],...  After "*" without COUNT the item holds forever; "..." at
+# the end repeats the list; "ok", also implied after the list, is a normal
+# response.
+#
+#   latency=S           respond after S seconds
+#   rate=N              send N bytes per second on each connection
 #   fail=PLAN           of FAULTs: see below
 #   replace=PLAN        of other files to serve instead
-#   etag=E              strong (default), weak, none, or as it is sent
+#   etag=E              strong (default), weak, none, or a literal header value
 #   last-modified=no
 #   ignore=if-match
-#   demand=NAME: VALUE|...    headers without which nothing is served
-#   query=Q             the same for the query string
+#   demand=NAME: VALUE|...    refuse requests without these headers
+#   query=Q             refuse requests without this query string
 #   to=URL code=302     redirect to URL with the path appended
 #   token=PREFIX        ... and with ?token=PREFIX and a number
-#   tokens=N expired=403    demand a token, which is good N times
+#   tokens=N expired=403    require a token, which is valid N times
 #   hops=N              redirect N times to the same path
-#   sigv4=ACCESS:SECRET[:TOKEN] region=us-east-1    demand a signature
-#   body=TEXT           of errors that are faults
+#   sigv4=ACCESS:SECRET[:TOKEN] region=us-east-1    require a signature
+#   body=TEXT           the body of errors that are faults
 #   log=NAME,...        what to log: names of headers, "connection" (its
-#                       number), "busy" (how many requests are waiting)
+#                       number), "busy" (number of requests in-flight)
 #
 # A FAULT is KIND[:ARGUMENT]:
 #
-#   STATUS[:RETRY-AFTER]    an error, or whatever three digits say
-#   reset[:K] close[:K] hang[:K]    before the answer, or after K bytes
+#   STATUS[:RETRY-AFTER]    respond with this status, any three digits
+#   reset[:K] close[:K] hang[:K]    before the response, or after K bytes
 #                       of its body: close truncates; hang never ends
-#   garbage             something that is not HTTP
-#   long:K              K more bytes than Content-Range says
-#   wide:K              K more bytes than were asked for
-#   short:K             only the first K bytes, and Content-Range says so
-#   start:K             Content-Range begins K too high
-#   total:K             Content-Range has this total
-#   range:TEXT          this is Content-Range; without TEXT there is none
+#   garbage             respond with something that is not HTTP
+#   long:K              the body has K more bytes than Content-Range says
+#   wide:K              the range has K more bytes than requested
+#   short:K             the range has only the first K bytes
+#   start:K             the start in Content-Range is K too high
+#   total:K             the total in Content-Range is K
+#   range:TEXT          Content-Range is TEXT, or missing without TEXT
 #   whole               200 and the whole file
 #   gzip                Content-Encoding: gzip
-#   chunked             (which is no fault)
+#   chunked             Transfer-Encoding: chunked (valid, not a fault)
 #
-# HEAD is always answered by 405.  An absolute URL as TARGET, and CONNECT
-# with --tls --plain, make this server pretend to be a proxy.
+# The response to HEAD is always 405.  For an absolute URL as TARGET, and for
+# CONNECT with --tls --plain, this server acts as a proxy.
 
 import argparse
 import datetime
@@ -111,7 +113,7 @@ class Settings:
         "ignore": "", "demand": "", "query": "", "to": "", "code": "302",
         "token": "", "tokens": "", "expired": "403", "hops": "",
         "sigv4": "", "region": "us-east-1", "log": "",
-        "body": "as you like it",
+        "body": "injected error",
     }
 
     def __init__(self, lines, control):
@@ -145,7 +147,7 @@ class Settings:
             return chosen
 
 
-class Answer:
+class Response:
     def __init__(self, status, text="", note="", **fields):
         self.status = status
         self.body = (text + "\n").encode()
@@ -156,7 +158,7 @@ class Answer:
         try:
             phrase = http.HTTPStatus(self.status).phrase
         except ValueError:
-            phrase = "Strange"
+            phrase = "Unknown"
         lines = ["HTTP/1.1 %d %s" % (self.status, phrase)]
         lines += ["%s: %s" % field for field in self.fields.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -170,7 +172,7 @@ def signature(secret, method, path, query, headers, signed, scope):
     of the names of the signed headers, SCOPE is DATE/REGION/s3/aws4_request.
     """
     def coded(text, safe=""):
-        # Each byte once, whatever the client has chosen to write.
+        # Decode and encode again: the client may encode more than needed.
         return quote(unquote_to_bytes(text.encode("latin-1")), safe=safe)
 
     pairs = [item.partition("=") for item in query.split("&") if item]
@@ -190,7 +192,7 @@ def signature(secret, method, path, query, headers, signed, scope):
 
 
 def signature_problem(method, path, query, headers, keys, region):
-    """What S3 would say of a request, or None."""
+    """The error code of S3 for a request, or None."""
     access, secret, *token = keys.split(":")
     if "authorization" not in headers:
         return "AccessDenied"
@@ -231,8 +233,8 @@ class Server:
         self.settings = Settings(args.settings, args.state + ".control")
         self.log_file = open(args.state + ".log", "a", encoding="utf-8")
         self.lock = threading.Lock()
-        self.busy = 0           # requests in work
-        self.given = 0          # tokens
+        self.busy = 0           # requests in-flight
+        self.given = 0          # tokens issued
         self.tokens = {}        # how often each was used
         self.plain = args.plain or not args.tls
         self.tls = None
@@ -262,7 +264,7 @@ class Server:
 
 
 class Connection:
-    """One connection, in a thread of its own."""
+    """One connection, in its own thread."""
 
     def __init__(self, server, sock, number):
         self.server = server
@@ -274,7 +276,7 @@ class Connection:
             self.begin(not self.server.plain)
             while self.request():
                 pass
-        except OSError:         # the client has gone
+        except OSError:         # the client disconnected
             pass
         finally:
             self.sock.close()
@@ -283,7 +285,7 @@ class Connection:
         if tls:
             self.sock = self.server.tls.wrap_socket(self.sock,
                                                     server_side=True)
-        # Not makefile, which keeps the socket open after close.
+        # makefile () would keep the socket open after close.
         self.pending = b""
 
     def head(self):
@@ -331,9 +333,9 @@ class Connection:
 
     def tunnel(self):
         if not self.server.tls:
-            return self.send(Answer(501, "no tunnels"))
-        if self.lacking():
-            return self.send(self.lacking())
+            return self.send(Response(501, "CONNECT needs --tls"))
+        if self.missing_header():
+            return self.send(self.missing_header())
         self.log(200)
         self.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         self.begin(True)
@@ -346,21 +348,21 @@ class Connection:
             if kind == "hang":
                 time.sleep(3600)
             if kind == "garbage":
-                self.sock.sendall(b"\0\xff\r\nwhat is this?\r\n\r\n" * 10)
+                self.sock.sendall(b"\0\xff\r\nnot HTTP\r\n\r\n" * 10)
             self.drop(kind)
             return False
         if kind.isdigit():
-            answer = Answer(int(kind), self.knobs["body"])
+            response = Response(int(kind), self.knobs["body"])
             if argument:
-                answer.fields["Retry-After"] = argument
-            return self.send(answer)
-        answer = self.refusal() or self.redirect() or self.file(kind)
-        if kind == "ok" or answer.status >= 300:
-            return self.send(answer)
+                response.fields["Retry-After"] = argument
+            return self.send(response)
+        response = self.refusal() or self.redirect() or self.file(kind)
+        if kind == "ok" or response.status >= 300:
+            return self.send(response)
         if kind in ("reset", "close", "hang"):
-            return self.send(answer, kind, int(argument))
-        self.spoil(answer, kind, argument)
-        return self.send(answer)
+            return self.send(response, kind, int(argument))
+        self.spoil(response, kind, argument)
+        return self.send(response)
 
     def drop(self, kind):
         if kind == "reset":
@@ -369,25 +371,25 @@ class Connection:
         self.sock.close()
 
     @staticmethod
-    def spoil(answer, kind, argument):
-        fields = answer.fields
-        answer.note = kind
+    def spoil(response, kind, argument):
+        fields = response.fields
+        response.note = kind
         if kind in ("long", "wide"):
-            answer.body += b"\xee" * int(argument)
+            response.body += b"\xee" * int(argument)
         if kind == "short":
-            answer.body = answer.body[:int(argument)]
+            response.body = response.body[:int(argument)]
         if kind == "gzip":
             fields["Content-Encoding"] = "gzip"
         if kind == "chunked":
             fields["Transfer-Encoding"] = "chunked"
-        if answer.status != 206:
+        if response.status != 206:
             return
         first, last, total = map(int, re.findall(r"\d+",
                                                  fields["Content-Range"]))
         if kind == "wide":
             last += int(argument)
         if kind == "short":
-            last = first + len(answer.body) - 1
+            last = first + len(response.body) - 1
         if kind == "start":
             first += int(argument)
         if kind == "total":
@@ -398,43 +400,43 @@ class Connection:
             if not argument:
                 del fields["Content-Range"]
 
-    def lacking(self):
+    def missing_header(self):
         for item in filter(None, self.knobs["demand"].split("|")):
             name, _, value = item.partition(": ")
             if self.headers.get(name.lower()) == value:
                 continue
             if name.lower() == "authorization":
-                return Answer(401, "who are you?", name,
-                              WWW_Authenticate='Basic realm="test"')
+                return Response(401, "authentication required", name,
+                                WWW_Authenticate='Basic realm="test"')
             if name.lower() == "proxy-authorization":
-                return Answer(407, "who are you?", name,
-                              Proxy_Authenticate='Basic realm="proxy"')
-            return Answer(403, "another header is wanted", name)
+                return Response(407, "authentication required", name,
+                                Proxy_Authenticate='Basic realm="proxy"')
+            return Response(403, "missing header", name)
         return None
 
     def refusal(self):
-        """An answer to a request that may not see the file, or None."""
+        """The response to a request that is not allowed, or None."""
         knobs = self.knobs
         if self.method != "GET":
-            return Answer(405, "GET, and nothing else", Allow="GET")
-        if self.lacking():
-            return self.lacking()
+            return Response(405, "only GET is allowed", Allow="GET")
+        if self.missing_header():
+            return self.missing_header()
         if knobs["query"] and self.query != knobs["query"]:
-            return Answer(403, "another query is wanted", "query")
+            return Response(403, "wrong query", "query")
         if knobs["tokens"]:
             token = re.search("(?:^|&)token=([^&]*)", self.query)
             if (not token or
                     self.server.uses_of(token[1]) > int(knobs["tokens"])):
-                return Answer(int(knobs["expired"]), "expired", "expired")
+                return Response(int(knobs["expired"]), "expired", "expired")
         if knobs["sigv4"]:
             problem = signature_problem(self.method, self.raw_path,
                                         self.query, self.headers,
                                         knobs["sigv4"], knobs["region"])
             if problem:
-                return Answer(403, '<?xml version="1.0" encoding="UTF-8"?>\n'
-                              "<Error><Code>%s</Code><Message>Go away."
-                              "</Message></Error>" % problem, problem,
-                              Content_Type="application/xml")
+                return Response(403, '<?xml version="1.0" encoding="UTF-8"?>\n'
+                                "<Error><Code>%s</Code><Message>Go away."
+                                "</Message></Error>" % problem, problem,
+                                Content_Type="application/xml")
         return None
 
     def redirect(self):
@@ -449,24 +451,24 @@ class Connection:
             location = "%s?hop=%d" % (self.raw_path, hop + 1)
         else:
             return None
-        return Answer(int(knobs["code"]), "over there", Location=location)
+        return Response(int(knobs["code"]), "moved", Location=location)
 
     def file(self, kind):
         path = self.path.lstrip("/")
         if ".." in path.split("/"):
-            return Answer(400, "no")
+            return Response(400, "bad path")
         other = self.knobs["replace"].next()
         try:
             fd = os.open(os.path.join(self.server.root,
                                       path if other == "ok" else other),
                          os.O_RDONLY)
         except OSError:
-            return Answer(404, "there is no such file")
+            return Response(404, "no such file")
         try:
-            # Validators and bytes are of one version: that which is open.
+            # Validators and bytes come from one version: the open file.
             return self.part(fd, os.fstat(fd), kind == "whole")
         except IsADirectoryError:
-            return Answer(404, "this is a directory")
+            return Response(404, "this is a directory")
         finally:
             os.close(fd)
 
@@ -480,46 +482,46 @@ class Connection:
         if self.knobs["ignore"] != "if-match" and (
                 match != etag or match.startswith("W/")
                 and "if-match" in self.headers):
-            return Answer(412, "it is not that any more")
+            return Response(412, "the file has changed")
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.range)
         first, last = 0, st.st_size - 1
         if wanted and not whole:
             first = int(wanted[1])
             last = min(int(wanted[2] or last), last)
             if first > last:
-                return Answer(416, "there is nothing there",
-                              Content_Range="bytes */%d" % st.st_size)
-        answer = Answer(200, note="whole" if wanted else "")
+                return Response(416, "no such range",
+                                Content_Range="bytes */%d" % st.st_size)
+        response = Response(200, note="whole" if wanted else "")
         if wanted and not whole:
-            answer = Answer(206, Content_Range="bytes %d-%d/%d"
-                            % (first, last, st.st_size))
+            response = Response(206, Content_Range="bytes %d-%d/%d"
+                                % (first, last, st.st_size))
         if etag != "none":
-            answer.fields["ETag"] = etag
+            response.fields["ETag"] = etag
         if self.knobs["last-modified"] == "yes":
-            answer.fields["Last-Modified"] = email.utils.formatdate(
+            response.fields["Last-Modified"] = email.utils.formatdate(
                 st.st_mtime, usegmt=True)
-        answer.body = os.pread(fd, last + 1 - first, first)
-        return answer
+        response.body = os.pread(fd, last + 1 - first, first)
+        return response
 
-    def send(self, answer, kind=None, after=0):
-        """Log and send an answer, or so many bytes of its body and then a
-        fault.
+    def send(self, response, kind=None, after=0):
+        """Log and send a response.  With KIND send only AFTER bytes of its
+        body and then fail.
         """
-        note = kind or answer.note
-        self.log(str(answer.status) + ("/" + note if note else ""))
-        body = answer.body
-        if answer.fields.get("Transfer-Encoding") == "chunked":
+        note = kind or response.note
+        self.log(str(response.status) + ("/" + note if note else ""))
+        body = response.body
+        if response.fields.get("Transfer-Encoding") == "chunked":
             parts = [body[i:i + 10000] for i in range(0, len(body), 10000)]
             body = b"".join(b"%x\r\n%s\r\n" % (len(part), part)
                             for part in parts + [b""])
-        elif answer.status in (204, 304):
+        elif response.status in (204, 304):
             body = b""
         else:
-            answer.fields["Content-Length"] = str(len(body))
+            response.fields["Content-Length"] = str(len(body))
         if self.method == "HEAD":
             body = b""
-        data = answer.head() + (body[:after] if kind else body)
-        # With a limit a little at a time, 20 times a second.
+        data = response.head() + (body[:after] if kind else body)
+        # With a rate limit send 20 pieces per second.
         rate = int(self.knobs["rate"] or 0)
         step = rate // 20 or len(data)
         for i in range(0, len(data), step):
@@ -539,9 +541,9 @@ def main():
     parser.add_argument("--plain", action="store_true",
                         help="use TLS only in tunnels")
     parser.add_argument("--port", type=int, default=0,
-                        help="this one, which nobody else may have")
+                        help="listen on this port; no other process may use it")
     parser.add_argument("--refuse", type=float, metavar="S",
-                        help="refuse connections for so many seconds")
+                        help="refuse connections for S seconds")
     parser.add_argument("state")
     parser.add_argument("directory")
     parser.add_argument("settings", nargs="*")
@@ -561,7 +563,7 @@ def main():
         listener.listen(128)
     listener.settimeout(1)
     number = 0
-    while os.getppid() == parent:       # not longer than the test
+    while os.getppid() == parent:       # ends with the test
         try:
             sock, _ = listener.accept()
         except TimeoutError:
