@@ -7,17 +7,17 @@
 # a race play.  What is refused is refused with the parameter that would
 # allow it, and that parameter works.
 #
-# Outcomes count: what is served, what is said, and, by inotify, what was
-# opened.  What an image with some name in it holds, qemu says.
+# The test checks the bytes that are served, the messages, and by inotify the
+# files that are opened.  The expected bytes come from qemu.
 
 source "$(dirname "$0")/functions.sh"
 
 real=$(realpath "$tmp")
 
-# --- Images with any name in them -------------------------------------
+# --- Images that contain any file name --------------------------------
 
-# b.qcow2 has a backing file, d.qcow2 an external data file; what they may
-# get is good.bin, or secret.bin outside.
+# b.qcow2 has a backing file, d.qcow2 an external data file.  good.bin is in
+# allowed directories, secret.bin in others.
 declare -A what=([b]="backing file" [d]="data file")
 mkdir -p in/sub in2 out/deeper
 text_source $((1 << 20)) good.bin secret.bin
@@ -29,7 +29,7 @@ for f in in/good.bin in/sub/good.bin; do cp good.bin $f; done
 for f in in2 out out/deeper; do cp secret.bin $f/secret.bin; done
 
 # name.py IMAGE SORT NAME [FORMAT]: store the name, of any bytes; \0 is a
-# NUL.  (What qemu-img stores it wants to understand.)
+# NUL.  (qemu-img rejects names that it can't parse.)
 cat > name.py <<'END'
 import os, struct, sys
 
@@ -52,8 +52,8 @@ with open(path, "r+b") as f:
     f.write(head.ljust(16384, b"\0"))
 END
 
-# image SORT NAME [IMAGE [FORMAT]]: an image with that name in it; a FORMAT
-# of '' is not recorded.
+# image SORT NAME [IMAGE [FORMAT]]: make an image that contains NAME.  SORT is
+# b (backing file) or d (data file).  An empty FORMAT is not recorded.
 image ()
 {
     local format=${4-raw}
@@ -63,8 +63,8 @@ image ()
     "$python" -IS name.py "$holder" "$1" "$2" ${format:+"$format"} || exit 1
 }
 
-# Whatever follows is about the image that was made last, in the server's
-# chain of $served.
+# The functions below serve $served; their messages must name the image made
+# last ($holder), which is $served or a layer below it.
 served=in/top.qcow2
 
 title ()
@@ -73,7 +73,7 @@ title ()
         cut -c 1-200
 }
 
-# gives RAW [PARAMETER...]: the server starts and gives these bytes.
+# gives RAW [PARAMETER...]: passes if the server starts and returns these bytes.
 gives ()
 {
     local want=$1 name out
@@ -89,9 +89,10 @@ gives ()
     fi
 }
 
-# denied [TEXT...] -- [PARAMETER...]: the server does not start, and says
-# the names of the image and of the file as it stands there, and the texts,
-# of which allow=... is advice: $advice has to be that.
+# denied [TEXT...] -- [PARAMETER...]: passes if the server does not start and
+# its message has the image's name, the name stored in the image, and each
+# TEXT.  A TEXT allow=... must be the parameter that the message advises.
+# Sets $advice to that parameter.
 denied ()
 {
     local name text texts=() rc
@@ -112,27 +113,29 @@ denied ()
         else
             [[ $out = *"$text"* ]]
         fi || {
-            fail "$name" "got: $out" "it lacks: $text"
+            fail "$name" "got: $out" "missing: $text"
             return
         }
     done
     pass "$name"
 }
 
-# sane PARAMETER...: whether it starts or not, it does not crash or hang.
+# sane PARAMETER...: passes if the server starts or refuses, but does not crash
+# or hang.
 sane ()
 {
     local out rc
     out=$(with_qcow true -- "$served" "$@" 2>&1); rc=$?
     if [ $rc -le 1 ]; then
-        pass "sane: $(title "$@")"
+        pass "no crash: $(title "$@")"
     else
-        fail "sane: $(title "$@")" "status $rc" "$out"
+        fail "no crash: $(title "$@")" "status $rc" "$out"
     fi
 }
 
-# 'watch FILE...' begins to look whether somebody opens these files;
-# 'opened NAME FILE...' ends it: these were.  (O_PATH does not count.)
+# 'watch FILE...' starts to watch whether these files are opened.
+# 'opened NAME FILE...' ends that; passes if exactly these were opened.
+# (inotify does not report O_PATH.)
 cat > watch.py <<'END'
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None)
@@ -169,17 +172,17 @@ opened ()
 {
     echo >&8
     exec 8>&-
-    wait $watcher || fail "watch.py ended well"
+    wait $watcher || fail "watch.py exits cleanly"
     is "$1" "$(sed 1d watch.out)" "${*:2}"
 }
 
-# What images hold that get either file.
+# The content of images that open good.bin or secret.bin.
 for s in b d; do
     for f in good secret; do
         image $s "$tmp/$f.bin" plain.qcow2
         oracle plain.qcow2 $s.$f
     done
-    ! cmp -s $s.good $s.secret || fail "the test is one: ${what[$s]}"
+    ! cmp -s $s.good $s.secret || fail "good and secret differ: ${what[$s]}"
 done
 
 # --- Without allow= ---------------------------------------------------
@@ -191,9 +194,9 @@ ln -s ../out/secret.bin in/link-out
 ln -s "$tmp/out" in/sub/dir-out
 ln -s ../in out/back
 
-# A name, the parameter that would allow it, and which file it leads to.  The
-# fourth column is what the name alone says of the parameter, where that is
-# wrong because of a link.
+# A name, the parameter that allows it, and the file that it leads to.  The
+# fourth column is the parameter advised before the file system is examined,
+# if a link makes it differ.
 etc=$(dirname "$(realpath /etc/passwd)")
 cat > references <<END
 good.bin                          image-dir         good
@@ -231,10 +234,10 @@ for s in b d; do
         denied "allow=${guess:-$allow}" --
     done < references
 done
-opened "without allow= nothing is opened"
+opened "without allow= no file is opened"
 
-# No system call gets a name that an image has stored, also not for the sake
-# of the message: below an automounter's directory that would be a mount.
+# No system call uses a name from an image, not even to improve the message:
+# under an automounter that would cause a mount.
 mkdir trap
 if [ -z "${QCOW_VALGRIND:-}${QCOW_PRELOAD:-}" ]; then
     export QCOW_VALGRIND="strace -f -qq -e trace=%file -o $tmp/trace"
@@ -243,17 +246,17 @@ if [ -z "${QCOW_VALGRIND:-}${QCOW_PRELOAD:-}" ]; then
             for allow in '' http://localhost/; do
                 image $s "$name"
                 denied -- ${allow:+"allow=$allow"}
-                is "... is in no system call" "$(grep trap trace)" ""
+                is "... no system call uses the name" "$(grep trap trace)" ""
             done
         done
     done
     image b "$tmp/trap/x"
     denied -- allow=in
-    like "(a look is noticed)" "$(< trace)" 'trap'
+    like "(strace sees such system calls)" "$(< trace)" 'trap'
     unset QCOW_VALGRIND
 fi
 
-# --- allow=image-dir, and what was advised ----------------------------
+# --- allow=image-dir, and the advised parameter -----------------------
 
 for s in b d; do
     watch "${files[@]:2}"
@@ -270,7 +273,7 @@ for s in b d; do
         image $s "$name"
         denied -- allow=image-dir
     done
-    opened "image-dir: nothing is opened outside"
+    opened "image-dir: no file outside is opened"
     watch "${files[@]}"
     while read -r name allow file _; do
         [ $s = b ] || [[ $name != file:* ]] || continue
@@ -282,10 +285,10 @@ for s in b d; do
         esac
     done < <(grep -v image-dir references; echo sub/good.bin . good
              echo good.bin image-dir good)
-    opened "(what is opened is noticed)" "${files[@]}"
+    opened "(inotify sees opened files)" "${files[@]}"
 done
 
-# It is the directory part of the name that the user gives.
+# image-dir is the directory part of the name that the user gives.
 image b good.bin
 ln -s in by-link
 mkdir elsewhere
@@ -306,7 +309,7 @@ holder=elsewhere/top.qcow2
 denied "allow=$real/in" -- allow=image-dir
 served=in/top.qcow2
 
-# Names and paths as long as they may be, and longer.
+# Names and paths of the maximum length, and longer.
 long=$(printf './%.0s' {1..507})/good.bin
 part=$(printf '%0200d' 0)
 deep=$tmp
@@ -329,9 +332,9 @@ image d "$(printf './%.0s' {1..2000})good.bin"
 denied allow=image-dir --
 gives d.good allow=image-dir
 
-# The whole chain has the one directory: a layer in sub/ may use what is
-# beside the top; the third layer may not be elsewhere, and the refusal
-# names the one that wants it.
+# image-dir is the top image's directory for the whole chain: a layer in sub/
+# may name files beside the top.  If the third layer is outside, the message
+# names the second one.
 for s in b d; do
     image $s "$tmp/good.bin" mid.qcow2
     image b mid.qcow2 plain.qcow2 qcow2
@@ -347,7 +350,7 @@ for s in b d; do
         denied in/sub/mid.qcow2: "allow=$real/out" -- allow=image-dir
     done
 done
-# Step by step as the advice says, through four directories.
+# Follow the advice step by step, through four directories.
 image b sub/one.qcow2 in/top.qcow2 qcow2
 image b ../../out/two.qcow2 in/sub/one.qcow2 qcow2
 image b "$tmp/out/deeper/three.qcow2" out/two.qcow2 qcow2
@@ -359,7 +362,7 @@ while [ ${#allow[@]} -lt 6 ]; do
     allow+=("$advice")
     ! with_qcow true -- "$served" "${allow[@]}" > log 2>&1 || break
 done
-is "what a chain needs" "${allow[*]}" \
+is "the advice for a chain in four directories" "${allow[*]}" \
    "allow=image-dir allow=$real/out allow=$real/in2"
 gives b.secret "${allow[@]}"
 
@@ -373,14 +376,14 @@ done
 gives b.secret allow=in allow=image-dir allow=in2 allow=out
 gives b.secret allow=out/deeper allow=in
 gives b.secret allow=any allow=out allow=out allow=out/deeper allow=/
-# A directory covers what is below it, not what begins like it.
+# A directory covers the files below it, not names with the same prefix.
 mkdir out/deep out/deeper/secret
 for allow in out/deep out/deeper/secret out/back in in/sub in2 /etc; do
     denied "allow=$real/out/deeper" -- "allow=$allow"
 done
 mapfile -t many < <(printf 'allow=in%.0s\n' {1..500})
 denied "allow=$real/out/deeper" -- "${many[@]}"
-# What was allowed is said.
+# The message lists the directories that are allowed.
 denied 'not covered by allow=in.' -- allow=in
 denied 'not covered by allow=in or allow=./in2.' -- allow=in allow=./in2
 denied 'not covered by allow=image-dir, allow=in2 or allow=http://x/y/.' \
@@ -389,7 +392,7 @@ denied 'not covered by allow=in, allow=in' ' further ones.' -- "${many[@]}"
 mkdir -p "in/$(printf '%0200d/' 0 0 0)"
 denied 'not covered by any allow=.' \
        -- "allow=in/$(printf '%0200d/' 0 0 0)"
-# A relative one counts from the current directory.
+# allow=DIR is relative to the current directory.
 cd elsewhere && served=../in/top.qcow2 gives b.secret allow=../out
 cd "$tmp" || exit 1
 # Directories with the names of keywords.
@@ -401,7 +404,7 @@ for f in image-dir any Any; do
     gives b.secret allow=./$f
 done
 gives b.secret allow=Any
-# What is no directory, even for an image that names nothing.
+# Not a directory: refused, even for an image that names no file.
 ln -s nowhere dangling
 ln -s round round
 mkfifo fifo
@@ -409,13 +412,13 @@ qemu-img create -q -f qcow2 alone.qcow2 1M
 for f in nowhere dangling round fifo good.bin good.bin/ /dev/null ANY '' \
          "$tmp/nowhere/x" out/deeper/secret.bin; do
     for served in alone.qcow2 in/top.qcow2; do
-        refused "allow=$f is no directory: $served" "allow=$f" \
+        refused "allow=$f is not a directory: $served" "allow=$f" \
                 -- $served "allow=$f"
     done
 done
-# What looks like a switch gets told what there is.
+# For boolean values the message lists the valid values.
 for f in yes true 1 on all; do
-    refused "allow=$f: what allow takes" \
+    refused "allow=$f: the message lists the valid values" \
             "allow=$f: there is no such directory .*image-dir.*URLs.*any" \
             -- alone.qcow2 "allow=$f"
 done
@@ -439,7 +442,7 @@ for s in b d; do
     done
 done
 opened "the FIFO is not opened"
-# A block device, if there is one: only below a directory with a name.
+# Block devices: only if allow= names a directory above them.
 for device in /dev/loop[0-9] /dev/vd? /dev/sd? ''; do
     [ -b "$device" ] && head -c 0 "$device" 2> log && break
 done
@@ -451,16 +454,16 @@ for s in b d; do
     ln -sf "$device" in/disk
     image $s disk
     denied allow=/dev -- allow=image-dir
-    # The image's directory is not allowed by its name, were it /dev.
+    # image-dir does not allow devices, even if the image is in /dev.
     image $s "${device#/dev/}"
     new_socket
     out=$(nbdkit -f -U "$socket" "$plugin" /dev/stdin allow=image-dir --run true \
                  2>&1 < $served)
-    is "a block device beside the image: status" $? 1
-    like "a block device beside the image" "$out" "$device.*block device"
+    is "a block device beside the image: refused with status 1" $? 1
+    like "... with a message" "$out" "$device.*block device"
 done
 
-# Links of /proc, which lead anywhere: it counts where.
+# Links in /proc: their target decides.
 for s in b d; do
     for f in /proc/self/cwd "/proc/self/root$real" \
              /proc/thread-self/cwd/in/..; do
@@ -476,8 +479,8 @@ for s in b d; do
     new_socket
     out=$(nbdkit -f -U "$socket" "$plugin" $served allow=/proc --run true \
                  2>&1 < out/secret.bin)
-    is "an open file is no way out of the fence: status" $? 1
-    like "an open file is no way out of the fence" "$out" "allow=$real/out"
+    is "/proc/self/fd/0 with allow=/proc: refused with status 1" $? 1
+    like "... the message advises the file's directory" "$out" "allow=$real/out"
 done
 for f in fd/{0..9} fd environ mem exe root cwd ns/mnt task/self maps; do
     image b "/proc/self/$f"
@@ -487,7 +490,7 @@ done
 
 # --- Names ------------------------------------------------------------
 
-# Protocols: none, not even if there is a file that is called like that.
+# Protocols are refused, even if a file of that name exists.
 mkdir 'in/json:{}' in/nbd: in/http:
 for f in a:b FILE:good.bin :good.bin good.bin: file: raw:good.bin fd:0 \
          vm:a=1; do
@@ -501,12 +504,12 @@ for name in 'json:{"driver":"file","filename":"/etc/passwd"}' 'json:{}' \
             null-co:// fd:0 file: host_device:/dev/null blkdebug::good.bin \
             raw:good.bin a:b FILE:good.bin :good.bin good.bin:; do
     image b "$name"
-    # (Of what may have a secret in it, only the kind is said.)
+    # (If the name may contain a secret, messages have only the protocol.)
     [[ $name != *[{?]* ]] || stored=${name%%:*}:
     denied -- allow=any
 done
-opened "nothing of that is opened"
-# A data file's name is what it is.
+opened "no file of such a name is opened"
+# A data file's name is always a file name.
 for name in a:b FILE:good.bin :good.bin file: raw:good.bin vm:a=1; do
     image d "$name"
     gives d.good allow=image-dir
@@ -517,7 +520,7 @@ for name in file:good.bin 'json:{"driver":"null-co"}' nbd://localhost/; do
     denied -- allow=any
 done
 
-# Odd names of good files.  (U+009B, two bytes, is a control character.)
+# Unusual file names.  (U+009B, two bytes, is a control character.)
 # shellcheck disable=SC2016
 for f in $'\033[31mred\nnbdkit: error: no\r' '%s%n%99999d%m' "it's \"it\"" \
          $'\302\233\377' ' ' '*' '-f' $'tab\t' '$(touch x)'; do
@@ -526,9 +529,9 @@ for f in $'\033[31mred\nnbdkit: error: no\r' '%s%n%99999d%m' "it's \"it\"" \
         image $s "./$f"
         stored=''
         denied allow=image-dir --
-        # One line of text, and no control character in it.
+        # One line without control characters.
         out=${out//$'\302'[$'\200'-$'\237']/$'\t'}
-        is "$(title): said in one clean line" \
+        is "$(title): one line without control characters" \
            "$(tr -d '[:print:]\200-\377' <<< "$out" | od -An -c)" '  \n'
         gives $s.good allow=image-dir
     done
@@ -546,14 +549,14 @@ for s in b d; do
         for allow in image-dir any; do denied -- allow=$allow; done
     done
 done
-# A name of no length is none.
+# An empty name is no name.
 image b '\0x'
 oracle in/top.qcow2 none.raw
 gives none.raw
 image d '\0x'
 stored='' denied data-file= -- allow=any
 
-# --- What the user names ----------------------------------------------
+# --- Files that the user names ----------------------------------------
 
 mkdir user
 cp good.bin user/
@@ -562,11 +565,12 @@ image b "$tmp/out/secret.bin"
 gives b.good backing=user/good.bin
 image d "$tmp/out/secret.bin"
 gives d.good data-file=user/good.bin
-opened "a name that is replaced is not opened"
+opened "a name that a parameter replaces is not opened"
 gives d.secret data-file=in/sub/dir-out/secret.bin
 image b sub/mid.qcow2 in/top.qcow2 qcow2
 gives b.secret backing=in/link-out backing-format=raw
-# What is named in there is named by an image, and image-dir is not there.
+# The user's backing file may name other files only with allow=; image-dir is
+# the top image's directory.
 for s in b d; do
     image $s good.bin user/mid.qcow2
     denied "allow=$real/user" -- backing=user/mid.qcow2
@@ -576,7 +580,7 @@ done
 gives over-d.good backing=user/mid.qcow2 data-file=good.bin
 image b good.bin user/mid.qcow2
 gives over-b.good backing=user/mid.qcow2 backing=good.bin
-# No FIFO from anybody.
+# FIFOs and the like are refused from the user, too.
 image d good.bin in/data.qcow2
 holder='' stored=''
 for f in in/fifo in/directory in/socket /dev/zero nbd://localhost/; do
@@ -588,7 +592,7 @@ done
 
 image b good.bin in/top.qcow2 qcow2
 holder=in/good.bin denied QCOW -- allow=image-dir
-# An image that is to be read as raw is raw, and what it names is nothing.
+# An image that is read as raw names no files.
 image b ../out/secret.bin in/inner.qcow2
 watch out/secret.bin
 for s in b d; do
@@ -599,7 +603,7 @@ for s in b d; do
 done
 image b inner.qcow2 in/top.qcow2 ''
 denied backing-format= -- allow=any
-opened "what an image names that is raw is not opened"
+opened "a file that a raw image names is not opened"
 # Images that name themselves.
 image b top.qcow2 in/top.qcow2 qcow2
 denied loop -- allow=image-dir
@@ -616,9 +620,9 @@ denied "allow=$real/out" -- allow=image-dir
 gives secret.bin "$advice"
 served=in/top.qcow2
 
-# --- Files that we may not read ---------------------------------------
+# --- Files without read permission ------------------------------------
 
-# Root may read all, so as root become somebody else.
+# Root can read all files, so root switches to another user.
 nobody=()
 [ "$(id -u)" != 0 ] ||
     nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
@@ -635,15 +639,15 @@ for s in b d; do
         new_socket
         out=$("${nobody[@]}" nbdkit -f -U "$socket" ./plugin.so in/top.qcow2 \
                              allow=image-dir --run true 2>&1 < /dev/null)
-        is "${what[$s]} $name: status" $? 1
-        like "${what[$s]} $name" "$out" "top\\.qcow2.*$name.*Permission denied"
+        is "${what[$s]} $name without permission: status 1" $? 1
+        like "... with a message" "$out" "top\\.qcow2.*$name.*Permission denied"
     done
 done
 chmod 755 in/locked
 
 # --- Races ------------------------------------------------------------
 
-# swap.py A B: exchange the two until it is killed.
+# swap.py A B: exchange the two files until killed.
 cat > swap.py <<'END'
 import ctypes, os, sys
 libc = ctypes.CDLL(None)
@@ -659,8 +663,8 @@ cp secret.bin out/good.bin
 ln -s ../out race/dir-link
 ln -s ../out/good.bin race/file-link
 mkfifo race/fifo
-# race NAME FILE OTHER: what an image that names NAME gives while FILE and
-# OTHER change places.
+# race NAME FILE OTHER: passes if an image that names NAME is refused or has
+# the good content, while FILE and OTHER are being exchanged.
 race ()
 {
     local swapper i n=40 kind
@@ -679,10 +683,10 @@ race ()
         esac
         seen[$kind]=$((${seen[$kind]:-0} + 1))
     done
-    kill $swapper || fail "swap.py ended early"
+    kill $swapper || fail "swap.py runs to the end"
     wait $swapper 2> log
     diag "${seen[good]} times good, ${seen[refused]} times refused"
-    is "a race between $2 and $3" $((seen[good] + seen[refused])) $n
+    is "exchanging $2 and $3: refused or good" $((seen[good] + seen[refused])) $n
 }
 race dir/good.bin dir dir-link
 race good.bin good.bin file-link

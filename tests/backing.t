@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Backing files: layers that are longer or shorter than each other; how
-# their names and formats are understood; and chains that must not be
-# served: of files that are missing, of the wrong sort or format, loops,
-# too many layers, layers that somebody writes.
+# Backing files: layers that are longer or shorter than each other; how their
+# names and formats are interpreted; and chains that must be refused: missing
+# files, wrong types or formats, loops, too many layers, layers in use by a
+# writer.
 #
-# (What images in chains hold is in chains.t.)
+# (chains.t tests the content of chains.)
 
 source "$(dirname "$0")/functions.sh"
 params=(allow=image-dir)
@@ -15,8 +15,8 @@ text_source $((4 << 20)) src0 src1 src2 src3
 
 # --- Lengths ----------------------------------------------------------
 
-# 274: the layer in the middle is shorter than those above and below it,
-# by whole clusters, sectors or all but one, and cuts what lies below it.
+# 274: the middle layer is shorter than those above and below it, by whole
+# clusters, by sectors, or has one sector.  Its end hides the layers below it.
 for base in raw v3; do
     if [ $base = raw ]; then
         head -c 2M src1 > base
@@ -29,7 +29,7 @@ for base in raw v3; do
     for middle in v1 v2 v3 ext; do
         for length in 1048576 1049088 1000448 512; do
             n=$((n + 1))
-            # (All lengths with all sorts would take long.)
+            # (All lengths with all sorts would take too long.)
             [ $((n % 3)) = 0 ] || [ $length = 1000448 ] || continue
             format=raw
             [ $base = raw ] || format=qcow2
@@ -42,7 +42,7 @@ for base in raw v3; do
                 params+=(backing-format=qcow backing-format=qcow)
             format=qcow2
             compare "274: $middle of $length over $base of 2 MiB" top
-            is "274: ... then there are zeros" \
+            is "274: ... zeros beyond its end" \
                "$(tail -c +$((length + 1)) oracle.raw | tr -d '\0' | wc -c)" 0
             io top "write -q -P 44 $((length / 65536 * 65536 + 1024)) 70000"
             oracle top oracle.raw
@@ -51,7 +51,7 @@ for base in raw v3; do
         done
     done
 done
-# Shrunk, and grown again: what was cut off does not come back.
+# Shrunk and grown again: the data that was cut off stays hidden.
 qemu-img convert -f raw -O qcow2 src1 base
 dense base
 make_sort middle v3 2M base qcow2
@@ -60,10 +60,9 @@ qemu-img resize -q middle 3M
 dense middle
 make_sort top v2 4M middle qcow2
 compare "274: shrunk and grown" top
-is "274: ... to zeros" "$(tail -c 3M oracle.raw | tr -d '\0' | wc -c)" 0
+is "274: ... the regrown part is zeros" "$(tail -c 3M oracle.raw | tr -d '\0' | wc -c)" 0
 
-# Raw files of any length, also of no bytes, below longer and shorter
-# disks.
+# Raw files of any length, also empty ones, below longer and shorter disks.
 n=0
 for length in 0 1 511 512 70001 131072 200000; do
     head -c $length src2 > base.raw
@@ -85,7 +84,7 @@ for size in 66048 131072 300032; do
     io over 'write -q -P 1 60k 512' 'write -q -z 64k 512'
     compare "70001 bytes below $size, written" over
 done
-# Sizes in bytes are those of the header: qemu rounds them down, we don't.
+# The header's size counts to the byte.  (qemu rounds it down to sectors.)
 cp src1 base.raw
 make_sort middle v3 1M base.raw raw
 poke middle 24 0000000000010001
@@ -93,7 +92,7 @@ make_sort top v3 128k middle qcow2
 { head -c 65537 src1; head -c 65535 /dev/zero; } > top.raw
 serves "a layer of 65537 bytes in the middle" top top.raw --cluster 512
 
-# Holes of a raw file are holes; of a file in a deep chain as well.
+# Holes of a raw file are holes, also below several layers.
 truncate -s 4M sparse
 dd if=src3 of=sparse bs=64k seek=7 count=3 conv=notrunc status=none
 dd if=src3 of=sparse bs=64k seek=40 count=1 conv=notrunc status=none
@@ -105,11 +104,11 @@ for n in 1 2 3 4; do
     dense layer$n
     compare "a sparse base, $n layers above it" layer$n
 done
-like "... holes of the base" "$(cat got.map)" ' 917504 +1703936 +3 '
+like "... reports the holes of the base" "$(cat got.map)" ' 917504 +1703936 +3 '
 
 # --- Names ------------------------------------------------------------
 
-# The file that a name should lead to has its own content.
+# Each file that a name may lead to has its own content.
 mkdir -p dir/sub other links
 place ()
 {
@@ -121,14 +120,14 @@ for file in base.raw outer.raw dir/base.raw dir/sub/base.raw \
     place $file
 done
 
-# over IMAGE NAME [FORMAT]: an image with the backing file of that name.
+# over IMAGE NAME [FORMAT]: make an image with that backing file name.
 over ()
 {
     make_sort "$1" v3 64k "$2" "${3:-raw}"
 }
 
-# leads NAME IMAGE FILE [PARAMETER...]: the image is served, and is what
-# that file is.  If the first parameter is "qemu", qemu says so, too.
+# leads NAME IMAGE FILE [PARAMETER...]: passes if the image is served with the
+# content of FILE.  If the first parameter is "qemu", qemu must read the same.
 leads ()
 {
     local name=$1 image=$2 file=$3 out
@@ -137,7 +136,7 @@ leads ()
         shift
         oracle "$image" oracle.raw
         cmp "$file" oracle.raw > log ||
-            fail "$name: this is what qemu finds" "$(cat log)"
+            fail "$name: qemu reads the same file" "$(cat log)"
     fi
     rm -f got.raw
     # shellcheck disable=SC2016
@@ -149,7 +148,7 @@ leads ()
     fi
 }
 
-# Relative to the directory of the image, whatever the current one is.
+# Names are relative to the image's directory, not to the current one.
 for name in base.raw ./base.raw .//sub/../base.raw ../dir/base.raw \
             "$tmp/dir/base.raw" "$tmp/dir/../dir/./sub//../base.raw" \
             "file:$tmp/dir/base.raw" "file://$tmp/dir/base.raw"; do
@@ -159,15 +158,15 @@ for name in base.raw ./base.raw .//sub/../base.raw ../dir/base.raw \
           dir/base.raw
 done
 over dir/top sub/inner.raw
-leads "a name in a directory below" dir/top dir/sub/inner.raw qemu
-# (qemu would look for such a name in the current directory.)
+leads "a name in a subdirectory" dir/top dir/sub/inner.raw qemu
+# (qemu opens such a name relative to the current directory.)
 for name in file:base.raw file:./base.raw; do
     over dir/top $name
     leads "the name $name: beside the image" dir/top dir/base.raw
     over top $name
     leads "... in the current directory" top base.raw qemu
 done
-# Names that contain anything.
+# Names of unusual characters.
 weird=(./a:b 'with blanks' 'quote"s'"'" 'back\slash' $'new\nline'
        $'\xff\xfe' größe %41%20 '*' '~' -x image-dir any 'a,b=c' '#1' '?a=b'
        ./json:{} ./nbd:unix:x ./file:x)
@@ -181,61 +180,61 @@ for name in a:b json:x:y; do
     over dir/top "file:$name"
     leads "the name file:$name" dir/top "dir/$name"
 done
-# As long as it may be: 1023 bytes.
+# The maximum length: 1023 bytes.
 name=$(printf './%.0s' {1..507})/base.raw
 over dir/top "$name"
 is "a name of 1023 bytes" "$(peek dir/top 16 4)" 1023
-leads "... is followed" dir/top dir/base.raw qemu
-# A zero byte ends the name (qemu); nothing before it: no backing file.
+leads "... is opened" dir/top dir/base.raw qemu
+# A NUL ends the name, as in qemu.
 over dir/top base.rawX
 poke dir/top $(($(peek dir/top 8 8) + 8)) 00
-leads "a name that a zero byte ends" dir/top dir/base.raw qemu
+leads "a NUL ends the name" dir/top dir/base.raw qemu
 
-# Symbolic links: the image's directory is that of the name as given.
+# Symbolic links: image-dir is the directory in the name that the user gives.
 over dir/top base.raw
 ln -s ../dir/top links/top
-leads "the image through a link" links/top links/base.raw qemu
+leads "the image is a link" links/top links/base.raw qemu
 ln -s dir dirlink
-leads "the image in a directory that is a link" dirlink/top dir/base.raw qemu
+leads "the image's directory is a link" dirlink/top dir/base.raw qemu
 rm links/base.raw
-refused "the image through a link, its base is not beside the link" \
+refused "the image is a link without the base beside it: refused" \
         'links/top.*base\.raw|base\.raw.*links/' -- links/top
 ln -s sub/inner.raw dir/alias
 over dir/top alias
-leads "a base that is a link" dir/top dir/sub/inner.raw qemu
+leads "the base is a link" dir/top dir/sub/inner.raw qemu
 
-# The third layer: its name counts from the second one's directory.
+# The third layer's name is relative to the second one's directory.
 over dir/sub/mid ../base.raw
 over dir/top sub/mid qcow2
 leads "a chain through two directories" dir/top dir/base.raw qemu
 over dir/sub/mid base.raw
 leads "... and back" dir/top dir/sub/base.raw qemu
-# ... also when it was the user who named that.
+# ... also when the user names the second layer.
 over other/mid base.raw
 params=()
-leads "backing=: its names count from its own directory" dir/top \
+leads "backing=: its own backing name is relative to its directory" dir/top \
       other/base.raw backing=other/mid allow=other
 leads "backing= twice needs no allow" dir/top outer.raw backing=other/mid \
       backing=outer.raw
-refused "backing= once: what it names needs allow" \
+refused "backing= once: its own backing file needs allow=" \
         'other/mid.*base\.raw.*allow=' -- dir/top backing=other/mid
-refused "... but image-dir is that of the image" 'base\.raw.*allow=' \
+refused "... image-dir is the top image's directory" 'base\.raw.*allow=' \
         -- dir/top backing=other/mid allow=image-dir
-# backing= counts from the current directory, is no URL, and wins over a
-# name that nobody would follow.
+# backing= is relative to the current directory, may contain a colon, and
+# overrides a name that would be refused.
 place ./a:b
 over dir/top json:x
 leads "backing= in the current directory" dir/top base.raw \
       backing=base.raw backing-format=raw
-leads "backing= with a colon" dir/top ./a:b backing=a:b
-leads "backing= that is absolute" dir/top dir/base.raw \
+leads "backing= with a colon in the name" dir/top ./a:b backing=a:b
+leads "backing= with an absolute name" dir/top dir/base.raw \
       backing="$tmp/dir/base.raw"
 
-# Nothing that an image names is opened unasked.
+# Files that images name need allow=.
 over dir/top base.raw
 refused "without allow" "dir/top.*'base\\.raw'.*allow=image-dir" -- dir/top
 over dir/top ../outer.raw
-refused "outside of the image's directory" \
+refused "a file outside of the image's directory" \
         "dir/top.*outer\\.raw.*allow=$tmp" -- dir/top allow=image-dir
 leads "... with allow=DIR" dir/top outer.raw allow=.
 leads "... with allow=any" dir/top outer.raw allow=any
@@ -243,28 +242,28 @@ params=(allow=image-dir)
 for name in ../outer.raw "$tmp/outer.raw"; do
     over dir/sub/mid "${name/#../../..}"
     over dir/top sub/mid qcow2
-    refused "the third layer leaves by ${name/$tmp/TMP}" \
+    refused "the third layer is outside: ${name/$tmp/TMP}" \
             'dir/sub/mid.*outer\.raw.*allow=' -- dir/top
 done
 ln -s ../../outer.raw dir/sub/alias
 over dir/sub/mid alias
-refused "the third layer leaves by a link" 'dir/sub/mid.*alias.*allow=' \
+refused "the third layer is outside through a link" 'dir/sub/mid.*alias.*allow=' \
         -- dir/top
 
-# --- What is no backing file ------------------------------------------
+# --- Invalid backing files --------------------------------------------
 
 cd dir || exit 1
 over top gone.raw
-refused "a file that is missing" 'top.*gone\.raw.*No such file' -- top
-refused "... and how to help" 'backing=' -- top
+refused "a missing file" 'top.*gone\.raw.*No such file' -- top
+refused "... the message suggests backing=" 'backing=' -- top
 place moved.raw
-leads "... which is elsewhere" top moved.raw backing=moved.raw
-refused "backing= that is missing" 'nowhere.*No such file' \
+leads "... replaced by backing=" top moved.raw backing=moved.raw
+refused "backing= of a missing file" 'nowhere.*No such file' \
         -- top backing=nowhere
 over top no/such/dir/base.raw
-refused "a directory that is missing" 'top.*no/such/dir.*No such file' -- top
+refused "a missing directory" 'top.*no/such/dir.*No such file' -- top
 over top base.raw/x
-refused "a file in a file" 'top.*base\.raw/x.*Not a directory' -- top
+refused "a file used as a directory" 'top.*base\.raw/x.*Not a directory' -- top
 mkfifo fifo
 py -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
 ln -s nowhere dangling
@@ -272,16 +271,16 @@ ln -s loop loop
 for spec in sub:directory fifo:FIFO socket:s dangling:'No such file' \
             loop:'symbolic links' .:directory ..:directory /:directory; do
     over top "${spec%%:*}"
-    refused "no backing file: ${spec%%:*}" "top.*(${spec#*:})" \
+    refused "not a regular file: ${spec%%:*}" "top.*(${spec#*:})" \
             -- top allow=any
     over top "${spec%%:*}"
-    refused "... nor by backing=" "${spec%%:*}.*(${spec#*:})" \
+    refused "... also with backing=" "${spec%%:*}.*(${spec#*:})" \
             -- top backing="${spec%%:*}"
 done
 for device in /dev/null /dev/zero; do
     over top $device
     for allow in any /dev; do
-        refused "no backing file: $device, allow=$allow" \
+        refused "a character device: $device, allow=$allow" \
                 "top.*$device.*character device" -- top allow=$allow
     done
 done
@@ -295,8 +294,8 @@ nobody=()
 new_socket
 out=$("${nobody[@]}" nbdkit -f -U "$socket" ./plugin.so top allow=image-dir \
                      --run true 2>&1 < /dev/null)
-is "a file that we may not read: status" $? 1
-like "a file that we may not read" "$out" 'top.*base\.raw.*Permission denied'
+is "a file without read permission: status 1" $? 1
+like "... with a message" "$out" 'top.*base\.raw.*Permission denied'
 chmod 644 base.raw
 
 for name in nbd:unix:/tmp/x nbd://localhost/x http://localhost/x ssh://h/x \
@@ -304,22 +303,22 @@ for name in nbd:unix:/tmp/x nbd://localhost/x http://localhost/x ssh://h/x \
             'json:{"driver":"file","filename":"base.raw"}' 'json:' file: \
             :base.raw FILE:base.raw; do
     over top "$name"
-    refused "the name $name" "top.*$(printf %s "${name%%:*}:" |
+    refused "an unsupported name: $name" "top.*$(printf %s "${name%%:*}:" |
             sed 's/[^a-z]/./g').*" -- top allow=any
 done
 
-# recorded NAME [LENGTH]: top has that as the format of its backing file.
-# (A recorded 'raw' is at 112 + 8, as qemu-img writes it.)
+# recorded FORMAT [NAME]: make the image top, which records FORMAT for its
+# backing file.  (The format starts at 112 + 8, where qemu-img puts it.)
 recorded ()
 {
     over top "${2:-base.raw}" raw
-    [ "$(peek top 112 4)" = $((0xe2792aca)) ] || fail "the extension is there"
+    [ "$(peek top 112 4)" = $((0xe2792aca)) ] || fail "qemu-img writes the extension at 112"
     poke top 116 "$(printf %08x ${#1})"
     poke top 120 0000000000000000
     poke top 120 "$(printf %s "$1" | xxd -p)"
 }
 
-# What may be a secret in such a name is not said.
+# Messages don't contain parts of a name that may be secrets.
 for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
             rbd:/pool/image:key=SECRET blkdebug::rbd:pool/image:key=SECRET \
             'blkdebug::json:{"driver":"rbd","key":"SECRET"}' \
@@ -333,16 +332,16 @@ for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
         out=$(with_qcow true -- top allow=any 2>&1)
         like "a secret in a name, $f: refused" "$out" \
              "top: .*backing file '${name%%:*}:.*not supported"
-        unlike "... and not said" "$out" SECRET
+        unlike "... without the secret" "$out" SECRET
     done
 done
-# All of the message is there, however long the name.
+# A long name does not truncate the message.
 over top "nbd:$(printf %01000d 0)"
 refused "a long name with a protocol" 'top.*nbd:0.*backing=FILE' \
         -- top allow=any
 over top $'odd\033[31mname\n'
 out=$(with_qcow true -- top 2>&1)
-is "an escape sequence in a name is not printed as it is" \
+is "an escape character in a name is not printed" \
    "$(tr -cd '\033' <<< "$out" | wc -c)" 0
 
 # --- Formats ----------------------------------------------------------
@@ -358,27 +357,28 @@ for name in foo vmdk qed vdi vpc luks dmg nbd file Raw RAW qcow3 raw2 'raw '; do
     refused "the recorded format '$name'" "top.*'$name'" -- top
     leads "... and backing-format=raw" top base.raw backing-format=raw
 done
-# Files of those formats, recorded and not: real ones, and how the others
-# begin.  qemu finds out by looking; here they are raw only if the user says.
-# foreign FILE FORMAT [NAME]: the name is that in messages.
-foreign ()
+# Files of those formats, with and without a recorded format: real ones, and
+# headers of others.  qemu probes the format.  The plugin refuses them unless
+# the user sets backing-format=raw.
+# probed FILE FORMAT [NAME]: NAME is the format's name in messages.
+probed ()
 {
     local file=$1 sort=$2 said=${3:-$2}
-    cp "$file" foreign
-    unlike "$file: qemu finds no raw disk" \
-           "$(qemu-img info -U foreign 2>&1)" 'file format: raw'
+    cp "$file" probed
+    unlike "$file: qemu does not detect it as raw" \
+           "$(qemu-img info -U probed 2>&1)" 'file format: raw'
     over top "$file" "$sort"
     refused "$file, recorded" "top.*$file.*$sort" -- top
     over top "$file"
     poke top 112 00000000
     refused "$file, not recorded" "top.*$file.* $said .*backing-format=raw" \
             -- top
-    refused "$file in place of another file" \
+    refused "$file, by backing=" \
             "top.*$file.* $said .*backing-format=raw" -- top "backing=$file"
     make_sort top v1 64k "$file" raw
     refused "$file below version 1" "top.*$file.* $said .*backing-format=raw" \
             -- top
-    # (It is not of the same size as the disk.)
+    # (The file's size differs from the disk's.)
     head -c 65536 "$file" > start.raw
     truncate -s 64k start.raw
     leads "... and backing-format=raw" top start.raw backing-format=raw
@@ -390,16 +390,16 @@ for name in vmdk vdi qed vpc vhdx parallels; do
 done
 qemu-img create -q -f luks --object secret,id=s,data=x \
          -o key-secret=s,iter-time=10 disk.luks 64k
-foreign disk.vmdk vmdk VMDK
-foreign disk.vdi vdi VDI
-foreign disk.qed qed QED
-foreign disk.vpc vpc VHD
-foreign disk.vhdx vhdx VHDX
-foreign disk.parallels parallels Parallels
-foreign disk.luks luks LUKS
+probed disk.vmdk vmdk VMDK
+probed disk.vdi vdi VDI
+probed disk.qed qed QED
+probed disk.vpc vpc VHD
+probed disk.vhdx vhdx VHDX
+probed disk.parallels parallels Parallels
+probed disk.luks luks LUKS
 qemu-img create -q -f vmdk -o subformat=monolithicFlat flat.vmdk 64k
-foreign flat.vmdk vmdk VMDK
-# text_file FILE [OFFSET TEXT]...: 8 KiB with those texts.
+probed flat.vmdk vmdk VMDK
+# text_file FILE [OFFSET TEXT]...: make a file of 8 KiB with those texts.
 text_file ()
 {
     local file=$1
@@ -411,43 +411,42 @@ text_file ()
     done
 }
 text_file old.vmdk 0 'COWD\01'
-foreign old.vmdk vmdk VMDK
+probed old.vmdk vmdk VMDK
 text_file old.parallels 0 'WithoutFreeSpace\02'
-foreign old.parallels parallels Parallels
+probed old.parallels parallels Parallels
 text_file disk.bochs 0 'Bochs Virtual HD Image' 32 Redolog 48 Growing 66 '\02'
-foreign disk.bochs bochs Bochs
+probed disk.bochs bochs Bochs
 # shellcheck disable=SC2016
 text_file disk.cloop 0 '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && '\
 'mount -r -t iso9660 /dev/cloop $1\n'
-foreign disk.cloop cloop
-# To qemu this is a raw disk, and it is the one of a guest that encrypts all
-# of it.
+probed disk.cloop cloop
+# qemu detects LUKS version 2 as raw: it is a disk that its guest encrypts.
 cp disk.luks two.luks
 poke two.luks 6 0002
 head -c 65536 two.luks > start.raw
 over top two.luks
 poke top 112 00000000
 leads "LUKS version 2, not recorded" top start.raw qemu
-# A name that means another path is followed by that.
+# If the path differs from the recorded name, the message has both.
 over top disk.vdi
 poke top 112 00000000
-refused "a name in a message" "the backing file 'disk\\.vdi' starts" -- top
-refused "... and one from the user" "the backing file './disk\\.qed' starts" \
+refused "the message has the name" "the backing file 'disk\\.vdi' starts" -- top
+refused "... the user's name" "the backing file './disk\\.qed' starts" \
         -- top backing=./disk.qed
 mkdir -p dir
 over dir/top ../disk.vdi
 poke dir/top 112 00000000
-refused "... and what it means" \
+refused "... the recorded name and the path" \
         "the backing file '\\.\\./disk\\.vdi' \\(dir/\\.\\./disk\\.vdi\\) starts" \
         -- dir/top allow=.
 over dir/top ../gone.raw
-refused "... of a file that is missing" \
+refused "... also of a missing file" \
         "can't open the backing file '\\.\\./gone\\.raw' \\(dir/\\.\\./gone\\.raw\\): No such" \
         -- dir/top allow=.
 over top gone.raw
-refused "... which means itself" \
+refused "... once if both are equal" \
         "can't open the backing file 'gone\\.raw': No such" -- top
-# Nor are these images to qemu.
+# qemu detects these as raw, too.
 cp base.raw mbr.raw
 poke mbr.raw 510 55aa
 cp base.raw disk.gz
@@ -462,10 +461,10 @@ for name in qcow qcow2; do
     refused "a raw file that is recorded as $name" \
             "top: the backing file 'base\\.raw' is recorded as $name, but is not a QCOW image .*backing-format=raw" \
             -- top
-    refused "... in its place" \
+    refused "... a VDI image by backing=" \
             "top: the backing file 'disk\\.vdi' is recorded as $name, but is not a QCOW image: it looks like a VDI image, and only raw" \
             -- top backing=disk.vdi
-    refused "... and a disk with an MBR" \
+    refused "... a disk with an MBR by backing=" \
             "'mbr\\.raw' .*: it looks like a raw disk with an MBR .*backing-format=raw" \
             -- top backing=mbr.raw
     recorded $name image
@@ -477,7 +476,7 @@ for file in image old; do
     recorded raw $file
     head -c 65536 $file > start.raw
     truncate -s 64k start.raw
-    leads "$file, recorded as raw: its bytes" top start.raw qemu
+    leads "$file, recorded as raw: the file's bytes" top start.raw qemu
     for f in qcow qcow2; do
         leads "... and backing-format=$f" top $file.raw backing-format=$f
     done
@@ -492,29 +491,29 @@ poke top 112 00000000
 leads "a raw file, without a format" top base.raw qemu
 make_sort top v1 64k base.raw raw
 format=qcow leads "a raw file below version 1" top base.raw qemu
-refused "backing-format=qcow for it" \
+refused "backing-format=qcow for a raw file" \
         "'base\\.raw' is given as backing-format=qcow, but is not a QCOW" \
         -- top backing-format=qcow
 refused "backing-format=foo" 'backing-format.*foo' -- top backing-format=foo
-refused "backing-format= of nothing" 'backing-format' -- top backing-format=
+refused "an empty backing-format=" 'backing-format' -- top backing-format=
 
-# The n-th is for the n-th layer below the top.
+# The n-th backing-format= is for the n-th layer below the top.
 make_sort mid v1 64k old qcow
 over top mid qcow2
-refused "two layers, none recorded for the second" \
+refused "two layers, the second without a recorded format" \
         'mid.*old.*backing-format=' -- top
-refused "... and only one given" 'mid.*old.*backing-format=' \
+refused "... with one backing-format=" 'mid.*old.*backing-format=' \
         -- top backing-format=qcow
-leads "... and both given" top old.raw backing-format=qcow backing-format=qcow
+leads "... with two" top old.raw backing-format=qcow backing-format=qcow
 head -c 65536 old > start.raw
 truncate -s 64k start.raw
 leads "... in their order" top start.raw backing-format=qcow \
       backing-format=raw
 
-# More than there are layers.
-refused "backing= for an image without" 'image.*no backing file' \
+# More parameters than layers.
+refused "backing= for an image without a backing file" 'image.*no backing file' \
         -- image backing=base.raw
-refused "backing-format= for an image without" 'image.*backing-format=raw' \
+refused "backing-format= for an image without a backing file" 'image.*backing-format=raw' \
         -- image backing-format=raw
 over top base.raw
 refused "backing= twice, for one layer" 'base\.raw.*other|other.*base\.raw' \
@@ -527,10 +526,10 @@ cd ..
 
 # --- Loops and depth --------------------------------------------------
 
-# Each is refused at once, whichever layer it begins at.
+# Loops are refused at once, from whichever layer they start.
 export QCOW_TIMEOUT=20
-# (What is recorded in each is the name of a file; qemu-img does not make
-# an image over itself, so each is made under another name.)
+# ring IMAGE SORT NAME: make an image with that backing file name.  (qemu-img
+# refuses to make an image over itself, so it makes another one to copy.)
 ring () { make_sort ring.tmp "$2" 1M "$3" qcow2 && cat ring.tmp > "$1"; }
 ring a v3 c
 ring b v3 a
@@ -559,12 +558,12 @@ done
 refused "a loop by backing=" 'loop' -- a backing=a
 unset QCOW_TIMEOUT
 params=(allow=image-dir)
-# Raw bytes of one's own are no loop.
+# An image over its own file as raw is not a loop.
 make_sort ring.tmp v3 64k a raw
 cat ring.tmp > a
-compare "an image that names itself as raw" a
+compare "an image over its own file as raw" a
 
-# As deep as it may be, every layer with something of its own; then deeper.
+# The maximum depth, each layer with data of its own; then one more.
 cat > deep.py <<'PY'
 import os, struct, sys
 sys.path.insert(0, os.environ["gen"])
@@ -598,7 +597,7 @@ cd deep || exit 1
 "$python" ../deep.py || fail "deep.py"
 serves "256 layers below the top" layer1 deep.raw --cluster 512 --random 100
 oracle layer1 oracle.raw
-same_bytes "... as qemu says" oracle.raw deep.raw
+same_bytes "... as qemu reads it" oracle.raw deep.raw
 same_map "256 layers below the top" layer1
 params+=(cache-size=64K)
 serves "... with a small cache" layer1 deep.raw --cluster 512 --connections 2
@@ -606,9 +605,9 @@ params=(allow=image-dir)
 refused "257 layers below the top" 'layer[0-9]+.*256' -- layer0
 cd ..
 
-# A chain of which it takes long to find out that nothing is in it: a request
-# for extents tells after about a second what is known by then, so that
-# neither the client nor the end of the server waits for the rest.
+# An empty chain whose map takes long to read: a block status request returns
+# after about a second with the extents known by then, so that neither the
+# client nor the server's shutdown waits for the rest.
 mkdir slow
 cd slow || exit 1
 qemu-img create -q -f qcow2 -o cluster_size=512 layer0 4G
@@ -632,50 +631,50 @@ for i in range(1, 129):
 PY
 py slow.py
 if start_qcow -- layer127; then
-    is "extents of a slow chain: what is known by then" \
+    is "extents of a slow chain: a partial reply in time" \
        "$(timeout 100 "$python" "$gen/nbd-patience.py" "$uri" $((0xffff0000)) 15)" \
        "[3] True True"
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 cd ..
 rm -rf slow
 
-# --- Layers in use, and damage ----------------------------------------
+# --- Layers in use, and damaged layers --------------------------------
 
 qemu-img convert -f raw -O qcow2 src1 base.qcow2
 make_sort mid v3 4M base.qcow2 qcow2
 make_sort top v3 4M mid qcow2
 head -c 4M src1 > disk.raw
 if writer_start -f qcow2 base.qcow2; then
-    refused "somebody writes the lowest layer" 'base\.qcow2.*force-share' \
+    refused "a writer has the lowest layer open" 'base\.qcow2.*force-share' \
             -- top
     params=(allow=image-dir force-share=true)
     serves "... with force-share=true" top disk.raw --random 20
     params=(allow=image-dir)
     writer_stop
 else
-    fail "a writer"
+    fail "a writer starts"
 fi
 if start_qcow -- top; then
     for file in top mid base.qcow2; do
-        like "we serve $file: qemu can't write it" \
+        like "while we serve $file, qemu can't open it for writing" \
              "$(qemu-io -f qcow2 -c 'write 0 512' $file 2>&1)" 'lock'
     done
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
-# Damage in a layer is EIO where it is seen, and there only.
+# Damage in a layer: EIO only where no layer above it hides it.
 l2=$(($(peek base.qcow2 "$(peek base.qcow2 40 8)" 8) & 0xffffffffffffff))
 poke base.qcow2 $((l2 + 40)) 8000000000052a00
 poke base.qcow2 $((l2 + 56)) 8000000000052a00
 io top 'write -q -s src1 0 300k'
 dd if=src1 of=part bs=64k skip=7 count=1 status=none
 io mid "write -q -s part 448k 64k"
-is "damage below: where nothing is above it" \
+is "damage in the lowest layer: EIO only where it is visible" \
    "$(status_of top disk.raw 65536)" "0 5 same; 5 1 EIO; 6 58 same"
-like "... whose it is" "$(cat status.log)" 'base\.qcow2'
+like "... the message names the layer" "$(cat status.log)" 'base\.qcow2'
 poke mid 0 00
-refused "a layer that is no image" 'mid.*([Mm]agic|not a QCOW)' -- top
+refused "a layer without the QCOW magic" 'mid.*([Mm]agic|not a QCOW)' -- top
 poke mid 0 51
 poke base.qcow2 79 20
 refused "a layer with an unknown feature" 'base\.qcow2.*incompatible' -- top

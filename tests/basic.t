@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Every cluster size, in version 2 and 3, plain, zlib and zstd: what we
-# serve is the disk that 'qemu-img convert' has made them from, with text,
-# random data, zeros and holes, so that there are clusters of each kind.
+# Every cluster size, in versions 2 and 3, uncompressed, zlib and zstd: the
+# served disk equals the one that 'qemu-img convert' made the image from.  It
+# has text, random data, zeros and holes, so all kinds of clusters occur.
 
 source "$(dirname "$0")/functions.sh"
 
-# A disk of SIZE bytes: half of it holes, zeros written down, random
-# bytes (which do not compress) and text (which does), in pieces that
-# begin and end inside clusters.
+# make_disk SIZE: write disk.raw, with holes, zeros, incompressible random
+# bytes and compressible text, in pieces that start and end inside clusters.
 make_disk ()
 {
     py - "$1" disk.raw <<'END'
@@ -36,8 +35,8 @@ END
 
 for bits in 9 10 11 12 13 14 15 16 17 18 19 20 21; do
     cluster=$((1 << bits))
-    # More than one L2 table where they are small, a last cluster that
-    # is not full, and at least 7 clusters.
+    # At least 7 clusters, a partial last cluster, and more than one L2 table
+    # if tables are small.
     size=$((cluster * 7))
     [ $size -ge 1500000 ] || size=1500000
     size=$((size / 512 * 512 + 512))
@@ -58,7 +57,7 @@ for bits in 9 10 11 12 13 14 15 16 17 18 19 20 21; do
         if [ -n "$compress" ]; then
             qemu-img check --output=json image.qcow2 > check.json
             [[ $(< check.json) =~ '"compressed-clusters": '[1-9] ]] ||
-                { diag "$variant: none compressed"; exit 1; }
+                { diag "$variant: no cluster is compressed"; exit 1; }
         fi
         serves "$variant, clusters of $cluster" image.qcow2 disk.raw \
                --cluster $cluster --borders 60 --random 100 --seed $bits

@@ -308,7 +308,7 @@ for spec in 512:4001:0 4096:1000:512:-b,base.raw,-F,raw \
            $seed
     done
     bytes "... the bytes" bitmap:b4k oracle.raw
-    stop_qcow || fail "$what: the server ended well"
+    stop_qcow || fail "$what: the server exits cleanly"
     params+=(bitmap=b64k)
     serves "... the bytes with bitmap=" $image oracle.raw \
            --cluster "$cluster" --borders 20 --random 40
@@ -341,7 +341,7 @@ for spec in 512:20M:512 4096:200M:512 65536:1700M:512 65536:1T:64k \
     dirty "... its map" b
     ok "... of $(grep -c . wanted.map) extents; any question" \
        asks "$(to bitmap:b)" wanted.map $seed
-    stop_qcow || fail "$what: the server ended well"
+    stop_qcow || fail "$what: the server exits cleanly"
 done
 
 # After the image has become smaller and larger.
@@ -358,7 +358,7 @@ for size in 5000K 7000K 20M 300M 299M; do
     for b in b512 b64k b2G; do
         dirty "resized to $size: $b" $b
     done
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done
 
 # Nothing but metadata and bitmaps over a raw disk.
@@ -383,7 +383,7 @@ ok "... a backup of what changed" qemu-img convert -f raw -O qcow2 \
    -B full.qcow2 -F qcow2 "$(to bitmap:b64k)" incr.qcow2
 oracle incr.qcow2 got.raw
 same_bytes "... is complete" got.raw disk.raw
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 params=()
 
 # Backups by bitmap with qemu-img: a full one, two incremental ones in a
@@ -423,7 +423,7 @@ for spec in 65536:23M:64k 65536:9999872:4k 4096:3M:1M 512:1M:512; do
         ok "... in place" qemu-img convert -n -f raw -O raw -B target.raw \
            -F raw "$(to bitmap:turn$turn)" target.raw
         same_bytes "... is complete" target.raw oracle.raw
-        stop_qcow || fail "$what: the server ended well"
+        stop_qcow || fail "$what: the server exits cleanly"
     done
 done
 
@@ -459,7 +459,7 @@ grep '^export=' list | sort > got
 same_text "the list of all, and no more" got wanted
 is "... with the granularity of each" \
    "$(grep -c 'description: .*bitmap.* 65536 ' list)" ${#names[@]}
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 for name in 'with space' "$long" a..b; do
     # shellcheck disable=SC2016
     is "bitmap=${name:0:40}: the only export" \
@@ -476,7 +476,7 @@ is "... is not compared with anything" \
    "$(nbdinfo --map "$(to bitmap:plain)" | awk '$3 == 1' | grep -c .)" 0
 is "... and is listed, once" \
    "$(nbdinfo --list "$uri" | grep -c '^export="bitmap:plain":')" 1
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # What can't be used.  The image has the bitmaps b and c, and two lower
 # layers that have some, too.
@@ -555,7 +555,7 @@ bad ()
     refuses "$name" b "bad\.qcow2.*($re)"
     bytes "... the disk" "" oracle.raw
     map_is "... the other bitmap" c c.map
-    stop_qcow || fail "$name: the server ended well"
+    stop_qcow || fail "$name: the server exits cleanly"
     refused "... bitmap=b" "bad\.qcow2.*($re)" -- bad.qcow2 bitmap=b
 }
 
@@ -573,7 +573,7 @@ none ()
     is "... with one warning" "$(grep -c warning: "$log")" 1
     like "... that says why" "$(grep warning: "$log")" \
          "bad\.qcow2.*bitmaps.*($re)"
-    stop_qcow || fail "$name: the server ended well"
+    stop_qcow || fail "$name: the server exits cleanly"
     refused "... bitmap=b" 'bad\.qcow2.*bitmap=b' -- bad.qcow2 bitmap=b
 }
 
@@ -585,7 +585,7 @@ for n in base lower nope '' snap B 'b ' bb; do
 done
 is "bitmaps of lower layers are not listed" "$(exports "$uri")" \
    'export="": export="snap": export="bitmap:b": export="bitmap:c":'
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 for n in base lower nope snap bitmap:b; do
     refused "bitmap=$n" "good\.qcow2.*bitmap=$n" -- good.qcow2 bitmap=$n
 done
@@ -649,7 +649,7 @@ for n in b c; do
 done
 bytes "... the disk" "" oracle.raw
 is "... none is listed" "$(exports "$uri")" 'export="": export="snap":'
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 refused "... bitmap=" "'c'.*(autoclear|know)" -- bad.qcow2 bitmap=c
 
 # Clients open what is listed, and some show nothing after an error.
@@ -661,7 +661,7 @@ done
 like "... by qemu-nbd, too" "$(qemu-nbd --list -k "$sock" 2>&1)" \
      "exports available: 3"
 is "... with one warning" "$(grep -c 'warning: list of exports: 1 .* left out' "$log")" 1
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # Extra data that may be ignored, and such that may not.
 for flags in 04 00; do
@@ -673,7 +673,7 @@ for flags in 04 00; do
     else
         refuses "extra data that may not be ignored" b "'b'.*extra data"
     fi
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done
 
 # Two of one name: the first one.
@@ -681,7 +681,7 @@ mutate $((c + 24)) 62
 map_is "two bitmaps of one name: the first" b b.map
 is "... is listed once" "$(exports "$uri")" \
    'export="": export="snap": export="bitmap:b":'
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # While qemu has it open for writing.
 cp good.qcow2 bad.qcow2
@@ -691,7 +691,7 @@ refused "a bitmap that qemu has in use" 'in use' \
 writer_stop
 start_qcow -- bad.qcow2 || fail "start"
 map_is "... and after it was closed" b b.map
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # Damaged entries of the table: no answer for what they stand for, and no
 # guess.  The disk is read all the same.
@@ -719,7 +719,7 @@ for n in $((data + 512)) "$end" $((0x00fffffffffff000)) $((data + 1)) 2 \
     not_ok "... and no backup" qemu-img convert -n -f raw -O raw \
            -B oracle.raw -F raw "$(to bitmap:b)" got.raw
     is "... with one message" "$(grep -c 'bad.qcow2.*bitmap' "$log")" 1
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done
 
 # The file ends amid the bits of the last part: they are not clean.
@@ -732,7 +732,7 @@ truncate -s -32768 $image
 start_qcow -- $image || fail "start"
 ok "a file that is cut amid a bitmap: EIO for what is lost" asks \
    "$(to bitmap:b)" wanted.map $seed $((1408 << 20)) $((1536 << 20))
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # The same of its table: the last of six entries is lost.
 eval "$(py bm.py $image where b)"
@@ -762,7 +762,7 @@ qemu-img create -q -f qcow2 $image 1M
 add 64k b
 start_qcow -- $image || fail "start"
 least=$(memory)
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 cp $image one.qcow2
 eval "$(py bm.py $image where b)"
 truncate -s $(((entry & ~65535) + (65 << 20))) $image
@@ -772,7 +772,7 @@ start_qcow -- $image || fail "start"
 like "a large directory of no use: a warning" "$(cat "$log")" \
      "bitmaps .* can't be used"
 takes 10000
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # As large a directory as may be, all of it good.
 mv one.qcow2 $image
@@ -782,7 +782,7 @@ printf -v name %01023d 64034
 ok "64035 bitmaps with long names: the last one" nbdinfo --size \
    "$(to "bitmap:$name")"
 takes $(((64 + 6) * 1024))
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # A bitmap that was disabled does not know what was written since.
 rm -f $image

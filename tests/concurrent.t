@@ -71,7 +71,7 @@ if start_qcow -- large.qcow2 cache-size=256K; then
     nbdinfo --map "$uri" > map2
     same_text "all clients at once: the map" map1 map2
     ok "a client afterwards" nbdcopy "$uri" null:
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
 # Four servers of one image.

@@ -235,7 +235,7 @@ if start_qcow -- image.qcow2; then
            -c "read 256k 256k" "$uri"
     ok "the request beside it does not" qemu-io -r -f raw \
            -c "read 0 320k" -c "read 384k 640k" "$uri"
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
 # The file is cut while it is served: EIO, no zeros, and the server lives.
@@ -249,7 +249,7 @@ if start_qcow -- image.qcow2; then
     like "... what it says" "$(cat "$log")" \
          'image\.qcow2: the file was truncated while being served: it had [0-9]+ bytes, now it has at most [0-9]+$'
     is "... once" "$(wc -l < "$log")" 1
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
 # Also before anybody asked for the map: what is lost is no hole, which a
@@ -263,7 +263,7 @@ for where in "$(entry 8)" $(($(entry 8) + 1000)) "$(entry 0)"; do
             export uri
             not_ok "a copy of a file that was cut at $where: ${client%% *}" \
                    sh -c "$client"
-            stop_qcow || fail "the server ended well"
+            stop_qcow || fail "the server exits cleanly"
         fi
     done
 done

@@ -239,7 +239,7 @@ if start_qcow -- image; then
     is "the data file is cut" "$(py "$gen/nbd-status.py" "$uri" \
         disk.raw 65536 | paste -sd,)" "0 8 same,8 8 EIO"
     like "... what it says" "$(cat "$log")" 'data'
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 # The bit that says raw, without a data file: as qemu.
 qemu-img create -q -f qcow2 image 1M
@@ -471,7 +471,7 @@ fi
 if start_qcow -- image; then
     like "we serve it: qemu can't write it" \
          "$(qemu-io -f raw -c 'write 0 512' data.raw 2>&1)" 'lock'
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
 done_testing

@@ -51,7 +51,7 @@ if start_qcow -- odd.qcow2; then
     says "unchanged, across the end of a backing file" 512 <<'END'
 old..: 0+2048:1 2048+1024:3
 END
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
 # Each kind of cluster in the older state with each in the newer one, told
@@ -149,7 +149,7 @@ for spec in 3:none:raw 2:none:raw 3:full.raw:raw 3:empty.qcow2:qcow2 \
     start_qcow -- image.qcow2 || fail "start"
     says "all pairs of kinds, version $version, backing: $backing" 65536 \
          < kinds.txt
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done
 
 # Subclusters of one host cluster: allocated, zero, neither; in both.
@@ -174,7 +174,7 @@ start_qcow -- image.qcow2 || fail "start"
 says "subclusters, allocated or zero or neither" 2048 <<'LIST'
 old..: 0+1:1 1+1:3 2+2:0 4+1:1 5+2:0 7+1:3 8+24:1 32+1:0 33+31:1
 LIST
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # ladder IMAGE NAME...: cluster 1 is written before the first snapshot,
 # cluster 2 before the second, and so on; one more after the last.
@@ -281,7 +281,7 @@ for name in ..tue tue..nope nope..tue backing.. layer:9..; do
          "image\\.qcow2.*'${name//./\\.}'"
 done
 is "deltas are not listed" "$(nbdinfo --list "$uri" | grep -c '^export=')" 15
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # With a raw file below: the keywords, and snapshots that are called so.
 over=full.raw
@@ -310,7 +310,7 @@ backing..backing|-
 ..backing|-
 LIST
 )
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 ladder image.qcow2 mon backing layer:1 tue
 start_qcow -- image.qcow2 || fail "start"
 says "snapshots with the names of keywords" 65536 < <(expect <<'LIST'
@@ -321,7 +321,7 @@ mon..backing|1 2
 tue..layer:1|4 3
 LIST
 )
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # An older state whose L2 table is damaged may differ anywhere; the newer
 # one can still be read, and the other deltas are as they were.
@@ -341,7 +341,7 @@ LIST
 rm -f got.raw
 nbdcopy "$(to mon..)" got.raw
 same_bytes "... the newer one can be read" got.raw oracle.raw
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # since= and snapshot= say the same, and pin the server to it.
 over=full.raw
@@ -356,7 +356,7 @@ while IFS='|' read -r set wanted; do
           done; } | expect)
     is "... is the only one" "$(nbdinfo --list "$uri" | grep '^export=')" \
        'export="":'
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done <<'LIST'
 since=tue|2 now
 since=2|2 now
@@ -436,7 +436,7 @@ export QCOW_PRELOAD=
 export QCOW_VALGRIND="strace -f -qq -y -e trace=$calls -o $tmp/trace"
 start_qcow -- large.qcow2 || fail "start"
 nbdinfo --map "$(to old..)" | awk '{ print $1, $2, $3 }' > got.map
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 same_text "1 TiB: the map" got.map wanted.map
 cat > tables.py <<'PY'
 import re

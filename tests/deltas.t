@@ -182,7 +182,7 @@ for spec in 512:400:1:compat=1.1: 512:400:0:compat=0.10:base.raw \
         [ "$new" != s1 ] || cp "state$old.raw" target
         in_place "... $pair in place" "$pair" "state${new:--}.raw"
     done
-    stop_qcow || fail "$what: the server ended well"
+    stop_qcow || fail "$what: the server exits cleanly"
 done
 is "bytes unchanged, changed, and now zero: ${totals[*]}" \
    $((totals[0] > 0 && totals[1] > 0 && totals[2] > 0)) 1
@@ -250,7 +250,7 @@ while read -r options size sectors layers; do
                backing.. state-.raw
     cp held0.raw target
     in_place "... layer:$last.. in place" layer:$last.. state-.raw
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done <<'LIST'
 compat=1.1 1048576 300
 compat=0.10 1048576 5003
@@ -274,6 +274,6 @@ poke odd.qcow2 $(($(peek odd.qcow2 64 8) + 48)) 00000000000003e8
 head -c 1000 odd.raw > odd-old.raw
 start_qcow -- odd.qcow2 || fail "odd: start"
 in_overlay "from 1000 bytes to 64 KiB" odd-old.raw old..new odd.raw
-stop_qcow || fail "odd: the server ended well"
+stop_qcow || fail "odd: the server exits cleanly"
 
 done_testing

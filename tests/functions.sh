@@ -415,7 +415,7 @@ done_testing ()
 {
     local i
     for i in "${!_servers[@]}"; do
-        _stop "$i" || fail "server $i exits with status 0"
+        _stop "$i" || fail "server $i exits cleanly"
     done
     _servers=()
     _nothing_found || fail "no server crashed, no sanitizer or valgrind report"
