@@ -1,39 +1,38 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Persistent dirty bitmaps: the export bitmap:NAME, or bitmap=NAME, has the
-# bytes of the disk, and its map calls clean parts "hole" (flags 1, which
-# to 'qemu-img convert -B' means that the backing file has them), and dirty
-# ones what they are.  The map must be the one that follows from what
-# 'qemu-nbd -r -B NAME' says of the bitmap and of the disk, extent by
-# extent.  Then backups by bitmap with qemu-img alone, names, and bitmaps
-# that can't be relied upon.
+# Persistent dirty bitmaps: the export bitmap:NAME, or bitmap=NAME, returns the
+# bytes of the disk.  Its map reports clean ranges as "hole" (flags 1, for
+# 'qemu-img convert -B': the backing file has the data), and dirty ranges as
+# in the full view.  The map must equal, extent by extent, the combination of
+# the bitmap and the map of 'qemu-nbd -r -B NAME'.  Also: backups by bitmap with
+# plain qemu-img, names, and bitmaps that are unusable.
 #
-# QCOW_SEED=N tries other images; a failure names its seed.
+# QCOW_SEED=N selects other images; a failure names its seed.
 
 source "$(dirname "$0")/functions.sh"
 
 seed=${QCOW_SEED:-16000}
 text_source $((16 << 20)) src0 src1 src2 src3
 
-# A client that waits for ever is a failure, too.
+# A client that hangs is a failure, too.
 nbdinfo ()
 {
     timeout -k 5 "${QCOW_TIMEOUT:-60}" nbdinfo "$@"
 }
 
-# asks URI MAP SEED [BAD-START BAD-END]
+# asks URI MAP SEED [BAD-START BAD-END]: check block status (see asks.py).
 asks ()
 {
     py asks.py "$@"
 }
 
-# bm.py IMAGE where NAME: for a shell, where the parts of a bitmap are.
-# bm.py IMAGE crowd NAME: as many bitmaps as 64 MiB have room for, called by
-# their numbers of 1023 digits, with the bits of this one.
-# bm.py IMAGE fill NAME SEED: gives each entry of the bitmap's table another
-# content: all clean, all dirty, or a cluster with ones, zeros, random
-# bits, or bits on both sides of some border in it.
+# bm.py IMAGE where NAME: print the offsets of a bitmap's parts, for eval.
+# bm.py IMAGE crowd NAME: fill a 64 MiB directory with bitmaps whose names are
+# numbers of 1023 digits, all with the bits of this one.
+# bm.py IMAGE fill NAME SEED: replace each entry of the bitmap's table: all
+# clean, all dirty, or a cluster of ones, zeros, random bits, or bits around
+# multiples of 65536.
 cat > bm.py <<'END'
 import random, struct, sys
 path, command, name = sys.argv[1:4]
@@ -99,7 +98,7 @@ granules = -(-disk // (1 << number(entry + 17, 1)))
 for i in range(entries):
     here = min(bits, granules - i * bits)
     kind = rng.choice(("clean", "dirty", "ones", "zeros", "random", "edges"))
-    if i < 6:       # each of them, in an order that has all neighbours
+    if i < 6:       # each kind once, first
         kind = ("dirty", "ones", "edges", "zeros", "clean", "random")[i]
     if kind in ("clean", "dirty"):
         put(table + 8 * i, kind == "dirty", 8)
@@ -122,7 +121,7 @@ for i in range(entries):
     f.write(value.to_bytes(cluster, "little"))
 END
 
-# expected.py IMAGE BITMAP: the map, from what qemu says.
+# expected.py IMAGE BITMAP: print the expected map, from qemu-nbd's replies.
 cat > expected.py <<'END'
 import sys, nbd
 h = nbd.NBD()
@@ -161,10 +160,10 @@ for run in out:
     print(*run)
 END
 
-# asks.py URI MAP SEED [BAD-START BAD-END]: block status as a client may ask
-# for it: every answer is true, and goes on; with the flag for one extent
-# it is the whole of it.  In the bad part there is EIO, and nothing is said
-# of it.
+# asks.py URI MAP SEED [BAD-START BAD-END]: request block status of many
+# ranges.  Each reply must agree with MAP; with REQ_ONE it must be one whole
+# extent.  Requests that start in the bad range must fail with EIO; others must
+# end before it.
 cat > asks.py <<'END'
 import bisect, errno, random, sys, nbd
 uri, path, seed = sys.argv[1:4]
@@ -214,7 +213,7 @@ for at, count in places:
 h.shutdown()
 END
 
-# connect.py URI: connect, and no more.
+# connect.py URI: only connect.
 cat > connect.py <<'END'
 import sys, nbd
 h = nbd.NBD()
@@ -225,20 +224,20 @@ except nbd.Error as e:
 h.shutdown()
 END
 
-# bytes NAME EXPORT RAW: the export has exactly these bytes.
+# bytes NAME EXPORT RAW: passes if the export returns exactly these bytes.
 bytes ()
 {
     ok "$1" py "$gen/nbd-compare.py" --copy --random 0 "$(to "$2")" "$3"
 }
 
-# dirty NAME BITMAP: the map of the server that was started last, for
-# $image, is the one that is wanted.
+# dirty NAME BITMAP: passes if the running server's map of the bitmap in $image
+# equals the expected one.
 dirty ()
 {
     local text
     py expected.py "$image" "$2" > wanted.map ||
         { fail "$1: qemu-nbd"; return; }
-    # (The lines of a map differ in their flags.)
+    # (More than one line: the map has dirty and clean ranges.)
     text=$(< wanted.map)
     [[ $text != *$'\n'* ]] || mixed=$((mixed + 1))
     py "$gen/nbd-map.py" --short "$(to "bitmap:$2")" > got.map
@@ -246,19 +245,19 @@ dirty ()
 }
 mixed=0
 
-# exports URI: what is listed, in one line.
+# exports URI: print the list of exports in one line.
 exports ()
 {
     py "$gen/nbd-list.py" --names "$1" 2>&1
 }
 
-# add GRANULARITY [NAME]: a new bitmap of $image.
+# add GRANULARITY [NAME]: add a bitmap to $image.
 add ()
 {
     qemu-img bitmap --add -g "$1" "$image" "${2:-b$1}" || exit 1
 }
 
-# write_more SEED COUNT: some COUNT / 2 random writes into $image.
+# write_more SEED COUNT: make about COUNT / 2 random writes to $image.
 write_more ()
 {
     local list c commands=()
@@ -270,8 +269,8 @@ write_more ()
     io "$image" "${commands[@]}"
 }
 
-# Random images with five bitmaps of different age, of which one was
-# disabled on the way.
+# Random images with five bitmaps of different age, one of them disabled
+# between writes.
 image=image.qcow2
 head -c 1000001 src3 > base.raw
 for spec in 512:4001:0 4096:1000:512:-b,base.raw,-F,raw \
@@ -304,7 +303,7 @@ for spec in 512:4001:0 4096:1000:512:-b,base.raw,-F,raw \
     start_qcow -- $image || { fail "$what: start"; continue; }
     for b in b512 b4k b64k b1M b2G clean; do
         dirty "$what: $b" $b
-        ok "... any question" asks "$(to bitmap:$b)" wanted.map \
+        ok "... block status of any range" asks "$(to bitmap:$b)" wanted.map \
            $seed
     done
     bytes "... the bytes" bitmap:b4k oracle.raw
@@ -319,10 +318,10 @@ for spec in 512:4001:0 4096:1000:512:-b,base.raw,-F,raw \
     same_text "... and the map with it" got.map wanted.map
     params=()
 done
-is "most of these maps are mixed ($mixed)" $((mixed > 15)) 1
+is "most maps have clean and dirty ranges ($mixed)" $((mixed > 15)) 1
 
-# Bitmaps over many entries of their table, and with 64K clusters over
-# several parts of each, filled by hand, since qemu writes no "all ones".
+# Bitmaps with many table entries, filled by hand, because qemu never writes
+# "all dirty" entries.
 for spec in 512:20M:512 4096:200M:512 65536:1700M:512 65536:1T:64k \
             65536:5001M:1k; do
     IFS=: read -r cluster size granularity <<< "$spec"
@@ -339,12 +338,12 @@ for spec in 512:20M:512 4096:200M:512 65536:1700M:512 65536:1T:64k \
     dense $image
     start_qcow -- $image || { fail "$what: start"; continue; }
     dirty "... its map" b
-    ok "... of $(grep -c . wanted.map) extents; any question" \
+    ok "... of $(grep -c . wanted.map) extents: block status of any range" \
        asks "$(to bitmap:b)" wanted.map $seed
     stop_qcow || fail "$what: the server exits cleanly"
 done
 
-# After the image has become smaller and larger.
+# After the image has been shrunk and grown.
 qemu-img create -q -f qcow2 $image 10M
 size=$((10 << 20)) cluster=65536
 add 512
@@ -361,7 +360,7 @@ for size in 5000K 7000K 20M 300M 299M; do
     stop_qcow || fail "the server exits cleanly"
 done
 
-# Nothing but metadata and bitmaps over a raw disk.
+# An image that has only metadata and bitmaps; the data is in a raw file.
 cluster=65536 size=$((7654912))
 qemu-img create -q -f qcow2 -o data_file=disk.raw,data_file_raw=on \
          $image $size
@@ -374,7 +373,7 @@ io $image 'write -q -s src1 1M 300k' 'write -q -z 3000k 4k' \
 params=(allow=image-dir)
 start_qcow -- $image || fail "start"
 dirty "over a raw data file, by 64 KiB" b64k
-is "... the parts that were written are data" \
+is "... the written ranges are data" \
    "$(awk '$3 == 0 { n += $2 } END { print n }' wanted.map)" \
    $((5 * 65536 + 65536 + 52736))
 dirty "over a raw data file, by 4 KiB" b4k
@@ -387,7 +386,7 @@ stop_qcow || fail "the server exits cleanly"
 params=()
 
 # Backups by bitmap with qemu-img: a full one, two incremental ones in a
-# chain, and a raw target that is brought up to date in place.
+# chain, and a raw target that is updated in place.
 for spec in 65536:23M:64k 65536:9999872:4k 4096:3M:1M 512:1M:512; do
     IFS=: read -r cluster size granularity <<< "$spec"
     seed=$((seed + 1))
@@ -415,7 +414,7 @@ for spec in 65536:23M:64k 65536:9999872:4k 4096:3M:1M 512:1M:512; do
         oracle $last got.raw
         same_bytes "... is complete" got.raw oracle.raw
         if [ $((cluster % 65536)) -eq 0 ] && [ "$granularity" = 64k ]; then
-            is "... and holds no more" \
+            is "... and has only the dirty ranges" \
                "$(qemu-img map --output=json $last | jq '[.[] |
                       select(.depth == 0).length] | add')" \
                "$(awk '$3 != 1 { n += $2 } END { print n }' wanted.map)"
@@ -427,7 +426,7 @@ for spec in 65536:23M:64k 65536:9999872:4k 4096:3M:1M 512:1M:512; do
     done
 done
 
-# Names.  Each bitmap has another part of the disk as dirty.
+# Names.  Each bitmap marks a different range of the disk dirty.
 qemu-img create -q -f qcow2 $image 4M
 long=$(printf 'ä%.0s' {1..511})x
 names=(plain 'with space' 'Käse ∂' "$long" mon a..b .. '50%20' 'a/b?c#d' 1
@@ -448,16 +447,16 @@ start_qcow -- $image || fail "start"
 for i in "${!names[@]}"; do
     name=${names[i]}
     dirty "the bitmap '${name:0:40}'" "$name"
-    is "... and no other" "$(awk '$3 != 1 { print $1, $2 }' got.map)" \
+    is "... only its own range is dirty" "$(awk '$3 != 1 { print $1, $2 }' got.map)" \
        "$((i * 131072)) 65536"
 done
-bytes "the bitmap with a snapshot's name" bitmap:mon now.raw
+bytes "a bitmap with the name of a snapshot" bitmap:mon now.raw
 nbdinfo --list "$uri" > list 2>&1 || fail "nbdinfo --list" "$(cat list)"
 grep '^export=' list | sort > got
 { echo 'export="":'; echo 'export="mon":'
   printf 'export="bitmap:%s":\n' "${names[@]}"; } | sort > wanted
-same_text "the list of all, and no more" got wanted
-is "... with the granularity of each" \
+same_text "the list has exactly these exports" got wanted
+is "... with each granularity" \
    "$(grep -c 'description: .*bitmap.* 65536 ' list)" ${#names[@]}
 stop_qcow || fail "the server exits cleanly"
 for name in 'with space' "$long" a..b; do
@@ -467,19 +466,19 @@ for name in 'with space' "$long" a..b; do
               2> log | grep ^export=)" 'export="":'
 done
 
-# A snapshot of that name comes first.
+# A snapshot takes precedence over a bitmap.
 qemu-img snapshot -c bitmap:plain $image
 io $image 'write -q -P 79 3M 64k'
 start_qcow -- $image || fail "start"
 bytes "a snapshot named bitmap:plain" bitmap:plain now.raw
-is "... is not compared with anything" \
+is "... is a full view, not a delta" \
    "$(nbdinfo --map "$(to bitmap:plain)" | awk '$3 == 1' | grep -c .)" 0
-is "... and is listed, once" \
+is "... is listed once" \
    "$(nbdinfo --list "$uri" | grep -c '^export="bitmap:plain":')" 1
 stop_qcow || fail "the server exits cleanly"
 
-# What can't be used.  The image has the bitmaps b and c, and two lower
-# layers that have some, too.
+# Unusable bitmaps.  The image has the bitmaps b and c, and two lower layers
+# with bitmaps of their own.
 rm -f disk.raw
 cluster=65536
 for image in lower.qcow2 base.qcow2 good.qcow2; do
@@ -507,15 +506,15 @@ py expected.py $image b > b.map
 py expected.py $image c > c.map
 params=(allow=image-dir)
 
-# map_is NAME BITMAP MAP
+# map_is NAME BITMAP MAP: passes if the running server's map equals the file.
 map_is ()
 {
     py "$gen/nbd-map.py" --short "$(to "bitmap:$2")" > got.map 2>&1
     same_text "$1" got.map "$3"
 }
 
-# refuses NAME BITMAP REGEX: the running server refuses the export, and
-# says why.
+# refuses NAME BITMAP REGEX: passes if the running server refuses the export
+# with a matching message.
 refuses ()
 {
     local line lines
@@ -531,7 +530,7 @@ refuses ()
     like "$1" "$lines" "$3"
 }
 
-# mutate OFFSET HEX...: bad.qcow2, of which a server is started.
+# mutate OFFSET HEX...: make bad.qcow2 with these bytes and start a server.
 mutate ()
 {
     cp good.qcow2 bad.qcow2
@@ -542,8 +541,9 @@ mutate ()
     start_qcow -- bad.qcow2 || fail "start"
 }
 
-# bad NAME WHO REGEX OFFSET HEX...: b can't be used for that reason; the
-# disk can, and c.  WHO says if qemu is of that opinion, too, or only we.
+# bad NAME WHO REGEX OFFSET HEX...: passes if b is refused with a matching
+# message, while the disk and c can be read.  WHO is "both" if qemu refuses b,
+# too, or "we".
 bad ()
 {
     local name=$1 who=$2 re=$3
@@ -554,13 +554,13 @@ bad ()
                py expected.py bad.qcow2 b
     refuses "$name" b "bad\.qcow2.*($re)"
     bytes "... the disk" "" oracle.raw
-    map_is "... the other bitmap" c c.map
+    map_is "... the other bitmap can be used" c c.map
     stop_qcow || fail "$name: the server exits cleanly"
     refused "... bitmap=b" "bad\.qcow2.*($re)" -- bad.qcow2 bitmap=b
 }
 
-# none NAME REGEX OFFSET HEX...: no bitmap can be used; there is one
-# warning that says so, whatever clients ask for.
+# none NAME REGEX OFFSET HEX...: passes if no bitmap can be used, and a single
+# matching warning is printed, whatever clients request.
 none ()
 {
     local name=$1 re=$2
@@ -570,24 +570,24 @@ none ()
     refuses "... c" c 'no export.*bitmap:c'
     bytes "... the disk" "" oracle.raw
     is "... none is listed" "$(exports "$uri")" 'export="": export="snap":'
-    is "... with one warning" "$(grep -c warning: "$log")" 1
-    like "... that says why" "$(grep warning: "$log")" \
+    is "... there is one warning" "$(grep -c warning: "$log")" 1
+    like "... with the reason" "$(grep warning: "$log")" \
          "bad\.qcow2.*bitmaps.*($re)"
     stop_qcow || fail "$name: the server exits cleanly"
     refused "... bitmap=b" 'bad\.qcow2.*bitmap=b' -- bad.qcow2 bitmap=b
 }
 
 mutate
-map_is "the image as it is: b" b b.map
+map_is "the undamaged image: b" b b.map
 map_is "... c" c c.map
 for n in base lower nope '' snap B 'b ' bb; do
-    refuses "there is no bitmap '$n'" "$n" "bad\.qcow2.*'bitmap:$n'"
+    refuses "a bitmap that does not exist: '$n'" "$n" "bad\.qcow2.*'bitmap:$n'"
 done
 is "bitmaps of lower layers are not listed" "$(exports "$uri")" \
    'export="": export="snap": export="bitmap:b": export="bitmap:c":'
 stop_qcow || fail "the server exits cleanly"
 for n in base lower nope snap bitmap:b; do
-    refused "bitmap=$n" "good\.qcow2.*bitmap=$n" -- good.qcow2 bitmap=$n
+    refused "bitmap=$n: no such bitmap" "good\.qcow2.*bitmap=$n" -- good.qcow2 bitmap=$n
 done
 refused "bitmap= without a name" 'bitmap=' -- good.qcow2 bitmap=
 refused "bitmap= twice" 'bitmap=c' -- good.qcow2 bitmap=b bitmap=c
@@ -595,7 +595,7 @@ for with in snapshot=snap since=snap since=backing since=layer:1; do
     refused "bitmap= with $with" 'bitmap=' -- good.qcow2 bitmap=b $with
 done
 # shellcheck disable=SC2016
-not_ok "bitmap=b: no other export" \
+not_ok "bitmap=b: other exports are refused" \
        with_qcow 'nbdinfo --size "nbd+unix:///bitmap:c?socket=$unixsocket"' \
        -- good.qcow2 bitmap=b
 
@@ -607,40 +607,41 @@ for n in 8 32 63; do
     bad "granularity_bits $n" both "granularity_bits.* $n" \
         $((entry + 17)) "$(printf %02x "$n")"
 done
-bad "the table at 0" both 'table.*(0x0|offset)' "$entry" 0000000000000000
-bad "the table not aligned" both 'table.*0x' "$entry" \
+bad "the table at offset 0" both 'table.*(0x0|offset)' "$entry" 0000000000000000
+bad "an unaligned table" both 'table.*0x' "$entry" \
     "$(printf %016x $((table + 512)))"
 bad "the table beyond the end of the file" we 'table.*(end|beyond)' "$entry" \
     0000000010000000
-bad "the table at the end of the numbers" both 'table' "$entry" \
+bad "the table at the largest offset" both 'table' "$entry" \
     7fffffffffff0000
-bad "the table without entries" both 'table.* 0 entries' \
+bad "a table of 0 entries" both 'table.* 0 entries' \
     $((entry + 8)) 00000000
-bad "the table with two entries" both 'table.* 2 entries' \
+bad "a table of two entries" both 'table.* 2 entries' \
     $((entry + 8)) 00000002
 
 for n in 23 25; do
     none "an extension of $n bytes" 'extension' $((ext + 4)) \
          "$(printf %08x $n)"
 done
-# (What were its bytes is now an unknown extension and the end mark.)
+# (Its former bytes become an unknown extension and the end mark.)
 none "an extension of 0 bytes" 'extension' $((ext + 4)) 00000000 \
      $((ext + 16)) 0000000000000000
-none "a reserved field that is not 0" 'extension' $((ext + 12)) 00000001
-none "no bitmaps" 'extension' $((ext + 8)) 00000000
-none "70000 bitmaps" 'nb_bitmaps.*70000' $((ext + 8)) 00011170
-none "three bitmaps, where two are" 'directory' $((ext + 8)) 00000003
+none "a non-zero reserved field" 'extension' $((ext + 12)) 00000001
+none "nb_bitmaps 0" 'extension' $((ext + 8)) 00000000
+none "nb_bitmaps 70000" 'nb_bitmaps.*70000' $((ext + 8)) 00011170
+none "nb_bitmaps 3 for two bitmaps" 'directory' $((ext + 8)) 00000003
 none "a directory of 0 bytes" 'directory' $((ext + 16)) 0000000000000000
 none "a directory of 65 MiB" 'directory' $((ext + 16)) 0000000004100000
-none "a directory that goes beyond it" 'directory' \
+none "a directory that ends beyond the end of the file" 'directory' \
      $((ext + 24)) "$(printf %016x $((size - 16)))"
-none "a directory at the end of the numbers" 'directory' \
+none "a directory at the largest offset" 'directory' \
      $((ext + 24)) ffffffffffff0000
 none "a name beyond the directory" 'directory' $((entry + 18)) ffff
 none "a second name beyond the directory" 'directory' $((c + 18)) 0009
 none "extra data beyond the directory" 'directory' $((entry + 20)) 00010000
 
-# Written by a program that does not know of bitmaps, so none counts.
+# Without the autoclear bit: a program without bitmap support wrote to the
+# image, so all bitmaps are stale.
 mutate 95 00
 for n in b c; do
     not_ok "without the autoclear bit: qemu refuses $n, too" \
@@ -650,51 +651,52 @@ done
 bytes "... the disk" "" oracle.raw
 is "... none is listed" "$(exports "$uri")" 'export="": export="snap":'
 stop_qcow || fail "the server exits cleanly"
-refused "... bitmap=" "'c'.*(autoclear|know)" -- bad.qcow2 bitmap=c
+refused "... bitmap=c" "'c'.*(autoclear|know)" -- bad.qcow2 bitmap=c
 
-# Clients open what is listed, and some show nothing after an error.
+# Clients open every listed export, and some print nothing if one fails, so
+# unusable bitmaps are not listed.
 mutate $((entry + 15)) 01
 for i in 1 2; do
-    is "b is in use: the others are listed, $i" "$(exports "$uri")" \
+    is "b is in use: only the others are listed, $i" "$(exports "$uri")" \
        'export="": export="snap": export="bitmap:c":'
 done
-like "... by qemu-nbd, too" "$(qemu-nbd --list -k "$sock" 2>&1)" \
+like "... also by qemu-nbd" "$(qemu-nbd --list -k "$sock" 2>&1)" \
      "exports available: 3"
 is "... with one warning" "$(grep -c 'warning: list of exports: 1 .* left out' "$log")" 1
 stop_qcow || fail "the server exits cleanly"
 
-# Extra data that may be ignored, and such that may not.
+# Extra data that may be ignored, and extra data that must be understood.
 for flags in 04 00; do
-    # b's name has 8 bytes then, of which the first 7 become extra data.
+    # The first 7 of b's 8 name bytes (with padding) become extra data.
     mutate $((entry + 18)) 0001 $((entry + 20)) 00000007 \
            $((entry + 31)) 62 $((entry + 15)) $flags
     if [ $flags = 04 ]; then
-        map_is "extra data that may be ignored" b b.map
+        map_is "extra data that may be ignored: usable" b b.map
     else
-        refuses "extra data that may not be ignored" b "'b'.*extra data"
+        refuses "extra data that must be understood: refused" b "'b'.*extra data"
     fi
     stop_qcow || fail "the server exits cleanly"
 done
 
-# Two of one name: the first one.
+# Two bitmaps of one name: the first one is used.
 mutate $((c + 24)) 62
 map_is "two bitmaps of one name: the first" b b.map
 is "... is listed once" "$(exports "$uri")" \
    'export="": export="snap": export="bitmap:b":'
 stop_qcow || fail "the server exits cleanly"
 
-# While qemu has it open for writing.
+# While qemu has the image open for writing.
 cp good.qcow2 bad.qcow2
-writer_start -f qcow2 bad.qcow2 || fail "a writer"
-refused "a bitmap that qemu has in use" 'in use' \
+writer_start -f qcow2 bad.qcow2 || fail "a writer starts"
+refused "a bitmap in use by qemu" 'in use' \
         -- bad.qcow2 force-share=true bitmap=b
 writer_stop
 start_qcow -- bad.qcow2 || fail "start"
-map_is "... and after it was closed" b b.map
+map_is "... usable after qemu closed the image" b b.map
 stop_qcow || fail "the server exits cleanly"
 
-# Damaged entries of the table: no answer for what they stand for, and no
-# guess.  The disk is read all the same.
+# Damaged table entries: EIO for the block status of their ranges.  Reads of
+# the disk are not affected.
 image=image.qcow2
 rm -f $image
 qemu-img create -q -f qcow2 -o cluster_size=4096 $image 40M
@@ -716,13 +718,13 @@ for n in $((data + 512)) "$end" $((0x00fffffffffff000)) $((data + 1)) 2 \
        "$(to bitmap:b)" wanted.map $seed $((16 << 20)) $((32 << 20))
     ok "... the bytes" py "$gen/nbd-compare.py" "$(to bitmap:b)" \
        oracle.raw --random 20
-    not_ok "... and no backup" qemu-img convert -n -f raw -O raw \
+    not_ok "... a backup fails" qemu-img convert -n -f raw -O raw \
            -B oracle.raw -F raw "$(to bitmap:b)" got.raw
     is "... with one message" "$(grep -c 'bad.qcow2.*bitmap' "$log")" 1
     stop_qcow || fail "the server exits cleanly"
 done
 
-# The file ends amid the bits of the last part: they are not clean.
+# A file truncated within a bitmap's bits: the missing ones are not clean.
 qemu-img create -q -f qcow2 $image 1536M
 add 512 b
 py bm.py $image fill b $seed
@@ -730,32 +732,31 @@ dense $image
 py expected.py $image b > wanted.map
 truncate -s -32768 $image
 start_qcow -- $image || fail "start"
-ok "a file that is cut amid a bitmap: EIO for what is lost" asks \
+ok "a file truncated within a bitmap: EIO for the missing bits" asks \
    "$(to bitmap:b)" wanted.map $seed $((1408 << 20)) $((1536 << 20))
 stop_qcow || fail "the server exits cleanly"
 
-# The same of its table: the last of six entries is lost.
+# A file truncated within a bitmap's table: the last of six entries is missing.
 eval "$(py bm.py $image where b)"
 end=$((($(stat -c %s $image) + 65535) / 65536 * 65536))
 cp $image bad.qcow2
 dd if=$image bs=8 skip=$((table / 8)) count=5 status=none |
     dd of=bad.qcow2 bs=64k seek=$((end / 65536)) status=none
 poke bad.qcow2 "$entry" "$(printf %016x $end)"
-refused "a file that is cut amid a bitmap's table" 'bad\.qcow2.*table.*end' \
+refused "a file truncated within a bitmap's table" 'bad\.qcow2.*table.*end' \
         -- bad.qcow2 bitmap=b
 
-# What is of no use is not kept: a directory of 64 MiB, of which only its
-# size is stored.
+# An unusable directory of 64 MiB (sparse) is not kept in memory.
 memory ()
 {
     awk '/RssAnon/ { print $2 }' "/proc/$pid/status"
 }
-# takes KIB: more memory than for one bitmap, at most.
+# takes KIB: passes if the server uses less than KIB more than with one bitmap.
 takes ()
 {
     local more=$(($(memory) - least))
     [ -n "$QCOW_VALGRIND$QCOW_PRELOAD" ] ||
-        is "... in $more KiB of memory" $((more < $1)) 1
+        is "... takes $more KiB of memory, less than $1" $((more < $1)) 1
 }
 rm -f $image
 qemu-img create -q -f qcow2 $image 1M
@@ -769,32 +770,32 @@ truncate -s $(((entry & ~65535) + (65 << 20))) $image
 poke $image $((ext + 16)) 0000000004000000
 poke $image $((dir + 18)) ffffffffffff
 start_qcow -- $image || fail "start"
-like "a large directory of no use: a warning" "$(cat "$log")" \
+like "an unusable large directory: a warning" "$(cat "$log")" \
      "bitmaps .* can't be used"
 takes 10000
 stop_qcow || fail "the server exits cleanly"
 
-# As large a directory as may be, all of it good.
+# A directory of the maximum size, all of it usable.
 mv one.qcow2 $image
 py bm.py $image crowd b
 start_qcow -- $image || fail "start"
 printf -v name %01023d 64034
-ok "64035 bitmaps with long names: the last one" nbdinfo --size \
+ok "64035 bitmaps with long names: the last one can be opened" nbdinfo --size \
    "$(to "bitmap:$name")"
 takes $(((64 + 6) * 1024))
 stop_qcow || fail "the server exits cleanly"
 
-# A bitmap that was disabled does not know what was written since.
+# A disabled bitmap does not record later writes.
 rm -f $image
 qemu-img create -q -f qcow2 $image 4M
 add 64k b
 io $image 'write -q 0 64k'
 qemu-img bitmap --disable $image b
 io $image 'write -q 1M 64k'
-like "disabled: a warning" "$(with_qcow true -- $image bitmap=b 2>&1)" \
+like "a disabled bitmap: a warning" "$(with_qcow true -- $image bitmap=b 2>&1)" \
      "warning.*'b' is disabled"
 # shellcheck disable=SC2016
-like "... and in the list" \
+like "... and a note in the list" \
      "$(with_qcow 'nbdinfo --list "$uri"' -- $image 2> log)" "'b', disabled"
 
 done_testing

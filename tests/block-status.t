@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# How many extents a block status reply has, and clients that leave while one
-# is being sent.  With nbdkit before 1.34 and one thread for a connection it
-# has one, since the server would not survive such clients otherwise.
+# The number of extents in a block status reply, and clients that disconnect
+# while one is being sent.  With nbdkit before 1.34 and one thread per
+# connection a reply has one extent, because nbdkit would otherwise abort when
+# such a client disconnects.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -31,7 +32,7 @@ while read -r wanted options; do
        "$(with_qcow 'py extents.py "$uri"' "${options[@]}" -- image.qcow2)" \
        "$wanted"
     # shellcheck disable=SC2016
-    is "... in the whole map" \
+    is "... extents in the whole map" \
        "$(with_qcow 'nbdinfo --map "$uri" | wc -l' "${options[@]}" \
                     -- image.qcow2)" 16384
 done <<END_OF_LIST
@@ -41,7 +42,7 @@ $serial --filter=noparallel
 16384 -t 16
 END_OF_LIST
 
-# Clients that ask for the map, and leave when the reply begins.
+# Clients that request the map and disconnect when the reply starts.
 cat > leave.py <<'PY'
 import socket, struct, sys
 path, clients = sys.argv[1], int(sys.argv[2])
@@ -80,10 +81,10 @@ PY
 clients=300
 [ -z "${QCOW_VALGRIND:-}" ] || clients=30
 start_qcow -t 1 -- image.qcow2
-ok "$clients clients that leave during the reply, with nbdkit -t 1" \
+ok "$clients clients disconnect during the reply, with nbdkit -t 1" \
    py leave.py "$sock" $clients
 # shellcheck disable=SC2016
-is "... the next one gets the map" "$(nbdinfo --map "$uri" | wc -l)" 16384
-ok "... nbdkit has ended well" stop_qcow
+is "... the next client gets the map" "$(nbdinfo --map "$uri" | wc -l)" 16384
+ok "... nbdkit exits cleanly" stop_qcow
 
 done_testing

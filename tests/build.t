@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The Makefile as packagers use it: flags from the environment, -Werror only
-# on demand, no call of apt with INSTALL=no, a clear word about an nbdkit
-# that is too old.  Nothing is compiled here: tests/package-build does that.
+# The Makefile as packagers use it: flags from the environment, -Werror only on
+# request, no apt with INSTALL=no, an error message for an old nbdkit.
+# This test compiles nothing; tests/package-build.sh does.
 
 source "$(dirname "$0")/functions.sh"
 
-# plan TARGET [VARIABLE=VALUE...]: what make would do, for a build that was
-# never made.
+# plan TARGET [VARIABLE=VALUE...]: print the commands of a build from scratch.
 unset MAKEFLAGS MAKEOVERRIDES MFLAGS CC CFLAGS CPPFLAGS LDFLAGS
 plan ()
 {
@@ -21,31 +20,31 @@ object='-c -o [^ ]*/entry\.o'
 plan=$(plan "$so")
 like "hardened by default" "$plan" \
      "-D_FORTIFY_SOURCE=2 .*-fstack-protector-strong .*$object"
-like "... when it is linked, too" "$plan" '-shared .*-z,relro .*-z,now'
-unlike "warnings are no errors" "$plan" 'Werror'
+like "... also when linking" "$plan" '-shared .*-z,relro .*-z,now'
+unlike "warnings are not errors by default" "$plan" 'Werror'
 
 export CC=other-cc CFLAGS='-O1 -DFROM_CFLAGS' CPPFLAGS=-DFROM_CPPFLAGS \
        LDFLAGS=-Wl,-FROM-LDFLAGS
 plan=$(plan "$so")
 unset CC CFLAGS CPPFLAGS LDFLAGS
-like "CC, CPPFLAGS and CFLAGS of the environment, and ours" "$plan" \
+like "CC, CPPFLAGS and CFLAGS from the environment, and ours" "$plan" \
      "^other-cc .*-DFROM_CPPFLAGS .*-DFROM_CFLAGS .*-fvisibility=hidden .*$object"
-like "LDFLAGS of the environment, and ours" "$plan" \
+like "LDFLAGS from the environment, and ours" "$plan" \
      '^other-cc -shared .*-Wl,-FROM-LDFLAGS .*-pthread'
-unlike "... instead of the default" "$plan" 'FORTIFY|relro'
-like "they may be arguments of make" \
+unlike "... replace the default flags" "$plan" 'FORTIFY|relro'
+like "CFLAGS as an argument of make" \
      "$(plan "$so" CFLAGS=-DFROM_ARGUMENT)" \
      "-DFROM_ARGUMENT .*-fvisibility=hidden .*$object"
-like "WERROR=yes" "$(plan "$so" WERROR=yes)" "-Werror .*$object"
+like "WERROR=yes adds -Werror" "$(plan "$so" WERROR=yes)" "-Werror .*$object"
 
 for target in check try deps soak bench; do
-    like "$target installs what is missing" "$(plan $target)" \
+    like "$target installs missing packages" "$(plan $target)" \
          'install-packages\.sh'
     unlike "... but not with INSTALL=no" "$(plan $target INSTALL=no)" \
            'install-packages|apt|sudo'
 done
 
-# What pkg-config says of an old nbdkit.
+# pkg-config on a system with an old nbdkit.
 cat > old-pkg-config <<'END'
 #!/bin/sh
 case "$*" in
@@ -57,10 +56,10 @@ END
 chmod +x old-pkg-config
 out=$(make -C "$top" BUILD="$tmp/build" PKG_CONFIG="$tmp/old-pkg-config" \
            "$tmp/build/.libraries" 2>&1)
-is "an nbdkit that is too old stops the build" $? 2
-like "... with its version, and what is needed" "$out" \
+is "an old nbdkit stops the build" $? 2
+like "... with its version and the required one" "$out" \
      'nbdkit is too old: 1\.30\.9, but 1\.32 is needed'
-ok "the one that is installed does not" \
+ok "the installed nbdkit is accepted" \
    make -C "$top" BUILD="$tmp/build" "$tmp/build/.libraries"
 
 done_testing

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What backing chains hold: what qemu's iotests write into overlays and
-# bases, also four layers deep, where the map is kept from request to
-# request; and random chains of raw files and images of all versions,
-# cluster sizes and lengths.  Bytes and map are what qemu says.
+# The content of backing chains: the patterns that qemu's iotests write to
+# overlays and bases, up to four layers deep; and random chains of raw files
+# and images of all versions, cluster sizes and lengths.  Bytes and map must
+# equal qemu's.
 #
-# (Lengths, names and refusals are in backing.t.)
+# (backing.t tests lengths, names and refusals.)
 #
-# QCOW_SEED=N tries other random chains; a failure names its seed.
+# QCOW_SEED=N selects other random chains; a failure names its seed.
 
 source "$(dirname "$0")/functions.sh"
 seed=${QCOW_SEED:-3800}
@@ -16,7 +16,7 @@ params=(allow=image-dir)
 
 text_source $((4 << 20)) src0 src1 src2 src3
 
-# areas.py URI RAW OFFSET...: 1 MiB around each offset is the same.
+# areas.py URI RAW OFFSET...: compare 1 MiB around each offset.
 cat > areas.py <<'PY'
 import os, sys, nbd
 h = nbd.NBD()
@@ -34,7 +34,7 @@ for middle in map(int, sys.argv[3:]):
                 sys.exit("%d bytes at %d differ" % (n, o))
 PY
 
-# compare_large NAME IMAGE OFFSET...: the same for gigabytes.
+# compare_large NAME IMAGE OFFSET...: like compare, for images of gigabytes.
 compare_large ()
 {
     local name=$1 image=$2 format
@@ -47,10 +47,10 @@ compare_large ()
     same_map "$name" "$image"
 }
 
-# --- What iotests write -----------------------------------------------
+# --- Patterns of qemu's iotests ---------------------------------------
 
-# 028: the base ends 1 GiB before the overlay, inside a cluster; sectors
-# of both in turn around its end.
+# 028: the base ends 1 GiB before the overlay, inside a cluster.  Around its
+# end every other sector is written in the overlay.
 base=$(((3 << 30) + 1536))
 for sort in v2 ext; do
     make_sort base.qcow2 v3 $base
@@ -65,14 +65,15 @@ for sort in v2 ext; do
     compare_large "028: across the end of the base, $sort" over.qcow2 \
                   0 $base $((base + (1 << 30)))
     make_sort over.qcow2 $sort $((base + (1 << 30))) base.qcow2 qcow2
-    compare_large "028: ... of which nothing is written" over.qcow2 $base
+    compare_large "028: ... nothing written in the overlay" over.qcow2 $base
 done
 ok "028: 16 bytes of the base, then zeros" with_qcow \
    "qemu-io -r -f raw -c 'read -P 42 $((base - 16)) 16' \
             -c 'read -P 0 $base 16' \"\$uri\"" -- over.qcow2
 
-# 017 and 018: groups of whole clusters, heads, tails and middles at 0 and
-# at 4 GiB in the base, which is then compressed as well; others over it.
+# 017 and 018: groups of whole clusters, heads, tails and middles at 0 and at
+# 4 GiB, in the base and, shifted, in the overlay; with an uncompressed and a
+# compressed base.
 group ()
 {
     local i p=$((($2 / 512 + $5) % 256))
@@ -80,7 +81,7 @@ group ()
         echo "write -q -P $p $(($2 + i * $4)) $3"
     done
 }
-# groups SHIFT FAR SPAN: SPAN is what an L2 table spans.
+# groups SHIFT FAR SPAN: SPAN is the range of an L2 table.
 groups ()
 {
     local at c=65536
@@ -99,7 +100,7 @@ io_script plain.qcow2 < <(groups 0 $((4 << 30)) $((512 << 20)))
 qemu-img convert -c -O qcow2 -f qcow2 plain.qcow2 packed.qcow2
 for base in plain packed; do
     dense $base.qcow2
-    # (Version 1 has clusters of 512 bytes, and takes qemu long.)
+    # (Version 1 has clusters of 512 bytes here, which are slow in qemu.)
     for spec in v1:40M:24:21 v2:6G:32:29 v3:6G:32:29 ext:6G:32:28; do
         IFS=: read -r sort size far span <<< "$spec"
         case $base$sort in plainv[12]) continue ;; esac
@@ -109,15 +110,15 @@ for base in plain packed; do
               io_script over.qcow2 < <(groups 98816 $far $span)
         dense over.qcow2
         params+=(backing-format=qcow)
-        compare_large "017: $sort over a base that is $base" over.qcow2 \
+        compare_large "017: $sort over a $base base" over.qcow2 \
                       0 $((1 << 20)) $span $far $((far + span))
         params=(allow=image-dir)
     done
 done
 rm -f oracle.raw
 
-# 037: written in steps of 512 bytes, at every place in a cluster and of
-# every length, over a base in which each sector is its own.
+# 037: writes at every sector of a cluster and of every length, over a base in
+# which no two sectors are equal.
 head -c 3M src0 > base.raw
 for spec in v2:4096:1:8 v3:4096:1:8 v3:65536:8:16 ext:16384:1:32; do
     IFS=: read -r sort cluster unit n <<< "$spec"
@@ -135,10 +136,10 @@ for spec in v2:4096:1:8 v3:4096:1:8 v3:65536:8:16 ext:16384:1:32; do
             over.qcow2 --cluster "$cluster" --borders 100
 done
 
-# 033, 034, 154: zeros written from every quarter of a cluster to every
-# other one, with and without unmapping, over a base that has data
-# everywhere, nowhere, there, or everywhere but there; and with data in
-# the overlay before that.  The image's end is inside a cluster.
+# 033, 034, 154: zeros from every quarter of a cluster to every other one, with
+# and without unmapping, over a base that has data everywhere, nowhere, only in
+# that range, or only outside of it; with and without older data in the
+# overlay.  The image ends inside a cluster.
 zeros ()
 {
     py - "$@" <<'PY'
@@ -173,12 +174,12 @@ for spec in v2:1024 v3:1024 ext:4096; do
          -o cluster_size=$((quarter * 4))
     io_script over.qcow2 < <(zeros "$quarter" over)
     qemu-img resize -q --shrink over.qcow2 $((size - 3 * quarter))
-    compare "154: $sort, zeros from any quarter of a cluster to any other" \
+    compare "154: $sort, zeros between any two quarters of clusters" \
             over.qcow2 --cluster "$quarter" --borders 150
 done
 
-# 179: zeros of all sorts, in steps of MiB, over data; and the other way
-# round.
+# 179: all kinds of zero writes, in units of 1 MiB, over data in the base; and
+# in the base below other writes.
 zero_steps=('write -z -u 2M 2M' 'write -z 6M 2M' 'write -z -u 9M 1M'
    'write -z 10M 2M' 'write -z -u 12M 1M' 'write 17M 1M'
    'write -z -u 18M 1M' 'write 20M 1M' 'write -z 21M 1M' 'write 24M 4M'
@@ -201,10 +202,10 @@ for sort in v2 v3 ext; do
     compare "179: $sort, zeros in a base" over.qcow2
 done
 
-# 073: every ordered pair of neighbours, where a place is one of five
-# kinds in the overlay, and one of five in the base: normal, unallocated,
-# compressed, zero, preallocated zero.  Also with two more layers between
-# them, and, backwards, with no two host clusters that follow each other.
+# 073: every ordered pair of adjacent clusters.  A cluster is of one of five
+# kinds in the overlay and one of five in the base: normal, unallocated,
+# compressed, zero, preallocated zero.  Also with two more layers in between,
+# and, written backwards, without adjacent host clusters.
 cat > pairs.py <<'PY'
 import sys
 cluster, layer, backwards = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -248,9 +249,8 @@ done
 
 # --- Random chains ----------------------------------------------------
 
-# Prints the layers of the chains, the lowest first:
-# SORT:CLUSTER_BITS:SIZE.  All sorts occur, cluster sizes and lengths are
-# random; the raw ones end anywhere.
+# Prints the layers of the chains, the lowest first: SORT:CLUSTER_BITS:SIZE.
+# Cluster sizes and lengths are random; those of raw files are unaligned.
 cat > chains.py <<'PY'
 import random, sys
 rng = random.Random(int(sys.argv[1]))
@@ -288,7 +288,7 @@ while read -r -a layers <&3; do
                 [ "$sort" != zstd ] || more=(-o compression_type=zstd)
                 make_sort "$name" "$sort" "$size" "$below" "$below_format" \
                      -o cluster_size=$((1 << bits)) "${more[@]}"
-                # The first of its eight parts.
+                # Only the first of eight sessions.
                 count=$(((size >> bits) / 2))
                 count=$((count < 14 ? 14 : count > 80 ? 80 : count))
                 io_script "$name" < <(py "$gen/random-writes.py" \
@@ -302,7 +302,7 @@ while read -r -a layers <&3; do
                                     "${formats[@]}")
         below=$name below_format=$format
     done
-    # Version 1 cannot tell the format of what is below it.
+    # Version 1 does not record the format of its backing file.
     params=(allow=image-dir)
     [[ " ${layers[*]:1} " != *' v1:'* ]] || params+=("${formats[@]}")
     compare "${layers[*]}, seed $seed" "$name" --cluster 4096 --borders 100 \
@@ -314,8 +314,8 @@ while read -r -a layers <&3; do
 done 3< <(py chains.py "$seed")
 params=(allow=image-dir)
 
-# Views of one chain, in turn from one server: each has its own map of the
-# layers below it.
+# One server, several views of one chain in turn: each has its own map of the
+# lower layers.
 seed=$((seed + 1))
 cp "$name" top
 for n in 1 2 3; do
@@ -340,6 +340,6 @@ for try in 1 2; do
     nbdcopy "$uri" got.raw && cmp got.raw oracle.raw || exit 1
 done
 END_OF_SCRIPT
-ok "snapshots of a chain, in turn" with_qcow '. ./views.sh' -- top
+ok "all snapshots of a chain from one server" with_qcow '. ./views.sh' -- top
 
 done_testing

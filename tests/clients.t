@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The stock clients, each against the same image: nbdcopy with every kind
-# of request, qemu-img convert, compare, map, dd and info, qemu-io,
-# nbdinfo, nbdsh and nbdkit's own protocol options.
+# Standard clients with the same images: nbdcopy with many options, qemu-img
+# convert, compare, map and dd, qemu-io, nbdinfo and nbdsh; and nbdkit's
+# protocol options.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -17,8 +17,8 @@ for spec in 65536:400 4096:700; do
     oracle "$image" oracle$cluster.raw
 done
 
-# copies NAME COMMAND: a command that writes the file copy.raw gives the
-# bytes of the oracle.
+# copies NAME COMMAND: passes if the command writes a copy.raw that equals the
+# oracle.
 copies ()
 {
     local name=$1 cmd=$2 out
@@ -39,7 +39,7 @@ for cluster in 65536 4096; do
                    '--request-size=33554432 -C 4 -R 8' \
                    '--no-extents' '--no-extents --request-size=4096 -C 4' \
                    '--allocated' '-S 0' '-S 65536' '--queue-size=65536'; do
-        copies "nbdcopy ${options:-(as it is)}, clusters of $cluster" \
+        copies "nbdcopy ${options:-(no options)}, clusters of $cluster" \
                "nbdcopy $options \"\$uri\" copy.raw"
     done
     copies "nbdcopy to a pipe, clusters of $cluster" \
@@ -62,18 +62,18 @@ for cluster in 65536 4096; do
        with_qcow "qemu-img compare -f raw -F qcow2 \"\$uri\" $image" \
        -- "$image"
 
-    # qemu's view of our map and of its own server's map.
+    # qemu-img's view of our map and of qemu-nbd's.
     ok "qemu-img map" \
        with_qcow 'qemu-img map -f raw --output=json "$uri" > got.json' \
        -- "$image"
     with_qemu 'qemu-img map -f raw --output=json "$uri" > wanted.json' "$image"
-    same_text "... is that of qemu-nbd" got.json wanted.json
+    same_text "... equals that of qemu-nbd" got.json wanted.json
 done
 
 image=image65536.qcow2
 size=$(stat -c %s oracle65536.raw)
 
-# The holes are kept: a copy takes no more room than qemu-img's.
+# Copies keep the holes.
 qemu-img create -q -f qcow2 sparse.qcow2 1G
 io sparse.qcow2 'write -q -s src0 0 64k' 'write -q -s src1 512M 1M' \
    'write -q -z 600M 64M' 'write -q -c -s src2 700M 64k'
@@ -82,15 +82,15 @@ ok "a sparse disk: nbdcopy" \
    with_qcow 'nbdcopy "$uri" copy.raw' -- sparse.qcow2
 ok "... is equal" qemu-img compare -f raw -F raw copy.raw sparse.raw
 used=$(stat -c %b copy.raw)
-is "... and has its holes" $((used <= 8192)) 1
+is "... keeps its holes" $((used <= 8192)) 1
 rm -f copy.raw
 ok "a sparse disk: qemu-img convert" \
    with_qcow 'qemu-img convert -f raw -O raw "$uri" copy.raw' \
    -- sparse.qcow2
 used=$(stat -c %b copy.raw)
-is "... has its holes" $((used <= 8192)) 1
+is "... keeps its holes" $((used <= 8192)) 1
 
-# What nbdinfo says.
+# The properties that nbdinfo prints.
 # shellcheck disable=SC2016
 with_qcow 'nbdinfo --json "$uri"' -- "$image" > info.json
 is "nbdinfo: size" "$(jq '.exports[0]."export-size"' info.json)" "$size"
@@ -120,7 +120,7 @@ is "nbdinfo --list: one export without a name" \
 out=$(with_qcow 'nbdinfo "$uri"' -- "$image" 2>&1)
 like "nbdinfo: a description" "$out" 'description: .*[a-z]'
 
-# nbdsh: cache requests, then reads of what is cached; writes are refused.
+# nbdsh: cache requests, then reads of cached data; writes are refused.
 cat > session.py <<'END'
 import errno, os
 raw = open("oracle65536.raw", "rb").read()
@@ -142,14 +142,14 @@ for f in (lambda: h.pwrite(b"x" * 512, 0), lambda: h.zero(512, 0),
     else:
         raise SystemExit("a write succeeded")
 END
-# (This is what the script nbdsh runs, with the python that has libnbd.)
-ok "nbdsh: cache, read, and no writes" \
+# (The nbdsh script runs the same, but perhaps with another Python.)
+ok "nbdsh: cache and read succeed, writes fail" \
    with_qcow "$python -m nbd -u \"\$uri\" -c 'exec(open(\"session.py\").read())'" \
    -- "$image"
 not_ok "qemu-io can't open it for writing" \
    with_qcow 'qemu-io -f raw -c "write 0 512" "$uri"' -- "$image"
 
-# Protocol variants of the server.
+# nbdkit's protocol variants.
 oracle=oracle65536.raw
 for option in --no-sr --mask-handshake=0; do
     rm -f copy.raw

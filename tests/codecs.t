@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Compressed clusters as other writers may make them, and damaged ones:
-# sector counts that are too small or too large (iotest 214), streams
-# without an end, of stored blocks, with junk behind, of several zstd
-# frames, next to each other and crossing clusters.  Each image is read
-# cluster by cluster through qemu-nbd and through us, and both must say
-# the same of every one: right bytes, or EIO for that cluster alone.
+# Compressed clusters of other writers, and damaged ones: wrong sector counts
+# (iotest 214); streams without an end, of stored blocks, with trailing junk,
+# of several zstd frames; adjacent streams and streams that cross clusters.
+# Each image is read cluster by cluster through qemu-nbd and the plugin.  Both
+# must return the correct bytes, or EIO for the damaged cluster only.
 
 source "$(dirname "$0")/functions.sh"
 
-# as_qemu NAME IMAGE RAW CLUSTER STATUS: what both say.
+# as_qemu NAME IMAGE RAW CLUSTER STATUS: passes if qemu and the plugin return
+# STATUS (see status_of).
 as_qemu ()
 {
     local wanted
@@ -28,21 +28,21 @@ io image.qcow2 'write -q -c -s src0 0 4M'
 oracle image.qcow2 two.raw
 l2=$(($(peek image.qcow2 "$(peek image.qcow2 40 8)" 8) & 0xffffffffffffff))
 cp image.qcow2 two.qcow2
-as_qemu "iotest 214: as it is" image.qcow2 two.raw 2097152 "0 2 same"
+as_qemu "iotest 214: undamaged" image.qcow2 two.raw 2097152 "0 2 same"
 poke image.qcow2 $l2 4006
 as_qemu "iotest 214: too few sectors" image.qcow2 two.raw 2097152 \
         "0 1 EIO; 1 1 same"
 poke image.qcow2 $l2 7ffe
-as_qemu "iotest 214: 8192 sectors, past the end of the file" \
+as_qemu "iotest 214: 8192 sectors, beyond the end of the file" \
         image.qcow2 two.raw 2097152 "0 2 same"
 poke image.qcow2 $((l2 + 8)) 7ffe
-as_qemu "iotest 214: both" image.qcow2 two.raw 2097152 "0 2 same"
+as_qemu "iotest 214: ... for both clusters" image.qcow2 two.raw 2097152 "0 2 same"
 cp two.qcow2 image.qcow2
 poke image.qcow2 $((l2 + 8)) 4006
-as_qemu "iotest 214: too few for the second" image.qcow2 two.raw 2097152 \
+as_qemu "iotest 214: too few sectors for the second" image.qcow2 two.raw 2097152 \
         "0 1 same; 1 1 EIO"
 
-# Crafted images: each makes NAME.qcow2, NAME.raw and NAME.status.
+# Crafted images: each case writes NAME.qcow2, NAME.raw and NAME.status.
 cat > craft.py <<'END'
 import os, random, sys
 sys.path.insert(0, os.environ["gen"])
@@ -91,14 +91,14 @@ for bits in (9, 12, 16, 21):
     d = data(size); c.add(deflate(d), d)
     d = data(size); c.add(deflate_unfinished(d), d)
     d = data(size); c.add(deflate(d), d)
-    d = data(size); c.add(deflate(d) + b"junk behind the stream", d)
+    d = data(size); c.add(deflate(d) + b"junk after the stream", d)
     d = data(size); c.add(deflate(d, level=0), d)
     d = noise(size); c.add(deflate_stored(d), d)
     d = noise(size); c.add(deflate_stored(d, final=False), d)
     d = data(size); c.add(deflate(d + b"more than a cluster"), d)
     if bits > 9:
         d = data(size); c.add(deflate(d[:-1]), d, "EIO")
-        # Without an end, the last byte missing, and nothing behind it.
+        # No end mark, the last byte missing, followed only by padding.
         d = data(size); s = deflate_unfinished(d[:-1])
         c.image.append(bytes(-(c.image.end + len(s)) % 512), False)
         c.add(s, d, "EIO")
@@ -121,18 +121,18 @@ for bits in (9, 12, 16, 21):
         c.image.entry(len(c.raw), c.image.compressed_entry(
             at, len(s), (1 << (bits - 8)) - 1))
         c.raw.append(d); c.status.append("same")
-        # Too few: half of what it takes, if it takes several.
+        # Too few sectors: half of those needed, if there are several.
         d = noise(size // 2) + bytes(size // 2); s = deflate(d)
         need = (c.image.end % 512 + len(s) - 1) // 512
         if need > 0:
             c.add(s, d, "EIO", sectors=need // 2)
         d = data(size); c.add(deflate(d), d)
-    # COPIED has no meaning here.
+    # COPIED has no meaning for compressed clusters.
     d = data(size); s = deflate(d); at = c.image.append(s, False)
     c.image.entry(len(c.raw),
                   c.image.compressed_entry(at, len(s)) | OFLAG_COPIED)
     c.raw.append(d); c.status.append("same")
-    # The last thing in the file, at an odd place.
+    # The end of the file, unaligned.
     d = data(size); c.add(deflate(d), d)
     c.save()
 
@@ -152,15 +152,15 @@ for bits in (12, 16, 21):
     pieces = [bytes([i]) * (size // 16) for i in range(16)]
     c.add(b"".join(frame_rle(p[0], len(p)) for p in pieces), b"".join(pieces))
     d = b"s" * size
-    c.add(frame_skippable(b"nothing to see") + frame_rle(ord("s"), size), d)
+    c.add(frame_skippable(b"skipped") + frame_rle(ord("s"), size), d)
     d = b"t" * size
     c.add(frame_rle(ord("t"), half) + frame_skippable(b"in between") +
           frame_rle(ord("t"), half), d)
     d = b"e" * size
     c.add(frame_raw(b"") + frame_rle(ord("e"), size), d)
-    # Junk behind, and no problem.
+    # Trailing junk is ignored.
     d = b"j" * size
-    c.add(frame_rle(ord("j"), size) + b"junk behind the frame", d)
+    c.add(frame_rle(ord("j"), size) + b"junk after the frame", d)
     # Damage.
     d = b"k" * size; c.add(frame_rle(ord("k"), size - 1), d, "EIO")
     d = b"l" * size; c.add(frame_rle(ord("l"), half), d, "EIO")
@@ -170,7 +170,7 @@ for bits in (12, 16, 21):
     d = noise(size); c.add(bytes(300), d, "EIO")
     d = b"o" * size; c.add(deflate(d), d, "EIO")
     d = b"p" * size; c.add(frame_rle(ord("p"), size), d)
-    # The last: cut in its sectors, then whole at the end of the file.
+    # Too few sectors; then a frame that ends at the end of the file.
     d = noise(size); s = frame_raw(d)
     c.add(s, d, "EIO", sectors=len(s) // 1024)
     d = b"q" * size; c.add(frame_rle(ord("q"), size), d)
@@ -181,12 +181,12 @@ for image in deflate-9 deflate-12 deflate-16 deflate-21 zstd-12 zstd-16 zstd-21
 do
     as_qemu "$image" $image.qcow2 $image.raw $((1 << ${image##*-})) \
             "$(cat $image.status)"
-    is "$image: the map says data" \
+    is "$image: the map reports data" \
        "$(our_map $image.qcow2 | awk '{ print $3 }')" 0
 done
 
-# A window of 32 KiB: qemu's reader has one of 4 KiB, other writers' streams
-# need more.  The bytes that were compressed are the oracle.
+# A deflate window of 32 KiB: qemu writes and reads only 4 KiB, other writers
+# use more.  The oracle is the uncompressed data.
 py - <<'END' || exit 1
 import os, random, sys
 sys.path.insert(0, os.environ["gen"])
@@ -200,10 +200,10 @@ image.compressed(1, deflate(data[::-1], window=15))
 image.save("window.qcow2")
 open("window.raw", "wb").write(data + data[::-1])
 END
-serves "a window of 32 KiB" window.qcow2 window.raw
+serves "a deflate window of 32 KiB" window.qcow2 window.raw
 
-# Clusters next to each other, read in one request and over each border:
-# qemu-img lays their streams end to end (iotest 287).
+# Adjacent streams (iotest 287), read in one request and across each cluster
+# boundary.
 for codec in zlib zstd; do
     for cluster in 512 4096 65536 2097152; do
         size=$((cluster * 24))
@@ -221,12 +221,12 @@ END
         qemu-img convert -c -f raw -O qcow2 \
                  -o cluster_size=$cluster,compression_type=$codec \
                  disk.raw image.qcow2
-        serves "$codec, clusters of $cluster, each beside the next" \
+        serves "$codec, clusters of $cluster: adjacent streams" \
                image.qcow2 disk.raw --cluster $cluster --random 100
     done
 done
 
-# The disk is smaller than its one cluster (iotest 053).
+# A disk smaller than its only cluster (iotest 053).
 head -c 512 src0 > disk.raw
 qemu-img convert -c -f raw -O qcow2 disk.raw image.qcow2
 serves "512 bytes, compressed" image.qcow2 disk.raw
@@ -244,7 +244,7 @@ poke image.qcow2 $l2 "$(printf %016x \
     $(($(peek image.qcow2 $l2 8) - at + (4608 << 20) + (at & 0xfffff))))"
 poke image.qcow2 $at "$(printf '00%.0s' {1..64})"
 oracle image.qcow2 again.raw
-same_bytes "beyond 4 GiB: qemu reads it there" again.raw oracle.raw
+same_bytes "beyond 4 GiB: qemu reads the moved data" again.raw oracle.raw
 serves "a compressed cluster beyond 4 GiB of the file" image.qcow2 oracle.raw
 
 done_testing

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Reads from many connections at once, with many requests in flight on
-# each, every byte compared: over all kinds of clusters, many L2 tables,
-# with a cache that holds everything and one that holds nearly nothing,
-# while others ask for the map, come and go, or read what is damaged.
+# Reads from many connections at once, with many requests in-flight on each,
+# every byte compared: over all kinds of clusters and many L2 tables, with
+# large and tiny caches, while other clients request the map, connect and
+# disconnect, or read damaged clusters.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -29,8 +29,7 @@ for i in small:512 middle:4096 large:65536; do
                --connections 8 --in-flight 16 --seed $seed" \
            -- $image ${cache:+cache-size=$cache}
     done
-    # A cache of next to nothing: it is served rightly, or refused with a
-    # message.
+    # A tiny cache: correct bytes, or refused with a message.
     for cache in 0 1; do
         out=$(with_qcow "$python $gen/nbd-compare.py \"\$uri\" $raw \
                   --cluster $cluster --borders 20 --random 50 \
@@ -45,7 +44,7 @@ for i in small:512 middle:4096 large:65536; do
     done
 done
 
-# Every client there is, at once, on one server.
+# All kinds of clients at once on one server.
 if start_qcow -- large.qcow2 cache-size=256K; then
     jobs=()
     for n in 1 2 3; do
@@ -55,8 +54,8 @@ if start_qcow -- large.qcow2 cache-size=256K; then
     nbdinfo --map "$uri" > map1 & jobs+=($!)
     "$python" "$gen/nbd-compare.py" "$uri" large.raw --cluster 65536 \
               --connections 4 --in-flight 16 > compare.log & jobs+=($!)
-    # Clients that come and go.  (Not killed in the middle of a read: nbdkit
-    # before 1.34 may fail an assertion then, whatever the plugin.)
+    # Clients that connect and disconnect.  (They are not killed during a read,
+    # because nbdkit before 1.34 may then fail an assertion with any plugin.)
     for n in 1 2 3 4 5 6; do
         nbdinfo --size "$uri" > /dev/null & jobs+=($!)
     done
@@ -64,17 +63,17 @@ if start_qcow -- large.qcow2 cache-size=256K; then
     for j in "${jobs[@]}"; do
         wait "$j" || bad=$((bad + 1))
     done
-    is "all clients at once: failures" "$bad$(cat compare.log)" 0
+    is "all clients at once: no failures" "$bad$(cat compare.log)" 0
     for n in 1 2 3 4; do
         same_bytes "all clients at once: copy $n" copy$n.raw large.raw
     done
     nbdinfo --map "$uri" > map2
     same_text "all clients at once: the map" map1 map2
-    ok "a client afterwards" nbdcopy "$uri" null:
+    ok "... a later client" nbdcopy "$uri" null:
     stop_qcow || fail "the server exits cleanly"
 fi
 
-# Four servers of one image.
+# Four servers of one image at once.
 jobs=()
 for n in 1 2 3 4; do
     # shellcheck disable=SC2016
@@ -82,12 +81,11 @@ for n in 1 2 3 4; do
 done
 for n in 1 2 3 4; do
     wait "${jobs[n - 1]}"
-    same_bytes "server $n of four" copy$n.raw middle.raw
+    same_bytes "four servers of one image: copy $n" copy$n.raw middle.raw
 done
 
-# Damaged clusters beside good ones, asked for by all connections at once:
-# a load that fails, fails for everyone who waits for it, and again when it
-# is asked for again.
+# A damaged cluster among good ones, read by all connections at once: a failed
+# load fails for all its waiters, and again for later requests.
 cat > mixed.py <<'END'
 import errno, os, random, sys, threading
 import nbd
@@ -131,12 +129,12 @@ for codec in plain zlib zstd; do
     if [ $codec = plain ]; then
         poke bad.qcow2 $((l2 + 8 * 17 + 6)) 12
     else
-        # The stream of the cluster 17 becomes noise.
+        # Corrupt the stream of cluster 17.
         at=$(($(peek bad.qcow2 $((l2 + 8 * 17)) 8) & 0x3fffffffffffff))
         poke bad.qcow2 $at ffffffffffffffffffffffff
     fi
     # shellcheck disable=SC2016
-    ok "a damaged cluster among good ones, $codec" \
+    ok "a damaged cluster among good ones, $codec: EIO, all others read" \
        with_qcow '"$python" mixed.py "$uri" text 17 65536' -- bad.qcow2
 done
 
