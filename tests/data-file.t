@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Images whose data is in a file of its own (qemu's iotest 244 and more):
-# bytes and map with and without raw=on, over data that is stale, with
-# files that are shorter or have holes; entries that such an image must not
-# have; how the file is found, by the name in the image and by data-file=;
-# data files of lower layers; files that must not be opened.
+# Images with an external data file (qemu's iotest 244 and more): bytes and map
+# with and without raw=on, with stale data, short files and holes; invalid
+# entries; finding the file by the name in the image and by data-file=; data
+# files of lower layers; files that must not be opened.
 #
-# qemu takes a relative name from the current directory, we from that of
-# the image; where qemu is asked both are the same.
+# qemu resolves a relative name from the current directory, the plugin from the
+# image's.  In comparisons with qemu both are the same.
 
 source "$(dirname "$0")/functions.sh"
 seed=${QCOW_SEED:-2440}
@@ -17,7 +16,7 @@ params=(allow=image-dir)
 text_source $((4 << 20)) src0 src1 src2 src3
 head -c 1M src0 > disk.raw
 
-# create IMAGE DATA SIZE [OPTION...]: DATA is made as well.
+# create IMAGE DATA SIZE [OPTION...]: make an image and its data file.
 create ()
 {
     local image=$1 data=$2 size=$3
@@ -27,8 +26,9 @@ create ()
         exit 1
 }
 
-# named NAME [TARGET]: 'image', whose data is the disk, in TARGET or NAME;
-# it stores NAME, whatever qemu-img would make of that.
+# named NAME [TARGET]: make 'image' with the data file name NAME; qemu-img does
+# not see NAME.  The data file has the content of disk.raw and is at TARGET
+# (default: NAME; empty: none).
 named ()
 {
     local target=${2-$1}
@@ -39,15 +39,15 @@ named ()
     else
         rm placeholder
     fi
-    [ "$(peek image 112 4)" = $((0x44415441)) ] || fail "the name is at 112"
-    # The extensions after it make room for a long name.
+    [ "$(peek image 112 4)" = $((0x44415441)) ] || fail "qemu-img writes the name at 112"
+    # A long name overwrites the extensions after it.
     poke image 116 "$(printf %08x "${#1}")"
     head -c $(((${#1} + 7) / 8 * 8 + 16)) /dev/zero |
         dd of=image bs=1 seek=120 conv=notrunc status=none
     poke image 120 "$(printf %s "$1" | xxd -p)"
 }
 
-# compare_data NAME IMAGE DATA [NBD-COMPARE-OPTION...]: as compare, of an
+# compare_data NAME IMAGE DATA [NBD-COMPARE-OPTION...]: like compare, for an
 # image with a data file.
 compare_data ()
 {
@@ -55,10 +55,10 @@ compare_data ()
     compare "$1" "$2" "${@:4}"
 }
 
-# as_files NAME IMAGE DATA: the map is what the image says, and for data,
-# what SEEK_HOLE says of the data file.  (qemu-nbd does not always look
-# there.  What SEEK_HOLE says of fallocated space changes when it is read;
-# so once more if it differs.)
+# as_files NAME IMAGE DATA: passes if the map is that of the image, with data
+# split into data and holes by SEEK_HOLE in the data file.  (qemu-nbd does so
+# only for some of it.)  Retries, because reading fallocated space changes what
+# SEEK_HOLE reports.
 as_files ()
 {
     local _
@@ -77,9 +77,9 @@ PY
     same_text "$1: the map, with the holes of the file" got.map wanted.map
 }
 
-# --- What they hold ---------------------------------------------------
+# --- Content ----------------------------------------------------------
 
-# 244: zeros and discards over data, which stays in the file.
+# 244: zeros and discards over data; the data stays in the file.
 steps=('write -q -s disk.raw 0 1M' 'write -q -z 0 64k' 'write -q -z -u 64k 64k'
        'discard -q 192k 64k' 'write -q -z 330k 5k' 'write -q -z 448k 100k'
        'discard -q 640k 128k' 'write -q -s src1 700k 1k'
@@ -96,8 +96,8 @@ for spec in no:off: yes:off: no:on: yes:off:65536 no:off:512 no:off:2097152; do
     compare_data "244: zeros over data, raw: $raw, $extended, $cluster" \
                  image data --cluster "${cluster:-65536}" --borders 60
     [ "$raw" = no ] ||
-        same_bytes "244: ... the file is the disk" oracle.raw data
-    # What is there where the image has none shows nowhere.
+        same_bytes "244: ... the file equals the disk" oracle.raw data
+    # Stale data where the image has no data must not be visible.
     { cat src3 src2 src1; } | head -c 3M > stale
     py - oracle.raw stale data <<'PY'
 import sys
@@ -108,39 +108,39 @@ for at in range(0, len(disk), 512):
         out[at:at + 512] = stale[at:at + 512]
 open("data", "wb").write(out)
 PY
-    compare_data "244: ... stale data everywhere else" image data --random 50
+    compare_data "244: ... with stale data everywhere else" image data --random 50
 done
-# A whole raw disk by convert, with and without a file that is the disk.
+# A disk made by convert, with and without data_file_raw.
 for raw in off on; do
     rm -f data image
     qemu-img convert -f raw -O qcow2 -o data_file=data,data_file_raw=$raw \
              disk.raw image
     compare_data "244: a converted disk, raw=$raw" image data --random 50
-    same_bytes "... is the disk" disk.raw data
+    same_bytes "... the file equals the disk" disk.raw data
 done
-# Raw is a promise to others: where the image has no cluster there are
-# zeros, whatever the file has.
+# raw=on is information for other programs: unallocated clusters read as
+# zeros, whatever the file contains.
 l1=$(peek image 40 8)
 poke image "$l1" 0000000000000000
 compare_data "raw=on, without the L2 table" image data
-is "... is zeros" "$(tr -d '\0' < oracle.raw | wc -c)" 0
+is "... reads as zeros" "$(tr -d '\0' < oracle.raw | wc -c)" 0
 
-# The first cluster: at offset 0 with COPIED it is there, without it not.
+# An entry of offset 0 is allocated with COPIED and unallocated without.
 for extended in off on; do
     create image data 1M -o extended_l2=$extended
     io image 'write -q -s disk.raw 0 128k'
     l2=$(($(peek image "$(peek image 40 8)" 8) & 0xffffffffffffff))
-    is "the first cluster, extended: $extended" \
+    is "the first cluster's entry has only COPIED, extended: $extended" \
        "$(peek image $l2 4)" $((0x80000000))
-    compare_data "... COPIED" image data
+    compare_data "... allocated" image data
     poke image $l2 0000000000000000
     [ $extended = off ] || poke image $((l2 + 8)) 0000000000000000
-    compare_data "... not COPIED" image data
-    is "... which is nobody's" \
+    compare_data "... without COPIED" image data
+    is "... unallocated" \
        "$(status_of image disk.raw 65536)" "0 1 zero; 1 1 same; 2 14 zero"
 done
 
-# Random histories; the files as they are, then without holes.
+# Random histories; the files with holes, then without.
 for spec in 512:off:off:700 4096:off:on:300 65536:off:off:60 \
             16384:on:off:120 65536:on:on:40 1048576:on:off:5; do
     IFS=: read -r cluster extended raw clusters <<< "$spec"
@@ -158,7 +158,7 @@ for spec in 512:off:off:700 4096:off:on:300 65536:off:off:60 \
                  --seed $seed || diag "repeat with QCOW_SEED=${QCOW_SEED:-2440}"
 done
 
-# Preallocated: qemu looks for holes, too.
+# Preallocated images: qemu reports holes of the file, too.
 for mode in metadata falloc full; do
     create image data 4M -o preallocation=$mode
     io image 'write -q -s disk.raw 1M 100k' 'write -q -z 2M 100k'
@@ -166,7 +166,7 @@ for mode in metadata falloc full; do
     compare_data "preallocation=$mode" image data
 done
 
-# The file is shorter than the disk: zeros; longer: no matter.
+# A file shorter than the disk: zeros.  A longer file: the rest is ignored.
 create image data 1M
 io image 'write -q -s disk.raw 0 1M'
 for length in 0 1 511 65536 70001 1000000 1048575 2000000; do
@@ -175,25 +175,26 @@ for length in 0 1 511 65536 70001 1000000 1048575 2000000; do
     serves "a data file of $length bytes" image oracle.raw --random 50
     as_files "a data file of $length bytes" image data
 done
-# Terabytes of hole, and data at both ends.
+# A hole of terabytes, data at both ends.
 create image data 4T -o cluster_size=2M
 io image 'write -q -P 5 0 64k' 'write -q -P 6 4398046445568 64k'
 as_files "4 TiB" image data
 # shellcheck disable=SC2016
-ok "4 TiB: the ends" with_qcow 'qemu-io -r -f raw -c "read -P 5 0 64k" \
+ok "4 TiB: data at both ends" with_qcow 'qemu-io -r -f raw -c "read -P 5 0 64k" \
    -c "read -P 0 64k 1M" -c "read -P 6 4398046445568 64k" "$uri"' -- image
 
-# The data file is raw, whatever it looks like.
+# The data file is always raw: its format is not probed.
 create image data 1M
 io image 'write -q -s disk.raw 0 1M'
 qemu-img create -q -f qcow2 -b nowhere -u -F raw inner.qcow2 64k
 dd if=inner.qcow2 of=data conv=notrunc status=none
-compare_data "a data file that begins like an image" image data
-is "... is that" "$(head -c 4 oracle.raw | xxd -p)" 514649fb
+compare_data "a data file that starts with a QCOW header" image data
+is "... it is served as data" "$(head -c 4 oracle.raw | xxd -p)" 514649fb
 
 # --- Damage -----------------------------------------------------------
 
-# damaged NAME WHO STATUS OFFSET HEX...: as in damage.t, 64 KiB at a time.
+# damaged NAME WHO STATUS OFFSET HEX...: like damaged in damage.t.  If WHO is
+# "both", qemu must return the same.
 damaged ()
 {
     local name=$1 who=$2 status=$3 wanted
@@ -211,7 +212,7 @@ damaged ()
     fi
     is "$name" "$(status_of image disk.raw 65536)" "$status"
     like "$name: a message" "$(cat status.log)" 'image'
-    is "$name: the map says data" \
+    is "$name: the map reports data" \
        "$(our_map image | awk '{ print $1, $2, $3 }')" "0 1048576 0"
 }
 for extended in off on; do
@@ -220,37 +221,37 @@ for extended in off on; do
     dense data
     l2=$(($(peek base.qcow2 "$(peek base.qcow2 40 8)" 8) & 0xffffffffffffff))
     [ $extended = off ] && each=8 || each=16
-    damaged "host offsets that are not the guest's, extended: $extended" both \
+    damaged "host offsets that differ from the guest's, extended: $extended" both \
         "0 1 EIO; 1 2 same; 3 1 EIO; 4 1 same; 5 1 EIO; 6 9 same; 15 1 EIO" \
         $l2 8000000000010000 $((l2 + 3 * each)) 8000000000000000 \
         $((l2 + 5 * each)) 8000000000060000 $((l2 + 15 * each)) \
         80000000000e0000
-    damaged "... beyond the end of the disk, not aligned" both \
+    damaged "... beyond the end of the disk, and unaligned" both \
         "0 7 same; 7 1 EIO; 8 1 same; 9 1 EIO; 10 6 same" \
         $((l2 + 7 * each)) 8000010000000000 $((l2 + 9 * each)) 8000000000090200
     damaged "compressed entries, extended: $extended" both \
         "0 1 EIO; 1 3 same; 4 1 EIO; 5 11 same" \
         $l2 4000000000000000 $((l2 + 4 * each)) 4000000000040000
 done
-# The file is cut while it is served: EIO, no zeros.
+# The file is truncated while being served: EIO, no zeros.
 cp base.qcow2 image
 if start_qcow -- image; then
     truncate -s 512K data
-    is "the data file is cut" "$(py "$gen/nbd-status.py" "$uri" \
+    is "the data file is truncated: EIO" "$(py "$gen/nbd-status.py" "$uri" \
         disk.raw 65536 | paste -sd,)" "0 8 same,8 8 EIO"
-    like "... what it says" "$(cat "$log")" 'data'
+    like "... the message names it" "$(cat "$log")" 'data'
     stop_qcow || fail "the server exits cleanly"
 fi
-# The bit that says raw, without a data file: as qemu.
+# The raw bit without a data file: refused, as in qemu.
 qemu-img create -q -f qcow2 image 1M
 poke image 88 0000000000000002
 ! qemu-io -r -f qcow2 -c 'read 0 512' image > log 2>&1 ||
-    fail "qemu refuses it, too"
+    fail "raw=on without a data file: qemu refuses it, too"
 refused "raw=on without a data file" 'image.*(raw|autoclear)' -- image
 
 # --- Names ------------------------------------------------------------
 
-# leads NAME IMAGE [PARAMETER...]: the image is served, and is the disk.
+# leads NAME IMAGE [PARAMETER...]: passes if the served bytes equal disk.raw.
 leads ()
 {
     local name=$1 image=$2 out
@@ -267,8 +268,8 @@ leads ()
 
 mkdir -p dir/sub links elsewhere
 cd dir || exit 1
-# A name is taken as it is, from the image's directory.  (What qemu calls
-# protocols would be another file, or none.)
+# A name is always a file name, relative to the image's directory, even if it
+# looks like one of qemu's protocols.
 for name in data.raw ./data.raw sub/data.raw sub/../data.raw file:data.raw \
             json:{} nbd:unix:x a:b host_device:x 'with blanks' 'quote"s' \
             $'new\nline' $'\xff' -x 'a,b' image-dir \
@@ -282,7 +283,7 @@ for name in data.raw ./data.raw sub/data.raw sub/../data.raw file:data.raw \
     cd dir || exit 1
     rm -f -- "$name"
 done
-# It is a file's name, but what may be a secret in it is not said.
+# Messages don't contain parts of a name that may be secrets.
 mkdir -p ssh:/me:SECRET@host
 for name in ssh://me:SECRET@host/disk.raw 'json:{"password":"SECRET"}'; do
     named "$name"
@@ -292,37 +293,37 @@ for name in ssh://me:SECRET@host/disk.raw 'json:{"password":"SECRET"}'; do
         out=$(with_qcow true -- image "allow=$allow" 2>&1)
         like "... without the file, allow=$allow" "$out" \
              "image: .*data file '?${name%%:*}:"
-        unlike "... the secret is not said" "$out" SECRET
+        unlike "... without the secret" "$out" SECRET
     done
     out=$(params=(); with_qcow true -- image 2>&1)
     like "... with nothing allowed" "$out" "image: .*data file '${name%%:*}:"
-    unlike "... the secret is not said" "$out" SECRET
+    unlike "... without the secret" "$out" SECRET
 done
 rm -r ssh:
 echo wrong > data.raw
 named file:data.raw
-leads "file: is not dropped" image
+leads "file: is a part of the name" image
 rm -f file:data.raw data.raw
-refused "... and nothing else is found" 'image.*file:data\.raw.*No such file' \
+refused "... no file without it is opened" 'image.*file:data\.raw.*No such file' \
         -- image
 named "$tmp/dir/data.raw"
 leads "an absolute name" image
 cd ..
 leads "... from another directory" dir/image
-# The current directory is not looked at, nor is that of a link's target.
+# Neither the current directory nor that of a link's target is searched.
 named data.raw
 mv image data.raw dir
 echo wrong > data.raw
-leads "beside the image, not in the current directory" dir/image
+leads "the file beside the image, not the one in the current directory" dir/image
 leads "... with an absolute name of the image" "$tmp/dir/image"
 rm data.raw
 ln -s ../dir/image links/image
-refused "the image through a link" 'links/image.*data\.raw' -- links/image
+refused "the image is a link without the file beside it" 'links/image.*data\.raw' -- links/image
 ln dir/data.raw links/data.raw
-leads "... which has the file beside it" links/image
+leads "... with the file beside the link" links/image
 mv dir/data.raw elsewhere
 ln -s ../elsewhere/data.raw dir/data.raw
-refused "a link that leaves the directory" 'dir/image.*data\.raw.*allow=' \
+refused "a link out of the image's directory" 'dir/image.*data\.raw.*allow=' \
         -- dir/image
 leads "... with allow=DIR" dir/image allow=elsewhere
 rm dir/data.raw
@@ -332,52 +333,52 @@ mv image elsewhere
 leads "a name of 3009 bytes" elsewhere/image
 named data.rawX data.raw
 poke image 128 00
-leads "a name that a zero byte ends" image
+leads "a NUL ends the name" image
 
-# data-file= replaces the name; it counts from the current directory and
-# needs no allow.
+# data-file= replaces the name.  It is relative to the current directory and
+# needs no allow=.
 named gone.raw moved.raw
-refused "a file that has moved" 'image.*gone\.raw.*No such file' -- image
-refused "... and how to help" 'data-file=' -- image
+refused "a missing file" 'image.*gone\.raw.*No such file' -- image
+refused "... the message suggests data-file=" 'data-file=' -- image
 params=()
 leads "data-file=" image data-file=moved.raw
 mv image dir/image
-leads "... from the current directory" dir/image data-file=moved.raw
-leads "... that is absolute" dir/image data-file="$tmp/moved.raw"
+leads "... relative to the current directory" dir/image data-file=moved.raw
+leads "... with an absolute name" dir/image data-file="$tmp/moved.raw"
 mv moved.raw file:moved
-leads "... taken as it is" dir/image data-file=file:moved
-refused "data-file= that is missing" 'nowhere.*No such file' \
+leads "... with a colon in the name" dir/image data-file=file:moved
+refused "data-file= of a missing file" 'nowhere.*No such file' \
         -- dir/image data-file=nowhere
 for name in 'no name' 'an empty one'; do
     named '' data.raw
-    # (An unknown extension in its place.)
+    # (Replaced by an unknown extension.)
     [ "$name" != 'no name' ] || poke image 112 12345678
     refused "$name in the image" 'image.*data-file=' -- image allow=any
-    leads "$name: data-file=" image data-file=data.raw
+    leads "... with data-file=" image data-file=data.raw
 done
 
-# Nothing is opened unasked.
+# Files that images name need allow=.
 named data.raw
 refused "without allow" "image.*'data\\.raw'.*allow=image-dir" -- image
-refused "... how to name it" "data-file=" -- image
+refused "... the message suggests data-file=" "data-file=" -- image
 leads "allow=image-dir" image allow=image-dir
 named ../elsewhere/x.raw elsewhere/x.raw
 mv image dir/image
-refused "outside of the image's directory" \
+refused "a file outside of the image's directory" \
         "dir/image.*x\\.raw.*allow=$tmp/elsewhere" -- dir/image allow=image-dir
 leads "... with allow=DIR" dir/image allow=elsewhere
 leads "... with allow=any" dir/image allow=any
 params=(allow=image-dir)
 
-# An image without.
+# An image without a data file.
 qemu-img convert -f raw -O qcow2 disk.raw plain.qcow2
-refused "data-file= for an image without" 'plain\.qcow2.*data file' \
+refused "data-file= for an image without a data file" 'plain\.qcow2.*data file' \
         -- plain.qcow2 data-file=disk.raw
 named data.raw
-refused "data-file= twice, for one" 'image.*data-file=other' \
+refused "data-file= twice, for one image" 'image.*data-file=other' \
         -- image data-file=data.raw data-file=other
 
-# --- Files that are none ----------------------------------------------
+# --- Invalid data files -----------------------------------------------
 
 mkfifo fifo
 py -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
@@ -392,10 +393,10 @@ for spec in sub:directory dir:directory fifo:FIFO socket:s \
     named "$name" ''
     for allow in image-dir any; do
         case $name:$allow in /dev*:image-dir) continue ;; esac
-        refused "no data file: $name, allow=$allow" \
+        refused "not a regular file: $name, allow=$allow" \
                 "image.*$name.*(${spec#*:})" -- image allow=$allow
     done
-    refused "... nor by data-file=" "$name.*(${spec#*:})" \
+    refused "... also with data-file=" "$name.*(${spec#*:})" \
             -- image data-file="$name"
 done
 named data.raw
@@ -408,13 +409,13 @@ nobody=()
 new_socket
 out=$("${nobody[@]}" nbdkit -f -U "$socket" ./plugin.so image allow=image-dir \
                      --run true 2>&1 < /dev/null)
-is "a file that we may not read: status" $? 1
-like "a file that we may not read" "$out" 'image.*data\.raw.*Permission denied'
+is "a file without read permission: status 1" $? 1
+like "... with a message" "$out" 'image.*data\.raw.*Permission denied'
 chmod 644 data.raw
 
 # --- In chains --------------------------------------------------------
 
-# over IMAGE BACKING [OPTION...]
+# over IMAGE BACKING [OPTION...]: make an overlay.
 over ()
 {
     local image=$1 backing=$2
@@ -441,35 +442,34 @@ for image in mid top above; do
                  --borders 100
 done
 mv base.data elsewhere
-refused "a data file of the third layer has moved" \
+refused "a missing data file of the third layer" \
         'base\.qcow2.*base\.data.*No such file' -- above.qcow2
-refused "data-file= is for the uppermost" \
+refused "data-file= is for the uppermost data file" \
         'base\.qcow2.*base\.data.*No such file' \
         -- above.qcow2 data-file=elsewhere/base.data
 serves_params=("${params[@]}")
 params+=(data-file=top.data data-file=elsewhere/base.data)
-serves "data-file= for both" above.qcow2 oracle.raw
+serves "data-file= for both layers" above.qcow2 oracle.raw
 params=("${serves_params[@]}")
 refused "data-file= a third time" 'data-file=third' -- above.qcow2 \
         data-file=top.data data-file=elsewhere/base.data data-file=third
 mv elsewhere/base.data base.data
-# Holes of a lower layer's data file.
 cp --sparse=always base.data sparse && mv sparse base.data
 fallocate -p -o 1310720 -l 131072 base.data
-like "holes below" "$(our_map mid.qcow2)" '1310720 +131072 +2 +zero'
+like "holes of a lower layer's data file are zeros" "$(our_map mid.qcow2)" '1310720 +131072 +2 +zero'
 
-# Somebody writes the file.
+# The data file is in use.
 named data.raw
 dense data.raw
 if writer_start -f raw data.raw; then
-    refused "somebody writes the data file" 'data\.raw.*force-share' -- image
+    refused "a writer has the data file open" 'data\.raw.*force-share' -- image
     leads "... with force-share=true" image force-share=true
     writer_stop
 else
-    fail "a writer"
+    fail "a writer starts"
 fi
 if start_qcow -- image; then
-    like "we serve it: qemu can't write it" \
+    like "while we serve it, qemu can't open it for writing" \
          "$(qemu-io -f raw -c 'write 0 512' data.raw 2>&1)" 'lock'
     stop_qcow || fail "the server exits cleanly"
 fi

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Deltas, exactly: what is reported for each kind of cluster over each
-# other, which name means which delta, and how little of the image is read
-# to answer.  (deltas.t: what comes of using them.)
+# The maps of deltas: the extents for each pair of cluster kinds, the deltas
+# that export names select, and how little of the image is read to find them.
+# (deltas.t tests their use.)
 
 source "$(dirname "$0")/functions.sh"
 
 params=(allow=image-dir)
 text_source $((16 << 20)) src0 src1 src2 src3
 
-# extents.py SOCKET UNIT < EXPORTS: what each export says, in units:
+# extents.py SOCKET UNIT < EXPORTS: print each export's extents in units:
 # "FIRST+COUNT:FLAGS ...", or "refused".
 cat > extents.py <<'PY'
 import sys, nbd
@@ -32,7 +32,7 @@ for name in sys.stdin.read().splitlines():
     print(text)
 PY
 
-# says NAME UNIT < LINES: each line is "EXPORT: what extents.py prints".
+# says NAME UNIT < LINES: passes if extents.py prints these lines.
 says ()
 {
     cat > wanted.txt
@@ -41,7 +41,7 @@ says ()
     same_text "$1" got.txt wanted.txt
 }
 
-# What is unchanged is so across the end of a backing file, also where that is
+# Unchanged extents merge across the end of a backing file, also if it is
 # within a sector.
 head -c 576331 src0 > odd.raw
 qemu-img create -q -f qcow2 -b odd.raw -F raw odd.qcow2 1M
@@ -54,18 +54,19 @@ END
     stop_qcow || fail "the server exits cleanly"
 fi
 
-# Each kind of cluster in the older state with each in the newer one, told
-# exactly: only the same place in the file, or zeros for sure in both, are
-# unchanged.  Equal bytes elsewhere are not.
+# Each kind of cluster in the older state with each kind in the newer one.
+# Unchanged means the same host offset, or zeros in both.  Equal bytes at
+# different host offsets are changed.
 cat > kinds.py <<'PY'
 import os, struct, sys
 sys.path.insert(0, os.environ["gen"])
 import qcow2
 
 def add_snapshot(image, path, tables):
-    """A snapshot "old", whose L2 tables are those of the image, but for
-    some: {index: {slot: entry}}, or None for no table.  Says where
-    these are."""
+    """Add a snapshot "old" that shares the image's L2 tables except for
+    TABLES: {index: {slot: entry}}, or None for no table.  Returns the
+    offsets of these.
+    """
     places = {}
     with open(path, "r+b") as f:
         end = image.align(f.seek(0, 2))
@@ -144,7 +145,7 @@ for spec in 3:none:raw 2:none:raw 3:full.raw:raw 3:empty.qcow2:qcow2 \
             3:zeros.qcow2:qcow2; do
     IFS=: read -r version backing fmt <<< "$spec"
     py kinds.py "$version" "$backing" "$fmt" > kinds.txt || exit 1
-    # The image is what is meant: qemu can read it.
+    # qemu can read the image, too.
     oracle image.qcow2 oracle.raw
     start_qcow -- image.qcow2 || fail "start"
     says "all pairs of kinds, version $version, backing: $backing" 65536 \
@@ -152,7 +153,7 @@ for spec in 3:none:raw 2:none:raw 3:full.raw:raw 3:empty.qcow2:qcow2 \
     stop_qcow || fail "the server exits cleanly"
 done
 
-# Subclusters of one host cluster: allocated, zero, neither; in both.
+# Subclusters of one host cluster: allocated, zero or neither, in both states.
 qemu-img create -q -f qcow2 -o extended_l2=on -b full.raw -F raw \
          image.qcow2 128k
 io image.qcow2 'write -q -P 1 0 64k'
@@ -162,22 +163,23 @@ offset=$(((1 << 56) - 1))
 new=$(($(peek image.qcow2 "$(peek image.qcow2 40 8)" 8) & offset))
 table=$(peek image.qcow2 64 8)
 old=$(($(peek image.qcow2 "$(peek image.qcow2 "$table" 8)" 8) & offset))
-is "both have the same host cluster" \
+is "both states have the same host cluster" \
    "$(($(peek image.qcow2 $new 8) & offset))" \
    "$(($(peek image.qcow2 $old 8) & offset))"
-is "... but not the same table" $((new != old)) 1
+is "... but different L2 tables" $((new != old)) 1
 # Zero bits, then allocation bits.  Old: aaazzz---; new: az-az-az-.
 poke image.qcow2 $((old + 8)) 00000038 00000007
 poke image.qcow2 $((new + 8)) 00000092 00000049
 dense image.qcow2
 start_qcow -- image.qcow2 || fail "start"
-says "subclusters, allocated or zero or neither" 2048 <<'LIST'
+says "subclusters: allocated, zero or neither" 2048 <<'LIST'
 old..: 0+1:1 1+1:3 2+2:0 4+1:1 5+2:0 7+1:3 8+24:1 32+1:0 33+31:1
 LIST
 stop_qcow || fail "the server exits cleanly"
 
-# ladder IMAGE NAME...: cluster 1 is written before the first snapshot,
-# cluster 2 before the second, and so on; one more after the last.
+# ladder IMAGE NAME...: make an image with these snapshots.  Cluster 1 is
+# written before the first one, cluster 2 before the second, and so on; one
+# more after the last.  Sets $rungs to their number.
 ladder ()
 {
     local image=$1 i=0 name
@@ -194,9 +196,9 @@ ladder ()
     rungs=$i
 }
 
-# expect < "EXPORT|OLD NEW" lines: what says wants.  OLD and NEW are counted
-# from 1, 0 is the file below, "now" the active layer; "full NEW" is no
-# delta, "-" is refused.
+# expect < "EXPORT|OLD NEW" lines: print the input of says.  OLD and NEW are
+# numbers of snapshots, 0 is the backing file, "now" the active layer; "full
+# NEW" is a full view, "-" means refused.
 expect ()
 {
     local name old new low n flags
@@ -222,7 +224,7 @@ expect ()
 over=
 ladder image.qcow2 mon tue a a..b b b..c c ..x mon..tue 2 'é x' a. .b x..
 start_qcow -- image.qcow2 || fail "start"
-says "which name means what" 65536 < <(expect <<'LIST'
+says "export names: ids, names, deltas" 65536 < <(expect <<'LIST'
 |full now
 tue|full 2
 mon..tue|full 9
@@ -277,13 +279,13 @@ LIST
 )
 for name in ..tue tue..nope nope..tue backing.. layer:9..; do
     not_ok "$name is refused" nbdinfo --size "$(to "$name")"
-    like "... with its name" "$(tail -1 "$log")" \
+    like "... the message has the name" "$(tail -1 "$log")" \
          "image\\.qcow2.*'${name//./\\.}'"
 done
 is "deltas are not listed" "$(nbdinfo --list "$uri" | grep -c '^export=')" 15
 stop_qcow || fail "the server exits cleanly"
 
-# With a raw file below: the keywords, and snapshots that are called so.
+# With a raw backing file: the keywords, and snapshots with such names.
 over=full.raw
 ladder image.qcow2 mon tue wed
 start_qcow -- image.qcow2 || fail "start"
@@ -323,15 +325,15 @@ LIST
 )
 stop_qcow || fail "the server exits cleanly"
 
-# An older state whose L2 table is damaged may differ anywhere; the newer
-# one can still be read, and the other deltas are as they were.
+# If an L2 table of the older state is damaged, the delta reports everything as
+# changed.  The newer state can be read, and other deltas are not affected.
 over=
 ladder image.qcow2 mon tue wed
 oracle image.qcow2 oracle.raw
 table=$(peek image.qcow2 64 8)
 poke image.qcow2 "$(peek image.qcow2 "$table" 8)" 0000010000000000
 start_qcow -- image.qcow2 || fail "start"
-says "the older state is damaged" 65536 < <(expect <<'LIST'
+says "the older state is damaged: all changed" 65536 < <(expect <<'LIST'
 mon..|full now
 mon..tue|full 2
 tue..|2 now
@@ -340,10 +342,10 @@ LIST
 )
 rm -f got.raw
 nbdcopy "$(to mon..)" got.raw
-same_bytes "... the newer one can be read" got.raw oracle.raw
+same_bytes "... the newer state can be read" got.raw oracle.raw
 stop_qcow || fail "the server exits cleanly"
 
-# since= and snapshot= say the same, and pin the server to it.
+# since= and snapshot= select a delta and disable all other exports.
 over=full.raw
 ladder image.qcow2 mon tue wed backing..mon
 while IFS='|' read -r set wanted; do
@@ -354,7 +356,7 @@ while IFS='|' read -r set wanted; do
           for name in mon 1 mon.. backing.. tue..wed wed; do
               echo "$name|-"
           done; } | expect)
-    is "... is the only one" "$(nbdinfo --list "$uri" | grep '^export=')" \
+    is "... is the only export" "$(nbdinfo --list "$uri" | grep '^export=')" \
        'export="":'
     stop_qcow || fail "the server exits cleanly"
 done <<'LIST'
@@ -383,19 +385,19 @@ since=mon bitmap=b|since.*bitmap|bitmap.*since
 LIST
 over=
 ladder image.qcow2 mon
-refused "since=backing without one" \
+refused "since=backing without a backing file" \
         'image\.qcow2: since=backing: must be .*number of backing files, 0' \
         -- image.qcow2 since=backing
 qemu-img create -q -f qcow2 alone.qcow2 1M
 for point in backing layer:1 mon; do
-    refused "since=$point with nothing to compare with" \
+    refused "since=$point without snapshots or backing file" \
             "alone\.qcow2: since=$point: there is nothing to compare with" \
             -- alone.qcow2 since=$point
 done
 
-# 1 TiB, and two states that share all but 1000 of 2048 L2 tables: only
-# those are read to tell what changed.  One has no table at all in the
-# older state, one none in the newer.
+# A 1 TiB image whose two states share all but 1000 of 2048 L2 tables: only
+# those are read to find the changes.  One of them is missing in the older
+# state, another in the newer.
 cat > large.py <<'PY'
 import random
 import kinds
@@ -429,7 +431,7 @@ with open("tables", "w") as f:
     print(image.l2_offset, *sorted(own + list(places.values())), file=f)
 PY
 py large.py || exit 1
-# (A sanitizer would be traced, too.)
+# (No sanitizer: strace would see its reads.)
 [ -z "${QCOW_PRELOAD:-}" ] || plugin=$top/nbdkit-qcow-plugin.so
 calls=read,pread64,readv,preadv,preadv2,mmap,io_uring_enter
 export QCOW_PRELOAD=
@@ -444,7 +446,7 @@ first, *tables = map(int, open("tables").read().split())
 read = dict.fromkeys(tables, 0)
 pending = {}
 for line in open("trace"):
-    # A call that another thread's interrupted is in two lines.
+    # strace splits a call that another thread interrupts into two lines.
     thread, _, call = line.strip().partition(" ")
     call = call.strip()
     if "<unfinished ...>" in call:
@@ -465,7 +467,7 @@ for line in open("trace"):
         print("a read of %d at %d" % (got, at))
 print(sum(n == 65536 for n in read.values()), "of", len(read), "once")
 PY
-is "only the tables that differ are read, and once" \
+is "only the differing tables are read, each once" \
    "$(py tables.py)" "1998 of 1998 once"
 
 done_testing

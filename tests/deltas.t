@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Deltas: what changed between two snapshots, or over a layer below.  Reads
-# are those of the newer state; what differs is reported as changed, what
-# was not written is not; a copy of the older state and what changed make
-# the newer one, with 'qemu-img convert' as the man page has it.  What a
-# state holds, 'qemu-img snapshot -a' on a copy says.
+# Deltas between two snapshots, or from a lower layer: reads return the newer
+# state; ranges that differ are reported as changed, ranges that were never
+# written are not; a copy of the older state and the changes make the newer
+# one, with the man page's 'qemu-img convert' commands.  The expected content
+# of a state comes from 'qemu-img snapshot -a' on a copy.
 #
-# QCOW_SEED=N tries other histories; a failure names its seed.
+# QCOW_SEED=N selects other histories; a failure names its seed.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -15,11 +15,11 @@ seed=${QCOW_SEED:-3300}
 params=(allow=image-dir)
 text_source $((16 << 20)) src0 src1 src2 src3
 
-# history.py SEED SIZE CLUSTER STAGES RESIZE: prints a random history: lines
-# for qemu-io, and between them "snapshot NAME" and "resize SIZE".  Writes
-# the clusters that each stage touches to the file "touched".  Compressed
-# writes come first in each stage and go where nothing is: qemu 7.2 takes
-# no others.
+# history.py SEED SIZE CLUSTER STAGES RESIZE: prints a random history:
+# commands for qemu-io, and between them "snapshot NAME" and "resize SIZE".
+# Lists the clusters that each stage touches in the file "touched".
+# Compressed writes come first in each stage and go to unallocated clusters:
+# qemu 7.2 refuses others.
 cat > history.py <<'PY'
 import random, sys
 seed, nominal, cluster, stages, resize = map(int, sys.argv[1:6])
@@ -34,7 +34,7 @@ def touch(at, length):
 
 for stage in range(stages + 1):
     touched.append(set())
-    # Snapshots grow and shrink the disk.
+    # Grow or shrink the disk between snapshots.
     if resize and stage % 2:
         new = rng.randrange(nominal // 3, nominal * 3 // 2) // 512 * 512
         print("resize %d" % new)
@@ -50,7 +50,7 @@ for stage in range(stages + 1):
                 print("write -q -c -s src%d %d %d" % (
                     rng.randrange(4), c * cluster, length))
                 touch(c * cluster, length)
-    # Mostly in one half of the disk, so that the other stays as it is.
+    # Mostly in one half of the disk, so that the other stays unchanged.
     half = rng.randrange(2) * size // 2
     for _ in range(9):
         what = rng.choice(("write -q -s src%d" % rng.randrange(4),) * 4
@@ -69,9 +69,9 @@ with open("touched", "w") as f:
         print(*sorted(clusters), file=f)
 PY
 
-# state NAME STAGE IMAGE [ID]: what qemu says of a state of the image, the
-# active one or a snapshot, into NAME.raw and NAME.map; a line for
-# delta-check.py into the file views.
+# state NAME STAGE IMAGE [ID]: write qemu's content and map of the active state
+# or a snapshot to stateNAME.raw and stateNAME.map, and add a line for
+# delta-check.py to the file views.
 state ()
 {
     cp "$3" applied.qcow2
@@ -81,14 +81,14 @@ state ()
     echo "$1 $2 state$1.raw state$1.map" >> views
 }
 
-# older NAME STAGE RAW: the same of a layer below.
+# older NAME STAGE RAW: add a lower layer to the file views.
 older ()
 {
     echo "$1 $2 $3 -" >> views
 }
 
-# true_deltas NAME CLUSTER: what the server that was started last says of
-# each pair in views.
+# true_deltas NAME CLUSTER: check the running server's deltas of each pair in
+# views.
 totals=(0 0 0)
 true_deltas ()
 {
@@ -105,8 +105,8 @@ true_deltas ()
     fi
 }
 
-# in_overlay NAME OLD-RAW EXPORT NEW-RAW: an overlay over the older state,
-# of what changed.
+# in_overlay NAME OLD-RAW EXPORT NEW-RAW: copy the changes to an overlay over
+# the older state; passes if it equals NEW-RAW.
 in_overlay ()
 {
     local out
@@ -121,14 +121,14 @@ in_overlay ()
     fi
 }
 
-# in_place NAME EXPORT NEW-RAW: what changed, onto the file target, which
-# holds the older state.
+# in_place NAME EXPORT NEW-RAW: copy the changes to the file target, which has
+# the older state; passes if it then equals NEW-RAW.
 in_place ()
 {
     local out new old
     new=$(stat -c %s "$3") old=$(stat -c %s target)
     [ "$new" -le "$old" ] || truncate -s "$new" target
-    # The file that -B names is not opened.
+    # qemu-img does not open the file that -B names.
     if out=$(qemu-img convert -n -f raw -O raw -B none.raw -F raw \
                       "$(to "$2")" target 2>&1); then
         truncate -s "$new" target
@@ -138,9 +138,9 @@ in_place ()
     fi
 }
 
-# Random histories: each state against each other, older or younger, the
-# active one, and the backing file; by map and by both commands.  v2 images
-# can't be resized once they have a snapshot.
+# Random histories: deltas from each state, and from the backing file, to each
+# other state, by map and by both commands.  (v2 images can't be resized once
+# they have a snapshot.)
 head -c $((1171 * 512)) src3 > base.raw
 make_history mid.qcow2 $((seed + 50)) $((3 << 20)) 65536 0 0 compat=1.1
 oracle mid.qcow2 mid.raw
@@ -166,7 +166,7 @@ for spec in 512:400:1:compat=1.1: 512:400:0:compat=0.10:base.raw \
     fi
     start_qcow -- image.qcow2 || { fail "$what: start"; continue; }
     true_deltas "$what" "$cluster"
-    # A sample of the pairs, by the commands; and one after the other.
+    # Some of the pairs by commands, each on its own and in sequence.
     for pair in s0..s1 s2..s0 "${names[-1]}.."; do
         new=${pair#*..}
         in_overlay "... $pair into an overlay" "state${pair%..*}.raw" "$pair" \
@@ -184,14 +184,14 @@ for spec in 512:400:1:compat=1.1: 512:400:0:compat=0.10:base.raw \
     done
     stop_qcow || fail "$what: the server exits cleanly"
 done
-is "bytes unchanged, changed, and now zero: ${totals[*]}" \
+is "unchanged, data and zero bytes all occur: ${totals[*]}" \
    $((totals[0] > 0 && totals[1] > 0 && totals[2] > 0)) 1
-is "some deltas made the disk longer ($longer) and shorter ($shorter)" \
+is "some deltas grow ($longer) and shrink ($shorter) the disk" \
    $((longer > 3 && shorter > 3)) 1
 
-# Layers: over a raw file that is shorter or longer, in the middle of a
-# cluster, or has holes; over v1; over a chain of three whose middle is
-# shorter.  The top may be v1, or have its data elsewhere.
+# Layers: over a raw file that is shorter or longer, ends inside a cluster, or
+# has holes; over v1; over a chain of three whose middle is shorter.  The top
+# may be v1, or have an external data file.
 while read -r options size sectors layers; do
     rm -f layer* data.raw
     : > views
@@ -212,9 +212,9 @@ while read -r options size sectors layers; do
         qemu-img create -q -f "$f" "${create[@]}" -b "$below" -F $fmt \
                  layer$last "$s" || exit 1
         fmt=$f
-        # Of each four clusters: something, zeros, a part, nothing; in
-        # each layer elsewhere, and nothing near the end.  (v1 has no
-        # zeros.)  What is beyond its end is cut off.
+        # Of each four clusters one has data, one zeros, one is partly
+        # written, one unallocated, shifted in each layer; nothing near the
+        # end.  (v1 has no zeros.)  Clusters beyond the end count as touched.
         for ((c = 0; c < 64; c++)); do
             at=$((c * 65536))
             if [ $((at + 65536)) -gt "$s" ]; then
@@ -233,7 +233,7 @@ while read -r options size sectors layers; do
         echo >> touched
         format=$f io_script layer$last < list
         [ -e data.raw ] || dense layer$last
-        # What it holds, served alone.
+        # The layer's content.
         format=$f oracle layer$last held$last.raw
     done
     (trap - EXIT; format=$fmt; qemu_map layer$last) > state-.map || exit 1
@@ -262,8 +262,8 @@ compat=1.1 2000384 5003 qcow2:extended_l2=on:865792
 compat=1.1 2097152 700 qcow:v1:1572864
 LIST
 
-# A state that ends within a sector: qemu-img, which copies whole sectors,
-# gets all of what is beyond.  (The size is at 48 in the snapshot's entry.)
+# An older state that ends within a sector: qemu-img copies whole sectors, and
+# must get the rest of that sector.  (48 is the size in the snapshot's entry.)
 rm -f odd.qcow2
 qemu-img create -q -f qcow2 odd.qcow2 64k
 io odd.qcow2 'write -q -s src0 0 64k'
@@ -273,7 +273,7 @@ oracle odd.qcow2 odd.raw
 poke odd.qcow2 $(($(peek odd.qcow2 64 8) + 48)) 00000000000003e8
 head -c 1000 odd.raw > odd-old.raw
 start_qcow -- odd.qcow2 || fail "odd: start"
-in_overlay "from 1000 bytes to 64 KiB" odd-old.raw old..new odd.raw
+in_overlay "a delta from 1000 bytes to 64 KiB" odd-old.raw old..new odd.raw
 stop_qcow || fail "odd: the server exits cleanly"
 
 done_testing

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Every nbdkit command in README and in the man page does what the text
-# says, as it stands there.  (Those that only serve get a client.)
+# Runs every nbdkit command of README and of the man page and checks its
+# result.  (Commands that only serve get a client.)
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
 
-# What the examples talk about: a disk with a partition, snapshots of three
-# days and a bitmap, an overlay, and an image with a data file.
+# The files in the examples: a disk with a partition, snapshots of three days
+# and a bitmap; an overlay; an image with a data file; encrypted images.
 text_source $((4 << 20)) src0 src1
 head -c 4M src0 > today.raw
 # One partition of type 83 from sector 2048 to the end.
@@ -45,7 +45,7 @@ create_aes old.qcow2 v3 "$(stat -c %s src1)" lynx
 secrets=(lynx)
 encrypted_io old.qcow2 "write -q -s src1 0 $(stat -c %s src1)"
 cp "$plugin" nbdkit-qcow-plugin.so
-# The page mounts it there with nbdfuse, which filters.t does.
+# The man page mounts this with nbdfuse; filters.t tests that.
 mkdir mnt
 cp disk.qcow2 mnt
 printf 'alice:%064d\n' 7 > keys.psk
@@ -56,7 +56,7 @@ cp pki/server-cert.pem pki/ca-cert.pem
 cp pki/server-cert.pem pki/client-cert.pem
 cp pki/server-key.pem pki/client-key.pem
 
-# Web servers that stand for those in the examples.
+# A web server in place of those in the examples.
 mkdir -p web/bucket
 cp disk.qcow2 web
 cp disk.qcow2 web/bucket
@@ -65,7 +65,7 @@ printf secret > secret
 start_web example web
 export example=${web[example]} AWS_ENDPOINT_URL=${web[example]}
 
-# nbdkit with an installed plugin of the name qcow, on a private socket.
+# nbdkit that finds the plugin by the name qcow, and the web server.
 mkdir installed
 cat > installed/nbdkit <<'END_OF_SCRIPT'
 #!/bin/bash
@@ -78,7 +78,7 @@ for a; do
 done
 exec "$wrapped/nbdkit" -f "${args[@]}"
 END_OF_SCRIPT
-# Nobody waits until qemu-img has measured the machine.  A file stands for RBD.
+# qemu-img without its PBKDF2 benchmark, and with a file in place of RBD.
 cat > installed/qemu-img <<END_OF_SCRIPT
 #!/bin/bash
 [[ " \$* " != *encrypt.format=luks* ]] || export LD_PRELOAD=$tmp/luks-clock.so
@@ -88,7 +88,7 @@ chmod +x installed/nbdkit installed/qemu-img
 export wrapped=$tmp/wrapped
 PATH=$tmp/installed:$PATH
 
-# examples FILE: its commands, each in one line, in their order.
+# examples FILE: print its commands, one per line, in their order.
 examples ()
 {
     sed -e ':a' -e '/\\$/N; s/\\\n */ /; ta' "$1" |
@@ -96,8 +96,8 @@ examples ()
         awk '!seen[$0]++'
 }
 
-# made_by COMMAND FILE WANTED: the command has written the file (if it is
-# one that does), and right.
+# made_by COMMAND FILE WANTED: if the command writes FILE, passes if its
+# content equals WANTED.
 made_by ()
 {
     [[ $1 = *" $2'" ]] || return
@@ -107,7 +107,8 @@ made_by ()
     same_bytes "... makes $2" made.raw "$3"
 }
 
-# only_by_tls COMMAND: it serves who has a key, and nobody else.
+# only_by_tls COMMAND: passes if the server accepts a client with a key or
+# certificate and refuses one without.
 only_by_tls ()
 {
     local command="$1 -U - --run" tls=tls-certificates=$tmp/pki user=
@@ -117,11 +118,11 @@ only_by_tls ()
     fi
     ok "$1" bash -c \
        "$command 'nbdinfo \"nbds+unix://$user/?socket=\$unixsocket&$tls\"'"
-    not_ok "... without a key" bash -c \
+    not_ok "... refuses a client without TLS" bash -c \
            "$command 'nbdinfo \"nbd+unix:///?socket=\$unixsocket\"'"
 }
 
-# run_example COMMAND
+# run_example COMMAND: run it and check the files that it writes.
 run_example ()
 {
     local command=$1 run=$1 out
@@ -133,7 +134,7 @@ run_example ()
             return ;;
         *) run="${command/-U \/tmp\/sock/} -U - --run 'nbdinfo \"\$uri\"'" ;;
     esac
-    # The two disks differ, which is what one wants to know.
+    # The compared disks differ, so the command must fail.
     [[ $command != *'qemu-img compare'* ]] || run="! $command"
     if out=$(timeout -k 5 "${QCOW_TIMEOUT:-120}" \
              bash -c "unset LD_PRELOAD; $run" 2>&1 < /dev/null); then
@@ -176,11 +177,11 @@ for text in README nbdkit-qcow-plugin.pod; do
         run_example "$command"
     done < list
 done
-# Only the changes were copied.
-is "an overlay of the changes is small" \
+# The overlay has only the changes.
+is "the overlay of a delta is small" \
    "$(($(stat -c %s wednesday.qcow2) < 1024 * 1024))" 1
 
-# make try does what it says.
+# make try.
 name="odd 'name' \$x.qcow2"
 cp disk.qcow2 "$name"
 for file in disk.qcow2 "$name"; do
@@ -188,13 +189,13 @@ for file in disk.qcow2 "$name"; do
     ok "make try: $file" env -u LD_PRELOAD PATH="${PATH#*:}" FILE="$tmp/$file" \
        TO="$tmp/$file.raw" bash -c '"$0" 2>&1 | tee try.log; exit ${PIPESTATUS[0]}' \
        "$top/tests/try.sh"
-    same_bytes "... copies it" "$file.raw" today.raw
+    same_bytes "... copies the disk" "$file.raw" today.raw
     rm -f "$file.raw"
     sed -n 's/^\$ nbdkit/nbdkit/p' try.log > try.command
-    ok "... with the command that it shows" \
+    ok "... the command that it prints works" \
        env -u LD_PRELOAD PATH="${PATH#*:}" bash -c 'command=$(< try.command) &&
            cd "$0" && eval "$command"' "$top"
-    same_bytes "... which copies it" "$file.raw" today.raw
+    same_bytes "... and copies the disk" "$file.raw" today.raw
 done
 
 done_testing

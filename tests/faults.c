@@ -2,32 +2,30 @@
  *
  * faults [-p PASSPHRASE]... [-v VIEW]... [-u SOCKET] KIND IMAGE
  *
- * With -u the image is a URL that is asked for at this Unix domain socket.
+ * With -u, IMAGE is a URL whose server listens on this Unix domain socket.
  *
- * A small job (open the image, list its views, map and read each of them and
- * those given, close) is done over and over, and each time another of its
- * allocations or system calls fails.  For each n (but see ALL_OF), the n-th
+ * Repeats a small job: open the image, list its views, map and read each of
+ * them and each VIEW, close.  Each time another allocation or system call
+ * fails.  For each n (but see ALL_OF), the n-th
  *   alloc       allocation fails
- *   exhausted   allocation fails, and so do all after it for which what was
- *               freed in between has no room
+ *   exhausted   allocation fails, and so do all later ones that don't fit into
+ *               the memory freed since
  *   eio         read fails with EIO
- *   cut         read finds the end of the file
- *   eintr       read is interrupted
- *   short       read brings one byte
+ *   cut         read returns 0 (end of file)
+ *   eintr       read fails with EINTR
+ *   short       read returns one byte
  *   files       open fails with EMFILE
  *
- * Whatever fails, a step of the job either does what it did without a fault
- * or fails with the errno that belongs to it; one fault fails one step at
- * most, interrupted and short reads none; and in the end no memory and no
- * file is left.  (With -u, what libcurl has no memory for may become EIO: it
- * sends a request without its range then.  And so may what is asked for soon
- * afterwards.)  Prints a line "KIND: N faults, M made a step fail", or
- * what was wrong, with status 1.
+ * Each step of the job must have the same result as without a fault, or fail
+ * with the errno of the kind.  One fault may fail at most one step, and EINTR
+ * and short reads none.  At the end no memory and no file may be left.  (With
+ * -u, steps may also fail with EIO: out of memory, libcurl sends a request
+ * without its range, and later requests may fail because of that.)  Prints
+ * "KIND: N faults, M made a step fail", or an error, with status 1.
  *
- * The functions that are to fail are defined here, before those of libc in the
- * order in which symbols are looked up, so what libraries ask for fails,
- * too.  Without -u only one thread runs; with it, whose turn it is to fail is
- * a matter of chance.
+ * The failing functions are defined here and take precedence over libc's, so
+ * calls of libraries fail, too.  Without -u there is only one thread; with it,
+ * which thread's call fails is random.
  */
 
 /* Fortified headers define some of these functions inline. */
@@ -63,7 +61,7 @@ enum kind {
 
 static const struct {
   const char *name;
-  int error; /* of a step that fails; 0: none may */
+  int error; /* errno of a failing step; 0: no step may fail */
 } kinds[] = {
   [NONE] = { "none", 0 },
   [ALLOC] = { "alloc", ENOMEM },
@@ -75,8 +73,8 @@ static const struct {
   [FILES] = { "files", EMFILE },
 };
 
-/* The address sanitizer's strdup does not come to our malloc, but what it
- * returns to our free; it finds leaks itself.
+/* ASan's strdup does not call our malloc, but its result is passed to our
+ * free, so blocks can't be counted.  ASan finds leaks itself.
  */
 #ifdef __SANITIZE_ADDRESS__
 #define COUNTS_BLOCKS 0
@@ -87,19 +85,19 @@ static const struct {
 /* --- Faults --- */
 
 static enum kind kind;
-static bool on_web;              /* and libcurl has threads, too */
-static bool in_job;              /* in all of it, where memory is counted */
-static __thread bool sanitizing; /* a sanitizer runs */
+static bool on_web;              /* with -u: libcurl has threads, too */
+static bool in_job;              /* the job runs: count blocks */
+static __thread bool sanitizing; /* a sanitizer's own code runs */
 static atomic_bool inside;       /* the code under test is running */
-static atomic_long countdown;    /* the fault comes when it gets to 0 */
-static atomic_long room;         /* freed since memory was exhausted */
-static atomic_long nr_blocks;    /* allocated in the job, and not freed */
+static atomic_long countdown;    /* calls until the fault */
+static atomic_long room;         /* bytes freed since memory was exhausted */
+static atomic_long nr_blocks;    /* allocated by the job and not freed */
 
-/* (What malloc calls has no variables that the address sanitizer would watch:
- * it comes here before it is ready.)
+/* malloc and the functions that it calls must not use variables that ASan
+ * instruments: ASan calls malloc before it is initialized.
  */
 
-/* Is it the turn of this place? */
+/* True if this call must fail. */
 static bool
 fails (bool eligible)
 {
@@ -125,7 +123,7 @@ allocation_fails (size_t size)
   return true;
 }
 
-/* dlsym may allocate before it can say where the real functions are. */
+/* dlsym may allocate before the real functions are known. */
 static char early[4096];
 static size_t early_used;
 
@@ -163,7 +161,7 @@ find_real (void)
   if (finding)
     return false;
   finding = true;
-  /* (ISO C has no cast from an object to a function.) */
+  /* (ISO C has no cast from an object pointer to a function pointer.) */
   *(void **) &real_malloc = dlsym (RTLD_NEXT, "malloc");
   *(void **) &real_calloc = dlsym (RTLD_NEXT, "calloc");
   *(void **) &real_realloc = dlsym (RTLD_NEXT, "realloc");
@@ -288,8 +286,8 @@ open64 (const char *name, int flags, ...)
 }
 
 #ifdef __SANITIZE_ADDRESS__
-/* The address sanitizer calls it where a thread begins, and does without it
- * as little as without memory.
+/* ASan calls this when a thread starts and can't handle failing allocations
+ * in it.
  */
 EXPORT int
 pthread_getattr_np (pthread_t thread, pthread_attr_t *attr)
@@ -310,9 +308,9 @@ pthread_getattr_np (pthread_t thread, pthread_attr_t *attr)
 #define MAX_STEPS 4000
 #define MAX_KEY 200
 #define MAX_VIEWS 32
-#define STEP_BYTES (59 * 512) /* clusters are cut */
+#define STEP_BYTES (59 * 512) /* not a multiple of a cluster */
 
-/* What was done in the first run, and what came of it. */
+/* The steps of the first run, without faults, and their results. */
 struct step {
   char key[MAX_KEY];
   uint64_t hash;
@@ -322,8 +320,8 @@ static struct step steps[MAX_STEPS];
 static size_t nr_steps;
 static bool recording;
 
-static uint64_t nth;       /* the fault that this run is about */
-static unsigned nr_failed; /* steps of this run */
+static uint64_t nth;       /* the call that fails in this run */
+static unsigned nr_failed; /* failed steps of this run */
 static unsigned nr_warnings;
 static unsigned usual_warnings; /* without a fault */
 
@@ -349,7 +347,7 @@ hash_of (uint64_t hash, const void *data, size_t length)
   return hash;
 }
 
-/* A step was done, or failed with errno. */
+/* Compare the result of a step with the first run.  If !done, errno is set. */
 static void
 step (const char *key, bool done, uint64_t hash)
 {
@@ -366,7 +364,7 @@ step (const char *key, bool done, uint64_t hash)
     steps[nr_steps++].hash = hash;
     return;
   }
-  /* Bitmaps that can't be read are warned of, and then there are none. */
+  /* Unreadable bitmaps only cause a warning, and then don't exist. */
   if (nr_warnings > usual_warnings
       && (strcmp (key, "qcow_list") == 0 || strstr (key, "of 'bitmap:")))
     return;
@@ -380,12 +378,12 @@ step (const char *key, bool done, uint64_t hash)
   for (i = 0; i < nr_steps && strcmp (steps[i].key, key) != 0; ++i)
     ;
   if (i == nr_steps)
-    wrong (key, "was not done without the fault");
+    wrong (key, "this step does not exist without the fault");
   if (steps[i].hash != hash)
-    wrong (key, "another result than without the fault");
+    wrong (key, "the result differs from that without the fault");
 }
 
-/* Which kind of extent each sector lies in: an answer may end early. */
+/* The kind of each sector, because extents may be split differently. */
 struct kinds_of {
   uint64_t start, end;
   uint8_t sectors[STEP_BYTES / 512 + 1];
@@ -539,8 +537,8 @@ do_job (const struct qcow_options *options)
 
 /* --- Again and again --- */
 
-/* PBKDF2 allocates in each of its thousands of iterations: of so many places
- * only some are tried.
+/* Beyond this n, only some are tried: PBKDF2 allocates in each of its
+ * thousands of iterations.
  */
 #define ALL_OF 100
 
@@ -565,19 +563,19 @@ run (const struct qcow_options *options, enum kind k, uint64_t n)
   room = 0;
   nr_warnings = 0;
   nr_failed = 0;
-  /* A hang is one, too. */
+  /* A hang is an error, too. */
   alarm (100);
   in_job = true;
   do_job (options);
   in_job = false;
   if (lowest_free_fd () != fd)
-    wrong ("in the end", "a file is still open");
+    wrong ("at the end", "a file is still open");
   if (k == NONE)
     return;
   if (COUNTS_BLOCKS && nr_blocks != 0)
-    wrong ("in the end", "memory is not freed, or twice");
+    wrong ("at the end", "memory was leaked or freed twice");
   if (k != EXHAUSTED && !on_web && nr_failed > 1)
-    wrong ("in the end", "one fault made more than one step fail");
+    wrong ("at the end", "one fault made several steps fail");
 }
 
 static enum kind
@@ -639,13 +637,13 @@ main (int argc, char **argv)
   run (&options, NONE, 0);
   recording = false;
   usual_warnings = nr_warnings;
-  /* What libraries allocate once and keep is there now. */
+  /* By now libraries have allocated what they keep. */
   nr_blocks = 0;
   run (&options, NONE, 0);
   if (COUNTS_BLOCKS && nr_blocks != 0)
     wrong ("without a fault", "memory is not freed");
 
-  /* Until the job has no n-th place, which on the web may be chance. */
+  /* Until the job has no n-th call: with -u three times, by chance. */
   for (n = 1; without < (on_web ? 3 : 1);
        n += n < ALL_OF || on_web ? 1 : n / 4) {
     run (&options, k, n);

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What fails below the reader: memory, reads, open files.  faults.c does a
-# small job with images of every sort again and again, and each time another
-# of its allocations or system calls fails.  And what the server does when
-# its table of descriptors is full, or its file is replaced.
+# Injected faults: out of memory, read errors, out of descriptors.  faults.c
+# repeats a small job with images of every kind; each time another allocation
+# or system call fails.  Also: a server that runs out of descriptors, or whose
+# file is replaced.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/nginx.sh"
@@ -67,7 +67,7 @@ try snap -v one.. -v one..two
 try luks -p lion -p tiger
 try aes -p tiger
 
-# On the web: by one redirect, and more than what is read at the start.
+# HTTP: through a redirect, and an object larger than the first read.
 head -c 300K src0 > web/large.raw
 cp chain mid base.raw web
 qemu-img convert -f raw -O qcow2 -o cluster_size=4k web/large.raw web/large
@@ -80,8 +80,8 @@ try http://us%20er:pass%2dword@images.test/large -u "$web_socket"
 
 qemu-img convert -O raw snap now.raw
 
-# More clients than there are descriptors for: some get none, the others their
-# bytes, and in the end all is as before.
+# More clients than descriptors: some are refused, the others are served, and
+# afterwards new clients are accepted again.
 (ulimit -n 40; start_qcow -- snap && echo "$uri $sock $pid" > started; exec sleep 60) &
 _helpers+=($!)
 for i in $(seq 100); do [ ! -s started ] || break; sleep 0.1; done
@@ -108,18 +108,18 @@ if refused != 3:
 if h.pread(len(raw), 0) != raw:
     sys.exit("wrong bytes")
 END
-ok "more clients than descriptors" timeout 60 "$python" clients.py "$uri" \
+ok "more clients than descriptors: the first one is served" timeout 60 "$python" clients.py "$uri" \
    "$sock" now.raw
-ok "... and afterwards" timeout 60 nbdcopy "$uri" copy.raw
+ok "... later clients are served" timeout 60 nbdcopy "$uri" copy.raw
 same_bytes "... the bytes" copy.raw now.raw
 kill "$pid"
 
-# Another file in its place is not the one that is served.
+# If the file is replaced, the server keeps serving the one that it opened.
 start_qcow -- snap
 qemu-img convert -f raw -O qcow2 src1 other
 mv other snap
-ok "the file is replaced" nbdcopy "$uri" copy.raw
-same_bytes "... what was opened is served" copy.raw now.raw
+ok "the file is replaced: the server can be read" nbdcopy "$uri" copy.raw
+same_bytes "... it serves the opened file" copy.raw now.raw
 stop_qcow
 
 done_testing

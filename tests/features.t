@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Feature bits and everything else in an image that does not change what a
-# reader reads: unknown incompatible bits are refused by their names in the
-# feature table; unknown compatible and autoclear bits, unknown header
-# extensions, snapshots, VM state, bitmaps, refcounts of any width, images
-# that were resized or amended are served; dirty and corrupt ones with one
-# warning.
+# Feature bits, and all other parts of an image that do not affect a reader.
+# Unknown incompatible bits are refused with the name in the feature table.
+# Served are: unknown compatible and autoclear bits, unknown header extensions,
+# snapshots, VM state, bitmaps, refcounts of any width, resized and amended
+# images; dirty and corrupt images with one warning.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -14,8 +13,8 @@ text_source $((1 << 20)) src0 src1
 head -c 1M src0 > disk.raw
 qemu-img convert -f raw -O qcow2 disk.raw base.qcow2
 
-# served NAME [REGEX]: image.qcow2 has the bytes that qemu says; the
-# server's messages match, or there are none.
+# served NAME [REGEX]: passes if image.qcow2 reads as in qemu and the server
+# prints one matching warning, or nothing without REGEX.
 served ()
 {
     oracle image.qcow2 oracle.raw
@@ -23,13 +22,13 @@ served ()
     with_qcow true -- image.qcow2 2> messages
     if [ $# -gt 1 ]; then
         is "$1: one warning" "$(grep -ci warning messages)" 1
-        like "$1: what it says" "$(cat messages)" "image\\.qcow2.*($2)"
+        like "$1: the message" "$(cat messages)" "image\\.qcow2.*($2)"
     else
-        is "$1: without a word" "$(cat messages)" ""
+        is "$1: no message" "$(cat messages)" ""
     fi
 }
 
-# Where the feature table is: type 0x6803f857 after the header.
+# Find the feature table: the extension of type 0x6803f857.
 at=112
 while [ "$(peek base.qcow2 $at 4)" != $((0x6803f857)) ]; do
     at=$((at + 8 + ($(peek base.qcow2 $((at + 4)) 4) + 7) / 8 * 8))
@@ -42,34 +41,34 @@ hex () { printf %s "$1" | xxd -p; }
 for bit in 5 40 61 62 63; do
     cp base.qcow2 image.qcow2
     poke image.qcow2 72 "$(printf %016x $((1 << bit)))"
-    refused "incompatible bit $bit" 'image\.qcow2.*incompatible.*' \
+    refused "unknown incompatible bit $bit" 'image\.qcow2.*incompatible.*' \
             -- image.qcow2
 done
 cp base.qcow2 image.qcow2
 poke image.qcow2 72 e000000000000000
 poke image.qcow2 $table 003f"$(hex 'Test feature')"00
 poke image.qcow2 $((table + 48)) 003d"$(hex 'Another one')"00
-refused "the name from the table" 'image\.qcow2.*Test feature' -- image.qcow2
-refused "the second name, too" 'image\.qcow2.*Another one' -- image.qcow2
-# The name of a compatible or autoclear feature is another's.
+refused "the message has the name from the table" 'image\.qcow2.*Test feature' -- image.qcow2
+refused "... the second name, too" 'image\.qcow2.*Another one' -- image.qcow2
+# Names of compatible or autoclear features are not used.
 for kind in 01 02; do
     cp base.qcow2 image.qcow2
     poke image.qcow2 72 8000000000000000
     poke image.qcow2 $table ${kind}3f"$(hex 'Wrong feature')"00
     out=$(with_qcow true -- image.qcow2 2>&1)
     unlike "the name of kind $kind is not used" "$out" 'Wrong feature'
-    like "... but it is refused" "$out" 'image\.qcow2.*incompatible'
+    like "... the image is refused" "$out" 'image\.qcow2.*incompatible'
 done
-# A name that fills its 46 bytes; one with control characters.
+# A name of the full 46 bytes; one with control characters.
 cp base.qcow2 image.qcow2
 poke image.qcow2 72 8000000000000000
 name=$(printf 'x%.0s' {1..46})
 poke image.qcow2 $table 003f"$(hex "$name")"
 out=$(with_qcow true -- image.qcow2 2>&1)
-like "a name without a zero byte" "$out" "$name([^x]|\$)"
+like "a name without a NUL" "$out" "$name([^x]|\$)"
 poke image.qcow2 $table 003f1b5b33316d
 out=$(with_qcow true -- image.qcow2 2>&1)
-is "an escape sequence in a name is not printed as it is" \
+is "an escape character in a name is not printed" \
    "$(tr -cd '\033' <<< "$out" | wc -c)" 0
 
 # Bits that a reader may ignore.
@@ -79,11 +78,11 @@ served "unknown compatible bits"
 cp base.qcow2 image.qcow2
 poke image.qcow2 88 fffffffffffffffc
 served "unknown autoclear bits"
-# In version 2 there are no such fields; what is there is an extension.
+# Version 2 has no such fields: an extension starts there.
 qemu-img convert -f raw -O qcow2 -o compat=0.10 disk.raw image.qcow2
 poke image.qcow2 72 12345678000000105555555555555555aaaaaaaaaaaaaaaa
 poke image.qcow2 96 0000000000000000
-served "version 2: bytes from 72 on are no features"
+served "version 2: bytes from 72 on are not feature bits"
 
 # Header extensions.
 cp base.qcow2 image.qcow2
@@ -91,13 +90,13 @@ poke image.qcow2 $((table - 8)) 12345678
 served "an unknown extension"
 cp base.qcow2 image.qcow2
 poke image.qcow2 $((table - 8)) 0000000000000000ffffffffffffffff
-served "nothing counts after the last extension"
+served "bytes after the last extension are ignored"
 
 # Dirty (iotest 039) and corrupt (iotest 060).
 qemu-img create -q -f qcow2 -o lazy_refcounts=on image.qcow2 1M
 (qemu-io -f qcow2 -t writethrough -c 'write -P 0x5a 0 512' -c 'sigraise 9' \
          image.qcow2; true) > /dev/null 2>&1
-is "dirty: the bit is set" "$(peek image.qcow2 79 1)" 1
+is "qemu sets the dirty bit" "$(peek image.qcow2 79 1)" 1
 served "dirty" 'dirty'
 cp base.qcow2 image.qcow2
 poke image.qcow2 79 02
@@ -115,16 +114,16 @@ for bits in 1 2 4 8 16 32 64; do
     served "refcounts of $bits bits"
 done
 
-# Refcounts don't matter: an unaligned block (iotest 060), then garbage.
+# Refcounts are ignored: an unaligned block (iotest 060), then garbage.
 cp base.qcow2 image.qcow2
 poke image.qcow2 $((0x10000)) 0000000000022a00
-served "a refcount block that is not aligned"
+served "an unaligned refcount block"
 cp base.qcow2 image.qcow2
 head -c 64K /dev/urandom |
     dd of=image.qcow2 bs=64K seek=2 conv=notrunc status=none
 served "garbage as refcounts"
 
-# Snapshots: the active state is served, whatever they hold.
+# The active state is served, whatever the snapshots contain.
 cp base.qcow2 image.qcow2
 qemu-img snapshot -c one image.qcow2
 io image.qcow2 'write -q -P 1 0 100k' 'discard -q 512k 64k' \
@@ -132,7 +131,7 @@ io image.qcow2 'write -q -P 1 0 100k' 'discard -q 512k 64k' \
 qemu-img snapshot -c two image.qcow2
 io image.qcow2 'write -q -P 2 50k 100k'
 served "snapshots"
-# VM state lies behind the disk's end in the same tables.
+# VM state is mapped beyond the disk's end by the same tables.
 qemu-img create -q -f qcow2 -o cluster_size=512 image.qcow2 100K
 io image.qcow2 'write -q -P 3 0 100k' 'write -q -b -P 9 0 64k'
 qemu-img snapshot -c state image.qcow2
@@ -147,32 +146,32 @@ qemu-img bitmap --add image.qcow2 b0
 qemu-img bitmap --add --disable -g 4k image.qcow2 b1
 served "bitmaps"
 
-# Images that were changed: grown, shrunk, downgraded with zero clusters
-# and snapshots (iotest 061).
+# Images that were grown, shrunk, and downgraded with zero clusters (iotest
+# 061).
 cp base.qcow2 image.qcow2
 qemu-img resize -q image.qcow2 100G
 io image.qcow2 'write -q -P 5 99G 64k'
 # shellcheck disable=SC2016
-ok "grown: equal to qemu's view" with_qcow \
+ok "grown: equal to qemu-img's view" with_qcow \
    'qemu-img compare -f raw -F qcow2 "$uri" image.qcow2' -- image.qcow2
 qemu-img resize -q --shrink image.qcow2 300K
 served "shrunk"
 cp base.qcow2 image.qcow2
 io image.qcow2 'write -q -z 0 128k' 'write -q -z -u 256k 128k'
 qemu-img amend -f qcow2 -o compat=0.10 image.qcow2
-is "amended: the version" "$(peek image.qcow2 4 4)" 2
+is "amended: the header has version 2" "$(peek image.qcow2 4 4)" 2
 served "amended to version 2"
 qemu-img amend -f qcow2 -o compat=1.1 image.qcow2
 served "amended to version 3"
 qemu-img amend -f qcow2 -o lazy_refcounts=on,refcount_bits=64 image.qcow2
 served "amended refcounts"
 
-# Internal names: a disk whose name has every odd character.
+# File names with unusual characters.
 for name in 'a:b.qcow2' 'file:x' 'with space.qcow2' ' lead' '-dash.qcow2' \
             'key=value.qcow2' $'new\nline' 'ünïcode.qcow2' 'json:{}'; do
     cp base.qcow2 "./$name"
     # shellcheck disable=SC2016
-    ok "a file of the name $name" with_qcow \
+    ok "a file named $name" with_qcow \
        'nbdcopy "$uri" copy.raw && cmp copy.raw disk.raw' \
        -- file="$name"
 done

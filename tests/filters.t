@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # nbdkit's filters on top of the plugin: cow, cache, readahead, partition,
-# blocksize, noextents, retry, log and the other ones that make sense on a
-# read-only disk.
+# blocksize, noextents, retry, log and others that are useful for a read-only
+# disk.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -15,8 +15,8 @@ oracle image.qcow2 oracle.raw
 before=$(sha256sum < image.qcow2)
 
 # through NAME NBDKIT-OPTION... -- FILTER-PARAMETER...
-# The bytes, in nbdcopy's requests and in awkward ones, are right.
-# Messages go to the file through.log.
+# Passes if nbdcopy and nbd-compare.py read the right bytes.  Messages go to
+# the file through.log.
 through ()
 {
     local name=$1 opts=() out
@@ -42,7 +42,7 @@ through "cow" --filter=cow --
 through "cache" --filter=cache --
 through "cache, on read" --filter=cache -- cache-on-read=true
 through "readahead" --filter=readahead --
-unlike "... finds what it needs in the plugin" "$(cat through.log)" 'warning'
+unlike "... prints no warning: the plugin has what it needs" "$(cat through.log)" 'warning'
 through "blocksize" --filter=blocksize -- \
         minblock=4096 maxdata=64K
 through "blocksize-policy" --filter=blocksize-policy -- \
@@ -51,25 +51,25 @@ through "noextents" --filter=noextents --
 through "retry" --filter=retry -- retries=2 retry-delay=1
 through "retry-request" --filter=retry-request -- retry-request-retries=2
 through "log" --filter=log -- logfile=nbd.log
-like "... has logged a read" "$(cat nbd.log)" ' Read '
-like "... and the extents" "$(cat nbd.log)" ' Extents '
+like "... logs a read" "$(cat nbd.log)" ' Read '
+like "... logs an extents request" "$(cat nbd.log)" ' Extents '
 through "nocache" --filter=nocache -- cachemode=emulate
 through "noparallel" --filter=noparallel -- serialize=requests
 through "multi-conn" --filter=multi-conn -- multi-conn-mode=disable
 through "stats" --filter=stats -- statsfile=stats.txt
 through "rate" --filter=rate -- rate=10G
-through "several at once" \
+through "log, cow, cache and readahead at once" \
         --filter=log --filter=cow --filter=cache --filter=readahead \
         -- logfile=several.log
 through "scan" --filter=scan -- scan-ahead=false
 
-# noextents: everything is data.
+# noextents reports everything as data.
 is "noextents: the map" \
    "$(with_qcow 'nbdinfo --map "$uri"' --filter=noextents -- image.qcow2 |
           awk '{ print $1, $2, $3 }')" "0 $size 0"
 
-# cow: what is written is read, the rest is as before, the file is not
-# touched.
+# cow: written data is read back, the rest is unchanged, and the file is not
+# modified.
 cp oracle.raw written.raw
 for c in 'write -P 7 1000 3000' 'write -z 200000 70000' \
          'write -P 8 6500000 53600'; do
@@ -98,7 +98,7 @@ cp oracle.raw wanted.raw
 truncate -s 7000001 wanted.raw
 same_bytes "truncate: the bytes" truncate.raw wanted.raw
 
-# partition: a disk with two of them, the second at an odd sector.
+# partition: a disk with two partitions, the second at an odd sector.
 py - <<'END'
 import struct
 size = 4 << 20
@@ -126,7 +126,7 @@ for options in '' -c; do
     same_bytes "partition: the bytes" part.raw wanted.raw
 done
 
-# A filter that reads through another format inside: tar.
+# tar: a file in an archive in the image.
 mkdir inside
 printf 'an image in an archive\n' > inside/a.txt
 tar -cf disk.tar inside
@@ -137,13 +137,13 @@ is "tar" "$(with_qcow 'nbdcopy "$uri" - 2>/dev/null' --filter=tar \
              -- tar.qcow2 tar-entry=inside/a.txt 2>/dev/null)" \
    "an image in an archive"
 
-# The other way round: an image inside such a file, mounted.
+# The other way round: an image in a compressed file or archive, mounted.
 gzip -c image.qcow2 > image.gzip
 py -c 'import lzma
 open("image.xz", "wb").write(lzma.compress(open("image.qcow2", "rb").read()))'
 tar -cf image.tar image.qcow2
 mkdir mnt
-# packed FILTER PARAMETER...: a file image.FILTER
+# packed FILTER PARAMETER...: mount image.FILTER and serve the image in it.
 packed ()
 {
     local fuse i
@@ -168,9 +168,9 @@ else
     skip "an image in a mounted file" "no FUSE here"
 fi
 
-# A filter that opens the plugin for itself, as openonce does.  nbdkit 1.42
-# and older have no export name for the plugin then, and any would be a guess;
-# nbdkit 1.48 has the one that the filter passes on.
+# A filter that opens the plugin by itself, as openonce does.  nbdkit 1.48
+# passes the filter's export name to the plugin.  nbdkit 1.42 and older have no
+# export name then, so the plugin must fail rather than guess one.
 cat > once.c <<'END'
 #include <nbdkit-filter.h>
 
@@ -191,7 +191,7 @@ once_open (nbdkit_next_open *next, nbdkit_context *context, int readonly,
 static struct nbdkit_filter filter = { .name = "once", .open = once_open };
 NBDKIT_REGISTER_FILTER (filter)
 END
-ok "a filter that opens the plugin for itself" \
+ok "a filter that opens the plugin by itself: compiles" \
    "${CC:-gcc}" -shared -fPIC -o once.so once.c
 qemu-img create -q -f qcow2 once.qcow2 1M
 qemu-img snapshot -c empty once.qcow2
@@ -202,13 +202,13 @@ for export in '' empty; do
           -- once.qcow2 2>&1)
     case $export:$out in
         *'no connection in this thread'*)
-            pass "... gets an error, since there is no export name" ;;
+            pass "... gets an error without an export name" ;;
         :*'  0  data'|empty:*'  3  hole,zero')
             pass "... serves the export '$export'" ;;
-        *) fail "... serves the export '$export', or refuses" "$out" ;;
+        *) fail "... serves the export '$export', or gets an error" "$out" ;;
     esac
 done
 
-is "the image was not changed" "$(sha256sum < image.qcow2)" "$before"
+is "the image file is not modified" "$(sha256sum < image.qcow2)" "$before"
 
 done_testing
