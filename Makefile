@@ -2,30 +2,30 @@
 #
 # make            ./nbdkit-qcow-plugin.so and its man page
 # make try        install what is missing, build, copy an image and compare
-# make check      install what is missing, build, run every test
-# make soak       clients of every kind, 200 at once, for SECONDS=60;
-#                 SEED=N for other requests
+# make check      install what is missing, build, run all tests
+# make soak       200 clients of all kinds at once, for SECONDS=60;
+#                 SEED=N selects other requests
 # make check-valgrind
-#                 most tests and unit programs again, under valgrind
-# make fuzz       hostile input for each fuzzer, for FUZZ_SECONDS=60
+#                 run most tests and unit programs under valgrind
+# make fuzz       run each fuzzer for FUZZ_SECONDS=60
 # make fuzz-coverage
-#                 which lines of qcow/ that reaches
+#                 report which lines of qcow/ the fuzzers reach
 # make analyze    static analysis: gcc, cppcheck, clang-tidy
-# make torture    random images, also damaged ones, against qemu, for
-#                 SECONDS=60 with SEED=, or a ROUND= of it again; JOBS=1
-# make bench      measure the speed against other readers
-# make growth     how time and memory grow, as plots
+# make torture    compare random and damaged images with qemu, for SECONDS=60
+#                 with SEED=, or repeat one ROUND= of that seed; JOBS=1
+# make bench      compare the speed with other readers
+# make growth     plot how time and memory grow
 # make install    honours DESTDIR, prefix, plugindir, mandir
 # make uninstall
 # make clean
 #
-# CC, CFLAGS, CPPFLAGS and LDFLAGS are taken from the environment or the
-# command line.  WERROR=yes turns warnings into errors.  INSTALL=no: nothing
-# is installed with apt, so what is missing makes a target fail.
+# CC, CFLAGS, CPPFLAGS and LDFLAGS may be set in the environment or on the
+# command line.  WERROR=yes turns warnings into errors.  With INSTALL=no make
+# does not run apt, and targets fail if a package is missing.
 #
-# A variant, such as one with sanitizers, has its own BUILD directory:
+# Use another BUILD directory for a variant, for example with sanitizers:
 #   make BUILD=build/asan SANITIZE=address,undefined
-# which gets the plugin as $(BUILD)/nbdkit-qcow-plugin.so too.
+# This also makes $(BUILD)/nbdkit-qcow-plugin.so.
 
 VERSION = 0.1.0
 OLDEST_NBDKIT = 1.32
@@ -33,7 +33,7 @@ OLDEST_NBDKIT = 1.32
 ifeq ($(origin CC),default)
 CC = gcc
 endif
-# Hardened by default, since the images come from strangers.
+# Hardened by default, because images may be hostile.
 CFLAGS ?= -O2 -g -fstack-protector-strong
 CPPFLAGS ?= -D_FORTIFY_SOURCE=2
 LDFLAGS ?= -Wl,-z,relro -Wl,-z,now
@@ -48,7 +48,7 @@ INSTALL =
 # Without INSTALL=no: tests/install-packages.sh SET...
 INSTALL_PACKAGES = $(if $(filter no,$(INSTALL)),@:,@tests/install-packages.sh)
 
-# What pkg-config calls it, and the Debian package that has it.
+# NAME:PACKAGE, the library's name in pkg-config and its Debian package.
 LIBRARIES = nbdkit:nbdkit-plugin-dev libdeflate:libdeflate-dev \
             zlib:zlib1g-dev libzstd:libzstd-dev libgcrypt:libgcrypt20-dev \
             libcurl:libcurl4-openssl-dev
@@ -59,9 +59,7 @@ plugindir ?= $(shell $(PKG_CONFIG) --define-variable=prefix=$(prefix) \
                                    --variable=plugindir nbdkit)
 mandir ?= $(prefix)/share/man
 
-# The ABI that plugins are built for starts with the oldest server that is
-# supported: file offsets of 64 bits, no symbol of ours but plugin_init
-# and the debug flags.
+# 64-bit file offsets; the plugin exports only plugin_init and the debug flags.
 ALL_CPPFLAGS = $(CPPFLAGS) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Iqcow \
                -DVERSION='"$(VERSION)"'
 ALL_CFLAGS = $(CFLAGS) -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) \
@@ -91,7 +89,7 @@ endif
 $(PLUGIN): $(PLUGIN_OBJECTS) $(QCOW_OBJECTS) Makefile
 	$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 
-# Stop with the name of the package if a library is missing.
+# If a library is missing, stop and name its package.
 $(BUILD)/.libraries: Makefile
 	@$(PKG_CONFIG) --version >/dev/null || \
 	  { echo "pkg-config is missing: install the package pkg-config"; exit 1; }
@@ -153,7 +151,7 @@ $(BUILD)/.cmocka:
 check-unit: unit
 	prove -j3 --failures --comments --exec '' $(UNIT_TESTS)
 
-# --- What people call ---
+# --- Targets for users and developers ---
 
 deps:
 	$(INSTALL_PACKAGES) build test
@@ -168,13 +166,13 @@ check:
 	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/faults
 	prove -j3 --failures --comments --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
 
-# Leaks are for the unit programs to show: the server unloads the plugin, and
-# what was still held then has no names.  Left out:
-#   unit/mutations: bounds the memory, and that is valgrind's
-#   faults.t: counts which call fails, and fills the table of descriptors
-#   transcript.t: runs nothing but under strace
+# Only the unit programs check for leaks: nbdkit unloads the plugin, so leaks
+# of the tests would have no symbols.  Omitted:
+#   unit/mutations: limits the memory, which includes valgrind's
+#   faults.t: counts calls, and fills the table of descriptors
+#   transcript.t: runs everything under strace
 #   access.t: needs the real openat2
-# VALGRIND_TESTS='tests/basic.t tests/luks.t' runs only those.
+# VALGRIND_TESTS='tests/basic.t tests/luks.t' runs only these.
 VALGRIND = valgrind --quiet --error-exitcode=119 --fair-sched=yes --max-threads=4000 \
            --suppressions=$(CURDIR)/tests/valgrind.supp
 VALGRIND_OPENAT2 = $(CURDIR)/$(BUILD)/tests/valgrind-openat2.so
@@ -197,14 +195,14 @@ soak:
 	@$(MAKE) --no-print-directory all
 	QCOW_LOAD_SECONDS=$(SECONDS) QCOW_LOAD_CLIENTS=200 QCOW_SEED=$(SEED) tests/load.t
 
-# FUZZERS='disk/image format/header' runs only those.
+# FUZZERS='disk/image format/header' runs only these.
 FUZZ_SECONDS = 60
 FUZZ_DIR = build/fuzz
 FUZZERS = $(patsubst tests/fuzz/%.c,%, \
             $(sort $(wildcard tests/fuzz/*.c tests/fuzz/*/*.c)))
 
-# What a fuzzer finds new stays in $(FUZZ_DIR)/corpus/NAME, and is where the
-# next run begins; what breaks it is kept in $(FUZZ_DIR).
+# New inputs are kept in $(FUZZ_DIR)/corpus/NAME, where the next run starts.
+# Crashing inputs are kept in $(FUZZ_DIR).
 fuzz:
 	$(INSTALL_PACKAGES) build test ci
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_DIR) \
@@ -213,7 +211,7 @@ fuzz:
 	  $(FUZZERS:%=$(FUZZ_DIR)/tests/fuzz/%) $(FUZZ_DIR)/seeds/.made
 	@tests/fuzz/run.sh $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZERS)
 
-# How much of qcow/ the seeds and what 'make fuzz' has found so far reach.
+# The coverage of qcow/ by the seeds and the inputs that 'make fuzz' has found.
 fuzz-coverage:
 	$(INSTALL_PACKAGES) build test ci
 	@$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz-coverage SANITIZE=fuzzer-no-link \
@@ -225,10 +223,10 @@ $(FUZZ_DIR)/seeds/.made: tests/fuzz/make-seeds.sh tests/fuzz/seeds.py
 	tests/fuzz/make-seeds.sh $(@D)
 	@touch $@
 
-# What gcc's analyzer gets wrong: it loses sight of lists and of pointers into
-# structures, and takes what a callee fills in for uninitialized (so does
-# cppcheck: ctuuninitvar).  Leaks and uninitialized values are for the
-# sanitizers and valgrind to find.
+# Disabled warnings are false positives: gcc's analyzer does not follow lists
+# and pointers into structures, and treats structures that a callee fills in as
+# uninitialized (cppcheck, too: ctuuninitvar).  The sanitizers and valgrind find
+# leaks and uninitialized values.
 analyze:
 	$(INSTALL_PACKAGES) build analyze
 	$(MAKE) --no-print-directory -s WERROR=yes BUILD=build/analyze \
@@ -239,7 +237,7 @@ analyze:
 	  $(ALL_CPPFLAGS) $(PLUGIN_SOURCES) $(QCOW_SOURCES)
 	clang-tidy --quiet $(PLUGIN_SOURCES) $(QCOW_SOURCES) -- -std=gnu11 $(ALL_CPPFLAGS)
 
-# Another seed each time; what fails says how to repeat it.
+# The default seed is different each time; a failure prints how to repeat it.
 SECONDS = 60
 JOBS = 1
 SEED =
@@ -249,7 +247,7 @@ torture: all
 	tests/torture/torture --seconds $(SECONDS) --jobs $(JOBS) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(ROUND),--round $(ROUND))
 
-# BENCH_OPTIONS='--rows 1,4 --quick', and see tests/bench/bench --help.
+# BENCH_OPTIONS='--rows 1,4 --quick'; see tests/bench/bench --help.
 bench: all
 	$(INSTALL_PACKAGES) build bench
 	@$(MAKE) --no-print-directory $(BUILD)/tests/bench/inflate \
@@ -257,7 +255,7 @@ bench: all
 	tests/bench/bench --inflate $(BUILD)/tests/bench/inflate \
 	  --delay-server $(BUILD)/tests/bench/delay-server $(BENCH_OPTIONS)
 
-# How time and memory grow; plots and figures in build/bench.
+# Plots and figures go to build/bench.
 growth: all
 	$(INSTALL_PACKAGES) build bench
 	tests/bench/growth --output build/bench $(BENCH_OPTIONS)

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/check-i386.sh: what gcc and clang say of the code where size_t has 32
-# bits, in seconds and without libraries for i386.  clang also says which
-# 64-bit atomics are not aligned there.
+# tests/check-i386.sh: check gcc's and clang's warnings with a 32-bit size_t,
+# in seconds and without libraries for i386.  clang also warns of misaligned
+# 64-bit atomics.
 #
-# The headers in x86_64-linux-gnu are good for both, but for one that only
-# lists missing functions.  Elsewhere than there, nothing is checked.
+# The headers in x86_64-linux-gnu work for i386, too, except for one that only
+# lists missing functions.  On other architectures this checks nothing.
 
 set -e -u
 cd "$(dirname "$0")/.."
 
 headers=/usr/include/x86_64-linux-gnu
 if [ ! -d $headers/gnu ]; then
-    echo "i386: skipped, there is no $headers"
+    echo "i386: skipped: no directory $headers"
     exit 0
 fi
 dir=$(mktemp -d "${TMPDIR:-/tmp}/qcow-i386.XXXXXX")

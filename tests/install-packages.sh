@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/install-packages.sh SET...: install the Debian packages that the
-# sets need and that are missing.  Asks apt only if something is; as a
-# user through sudo.  Sets: build, try, test, ci, analyze, bench,
-# valgrind.
+# tests/install-packages.sh SET...: install the missing Debian packages of
+# these sets.  Runs apt only if a package is missing, with sudo unless root.
+# Sets: build, try, test, ci, analyze, bench, valgrind.
 
 set -e -u
 
@@ -41,14 +40,14 @@ done
 sudo=
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo > /dev/null; then
-        echo "These packages are missing, and there is no sudo to install" \
-             "them: ${missing[*]}" >&2
+        echo "These packages are missing, and without sudo this script can't" \
+             "install them: ${missing[*]}" >&2
         exit 1
     fi
     sudo=sudo
 fi
 echo "Installing: ${missing[*]}"
 install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
-# On a fresh machine the package lists are missing or old.
+# A new machine has no package lists, or old ones.
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q
 $sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}"

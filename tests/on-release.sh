@@ -1,22 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/on-release.sh RELEASE [COMMAND [ARG...]]: run a command in a fresh
-# clone of what is committed, on another Debian release (trixie, sid, ...).
-# Without a command: 'make try' as a user with sudo, then 'make check' as
-# root.
+# tests/on-release.sh RELEASE [COMMAND [ARG...]]: run a command in a new clone
+# of the last commit, on another Debian release (trixie, sid, ...).  Without a
+# command: 'make try' as a user with sudo, then 'make check' as root.
 #
-# The release lives in a chroot that debootstrap makes once and that is
-# kept, with the packages that were installed in it.  Each command runs in
-# namespaces of its own: its mounts and its processes end with it.
+# debootstrap installs the release in a chroot.  The chroot is kept for later
+# runs, with the packages installed in it.  Each command runs in its own
+# namespaces, so that its mounts and processes end with it.
 #
-# Needs root, git and debootstrap.  From the environment:
-#   CHROOTS   where the chroots are (default: /var/tmp/nbdkit-qcow-plugin)
-#   MIRROR    where Debian's packages come from
-#   ARCH      another architecture that this machine runs, such as i386
+# Needs root, git and debootstrap.  Environment:
+#   CHROOTS   directory of the chroots (default: /var/tmp/nbdkit-qcow-plugin)
+#   MIRROR    URL of the Debian mirror
+#   ARCH      another architecture that this machine can run, like i386
 #
-# Exit status: that of the command, or 69 if the release's own packages
-# can't be installed today, whatever the command did.
+# Exit status: that of the command, or 69 if the release's packages can't
+# be installed at present.
 
 set -e -u
 
@@ -41,8 +40,8 @@ give_up ()
     exit $unavailable
 }
 
-# enter COMMAND [ARG...]: run it in the release.  (In a mere chroot the kernel
-# refuses user namespaces.)
+# enter COMMAND [ARG...]: run a command in the release.  (pivot_root, because
+# in a chroot the kernel refuses user namespaces.)
 enter ()
 {
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
@@ -80,11 +79,11 @@ mkdir -p "$root/src"
 cp --remove-destination -L /etc/resolv.conf "$root/etc/resolv.conf"
 echo "127.0.0.1 localhost $(hostname)" > "$root/etc/hosts"
 
-# This machine's way to its mirror: proxies, and what to think of clocks.
+# Use this machine's apt settings for proxies and for clock differences.
 apt-config dump | grep -E '^Acquire::(https?|Check-Date|Check-Valid-Until)\b' \
     > "$root/etc/apt/apt.conf.d/90-this-machine" || true
 
-# sid moves every day; a kept chroot follows.
+# Upgrade a kept chroot: sid changes every day.
 { enter apt-get update -q &&
   enter apt-get dist-upgrade -y -q &&
   enter apt-get install -y -q --no-install-recommends make git sudo
@@ -92,7 +91,7 @@ apt-config dump | grep -E '^Acquire::(https?|Check-Date|Check-Valid-Until)\b' \
     give_up "apt failed: $(grep '^E:' "$root.log" | head -n 1)"
 rm "$root.log"
 
-# --- The clone, and the command in it ---
+# --- The clone and the command ---
 
 rm -rf "$root/src"
 git clone -q --no-hardlinks "file://$top" "$root/src"
@@ -108,7 +107,7 @@ else
         enter make check WERROR=yes || status=$?
 fi
 
-# Is it the release that is broken today, and not us?
+# Report 69 if the release is broken, not the project.
 if [ $status -ne 0 ] &&
    ! enter tests/install-packages.sh build try test > "$root.log" 2>&1; then
     give_up "packages can't be installed: $(grep '^E:' "$root.log" | head -n 1)"

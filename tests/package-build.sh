@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Build what is here as a distribution's packager does, with Debian's
-# hardening and link-time optimization, and -Werror: twice, in different
-# directories, with the same result to the byte; then install it.
+# Build and install the project as a packager does, with Debian's hardening,
+# link-time optimization and -Werror, in two different directories; both
+# results must be identical.
 
 set -e -u
 cd "$(dirname "$0")/.."

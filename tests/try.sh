@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # make try: copy an image through the plugin with nbdcopy's progress bar,
-# and compare the copy with what qemu-img reads.
+# and compare the copy with the image as qemu-img reads it.
 #
-#   FILE=disk.qcow2   the image (default: a sample that is made and
-#                     removed: an ext4 file system in a compressed image)
-#   TO=disk.raw       where the copy goes (default: removed afterwards)
+#   FILE=disk.qcow2   the image (default: a temporary sample, an ext4 file
+#                     system in a compressed image)
+#   TO=disk.raw       the copy (default: a temporary file)
 
 set -e -u
 export PATH=$PATH:/usr/sbin:/sbin
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/qcow-try.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 
-# quoted WORD: as a shell reads it, without quotes where it needs none.
+# quoted WORD: print WORD, quoted for a shell if necessary.
 quoted ()
 {
     if [[ $1 =~ ^[a-zA-Z0-9_./:=+-]+$ ]]; then
@@ -24,7 +24,7 @@ quoted ()
     fi
 }
 
-# run WORD...: print the command, and run what was printed.
+# run WORD...: print a command and run it as printed.
 run ()
 {
     local word command=
@@ -55,9 +55,9 @@ run nbdkit -U - ./nbdkit-qcow-plugin.so "file=$file" \
     --run "nbdcopy -p \"\$uri\" $(quoted "$to")"
 
 echo
-echo "The copy, as large as it looks and as it is on disk:"
+echo "The copy's allocated and apparent size:"
 run ls -lhs "$to"
 
 echo
-echo "Comparing it with what qemu-img reads from the image:"
+echo "Comparing it with the image as qemu-img reads it:"
 run qemu-img compare -p -f raw -F qcow2 "$to" "$file"
