@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Neighbours of every two kinds, read across their border in one request
-# (qemu's iotest 073), and every three kinds in a row: normal, unallocated,
-# compressed, zero and preallocated zero clusters in an order in which
-# each triple occurs.  A run must end exactly where its kind ends, or
-# where the host clusters stop being neighbours.
+# Each ordered pair of cluster kinds, read in one request across their
+# boundary (qemu's iotest 073), and each triple: normal, unallocated,
+# compressed, zero and preallocated zero clusters in an order that contains
+# all triples.  A run must end where its kind ends, or where the host clusters
+# are no longer contiguous.
 
 source "$(dirname "$0")/functions.sh"
 
-# order N: a de Bruijn sequence of the five kinds, in which each row of N
-# of them occurs once, with its beginning repeated at the end.
+# order N: a de Bruijn sequence of the five kinds, which contains each
+# sequence of N kinds once; its first N-1 kinds are repeated at the end.
 order ()
 {
     "$python" - "$1" <<'END'
@@ -35,8 +35,8 @@ print("".join(kinds[i] for i in sequence))
 END
 }
 
-# commands KINDS CLUSTER BACKWARDS: the qemu-io commands that make them.
-# Backwards, no two host clusters of a run follow each other.
+# commands KINDS CLUSTER BACKWARDS: the qemu-io commands that create them.
+# With BACKWARDS=yes, no host clusters of a run are contiguous.
 commands ()
 {
     local kinds=$1 cluster=$2 backwards=$3 i at list=()
@@ -60,7 +60,8 @@ write -q -z $at $cluster") ;;
     fi
 }
 
-# kinds_of IMAGE CLUSTER: what qemu sees, as a check on the making.
+# count_kind CONDITION: the bytes of the image for which the jq condition on
+# qemu's map holds.
 count_kind ()
 {
     qemu-img map --output=json -f qcow2 image.qcow2 | jq -r "
@@ -81,15 +82,15 @@ for spec in 512:3:zlib 512:3:zstd 4096:3:zlib 65536:3:zlib 65536:3:zstd \
                  image.qcow2 $size
         io_script image.qcow2 < <(commands "$kinds" "$cluster" $backwards)
         oracle image.qcow2 oracle.raw
-        # 25 or 5 times (of 27 or 6 with the repeated beginning).
+        # With triples, n occurs 27 times; with pairs, 6 times.
         wanted=$(printf %s "$kinds" | tr -cd n | wc -c)
-        is "clusters of $cluster, $codec: the image is what it should be" \
+        is "clusters of $cluster, $codec: qemu's map has all normal clusters" \
            "$(count_kind '.data and has("offset")')" $((wanted * cluster))
         serves "clusters of $cluster, $codec, $n in a row, backwards: $backwards" \
                image.qcow2 oracle.raw --cluster "$cluster" --random 300
         qemu_map image.qcow2 > wanted.map
         our_map image.qcow2 > got.map
-        same_text "... and its map" got.map wanted.map
+        same_text "... same map" got.map wanted.map
     done
 done
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Images made by random sequences of writes, compressed writes, writes of
-# zeros with and without unmapping, and discards, as years of use would
-# make them: what we serve is what 'qemu-img convert' says.
+# Images made by random sequences of writes, compressed writes, zero writes
+# with and without unmapping, and discards: the plugin serves what 'qemu-img
+# convert' reads.
 #
-# QCOW_SEED=N tries another sequence; a failure names its seed.
+# QCOW_SEED=N selects another sequence; a failure names its seed.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -21,7 +21,7 @@ for spec in 512:1.1:zlib:600 512:0.10:zlib:600 512:1.1:zstd:600 \
 do
     IFS=: read -r cluster compat codec count <<< "$spec"
     n=$((n + 1))
-    # At least two L2 tables for the small clusters; else 90 or 12 of them.
+    # At least two L2 tables for small clusters; else 90 or 12 clusters.
     clusters=90
     [ "$cluster" -gt 2048 ] || clusters=700
     [ "$cluster" -le 262144 ] || clusters=12

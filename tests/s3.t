@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Images in S3: s3://BUCKET/KEY with keys of any characters, at an endpoint
-# of the user's and at Amazon's, signed or not, with the keys from the
-# command line, from files or from the environment; refusals that say why
-# and tell no secret; and chains within a bucket.
+# Images in S3: s3://BUCKET/KEY with any characters in KEY, at a given
+# endpoint and at Amazon's, signed or not, with keys from the command line,
+# from files or from the environment; errors with the reason but without
+# secrets; chains within a bucket.
 #
-# The server demands signatures as AWS specifies them.
+# The server verifies AWS signatures.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
@@ -26,9 +26,9 @@ endpoint=${web[web]}
 keys=("access-key=$access" "secret-key=$secret_key")
 there=("endpoint-url=$endpoint" region=eu-west-3)
 
-# The server's own idea of a signature, against an example in AWS's
-# documentation ("GET Object").
-is "the server knows what a signature is" "$(py - <<'END'
+# Check the test server's signature against an example in AWS's documentation
+# ("GET Object").
+is "the test server computes the signature of AWS's example" "$(py - <<'END'
 import importlib.util, os
 spec = importlib.util.spec_from_file_location(
     "web", os.environ["gen"] + "/web-server.py")
@@ -47,8 +47,8 @@ print(web.signature("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "GET",
 END
 )" f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41
 
-# sees NAME REGEX URL [PARAMETER...]: "same", "refused" or what the client
-# says.  Sets $out and $messages.
+# sees NAME REGEX URL [PARAMETER...]: the result matches: "same", "differs" or
+# "refused".  Sets $out and $messages.
 sees ()
 {
     local name=$1 wanted=$2 url=$3
@@ -64,26 +64,28 @@ sees ()
     fi
 }
 
+# says REGEX: the messages of the last sees match.
 says ()
 {
-    like "... a message: $1" "$messages" "$1"
+    like "... the message matches: $1" "$messages" "$1"
 }
 
 # --- Signed -----------------------------------------------------------
 
 forget web
-sees "signed" same s3://bucket/image "${keys[@]}" "${there[@]}"
-is "... every request" "$(asked web | grep -vc " authorization=AWS4-HMAC-SHA256 ")" 0
-is "... with the path of the object" "$(asked web | cut -d' ' -f2 | sort -u)" \
+sees "signed requests" same s3://bucket/image "${keys[@]}" "${there[@]}"
+is "... every request is signed" \
+   "$(asked web | grep -vc " authorization=AWS4-HMAC-SHA256 ")" 0
+is "... they have the object's path" "$(asked web | cut -d' ' -f2 | sort -u)" \
    /bucket/image
-is "... and nothing is refused" "$(how_often web ' 206 ')" "$(how_often web)"
-sees "another endpoint-url, with a slash" same s3://bucket/image "${keys[@]}" \
+is "... no request is refused" "$(how_often web ' 206 ')" "$(how_often web)"
+sees "endpoint-url= with a final slash" same s3://bucket/image "${keys[@]}" \
      "endpoint-url=$endpoint/" region=eu-west-3
-sees "a name for the endpoint" same s3://bucket/image "${keys[@]}" \
+sees "endpoint-url= with a host name" same s3://bucket/image "${keys[@]}" \
      "endpoint-url=${endpoint/127.0.0.1/storage.test}" region=eu-west-3 \
      "resolve=storage.test:${endpoint##*:}:127.0.0.1"
 
-# Keys.  (A file's name can't hold all that a key can, but most of it.)
+# Keys.  (File names allow most, not all, of the bytes that keys do.)
 while IFS= read -r key; do
     mkdir -p "$(dirname "www/bucket/$key")"
     ln www/bucket/image "www/bucket/$key"
@@ -115,68 +117,71 @@ prefix//twice
 END
 printf -v key 'a\tb\177c\377d'
 ln www/bucket/image "www/bucket/$key"
-sees "a key of control characters and no UTF-8" 'same|refused' \
+sees "a key with control characters and invalid UTF-8" 'same|refused' \
      "s3://bucket/$key" "${keys[@]}" "${there[@]}"
 
-# Tenants, as the RADOS Gateway has them.
+# Tenants of the RADOS Gateway.
 for tenant in one '' under_score; do
     mkdir -p "www/$tenant:bucket"
     ln www/bucket/image "www/$tenant:bucket/image"
     forget web
     sees "the tenant '$tenant'" same "s3://$tenant:bucket/image" "${keys[@]}" \
          "${there[@]}"
-    is "... in the path" "$(asked web | cut -d' ' -f2 | sort -u)" \
+    is "... is in the path" "$(asked web | cut -d' ' -f2 | sort -u)" \
        "/$tenant%3Abucket/image"
 done
 qemu-img create -q -f qcow2 -u -b image -F qcow2 www/one:bucket/top 2M
 for allow in image-dir s3://one:bucket s3://one:bucket/; do
-    sees "a chain of a tenant's, allow=$allow" same s3://one:bucket/top \
+    sees "a chain in a tenant's bucket, allow=$allow" same s3://one:bucket/top \
          "${keys[@]}" "${there[@]}" "allow=$allow"
 done
 for allow in s3://bucket/ s3://two:bucket/; do
-    sees "... allow=$allow" refused s3://one:bucket/top "${keys[@]}" \
+    sees "... not with allow=$allow" refused s3://one:bucket/top "${keys[@]}" \
          "${there[@]}" "allow=$allow"
     says "allow=image-dir"
 done
 
 # --- Refused ----------------------------------------------------------
 
-# secretive: none of the messages has a secret.
+# secretive: no message contains a secret.
 secretive ()
 {
-    unlike "... and no secret" \
+    unlike "... no message contains a secret" \
            "$(grep -v ' config key=' <<< "$messages")" \
            "$secret_key|S3CRET|$access|Signature=[0-9a-f]|Credential="
 }
 
 forget web
-sees "another secret key" refused s3://bucket/image "${there[@]}" \
+sees "a wrong secret key" refused s3://bucket/image "${there[@]}" \
      "access-key=$access" secret-key=S3CRET
 says 's3://bucket/image.*403.*SignatureDoesNotMatch|SignatureDoesNotMatch.*s3://bucket/image'
 secretive
-is "... it is asked for once" "$(how_often web)" 1
-sees "another access key" refused s3://bucket/image "${there[@]}" \
+is "... it sends one request" "$(how_often web)" 1
+sees "an unknown access key" refused s3://bucket/image "${there[@]}" \
      access-key=AKIDOTHER "secret-key=$secret_key"
 says 's3://bucket/image.*403.*InvalidAccessKeyId'
 secretive
-sees "another region" refused s3://bucket/image "${keys[@]}" \
+sees "a wrong region" refused s3://bucket/image "${keys[@]}" \
      "endpoint-url=$endpoint" region=eu-west-1
 says 's3://bucket/image.*403'
 sees "no region" refused s3://bucket/image "${keys[@]}" "endpoint-url=$endpoint"
 says 's3://bucket/image.*403'
 sees "no keys" refused s3://bucket/image "${there[@]}"
 says 's3://bucket/image.*403.*AccessDenied'
-sees "a session token that nobody wants" refused s3://bucket/image "${keys[@]}" \
+sees "a session token that the server does not expect" \
+     refused s3://bucket/image "${keys[@]}" \
      "${there[@]}" session-token=S3CRET
 secretive
-sees "an access key alone" refused s3://bucket/image "${there[@]}" \
+sees "an access key without a secret key" \
+     refused s3://bucket/image "${there[@]}" \
      "access-key=$access"
 says secret-key
-sees "a secret key alone" refused s3://bucket/image "${there[@]}" \
+sees "a secret key without an access key" \
+     refused s3://bucket/image "${there[@]}" \
      "secret-key=$secret_key"
 says access-key
 secretive
-sees "no such key" refused s3://bucket/nothing "${keys[@]}" "${there[@]}"
+sees "a missing object" refused s3://bucket/nothing "${keys[@]}" "${there[@]}"
 says 's3://bucket/nothing.*404'
 for url in s3: s3:// s3:/// s3://bucket s3://bucket/ s3:///image s3:/bucket/image \
            s3://bu/../cket/image s3://bucket/../image s3://bucket/./image \
@@ -202,21 +207,23 @@ for url in ftp://127.0.0.1 127.0.0.1 "${endpoint/http/s3}" http:// '' \
     secretive
 done
 
-# Objects without a byte.  Not all servers say with a 416 that it is so.
+# Empty objects.  Not all servers send a Content-Range with a 416 response.
 : > www/bucket/empty
 sees "an empty object" refused s3://bucket/empty "${keys[@]}" "${there[@]}"
 says 's3://bucket/empty: .*empty'
 set_web web fail=416
-sees "an empty object, and no Content-Range" refused s3://bucket/empty \
+sees "an empty object, 416 without Content-Range" refused s3://bucket/empty \
      "${keys[@]}" "${there[@]}"
 says 's3://bucket/empty: .*416.*empty'
 set_web web
 
-# An error that passes, and one in the middle.
+# Temporary errors, and a permanent one after the start.
 set_web web fail=503,ok,500
-sees "errors that pass" same s3://bucket/image "${keys[@]}" "${there[@]}"
+sees "temporary errors are retried" \
+     same s3://bucket/image "${keys[@]}" "${there[@]}"
 set_web web 'fail=ok,403*'
-sees "keys that expire" differs s3://bucket/image "${keys[@]}" "${there[@]}"
+sees "keys that expire after the start" \
+     differs s3://bucket/image "${keys[@]}" "${there[@]}"
 says 'error: image: .*403'
 set_web web
 
@@ -225,13 +232,14 @@ set_web web
 set_web web "sigv4=$access:$secret_key:$token"
 sees "a session token" same s3://bucket/image "${keys[@]}" "${there[@]}" \
      "session-token=$token"
-sees "no session token" refused s3://bucket/image "${keys[@]}" "${there[@]}"
-sees "another session token" refused s3://bucket/image "${keys[@]}" \
+sees "a missing session token" \
+     refused s3://bucket/image "${keys[@]}" "${there[@]}"
+sees "a wrong session token" refused s3://bucket/image "${keys[@]}" \
      "${there[@]}" session-token=S3CRET
 says 's3://bucket/image.*403.*InvalidToken'
 secretive
 
-# From files, and nothing is told in debug messages either.
+# From files.  Debug messages contain no secrets either.
 printf %s $access > access
 printf %s $secret_key > secret
 printf %s $token > token
@@ -248,13 +256,13 @@ for fault in ok 'ok,404*' 'ok,503,total:5' '403*' whole; do
     set_web web "sigv4=$access:$secret_key:$token" "fail=$fault"
     messages=$(with_qcow "$copy" -v -- url=s3://bucket/image "${files[@]}" \
                          "${there[@]}" 2>&1)
-    like "debug messages, $fault" "$messages" debug
+    like "the debug output, $fault" "$messages" debug
     secretive
 done
 
 # --- What is signed ---------------------------------------------------
 
-# names: what the last requests have signed.
+# names: the headers that the last requests signed.
 names ()
 {
     asked web | sed -n 's/.*SignedHeaders=\([^,]*\),.*/\1/p' | sort -u
@@ -266,7 +274,7 @@ sees "header=" same s3://bucket/image "${keys[@]}" "${there[@]}" \
      header='X-Amz-Request-Payer:  requester ' header='x-b: two  words' \
      'header=x-amz-meta-none;' 'header=Accept:' 'header=User-Agent: me' \
      header='Via: 1.1 x' header='x-nothing: ' header='x-neither; '
-like "... is signed, but what is not sent or what proxies change" "$(names)" \
+like "... is signed, unless it is not sent or proxies change it" "$(names)" \
      '^host;(if-match;)?x-amz-content-sha256;x-amz-date;x-amz-meta-none;x-amz-request-payer;x-b$'
 for header in 'x-amz-date: 20130524T000000Z' 'X-Amz-Content-SHA256: 0' \
               'x-amz-date;' 'Host: other.test'; do
@@ -274,16 +282,16 @@ for header in 'x-amz-date: 20130524T000000Z' 'X-Amz-Content-SHA256: 0' \
          "header=$header"
 done
 set_web web sigv4= 'demand=Authorization: Bearer x'
-sees "an Authorization header of the user's" same s3://bucket/image \
+sees "header=Authorization: replaces the signature" same s3://bucket/image \
      "${keys[@]}" "${there[@]}" header='authorization: Bearer x'
 set_web web "sigv4=$access:$secret_key:$token"
-sees "a session token as a header" same s3://bucket/image \
+sees "header=x-amz-security-token:" same s3://bucket/image \
      "${keys[@]}" "${there[@]}" "header=x-amz-security-token: $token"
-sees "... is left out for another" same s3://bucket/image "${keys[@]}" \
+sees "... session-token= replaces it" same s3://bucket/image "${keys[@]}" \
      "${there[@]}" "header=x-amz-security-token: S3CRET" \
      "session-token=$token"
 
-# Each try and each hop has its own signature.
+# Each retry and each hop has its own signature.
 set_web web "sigv4=$access:$secret_key" hops=2
 forget web
 sees "a redirect within the endpoint" same s3://bucket/image "${keys[@]}" \
@@ -293,17 +301,19 @@ is "... is signed for each hop" \
    "/bucket/image 302 /bucket/image?hop=1 302 /bucket/image?hop=2 206 "
 set_web web "sigv4=$access:$secret_key" fail=503:1
 forget web
-sees "a second try" same s3://bucket/image "${keys[@]}" "${there[@]}"
+sees "a retry" same s3://bucket/image "${keys[@]}" "${there[@]}"
 tries=$(asked web | head -2 | sed 's/.*Signature=//')
-is "... is signed anew" "$(wc -l <<< "$tries") $(sort -u <<< "$tries" | wc -l)" \
+is "... has a new signature" \
+   "$(wc -l <<< "$tries") $(sort -u <<< "$tries" | wc -l)" \
    "2 2"
 set_web web "sigv4=$access:$secret_key"
 
-# What the way there is does not matter.
+# Signatures are independent of proxies and Unix domain sockets.
 sees "a proxy" same "s3://bucket/with space" "${keys[@]}" region=eu-west-3 \
      "proxy=$endpoint" endpoint-url=http://storage.test:9000
 for port in '' :80; do
-    sees "a proxy, and the port '$port'" same s3://bucket/image "${keys[@]}" \
+    sees "a proxy, endpoint-url= with the port '$port'" \
+         same s3://bucket/image "${keys[@]}" \
          region=eu-west-3 "proxy=$endpoint" "endpoint-url=http://Storage.TEST$port"
 done
 "$python" - "$tmp/socket" "${endpoint##*:}" <<'END' &
@@ -336,95 +346,99 @@ set_web web "sigv4=$access:$secret_key:$token"
 export AWS_ACCESS_KEY_ID=$access AWS_SECRET_ACCESS_KEY=$secret_key
 export AWS_SESSION_TOKEN=$token AWS_REGION=eu-west-3
 export AWS_ENDPOINT_URL=$endpoint
-sees "all from the environment" same s3://bucket/image
+sees "all settings from the environment" same s3://bucket/image
 export AWS_ENDPOINT_URL=http://127.0.0.1:1 AWS_ENDPOINT_URL_S3=$endpoint
-sees "AWS_ENDPOINT_URL_S3 goes before AWS_ENDPOINT_URL" same s3://bucket/image
+sees "AWS_ENDPOINT_URL_S3 overrides AWS_ENDPOINT_URL" same s3://bucket/image
 export AWS_ENDPOINT_URL_S3=http://127.0.0.1:1
-sees "endpoint-url= goes before both" same s3://bucket/image \
+sees "endpoint-url= overrides both" same s3://bucket/image \
      "endpoint-url=$endpoint"
 export AWS_ENDPOINT_URL=$endpoint
 unset AWS_ENDPOINT_URL_S3
 export AWS_REGION=eu-west-1
-sees "region= goes before AWS_REGION" same s3://bucket/image region=eu-west-3
+sees "region= overrides AWS_REGION" same s3://bucket/image region=eu-west-3
 export AWS_DEFAULT_REGION=eu-west-3
-sees "AWS_REGION goes before AWS_DEFAULT_REGION" refused s3://bucket/image
+sees "AWS_REGION overrides AWS_DEFAULT_REGION" refused s3://bucket/image
 unset AWS_REGION
 sees "AWS_DEFAULT_REGION" same s3://bucket/image
-# Keys of one source don't go with a token of another.
+# Keys from one source are not combined with a token from another.
 set_web web "sigv4=$access:$secret_key"
 export AWS_ACCESS_KEY_ID=AKIDOTHER AWS_SECRET_ACCESS_KEY=S3CRET
 unset AWS_SESSION_TOKEN
-sees "keys on the command line go before the environment's" same \
+sees "keys on the command line override the environment's" same \
      s3://bucket/image "${keys[@]}"
 export AWS_SESSION_TOKEN=S3CRET
-sees "... whose token does not belong to them" same s3://bucket/image \
+sees "... and its session token" same s3://bucket/image \
      "${keys[@]}"
-# What is for S3 is for s3:// alone.
+# These variables apply to s3:// URLs only.
 forget web
 set_web web sigv4=
-sees "url=http://, and keys in the environment" same "$endpoint/bucket/image"
-is "... are of no interest" \
+sees "an http:// URL with keys in the environment" same "$endpoint/bucket/image"
+is "... its requests are not signed" \
    "$(asked web | grep -vc ' authorization=- .*x-amz-security-token=-')" 0
 unset "${!AWS_@}"
 
-# --- Keys without s3:// -----------------------------------------------
+# --- Keys for http:// URLs --------------------------------------------
 
 set_web web "sigv4=$access:$secret_key"
 forget web
 for key in "access-key=$access" "secret-key=$secret_key" "session-token=$token"; do
-    sees "url=http:// and ${key%%=*}" refused "$endpoint/bucket/image?x=S3CRET" \
+    sees "an http:// URL with ${key%%=*}=" \
+         refused "$endpoint/bucket/image?x=S3CRET" \
          "$key" region=eu-west-3
     says "$endpoint/bucket/image: .*url=s3://bucket/image endpoint-url=$endpoint"
     secretive
 done
-is "... nothing is asked for" "$(how_often web)" 0
-sees "keys for a backing file in S3" refused "$endpoint/bucket/image" \
+is "... sends no request" "$(how_often web)" 0
+sees "an http:// URL with keys, backing=s3:// at the same server" \
+     refused "$endpoint/bucket/image" \
      "${keys[@]}" "${there[@]}" backing=s3://bucket/image
 says "$endpoint/bucket/image.*403"
-sees "... at another server" refused "$endpoint/bucket/image" "${keys[@]}" \
+sees "... backing=s3:// at another server" \
+     refused "$endpoint/bucket/image" "${keys[@]}" \
      endpoint-url=http://127.0.0.1:1 backing=s3://bucket/image
 says "$endpoint/bucket/image: access-key=.* only used for s3:// URLs of the server of url="
 set_web web sigv4=
 
-# --- Not signed -------------------------------------------------------
+# --- Unsigned ---------------------------------------------------------
 
 forget web
-sees "a bucket that everybody may read" same s3://bucket/image "${there[@]}"
-is "... nothing is signed" \
+sees "a public bucket" same s3://bucket/image "${there[@]}"
+is "... no request is signed" \
    "$(asked web | grep -vc ' authorization=- x-amz-content-sha256=- ')" 0
 
-# Presigned: whoever has the URL may read the object.
+# A presigned URL permits everyone who has it to read the object.
 query='X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKID%2F20300101%2Feu-west-3%2Fs3%2Faws4_request&X-Amz-Expires=600&X-Amz-SignedHeaders=host&X-Amz-Signature=S3CRET0123456789abcdef'
 set_web web sigv4= "query=$query"
 sees "a presigned URL" same "$endpoint/bucket/image?$query"
-sees "a presigned URL that does not fit" refused \
+sees "a presigned URL with a changed parameter" refused \
      "$endpoint/bucket/image?${query/600/700}"
 says "$endpoint/bucket/image.*403"
-unlike "... the query is not told" "$messages" 'X-Amz|S3CRET'
+unlike "... no message contains the query" "$messages" 'X-Amz|S3CRET'
 set_web web sigv4= "query=$query" 'fail=ok,403*'
 messages=$(with_qcow "$copy" -v -- "url=$endpoint/bucket/image?$query" 2>&1)
-like "a presigned URL that expires" "$messages" 'error: image: .*403'
-unlike "... the query is not told" \
+like "a presigned URL that expires: the message" \
+     "$messages" 'error: image: .*403'
+unlike "... no message contains the query" \
        "$(grep -v ' config key=' <<< "$messages")" 'X-Amz|S3CRET'
 set_web web
 
-# Where the endpoint redirects to gets the request, but neither a signature nor
-# a token.
+# A redirect target receives the request without signature and token.
 start_web elsewhere www $log
 set_web web "sigv4=$access:$secret_key:$token" "to=${web[elsewhere]}"
 forget web
-sees "a redirect of signed requests" same s3://bucket/image "${keys[@]}" \
+sees "a redirect of signed requests to another server" \
+     same s3://bucket/image "${keys[@]}" \
      "${there[@]}" session-token="$token"
-like "... which are signed for the endpoint" "$(asked web)" \
+like "... the requests to the endpoint are signed" "$(asked web)" \
      'authorization=AWS4-HMAC.*token=FwoG'
-is "... and not for where they are led to" \
+is "... those to the redirect target are not" \
    "$(asked elsewhere | sed 's/bytes=[0-9-]*/bytes/' | sort -u)" \
    "GET /bucket/image bytes 206 authorization=- x-amz-content-sha256=- x-amz-security-token=-"
 set_web web
 
 # --- Amazon's own hosts -----------------------------------------------
 
-# A proxy that is all of Amazon.
+# A proxy that impersonates all of Amazon's hosts.
 mkdir tls amazon
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
         -days 2 -subj /CN=test -keyout tls/key -out tls/cert -addext \
@@ -437,7 +451,7 @@ start_web amazon amazon --tls tls/cert tls/key --plain log=host \
           'sigv4=AKID:SK' region=eu-west-3
 amazon=(access-key=AKID secret-key=SK "proxy=${web[amazon]}" cainfo=tls/cert)
 
-# hosts NAME HOST PATH
+# hosts HOST PATH: all requests went there, through the proxy.
 hosts ()
 {
     is "... the host and the path" \
@@ -448,22 +462,23 @@ hosts ()
     forget amazon
 }
 
-sees "Amazon's host for a bucket" same "s3://bucket/the image" "${amazon[@]}" \
+sees "Amazon: bucket in the host name" \
+     same "s3://bucket/the image" "${amazon[@]}" \
      region=eu-west-3
 hosts bucket.s3.eu-west-3.amazonaws.com /the%20image
-sees "Amazon's host for a bucket with a dot" same s3://dotted.bucket/image \
+sees "Amazon: bucket with a dot in the path" same s3://dotted.bucket/image \
      "${amazon[@]}" region=eu-west-3
 hosts s3.eu-west-3.amazonaws.com /dotted.bucket/image
-sees "a tenant at Amazon's" refused s3://tenant:bucket/image "${amazon[@]}" \
+sees "Amazon: a tenant" refused s3://tenant:bucket/image "${amazon[@]}" \
      region=eu-west-3
 says 'endpoint-url='
 set_web amazon region=us-east-1
-sees "no region" same "s3://bucket/the image" "${amazon[@]}"
+sees "Amazon: the default region" same "s3://bucket/the image" "${amazon[@]}"
 hosts bucket.s3.us-east-1.amazonaws.com /the%20image
 
 # --- Chains -----------------------------------------------------------
 
-# p/top -> p/middle -> ../q/base.raw, by names of all sorts.
+# p/top -> p/middle -> p/base.raw, and overlays of other names.
 mkdir -p www/bucket/p www/bucket/q www/other
 cd www/bucket/p || exit 1
 cp "$tmp/disk.raw" ../q/base.raw
@@ -493,36 +508,40 @@ for allow in '' allow=s3://bucket/q allow=s3://buck/ allow=s3://bucket/p/t \
          "${keys[@]}" "${there[@]}" ${allow:+"$allow"}
     says 's3://bucket/p/top.*middle.*allow='
 done
-is "... and nobody asks for what is not allowed" \
+is "... only the top layer is requested" \
    "$(asked web | cut -d' ' -f2 | sort -u)" /bucket/p/top
 
-# One object has two names, which don't cover each other.
+# An object has an s3:// and an http:// URL; allow= of one does not cover the
+# other.
 for allow in "$endpoint" "$endpoint/bucket/q/"; do
-    sees "in the image: s3://, allow=http" refused s3://bucket/p/s3___bucket_q_base.raw \
+    sees "the image names s3://, allow=http" \
+         refused s3://bucket/p/s3___bucket_q_base.raw \
          "${keys[@]}" "${there[@]}" "allow=$allow"
     says "add allow=s3://bucket/q/ \(allow=$allow/? does not cover it: s3:// and http URLs"
 done
 http_name=${endpoint//[\/:]/_}_bucket_p_base.raw
 for allow in s3://bucket s3://bucket/p/; do
-    sees "in the image: http://, allow=$allow" refused "s3://bucket/p/$http_name" \
+    sees "the image names http://, allow=$allow" \
+         refused "s3://bucket/p/$http_name" \
          "${keys[@]}" "${there[@]}" allow=$allow
     says "add allow=$endpoint/bucket/p/ \(allow=$allow/? does not cover it: .*not signed"
 done
 for allow in '' s3://other/; do
-    sees "in the image: http://, ${allow:-nothing} allowed" refused \
+    sees "the image names http://, ${allow:-nothing} allowed" refused \
          "s3://bucket/p/$http_name" "${keys[@]}" "${there[@]}" ${allow:+allow=$allow}
     says "add allow=$endpoint/bucket/p/ \(an s3:// URL would not cover it"
-    sees "in the image: s3://, ${allow:-nothing} allowed" refused \
+    sees "the image names s3://, ${allow:-nothing} allowed" refused \
          s3://bucket/p/s3___bucket_q_base.raw "${keys[@]}" "${there[@]}" ${allow:+allow=$allow}
     says "add allow=s3://bucket/q/ \(the bucket's http URL would not cover it"
 done
-sees "in the image: s3://, beside it" refused s3://bucket/p/s3___bucket_p_base.raw \
+sees "the image names s3:// in its own folder, nothing allowed" \
+     refused s3://bucket/p/s3___bucket_p_base.raw \
      "${keys[@]}" "${there[@]}"
 says "add allow=image-dir, or"
 
 # NAME ALLOW OUT
 while read -r name allow wanted; do
-    sees "in the image: $name, allow=$allow" "$wanted" \
+    sees "the image names $name, allow=$allow" "$wanted" \
          "s3://bucket/p/${name//[\/:]/_}" "${keys[@]}" "${there[@]}" "allow=$allow"
 done <<END
 ../q/base.raw s3://bucket/q/ same
@@ -538,7 +557,8 @@ s3://other/base.raw image-dir refused
 s3://other/base.raw s3://bucket/ refused
 END
 
-# The user's own name for the layer below, and a local image on top.
+# The user names the backing file; and a local image with a backing file in
+# S3.
 sees "backing=s3://" same "s3://bucket/p/.._q_base.raw" "${keys[@]}" \
      "${there[@]}" backing=s3://bucket/q/base.raw backing-format=raw
 qemu-img create -q -f qcow2 -u -b s3://bucket/q/base.raw -F raw local 2M
@@ -549,14 +569,15 @@ for how in backing allow; do
                          $how=s3://bucket/q/base.raw 2>&1 > out)
     case $how in
         backing)
-            is "a local image on top of an object of the user's" \
+            is "a local image, backing=s3://" \
                "$(cat out)$messages" same ;;
         allow)
-            # (What is secret goes where the user says, not where an image
-            # says, though he has allowed that it is read.)
-            is "a local image that names an object" "$(cat out)" ""
+            # Requests for names from an image are not signed, even if allow=
+            # covers them: keys go only where the user sends them.
+            is "a local image that names an object, allow=s3://: refused" \
+               "$(cat out)" ""
             says 's3://bucket/q/base.raw.*403.*AccessDenied'
-            is "... it gets no signature" \
+            is "... the request is not signed" \
                "$(asked web | grep -vc ' authorization=- ')" 0 ;;
     esac
 done

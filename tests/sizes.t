@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Virtual sizes: 0, 1, 512, 64 KiB, 1 MiB + 1, 16 TiB and others that are
-# no multiple of 512 or of the cluster: the size, every byte up to the
-# last, a map that covers exactly that, and an error beyond.
+# Virtual sizes: 0, 1, 512, 64 KiB, 1 MiB + 1, 16 TiB and others that are not
+# a multiple of 512 or of the cluster size.  Checks the size, every byte, a
+# map that covers exactly the disk, and an error beyond the end.
 #
-# qemu rounds sizes down to 512, so for an odd size the image is made a
-# little larger, its size field is then poked, and the oracle is qemu's
-# answer for the larger image, cut.
+# qemu rounds sizes down to 512.  So for an odd size the test creates the
+# image with the size rounded up, then pokes the size field; the oracle is
+# qemu's output for the larger image, truncated.
 
 source "$(dirname "$0")/functions.sh"
 
 text_source $((2 << 20)) src0
 
-# edges.py URI SIZE: reads that touch the end and reads beyond it.
+# edges.py URI SIZE: reads that touch the end must succeed, reads beyond it
+# must fail.
 cat > edges.py <<'END'
 import sys, nbd
 h = nbd.NBD()
@@ -33,23 +34,23 @@ if size:
     h.pread(1, size - 1)
 END
 
-# check NAME SIZE [RAW]
+# check NAME SIZE [RAW]: the size, the edges, the map, and the bytes of RAW.
 check ()
 {
     local name=$1 size=$2 raw=${3:-}
     export size
     # shellcheck disable=SC2016
-    ok "$name: reads at and past the end, and the length of the map" \
+    ok "$name: reads at and past the end, length of the map" \
        with_qcow '"$python" edges.py "$uri" $size && nbdinfo --size "$uri" &&
            nbdinfo --map "$uri" |
            awk -v size="$size" "{ s += \$2 } END { exit s != size }"' \
        -- image.qcow2
     [ -z "$raw" ] ||
-        serves "$name: the bytes" image.qcow2 "$raw" --cluster 512
+        serves "$name: same bytes" image.qcow2 "$raw" --cluster 512
 }
 
-# make SIZE CLUSTER KIND: an image of that exact size, full of data, and
-# oracle.raw.
+# make SIZE CLUSTER KIND: create image.qcow2 of that exact size, full of data,
+# and oracle.raw.
 make ()
 {
     local size=$1 cluster=$2 kind=$3 up=$((($1 + 511) / 512 * 512))
@@ -90,19 +91,20 @@ for kind in plain zlib zstd zero empty; do
     done
 done
 
-# A file of less than 128 KiB, below what readers like to ask at once.
+# An image file smaller than the first read of it.
 make 4096 512 plain
-is "the file is small" $(($(stat -c %s image.qcow2) < 16384)) 1
-check "a small file" 4096 oracle.raw
+is "the image file is smaller than 16 KiB" \
+   $(($(stat -c %s image.qcow2) < 16384)) 1
+check "a small image file" 4096 oracle.raw
 
-# More L1 entries than the size needs (as VM state leaves behind), by
-# poking a smaller size.
+# More L1 entries than the size needs, as VM state leaves behind; here the
+# size field is poked.
 make 1048576 512 plain
 poke image.qcow2 24 "$(printf %016x 100000)"
 truncate -s 100000 oracle.raw
-check "an L1 table that is longer than needed" 100000 oracle.raw
+check "an L1 table longer than needed" 100000 oracle.raw
 
-# 16 TiB, with something at each end and at 4 GiB.
+# 16 TiB, with data at each end, at 4 GiB and at 8 TiB.
 tera=$((16 << 40))
 for cluster in 65536 2097152; do
     qemu-img create -q -f qcow2 -o cluster_size=$cluster image.qcow2 16T
@@ -120,7 +122,7 @@ for cluster in 65536 2097152; do
         -c "read -P 0 17592186042880 1024" -c "read -P 4 17592186043904 512" \
         -c "read -P 4 17592186044415 1"' -- image.qcow2 2>&1); rc=$?
     is "16 TiB, clusters of $cluster: the reads succeed" $rc 0
-    unlike "16 TiB, clusters of $cluster: what is read" "$out" \
+    unlike "16 TiB, clusters of $cluster: the bytes are right" "$out" \
            'failed|Pattern|error'
 done
 

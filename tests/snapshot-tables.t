@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The table of internal snapshots: which name leads to which of them, what
-# is listed, what clients say to get them; then tables that qemu-img would
-# not write: huge, damaged, or with L1 tables that are.  What harms only
-# one snapshot must not harm the others.
+# The table of internal snapshots: which name opens which snapshot, what is
+# listed; then tables that qemu-img would not write: huge, damaged, or with
+# damaged L1 tables.  Damage to one snapshot must not affect the others.
 
 source "$(dirname "$0")/functions.sh"
 
-# begins.py: for each URI on stdin, the byte with which it begins.
+# begins.py: print the first byte of the export of each URI on stdin.
 cat > begins.py <<'END'
 import sys, nbd
 for uri in sys.stdin.read().split():
@@ -18,14 +17,16 @@ for uri in sys.stdin.read().split():
     h.shutdown()
 END
 
+# begins EXPORT...: print the first byte of each.
 begins ()
 {
     local n
     for n; do to "$n"; done | py --stdin begins.py | xargs
 }
 
-# table IMAGE LINE...: give the image the snapshot table that
-# generators/snapshot-table.py makes of the lines.  Sets $at and $bytes.
+# table IMAGE LINE...: write the snapshot table that
+# generators/snapshot-table.py makes of the lines to the image.  Sets $at and
+# $bytes.
 table ()
 {
     local image=$1
@@ -41,14 +42,14 @@ hex ()
     printf "%0$1x" "$2"
 }
 
-# in_qemu: the image, opened by qemu.
+# in_qemu: qemu opens image.qcow2.
 in_qemu ()
 {
     qemu-io -r -f qcow2 -c 'read 0 1' image.qcow2
 }
 
-# Which name leads where: the id first, then the name, the first of equal
-# ones.  Snapshot N begins with bytes N.
+# Which name opens which snapshot: ids take precedence over names; of equal
+# names, the first counts.  Snapshot N begins with bytes N.
 names=(mon dup dup 1 5 '' 'a/b/../c' .. 'two words' 'grün 日本' '%41&?#+;=\'
        $'tab\t' $'\e[31mred' $'\xff\xfe' 12 "$(printf 'x%.0s' {1..255})"
        mon..dup bitmap:b $'next\xc2\x85line' /)
@@ -58,67 +59,69 @@ for n in "${!names[@]}"; do
     qemu-img snapshot -c "${names[n]}" image.qcow2
 done
 io image.qcow2 'write -q -P 200 0 64k'
-is "there are 20 snapshots" "$(peek image.qcow2 60 4)" 20
+is "the image has 20 snapshots" "$(peek image.qcow2 60 4)" 20
 cp image.qcow2 named.qcow2
 at=$(peek image.qcow2 64 8)
 poke image.qcow2 $((at + 16)) 5e0be100   # 2020-01-01 00:00:00 UTC
 
 start_qcow -- image.qcow2 || fail "start"
-# By name the second dup, 1 and 12 lead elsewhere; '' is the image itself.
+# The name of the second dup opens the first; 1 and 12 are ids of others; ''
+# is the disk itself.
 wanted=({1..20})
 wanted[2]=2 wanted[3]=1 wanted[5]=200 wanted[14]=12
-is "each by its name" "$(begins "${names[@]}")" "${wanted[*]}"
-is "each by its id" "$(begins {1..20})" "$(echo {1..20})"
+is "each snapshot by its name" "$(begins "${names[@]}")" "${wanted[*]}"
+is "each snapshot by its id" "$(begins {1..20})" "$(echo {1..20})"
 
-# Listed: by the name if it leads there and can be shown, else by the id.
+# A snapshot is listed by its name if that opens it and is printable, else by
+# its id.
 listed=("${names[@]}" '')
 listed[2]=3 listed[3]=4 listed[5]=6 listed[11]=12 listed[12]=13 \
     listed[13]=14 listed[14]=15 listed[18]=19
 py "$gen/nbd-list.py" "$uri" > list
 printf '%s\n' "${listed[@]}" | sort > wanted.list
 cut -f 1 list | sort > got.list
-same_text "what is listed" got.list wanted.list
+same_text "the list of exports" got.list wanted.list
 nbdinfo --list --json "$uri" | jq -r '.exports[]."export-name"' |
     sort > got.list
-same_text "... by nbdinfo too" got.list wanted.list
+same_text "... with nbdinfo" got.list wanted.list
 line=$(grep -P '^mon\t' list)
 for re in '\b1\b.*\bmon\b' '2020-01-01 00:00' '\b1048576\b' 'VM state.*\b0\b'
 do
     like "the description of a snapshot: $re" "${line#*$'\t'}" "$re"
 done
-like "a name that can't be shown is escaped" "$(grep -P '^13\t' list)" \
+like "the description escapes an unprintable name" "$(grep -P '^13\t' list)" \
      '\b13\b.*[^[:cntrl:]]\[31mred'
-unlike "nothing that a terminal would obey" "$(cut -f 2 list)" \
+unlike "no description has control characters" "$(cut -f 2 list)" \
        $'[\x01-\x09\x0b-\x1f\x7f]|\xc2\x85'
-is "the description of a connection is that of the list" \
+is "a connection has the same description as the list" \
    "$(nbdinfo --json "$(to mon)" | jq -r '.exports[0].description')" \
    "${line#*$'\t'}"
 
-# Stock clients.
+# Standard clients.
 for n in 8 10; do
     ok "qemu-img convert of '${names[n]}'" qemu-img convert -f raw -O raw \
        "$(to "${names[n]}")" copy.raw
     cp image.qcow2 applied.qcow2
     qemu-img snapshot -a $((n + 1)) applied.qcow2
     oracle applied.qcow2 oracle.raw
-    same_bytes "... the bytes" copy.raw oracle.raw
+    same_bytes "... same bytes" copy.raw oracle.raw
 done
-ok "qemu's own words for an export" qemu-img compare -f raw -F raw \
+ok "qemu's nbd:unix: syntax" qemu-img compare -f raw -F raw \
    oracle.raw "nbd:unix:$sock:exportname=11"
 
-# Unknown names are refused when a client connects; the server says which.
+# Unknown names are refused when a client connects; the log has the name.
 for n in nosuch 21 mon/ MON 01 ' 1' 'mon..nope' $'\e[31mno' '../image.qcow2' \
          "$(printf 'y%.0s' {1..4000})"; do
-    not_ok "there is no export '${n:0:20}'" nbdinfo --size "$(to "$n")"
+    not_ok "unknown export '${n:0:20}': refused" nbdinfo --size "$(to "$n")"
 done
-is "... a message for each, and no other" "$(wc -l < "$log")" 10
-like "... which names it" "$(cat "$log")" "image\.qcow2.*nosuch"
-unlike "... and nothing that a terminal would obey" "$(cat "$log")" \
+is "... one message each" "$(wc -l < "$log")" 10
+like "... with the name" "$(cat "$log")" "image\.qcow2.*nosuch"
+unlike "... no message has control characters" "$(cat "$log")" \
        '[[:cntrl:]]'
-is "the server lives" "$(begins mon)" 1
-stop_qcow || fail "the server ended well"
+is "the server still responds" "$(begins mon)" 1
+stop_qcow || fail "the server exits cleanly"
 
-# snapshot= takes the same names, and then there is nothing else.
+# snapshot= accepts the same names and serves that snapshot only.
 for spec in mon:1 dup:2 3:3 1:1 12:12 ..:8 'two words:9' $'\xff\xfe:14' /:20; do
     # shellcheck disable=SC2016
     is "snapshot=$(printf %q "${spec%:*}")" "${spec#*:}" \
@@ -126,56 +129,63 @@ for spec in mon:1 dup:2 3:3 1:1 12:12 ..:8 'two words:9' $'\xff\xfe:14' /:20; do
                     -- image.qcow2 snapshot="${spec%:*}")"
 done
 # shellcheck disable=SC2016
-is "nbdkit's own -e" 9 "$(with_qcow 'echo "$uri" | py --stdin begins.py' \
+is "nbdkit -e" 9 "$(with_qcow 'echo "$uri" | py --stdin begins.py' \
                           -e 'two words' -- image.qcow2)"
 start_qcow -- image.qcow2 snapshot=dup || fail "start"
 for n in mon dup 2 nosuch; do
-    not_ok "with snapshot=dup there is no export $n" nbdinfo --size "$(to "$n")"
+    not_ok "with snapshot=dup, the export $n is refused" \
+           nbdinfo --size "$(to "$n")"
     like "... the message" "$(tail -n 1 "$log")" "image\.qcow2.*\b$n\b"
 done
-is "... one for each" "$(wc -l < "$log")" 4
+is "... one message each" "$(wc -l < "$log")" 4
 py "$gen/nbd-list.py" "$uri" > list
-is "... only the default one is listed" "$(cut -f 1 list)" ""
-like "... and described as what it is" "$(cut -f 2 list)" '\b2\b.*\bdup\b'
-stop_qcow || fail "the server ended well"
+is "... the list has the default export only" "$(cut -f 1 list)" ""
+like "... its description names the snapshot" \
+     "$(cut -f 2 list)" '\b2\b.*\bdup\b'
+stop_qcow || fail "the server exits cleanly"
 
-refused "an unknown snapshot" \
+refused "an unknown snapshot: refused" \
         'image\.qcow2.*nosuch.*(qemu-img snapshot|nbdinfo|mon)' \
         -- image.qcow2 snapshot=nosuch
-refused "an empty one" 'snapshot=' -- image.qcow2 snapshot=
-refused "two of them" 'snapshot=' -- image.qcow2 snapshot=1 snapshot=2
+refused "an empty snapshot=: refused" 'snapshot=' -- image.qcow2 snapshot=
+refused "snapshot= twice: refused" \
+        'snapshot=' -- image.qcow2 snapshot=1 snapshot=2
 qemu-img create -q -f qcow2 none.qcow2 1M
-refused "an image without snapshots" 'none\.qcow2.*snapshot.*mon' \
+refused "snapshot= for an image without snapshots: refused" \
+        'none\.qcow2.*snapshot.*mon' \
         -- none.qcow2 snapshot=mon
-is "... lists the default export only" \
+is "... its list has the default export only" \
    "$(with_qcow 'py "$gen/nbd-list.py" "$uri" | cut -f 1 | wc -l' -- none.qcow2)" 1
 qemu-img create -q -f qcow none.qcow 1M
-refused "an image of version 1" 'none\.qcow.*snapshot.*mon' \
+refused "snapshot= for a version 1 image: refused" 'none\.qcow.*snapshot.*mon' \
         -- none.qcow snapshot=mon
 
-# Ids are strings, too, and tables may be made by others.
+# Ids are strings, too; other programs may write other tables.
 cp named.qcow2 image.qcow2
 table image.qcow2 'like=1 id=mon name=a' 'like=2 id=b name=mon' \
       'like=3 id=%c3%bc%20/ name=a' 'like=4 id= name=e' 'like=5 id= name=' \
       'like=6 id=twice name=f' 'like=7 id=twice name=g' \
       'like=8 id=%0a name=%00' 'like=9 id=i name=i%00' 'like=10 id=%00j name=j'
 start_qcow -- image.qcow2 || fail "start"
-is "strings as ids" "$(begins mon b 'ü /' e '' twice g $'\n' i j a f)" \
+is "ids that are not numbers, and odd names" \
+   "$(begins mon b 'ü /' e '' twice g $'\n' i j a f)" \
    "1 2 3 4 200 6 7 8 9 10 1 6"
-# Two can't be shown: of the fifth neither id nor name leads anywhere, the
-# eighth has only a line feed.
+# Two snapshots can't be listed: neither the id nor the name of the fifth
+# opens it, and those of the eighth are unprintable.
 printf '%s\n' '' a b 'ü /' e f g i j | sort > wanted.list
 for n in 1 2 3; do
     py "$gen/nbd-list.py" "$uri" > list
 done
 cut -f 1 list | sort > got.list
-same_text "... as they are listed" got.list wanted.list
-is "... with one warning of what is not" "$(grep -c '' "$log")" 1
-like "... which counts it" "$(cat "$log")" 'list of exports: 2 '
-stop_qcow || fail "the server ended well"
+same_text "... the list of exports" got.list wanted.list
+is "... one warning about the snapshots that are not listed" \
+   "$(grep -c '' "$log")" 1
+like "... with their number" "$(cat "$log")" 'list of exports: 2 '
+stop_qcow || fail "the server exits cleanly"
 
-# As much as there may be: 65536, of which 9,999 are listed, all of them
-# can be asked for, and the server takes little memory.
+# Up to the limit of 65536 snapshots: 9,999 of them are listed, clients can
+# open all of them, and the server takes little memory.
+# peak: the most memory that the server has used, in KiB.
 peak ()
 {
     awk '/VmHWM/ { print $2 }' "/proc/$pid/status"
@@ -183,7 +193,7 @@ peak ()
 start_qcow -- named.qcow2 || fail "start"
 begins '' > /dev/null
 least=$(peak)
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 for count in 1000 9999 10000 65536; do
     cp named.qcow2 image.qcow2
     table image.qcow2 "like=2 name=snap-{} times=$((count - 1))" \
@@ -195,67 +205,71 @@ for count in 1000 9999 10000 65536; do
         py "$gen/nbd-list.py" "$uri" | cut -f 1 > got.list
     done
     listed=$((count < 9999 ? count : 9999))
-    is "... $listed are listed, and the default one" "$(wc -l < got.list)" \
+    is "... the list has $listed of them, and the default export" \
+       "$(wc -l < got.list)" \
        $((listed + 1))
     { echo; printf 'snap-%s\n' $(seq $((listed - (count < 10000))))
       [ $count -gt 9999 ] || echo last; } | sort > wanted.list
-    same_text "... by their names, in the order of the table" got.list \
+    same_text "... by name, the first ones of the table" got.list \
               wanted.list
     if [ $count -gt 9999 ]; then
-        like "... with a warning of the others" "$(cat "$log")" \
+        like "... a warning counts the others" "$(cat "$log")" \
              "list of exports: $((count - 9999)) "
-        is "... once" "$(wc -l < "$log")" 1
+        is "... only once" "$(wc -l < "$log")" 1
     else
-        is "... without a warning" "$(cat "$log")" ""
+        is "... no warning" "$(cat "$log")" ""
     fi
     if [ -z "$QCOW_VALGRIND$QCOW_PRELOAD" ]; then
         more=$(($(peak) - least))
-        is "... in $more KiB of memory" $((more < 40000)) 1
+        is "... takes less than 40000 KiB of memory ($more)" $((more < 40000)) 1
     fi
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done
-ok "qemu takes 65536, too" in_qemu
+ok "qemu opens the image with 65536 snapshots, too" in_qemu
 poke image.qcow2 60 00010001
-refused "65537 snapshots" 'image\.qcow2.*nb_snapshots.*65537' -- image.qcow2
-not_ok "... by qemu, too" in_qemu
+refused "65537 snapshots: refused" \
+        'image\.qcow2.*nb_snapshots.*65537' -- image.qcow2
+not_ok "... refused by qemu, too" in_qemu
 
-# Long names: nobody can ask for one of more than 4096 bytes.
+# Long names: clients can't request one of more than 4096 bytes.
 cp named.qcow2 image.qcow2
 table image.qcow2 'like=1 name=a fill=4096' 'like=2 name=b fill=4097' \
       'like=3 name=c fill=65535' 'like=4 id=d name=d fill=4000'
 start_qcow -- image.qcow2 || fail "start"
 name=$(printf '%04095d' 0)
-is "names of 4096 bytes and more" "$(begins 1 "a${name//0/x}" 2 3 d)" \
+is "snapshots with names of 4096 bytes and more" \
+   "$(begins 1 "a${name//0/x}" 2 3 d)" \
    "1 1 2 3 4"
 py "$gen/nbd-list.py" "$uri" > list
-is "... none longer than 4096 bytes is listed" \
+is "... the list has no name longer than 4096 bytes" \
    "$(cut -f 1 list | awk '{ print length ($0) }' | sort -nu | tail -1)" 4096
-is "... but the others are" "$(grep -Ec $'^(|ax*|dx*)\t' list)" 3
-is "... and no description is too long" \
+is "... the list has the others" "$(grep -Ec $'^(|ax*|dx*)\t' list)" 3
+is "... no description is longer than 4096 bytes" \
    "$(cut -f 2 list | awk 'length ($0) > 4096' | wc -l)" 0
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
-# 64 MiB of table, and 8 bytes more.  The names are all alike.
+# A table of 64 MiB, the limit, and of 8 bytes more.
 for more in 0 8; do
     cp named.qcow2 image.qcow2
     table image.qcow2 'like=1 id=x fill=65535 times=1023' \
           "like=2 id=y fill=$((8191 + more))"
-    is "a table of 64 MiB and $more bytes" "$bytes" $(((64 << 20) + more))
+    is "a table of 64 MiB + $more bytes" "$bytes" $(((64 << 20) + more))
     if [ $more -eq 0 ]; then
-        ok "... is fine for qemu" in_qemu
+        ok "... qemu opens the image" in_qemu
         start_qcow -- image.qcow2 || fail "start"
-        is "... and here" "$(begins x y)" "1 2"
-        ok "... can be listed" py "$gen/nbd-list.py" "$uri"
-        stop_qcow || fail "the server ended well"
+        is "... the plugin serves it" "$(begins x y)" "1 2"
+        ok "... the exports can be listed" py "$gen/nbd-list.py" "$uri"
+        stop_qcow || fail "the server exits cleanly"
     else
-        not_ok "... is refused by qemu" in_qemu
-        refused "... and here" 'image\.qcow2.*snapshot table.*64 MiB' \
+        not_ok "... qemu refuses it" in_qemu
+        refused "... the plugin refuses it" \
+                'image\.qcow2.*snapshot table.*64 MiB' \
                 -- image.qcow2
     fi
 done
 
-# Extra data: a longer VM state size, and the size at that time, if there
-# is so much of it.  Version 2 has the same table.
+# Extra data: a 64-bit VM state size and the disk size of the snapshot, if
+# long enough.  Version 2 has the same table.
 for compat in 1.1 0.10; do
     qemu-img create -q -f qcow2 -o compat=$compat image.qcow2 1M
     io image.qcow2 'write -q -P 1 0 1M'
@@ -267,28 +281,31 @@ for compat in 1.1 0.10; do
           "like=1 size=512000 vm=$vm" "like=1 size=1024 vm=$vm extra=24" \
           "like=1 size=2097152 vm=$vm extra=1024"
     start_qcow -- image.qcow2 || fail "start"
-    is "extra data, compat $compat: which size counts" \
+    is "extra data, compat $compat: the disk sizes" \
        "$(for n in {1..6}; do nbdinfo --size "$(to $n)"; done | xargs)" \
        "1048576 1048576 1048576 512000 1024 2097152"
     py "$gen/nbd-list.py" "$uri" | cut -f 2 > list
-    is "... and which VM state size" \
+    is "... the VM state sizes" \
        "$(grep -Eo "\b(77|$vm)\b" list | xargs)" "77 $vm $vm $vm $vm $vm"
     qemu-img snapshot -l image.qcow2 > qemu.list
-    is "... as qemu says" "$(awk 'NR > 2 { print $2, $3 }' qemu.list | xargs)" \
+    is "... qemu prints the same" \
+       "$(awk 'NR > 2 { print $2, $3 }' qemu.list | xargs)" \
        "77 B 20 GiB 20 GiB 20 GiB 20 GiB 20 GiB"
-    is "... the bytes" "$(begins {1..6})" "1 1 1 1 1 1"
-    stop_qcow || fail "the server ended well"
+    is "... same bytes" "$(begins {1..6})" "1 1 1 1 1 1"
+    stop_qcow || fail "the server exits cleanly"
     table image.qcow2 like=1 'like=1 extra=1025'
-    refused "too much extra data" 'image\.qcow2.*snapshot.*2.*1025' \
+    refused "1025 bytes of extra data: refused" \
+            'image\.qcow2.*snapshot.*2.*1025' \
             -- image.qcow2
-    not_ok "... for qemu, too" in_qemu
+    not_ok "... refused by qemu, too" in_qemu
     table image.qcow2 like=1 like=1 like=1
     poke image.qcow2 $((at + 36)) ffffffff
-    refused "4 GiB of it" 'image\.qcow2.*snapshot.*4294967295' -- image.qcow2
+    refused "4 GiB of extra data: refused" \
+            'image\.qcow2.*snapshot.*4294967295' -- image.qcow2
 done
 
-# Where the table is, and where the file ends.  Clusters of 512 bytes: what
-# misses less than that at its end was not written out in full.
+# Location of the table, and end of the file.  512-byte clusters: a file may
+# end within its last cluster, here within the padding of the last entry.
 qemu-img create -q -f qcow2 -o cluster_size=512 good.qcow2 1M
 io good.qcow2 'write -q -P 1 0 1M'
 qemu-img snapshot -c one good.qcow2
@@ -296,44 +313,46 @@ table good.qcow2 'like=1 name=a times=40' 'like=1 name=bb fill=3000'
 cp good.qcow2 image.qcow2
 truncate -s $((at + bytes - 7)) image.qcow2
 start_qcow -- image.qcow2 || fail "start"
-is "the padding of the last entry is not there" "$(begins 1 41)" "1 1"
-stop_qcow || fail "the server ended well"
+is "the file ends within the padding of the last entry: served" \
+   "$(begins 1 41)" "1 1"
+stop_qcow || fail "the server exits cleanly"
 for size in $((at + bytes - 600)) $((at + 100)) $((at - 1024)); do
     cp good.qcow2 image.qcow2
     truncate -s "$size" image.qcow2
-    refused "the table leaves the file, which ends at $((size - at)) of it" \
+    refused "a file truncated to $size bytes, table at $at: refused" \
             'image\.qcow2.*snapshot table.*end of the file' -- image.qcow2
 done
 for offset in $((at + 8)) $((at + 256)); do
     cp good.qcow2 image.qcow2
     poke image.qcow2 64 "$(hex 16 "$offset")"
-    refused "the table begins at $offset" "image\.qcow2.*snapshots_offset.*" \
+    refused "snapshots_offset $offset, unaligned: refused" \
+            "image\.qcow2.*snapshots_offset.*" \
             -- image.qcow2
-    not_ok "... which qemu refuses, too" in_qemu
+    not_ok "... refused by qemu, too" in_qemu
 done
 for offset in 0000000040000000 7ffffffffffffe00 8000000000000000 \
               fffffffffffffe00; do
     cp good.qcow2 image.qcow2
     poke image.qcow2 64 $offset
-    refused "the table begins at 0x$offset, far away" \
+    refused "snapshots_offset 0x$offset, beyond the file: refused" \
             'image\.qcow2.*snapshot' -- image.qcow2
 done
-# An entry that is longer than what is left: its id, its name, its extra
-# data; and one entry too many.
+# Entries beyond the end of the file: by the length of the id, of the name and
+# of the extra data, and by their number.
 for spec in 12:ffff 14:ffff 36:00000400; do
     cp good.qcow2 image.qcow2
     table image.qcow2 'like=1 name=a times=3'
     poke image.qcow2 $((at + bytes / 3 * 2 + ${spec%:*})) "${spec#*:}"
-    refused "an entry that leaves the file: ${spec#*:} at ${spec%:*}" \
+    refused "an entry beyond the file, ${spec#*:} at ${spec%:*}: refused" \
             'image\.qcow2.*snapshot table.*end of the file' -- image.qcow2
 done
 cp good.qcow2 image.qcow2
 poke image.qcow2 60 "$(hex 8 60)"
-refused "60 entries, of which there are 41" \
+refused "60 entries in a table of 41: refused" \
         'image\.qcow2.*snapshot table.*60 .*end of the file' -- image.qcow2
 
-# L1 tables that can't be: only the snapshots that have them fail, when
-# somebody wants them.  The first is good, as are the image and the last.
+# Invalid L1 tables: opening a snapshot that has one fails; the disk and the
+# other snapshots are served.
 cp good.qcow2 image.qcow2
 l1=$(peek good.qcow2 40 8)
 table image.qcow2 'like=1' 'like=1 name=large entries=4194305' \
@@ -348,23 +367,27 @@ bad=(large endless crooked far farther cut big biggest)
 start_qcow -- image.qcow2 || fail "start"
 for n in "${bad[@]}"; do
     before=$(wc -l < "$log")
-    not_ok "an L1 table that can't be: $n" nbdinfo --size "$(to "$n")"
+    not_ok "an invalid L1 table, $n: opening the snapshot fails" \
+           nbdinfo --size "$(to "$n")"
     like "... the message" "$(tail -n +$((before + 1)) "$log")" \
          "image\.qcow2.*snapshot.*$n"
-    is "... is one" $(($(wc -l < "$log") - before)) 1
-    is "... and the others are served" "$(begins '' 1 last)" "1 1 1"
+    is "... it is the only one" $(($(wc -l < "$log") - before)) 1
+    is "... the others are served" "$(begins '' 1 last)" "1 1 1"
 done
-is "... all are listed" "$(py "$gen/nbd-list.py" "$uri" | wc -l)" 11
-stop_qcow || fail "the server ended well"
-like "... what is wrong" "$(cat "$log")" "large.*4194305"
-like "... what is wrong" "$(cat "$log")" "crooked.*$(hex 0 $((l1 + 256)))"
-like "... what is wrong" "$(cat "$log")" "far.*0x40000000|far.*1073741824"
+is "... the list has all of them" "$(py "$gen/nbd-list.py" "$uri" | wc -l)" 11
+stop_qcow || fail "the server exits cleanly"
+like "... the message has the number of entries" \
+     "$(cat "$log")" "large.*4194305"
+like "... the message has the unaligned offset" \
+     "$(cat "$log")" "crooked.*$(hex 0 $((l1 + 256)))"
+like "... the message has the offset beyond the file" \
+     "$(cat "$log")" "far.*0x40000000|far.*1073741824"
 for n in "${bad[@]}"; do
-    refused "snapshot=$n stops the start" "image\.qcow2.*snapshot.*$n" \
+    refused "snapshot=$n: refused" "image\.qcow2.*snapshot.*$n" \
             -- image.qcow2 snapshot="$n"
 done
 
-# Damaged entries of a snapshot's L1 table: EIO there, and nowhere else.
+# Damaged entries of a snapshot's L1 table: EIO for their clusters only.
 qemu-img create -q -f qcow2 -o cluster_size=1024 image.qcow2 1M
 io image.qcow2 'write -q -P 1 0 1M'
 qemu-img snapshot -c one image.qcow2
@@ -377,14 +400,14 @@ at=$(peek image.qcow2 64 8)
 l1=$(peek image.qcow2 "$at" 8)
 poke image.qcow2 $((l1 + 16)) 8000000000000a00
 poke image.qcow2 $((l1 + 24)) 8000000040000000
-is "bad L1 entries of a snapshot: the image" \
+is "bad L1 entries of a snapshot: the disk is unaffected" \
    "$(status_of image.qcow2 active.raw 131072)" "0 8 same"
 params=(snapshot=one)
-is "... the snapshot" "$(status_of image.qcow2 one.raw 131072)" \
+is "... EIO in the snapshot" "$(status_of image.qcow2 one.raw 131072)" \
    "0 2 same; 2 2 EIO; 4 4 same"
 
-# A table that ends before the disk does: nobody has the rest, or the
-# backing file has it.
+# An L1 table shorter than the disk: the rest is zeros, or comes from the
+# backing file.
 params=(allow=image-dir snapshot=1)
 head -c 900000 < <(yes "a line of the backing file") > base.raw
 for backing in '' base.raw; do
@@ -401,17 +424,17 @@ for backing in '' base.raw; do
         qemu-img snapshot -a 1 applied.qcow2 || exit 1
         oracle applied.qcow2 oracle.raw
         qemu_map applied.qcow2 > wanted.map
-        serves "a table of $entries entries of 32${backing:+, over $backing}" \
+        serves "$entries L1 entries instead of 32${backing:+, over $backing}" \
                image.qcow2 oracle.raw --cluster 512 --borders 50 --random 50
         our_map image.qcow2 > got.map
-        same_text "... its map" got.map wanted.map
+        same_text "... same map" got.map wanted.map
     done
 done
 params=()
 cp good.qcow2 image.qcow2
 table image.qcow2 'like=1 size=0x7ffffffffffffe00 entries=32'
 start_qcow -- image.qcow2 || fail "start"
-is "8 EiB with a table for one MiB" "$(nbdinfo --size "$(to 1)")" \
+is "8 EiB with an L1 table for 1 MiB: the size" "$(nbdinfo --size "$(to 1)")" \
    9223372036854775296
 py - "$(to 1)" > got <<'END'
 import sys, nbd
@@ -424,12 +447,12 @@ for at in 0, 1 << 20, 1 << 62, end - 65536:
     h.block_status(65536, at, lambda m, o, e, err: print(e[1], end="; "),
                    nbd.CMD_FLAG_REQ_ONE)
 END
-is "... which holds what the table says, and nothing else" "$(cat got)" \
+is "... data in the first MiB, zeros beyond it" "$(cat got)" \
    "{1} 0; {0} 3; {0} 3; {0} 3; "
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
-# All L1 tables in use take 512 MiB at most: what has 32 MiB more is refused
-# while others are in use, and served when they are gone.
+# L1 tables in use take 512 MiB at most.  Another table of 32 MiB is refused
+# while they are in use, and loaded after they are freed.
 cp good.qcow2 image.qcow2
 truncate -s 4M image.qcow2
 table image.qcow2 \
@@ -452,7 +475,7 @@ def word(h):
     return "fine" if h else "refused"
 
 def fill(first):
-    """As many as fit."""
+    """Connect to as many snapshots as fit."""
     held = []
     while len(held) < 30:
         held.append(connect(first + len(held)))
@@ -461,7 +484,7 @@ def fill(first):
     return held
 
 def patiently(n):
-    """The server needs a moment to see that others have gone."""
+    """Connect, with retries: the server needs time to free other tables."""
     for _ in range(400):
         h = connect(n)
         if h:
@@ -497,7 +520,7 @@ print("all at once:", "too many" if len(got) != 40 or len(fine) > 16 or
 for h in got.values():
     if h:
         h.shutdown()
-# Nothing is lost: in the end as many fit as in the beginning.
+# No memory is leaked: in the end, as many fit as in the beginning.
 for _ in range(100):
     again = fill(10)
     if len(again) >= len(held) + 1:
@@ -510,18 +533,18 @@ END
 start_qcow -- image.qcow2 || fail "start"
 py many.py "$uri" > many.out 2>&1
 fit=$(head -1 many.out)
-is "512 MiB are full with $fit tables of 32 MiB" \
+is "$fit tables of 32 MiB fill 512 MiB" \
    "$((fit == 15 || fit == 16))" 1
-is "... what works then" "$(paste -sd ';' many.out)" \
+is "... which connections succeed then" "$(paste -sd ';' many.out)" \
    "$fit;the same again: fine;the image: fine;another: refused;another, after \
 one has gone: fine;one more: refused;all at once: some;$fit"
 like "... the message" "$(cat "$log")" \
      'image\.qcow2.*snapshot 39 .*33554432 bytes.*512 MiB'
 if [ -z "$QCOW_VALGRIND$QCOW_PRELOAD" ]; then
-    is "... and it was not more ($(peak) KiB)" \
+    is "... takes less than 576 MiB of memory ($(peak) KiB)" \
        $(($(peak) < (512 + 64) * 1024)) 1
 fi
-is "the server lives" "$(begins '')" 1
-stop_qcow || fail "the server ended well"
+is "the server still responds" "$(begins '')" 1
+stop_qcow || fail "the server exits cleanly"
 
 done_testing

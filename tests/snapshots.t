@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Internal snapshots: each is an export of its own, or the only one with
-# snapshot=.  Bytes, size and map of a snapshot are those of a copy to
-# which 'qemu-img snapshot -a' went back ('qemu-img convert -l' would take
-# the current size instead of the recorded one).  Then which name leads to
-# which snapshot, what is listed, and what is refused.
+# Internal snapshots: each is an export, or the only one with snapshot=.
+# Bytes, size and map of a snapshot equal those of a copy after 'qemu-img
+# snapshot -a' ('qemu-img convert -l' uses the current size instead of the
+# recorded one).  Also VM state, backing files, and many clients.
 #
-# QCOW_SEED=N tries other histories; a failure names its seed.
+# QCOW_SEED=N selects other histories; a failure names its seed.
 
 source "$(dirname "$0")/functions.sh"
 
@@ -15,10 +14,10 @@ first=${QCOW_SEED:-1400}
 params=(allow=image-dir)
 text_source $((16 << 20)) src0 src1 src2 src3
 
-# history.py SEED SIZE CLUSTER STAGES RESIZE: prints a random history: lines
-# for qemu-io, and between them "snapshot NAME" and "resize SIZE".  Data
-# comes from src0 to src3.  Compressed writes come first in each stage and
-# go where nothing is: qemu 7.2 takes no others.
+# history.py SEED SIZE CLUSTER STAGES RESIZE: print a random history: lines
+# for qemu-io, and between them "snapshot NAME" and "resize SIZE".  Data comes
+# from src0 to src3.  Compressed writes come first in each stage, to clusters
+# that are unallocated: qemu 7.2 accepts no others.
 cat > history.py <<'END'
 import random, sys
 seed, nominal, cluster, stages, resize = map(int, sys.argv[1:6])
@@ -56,7 +55,7 @@ for stage in range(stages):
         touched = {c for c in touched if c < -(-size // cluster)}
 END
 
-# go_back IMAGE ID RAW: what qemu says of a snapshot, in RAW and in
+# go_back IMAGE ID RAW: put qemu's content and map of a snapshot in RAW and
 # wanted.map.
 go_back ()
 {
@@ -84,8 +83,9 @@ gives ()
     fi
 }
 
-# flags.py SOCKET EXPORT...: a full view never has a hole that is not zero:
-# to 'qemu-img convert -B' and others that would mean "ask somebody else".
+# flags.py SOCKET EXPORT...: the map of a full view never has a hole without
+# zero, which 'qemu-img convert -B' and other clients would take for "not in
+# this layer".
 cat > flags.py <<'END'
 import sys, nbd
 seen = set()
@@ -135,29 +135,29 @@ for spec in 512:400:1:compat=1.1: 512:400:1:compat=1.1:base.raw \
         go_back image.qcow2 "$id" "oracle$id.raw"
         [ "$(stat -c %s "oracle$id.raw")" = "$current" ] || sizes=$((sizes + 1))
         gives "$what, snapshot $id" "$id" "oracle$id.raw"
-        ok "... in awkward requests" py "$gen/nbd-compare.py" \
+        ok "... unaligned requests" py "$gen/nbd-compare.py" \
            "$(to "$id")" "oracle$id.raw" --cluster "$cluster" --borders 40 \
            --random 60
         nbdinfo --map "$(to "$id")" > got.map
-        same_text "... and its map" got.map wanted.map
+        same_text "... same map" got.map wanted.map
     done
     oracle image.qcow2 oracle.raw
-    gives "... and the active layer" "" oracle.raw
-    ok "... no hole in any map that is not zero" \
+    gives "... the disk" "" oracle.raw
+    ok "... no map has a hole without zero" \
        py flags.py "$sock" "" "${all[@]}"
-    stop_qcow || fail "$what: the server ended well"
+    stop_qcow || fail "$what: the server exits cleanly"
     params+=(snapshot=s2)
     serves "... snapshot=s2" image.qcow2 oracle3.raw --cluster "$cluster" \
            --borders 20 --random 20
     params=(allow=image-dir)
 done
-is "some snapshots ($sizes) had another size than the image" \
+is "some snapshots ($sizes) have another size than the disk" \
    $((sizes > 10)) 1
-is "... and some ($tables) an L1 table of another size" $((tables > 0)) 1
+is "some images ($tables) have an L1 table of another size" $((tables > 0)) 1
 
-# Ten snapshots, ten clients, one server, which can keep much or next to
-# nothing; over so many layers that what was found out about a place is
-# kept, and must not be taken for that of another snapshot.
+# Ten clients on ten snapshots of one server, with a large and a small cache.
+# The chain is long enough for the server to cache lookups, which must not be
+# used for another snapshot.
 below=base.qcow2
 for layer in mid1.qcow2 mid2.qcow2; do
     qemu-img create -q -f qcow2 -b $below -F qcow2 $layer 3M
@@ -184,10 +184,10 @@ for cache in 64M 64K; do
         wait "${jobs[id - 1]}" || bad+="$id: $(cat "client$id.log")"$'\n'
     done
     is "ten clients on ten snapshots, cache-size=$cache, seed $seed" "$bad" ""
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 done
 
-# iotests 057 and 058: what was written after the snapshot is not in it.
+# iotests 057 and 058: a snapshot does not contain later writes.
 qemu-img create -q -f qcow2 image.qcow2 64M
 io image.qcow2 'write -q -P 0xa 0x1000 0x1000' 'write -q -P 0xb 0x2000 0x1000'
 qemu-img snapshot -c sn1 image.qcow2
@@ -217,12 +217,13 @@ for options in compat=1.1 extended_l2=on; do
     serves "zero clusters in a snapshot, $options" image.qcow2 oracle.raw \
            --cluster 65536 --borders 20
     our_map image.qcow2 > got.map
-    same_text "... and its map" got.map wanted.map
+    same_text "... same map" got.map wanted.map
     params=()
 done
 
-# iotests 014 and 015: used and compressed and free clusters by turns, and
-# ever more of them between snapshots, so that L1 table and refcounts grow.
+# iotests 014 and 015: alternating allocated, compressed and unallocated
+# clusters, more of them after each snapshot, so that the L1 table and the
+# refcounts grow.
 qemu-img create -q -f qcow2 -o cluster_size=1024 image.qcow2 12M
 for part in 0 1 2 3; do
     for ((i = 0; i < 40; i++)); do
@@ -242,10 +243,10 @@ for id in 1 2 3 4; do
     go_back image.qcow2 $id oracle.raw
     gives "patterns of iotest 014 after part $id" "part$((id - 1))" oracle.raw
 done
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
-# iotest 029, last part: the image was cut to 512 bytes with one L1 entry,
-# and the snapshot's table is much larger.
+# iotest 029, last part: the disk is truncated to 512 bytes with one L1 entry,
+# the snapshot's table is much larger.
 qemu-img create -q -f qcow2 -o cluster_size=512 image.qcow2 64M
 io image.qcow2 'write -q -s src0 0 16k' 'write -q -s src1 40M 16k' \
    'write -q -s src2 67100672 8k'
@@ -255,12 +256,12 @@ poke image.qcow2 24 0000000000000200
 poke image.qcow2 36 00000001
 go_back before.qcow2 1 oracle.raw
 head -c 512 oracle.raw > short.raw
-serves "a snapshot much longer than the image: the image" image.qcow2 short.raw
+serves "a snapshot much larger than the disk: the disk" image.qcow2 short.raw
 params=(snapshot=long)
 serves "... the snapshot" image.qcow2 oracle.raw --cluster 512 --borders 20
 
-# iotests 022, 068 and 286: VM state lies behind the disk and is not seen,
-# also when the disk has grown over that place since.
+# iotests 022, 068 and 286: VM state is stored behind the disk and is never
+# served, even if the disk has grown over it since.
 qemu-img create -q -f qcow2 -o cluster_size=4096 image.qcow2 3145728
 io image.qcow2 'write -q -s src0 0 3M' 'write -q -b -s src1 0 3M' \
    'write -q -b -P 9 1T 4k'
@@ -271,15 +272,17 @@ poke image.qcow2 $((at + 40)) 0000010000001000
 qemu-img resize -q image.qcow2 40M
 head -c 3M src0 > oracle.raw
 params=(snapshot=state)
-serves "VM state" image.qcow2 oracle.raw --cluster 4096 --borders 20
-is "... is not in the map" "$(our_map image.qcow2 | tr -s ' ')" \
+serves "a snapshot with VM state" \
+       image.qcow2 oracle.raw --cluster 4096 --borders 20
+is "... the map does not contain the VM state" \
+   "$(our_map image.qcow2 | tr -s ' ')" \
    " 0 3145728 0 data"
-like "... but in the description, all 64 bits of its size" \
+like "... the description has its 64-bit size" \
      "$(with_qcow 'py "$gen/nbd-list.py" "$uri"' -- image.qcow2)" 1099511631872
 params=()
 
-# The backing file of today counts, not that of then, and it is seen as far
-# as the snapshot reaches, even if the image is shorter.
+# The current backing file counts, not the one when the snapshot was taken, up
+# to the snapshot's size, even if the disk is smaller.
 head -c 3000000 src1 > then.raw
 head -c 3000000 src2 > today.raw
 qemu-img create -q -f qcow2 -b then.raw -F raw image.qcow2 4M
@@ -290,15 +293,16 @@ qemu-img rebase -q -u -b today.raw -F raw image.qcow2
 go_back image.qcow2 1 oracle.raw
 { head -c 64K src0; tail -c +65537 today.raw; } > wanted.raw
 truncate -s 4M wanted.raw
-same_bytes "qemu uses the backing file of today" oracle.raw wanted.raw
+same_bytes "qemu uses the current backing file" oracle.raw wanted.raw
 params=(allow=image-dir snapshot=old)
-serves "a snapshot over another backing file" image.qcow2 wanted.raw
+serves "a snapshot over the current backing file" image.qcow2 wanted.raw
 params=(backing=then.raw snapshot=old)
 { head -c 64K src0; tail -c +65537 then.raw; } > wanted.raw
 truncate -s 4M wanted.raw
-serves "... and over the one that backing= names" image.qcow2 wanted.raw
+serves "... over the one that backing= names" image.qcow2 wanted.raw
 params=()
-refused "a snapshot over a backing file that is not allowed" 'today\.raw' \
+refused "a snapshot over a backing file that is not allowed: refused" \
+        'today\.raw' \
         -- image.qcow2 snapshot=old
 
 done_testing
