@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Extended L2 entries: clusters of 32 subclusters, each of which has data,
-# is zero, or is nobody's.  The steps of qemu's iotest 271, one by one;
-# random images over and under others; neighbours of every two kinds;
-# entries that contradict themselves; files that end inside a cluster.
+# Extended L2 entries: clusters of 32 subclusters, each of which has data, is
+# zero, or is unallocated.  The steps of qemu's iotest 271, one by one; random
+# images over and under others; each ordered pair of kinds as neighbours;
+# invalid entries; files that end inside a cluster.
 
 source "$(dirname "$0")/functions.sh"
 seed=${QCOW_SEED:-2710}
@@ -25,16 +25,16 @@ create ()
 
 # --- Iotest 271: after each command, bytes and map --------------------
 
-# with_ff SIZE: a base of nothing but 0xff.
+# with_ff SIZE: create ff.raw, filled with 0xff.
 with_ff ()
 {
     rm -f ff.raw
     head -c "$1" /dev/zero | tr '\0' '\377' > ff.raw
 }
 
-# steps NAME SIZE BACKING STEP...: a step is COMMAND:OFFSET:LENGTH; the
-# command is (w)rite, write (c)ompressed, (z)ero, zero and (u)nmap, or
-# (d)iscard.
+# steps NAME SIZE BACKING STEP...: after each step, bytes and map equal
+# qemu's.  A step is COMMAND:OFFSET:LENGTH; the command is (w)rite, write
+# (c)ompressed, (z)ero, zero and (u)nmap, or (d)iscard.
 steps ()
 {
     local name=$1 size=$2 backing=$3 step rest command pattern=0
@@ -54,7 +54,7 @@ steps ()
         esac
         io image.qcow2 "$command ${rest/:/ }"
         n=$((n + 1))
-        # The map is qemu's if the file has no holes.
+        # The map equals qemu's only if the file has no holes.
         cp --sparse=never image.qcow2 step.qcow2
         # shellcheck disable=SC2016
         with_qemu 'nbdcopy "$uri" wanted.raw && nbdinfo --map "$uri"' \
@@ -73,7 +73,7 @@ steps ()
        "$(printf '%s\n' "${bad[@]}")" ""
 }
 
-# seen KIND...: which kinds of entries qemu has made in those steps.
+# seen: print the kinds of entries that qemu made in those steps.
 seen ()
 {
     py - <<'PY'
@@ -106,15 +106,16 @@ zero=(z:0:192k z:224k:128k z:415k:128k
 for base in ff.raw ''; do
     with_ff 1M
     steps "271: writes" 1M "$base" "${write[@]}"
-    is "... which made all kinds" "$(seen)" \
+    is "... qemu made all kinds of entries" "$(seen)" \
        "compressed data data,unallocated data,zero zero"
     with_ff 2083k
     steps "271: zeros" 2083k "$base" "${zero[@]}"
     steps "271: zeros, unmapped" 2083k "$base" "${zero[@]/#z/u}"
 done
-steps "271: clusters of which some need no copy" 1M '' "${over[@]}"
+steps "271: writes of several clusters, some without copy-on-write" \
+      1M '' "${over[@]}"
 
-# Discards over bitmaps that are not empty; shrinking and growing.
+# Discards with nonempty bitmaps; shrinking and growing.
 with_ff 1M
 for base in ff.raw ''; do
     create image.qcow2 1M ${base:+-b $base -F raw}
@@ -126,7 +127,7 @@ for base in ff.raw ''; do
     compare "271: discards, ${base:-no base}" image.qcow2 --cluster 2048
 done
 
-# Preallocation, of an image and of what it grows by; the base is longer.
+# Preallocation at creation and when growing; the base is longer.
 for mode in metadata falloc full; do
     for base in ff.raw ''; do
         create image.qcow2 512k -o preallocation=$mode ${base:+-b $base -F raw}
@@ -140,7 +141,7 @@ for mode in metadata falloc full; do
     done
 done
 
-# Copies on write of what a snapshot holds.
+# Copy-on-write of clusters that belong to a snapshot.
 create image.qcow2 1M
 for ((c = 0; c < 10; c++)); do
     echo "write -q -z $((64 * c + 14))k 2k"
@@ -154,17 +155,17 @@ io image.qcow2 'write -q -P 0xf0 30k 1k' 'write -q -P 0xf1 84k 1k' \
    'write -q -P 0xf4 270k 1k' 'write -q -P 0xf5 321k 1k' \
    'write -q -z 414k 3k' 'write -q -z 474k 2k' 'write -q -z 538k 1k' \
    'write -q -z 588k 1k'
-compare "271: copies on write after a snapshot" image.qcow2 --cluster 2048
+compare "271: copy-on-write after a snapshot" image.qcow2 --cluster 2048
 
 # --- Random images ----------------------------------------------------
 
-# Alone, with zstd, and with the data in a file of its own.
+# Without and with zstd, and with a data file.
 random ()
 {
     local cluster=$1 size=$2 more=$3
     seed=$((seed + 1))
     if [[ $more = *data_file* ]]; then
-        # (No compressed clusters with a data file.)
+        # Images with a data file can't have compressed clusters.
         rm -f image.qcow2
         create image.qcow2 "$size" -o "cluster_size=$cluster,$more"
         py "$gen/random-writes.py" $seed "$size" "$cluster" 150 |
@@ -185,7 +186,7 @@ random 2097152 $((9 << 20)) ''
 random 65536 $((40 * 65536)) data_file=data.raw
 random 16384 $((200 * 16384)) data_file=data.raw,data_file_raw=on
 
-# Over and under standard images, of other sizes: each layer is random.
+# Over and under standard images of other sizes; each layer is random.
 mv image.qcow2 base.qcow2
 layers=(65536:off:3000000 16384:on:2500000 4096:off:2700000
         65536:on:3300352 2097152:on:3145728)
@@ -205,11 +206,12 @@ done
 
 # --- Neighbours -------------------------------------------------------
 
-# neighbours.py CLUSTER_BITS BACKWARDS BASE IMAGE: subclusters with data
-# (n), zeros (z) and nobody's (u), in clusters with a place; zeros (Z) and
-# nobody's (U) in clusters without; compressed clusters (c).  Each two of
-# these six meet at a border of clusters; each three of the same sort
-# within a cluster.  Backwards, no two clusters follow each other.
+# neighbours.py CLUSTER_BITS BACKWARDS BASE IMAGE: subclusters with data (n),
+# zero (z) and unallocated (u) in clusters with a host offset; zero (Z) and
+# unallocated (U) in clusters without; compressed clusters (c).  Each ordered
+# pair of these six meets at a cluster boundary; each triple of n, z, u and
+# each quadruple of Z, U occurs within a cluster.  With BACKWARDS=yes, no host
+# clusters are contiguous.
 cat > neighbours.py <<'PY'
 import os, struct, sys
 sys.path.insert(0, os.environ["gen"])
@@ -287,14 +289,14 @@ for spec in 14:no: 14:yes: 14:no:base.raw 14:yes:base.raw 16:no:base.raw; do
         fail neighbours.py
     compare "neighbours, 2^$bits, backwards: $backwards, ${base:-no base}" \
             image.qcow2 --cluster $((1 << (bits - 5))) --borders 1200
-    same_bytes "... which are what is meant" oracle.raw image.raw
+    same_bytes "... qemu reads the intended bytes" oracle.raw image.raw
 done
 
 # --- Damage -----------------------------------------------------------
 
-# damaged NAME WHO STATUS [OFFSET HEX]...: a copy of base.qcow2, over the
-# base if that is there, with those bytes in it, reads as the status says,
-# 2048 bytes at a time; if WHO is both, qemu says the same.
+# damaged NAME WHO STATUS [OFFSET HEX]...: a copy of base.qcow2 (and its
+# backing file, if any) with those bytes changed reads as STATUS, in steps of
+# 2048 bytes; if WHO is both, also in qemu.
 damaged ()
 {
     local name=$1 who=$2 status=$3 wanted
@@ -313,23 +315,23 @@ damaged ()
     is "$name" "$(status_of image.qcow2 disk.raw 2048)" "$status"
     case $status in
         *EIO*) like "$name: a message" "$(cat status.log)" 'image\.qcow2' ;;
-        *) is "$name: without a word" "$(cat status.log)" "" ;;
+        *) is "$name: no message" "$(cat status.log)" "" ;;
     esac
 }
 
 rm base.qcow2
 qemu-img convert -f raw -O qcow2 -o extended_l2=on disk.raw base.qcow2
 l2=$(($(peek base.qcow2 "$(peek base.qcow2 40 8)" 8) & 0xffffffffffffff))
-# entry N: where it is.  at N: what it says.
+# entry N: the offset of L2 entry N.  at N: its value.
 entry () { echo $((l2 + 16 * $1)); }
 at () { peek base.qcow2 "$(entry "$1")" 8; }
 hex () { printf '%016x' "$1"; }
-is "16 clusters, in order" $(($(at 15) - $(at 0))) $((15 * 65536))
+is "the 16 clusters are contiguous" $(($(at 15) - $(at 0))) $((15 * 65536))
 end=$(hex $(($(stat -c %s base.qcow2) | 1 << 63)))
 
-# Each is EIO as a whole, and alone: with data and zero at once, with data
-# but no place, both, and with a place that is not aligned, of data, of
-# zeros, of nothing.
+# Each invalid entry makes its whole cluster EIO, and no other: with data and
+# zero at once, with data but no host offset, with both faults, and with an
+# unaligned offset of data, of zeros, of an unallocated cluster.
 bad=("$(($(entry 3) + 8))" 00000001ffffffff
      "$(entry 5)" 00000000000000000000000000000080
      "$(entry 7)" 00000000000000000000000100000001
@@ -340,24 +342,24 @@ bad=("$(($(entry 3) + 8))" 00000001ffffffff
 status="0 96 same; 96 32 EIO; 128 32 same; 160 32 EIO; 192 32 same;"
 status+=" 224 32 EIO; 256 32 same; 288 32 EIO; 320 32 same; 352 32 EIO;"
 status+=" 384 32 same; 416 32 EIO; 448 32 same; 480 32 EIO"
-damaged "entries that contradict themselves" both "$status" "${bad[@]}"
-is "... and the map says data" \
+damaged "invalid entries" both "$status" "${bad[@]}"
+is "... the map has only data" \
    "$(our_map image.qcow2 | awk '{ print $1, $2, $3 }')" "0 1048576 0"
-# What is below is no way out.
+# An invalid entry must not show the backing file.
 cp base.qcow2 alone.qcow2
 qemu-img rebase -q -u -f qcow2 -b disk.raw -F raw base.qcow2
 damaged "... over a base" both "$status" "${bad[@]}"
 mv alone.qcow2 base.qcow2
 
-# No damage: bit 0, which means zeros elsewhere, other reserved bits, and
+# Valid: bit 0 (the zero flag of standard entries), other reserved bits, and
 # the bitmap of a compressed cluster.
 cp base.qcow2 image.qcow2
 poke image.qcow2 "$(entry 2)" "$(hex $(($(at 2) | 1)))"
 poke image.qcow2 "$(entry 4)" 00000000000000010000000000000000
 poke image.qcow2 "$(entry 6)" "$(hex $(($(at 6) | 0x3f000000000001ff)))"
 poke image.qcow2 "$(entry 8)" 80000000000000010000000f00000000
-compare "reserved bits" image.qcow2 --cluster 2048
-is "... of the entry that has data" \
+compare "reserved bits: ignored" image.qcow2 --cluster 2048
+is "... clusters with reserved bits" \
    "$(status_of image.qcow2 disk.raw 65536)" \
    "0 4 same; 4 1 zero; 5 3 same; 8 1 zero; 9 7 same"
 create image.qcow2 1M
@@ -370,17 +372,18 @@ done
 
 # --- The end of the file ----------------------------------------------
 
-# Beyond it: data is EIO, what needs no data is not.
+# Data beyond the end of the file is EIO; zero and unallocated subclusters are
+# not.
 damaged "clusters at the end of the file" ours \
         "0 96 same; 96 32 EIO; 128 64 zero; 192 320 same" \
         "$(entry 3)" "$end" "$(entry 4)" "${end}ffffffff00000000" \
         "$(entry 5)" "${end}0000000000000000"
-damaged "... far beyond it" ours \
+damaged "clusters far beyond the end of the file" ours \
         "0 96 same; 96 32 EIO; 128 32 zero; 160 352 same" \
         "$(entry 3)" 80fffffffffe0000 \
         "$(entry 4)" 80fffffffffe0000ffffffff00000000
-# A cluster of which a part is there: the rest is zeros, whole subclusters
-# as well.
+# Truncated within a cluster: the rest of the cluster is zeros, whole
+# subclusters as well.
 first=$(($(at 12) & ~(1 << 63)))
 cp base.qcow2 whole.qcow2
 for spec in "30000:0 398 same; 398 1 different; 399 17 zero; 416 96 EIO" \
@@ -392,7 +395,7 @@ for spec in "30000:0 398 same; 398 1 different; 399 17 zero; 416 96 EIO" \
     damaged "a file that ends ${spec%%:*} bytes into a cluster" ours \
             "${spec#*:}"
 done
-# The same when it is the last one: qemu agrees.
+# Truncated within the last cluster: qemu reads the same.
 cp whole.qcow2 image.qcow2
 truncate -s $(($(stat -c %s image.qcow2) - 40000)) image.qcow2
 compare "a file that ends inside its last cluster" image.qcow2 --cluster 2048
@@ -401,23 +404,24 @@ qemu-img rebase -q -u -f qcow2 -b base.raw -F raw whole.qcow2
 cp whole.qcow2 image.qcow2
 poke image.qcow2 $(($(entry 15) + 8)) 5555555500aa00aa
 truncate -s $((first + 3 * 65536 + 3 * 2048)) image.qcow2
-compare "... with all sorts of subclusters, over a base" image.qcow2 \
+compare "... with subclusters of all kinds, over a base" image.qcow2 \
         --cluster 2048
 
 # --- The header -------------------------------------------------------
 
 qemu-img create -q -f qcow2 -o cluster_size=8k image.qcow2 1M
 poke image.qcow2 72 0000000000000010
-refused "subclusters of 256 bytes" \
+refused "subclusters of 256 bytes: refused" \
         'image\.qcow2.*([Ee]xtended|[Ss]ubcluster|cluster_bits)' -- image.qcow2
-# A table has half as many entries: 16 MiB with clusters of 16 KiB.
+# An L2 table has half as many entries: 16 MiB with clusters of 16 KiB.
 create image.qcow2 16M -o cluster_size=16k
 io image.qcow2 'write -q -s src0 0 1M' 'write -q -s src1 15M 1M'
-compare "one table, full" image.qcow2
+compare "a full L2 table" image.qcow2
 poke image.qcow2 24 0000000001000200
-not_ok "one table, and a sector more: qemu" \
+not_ok "a disk one sector larger than its L1 table: refused by qemu" \
        qemu-io -r -f qcow2 -c 'read 0 512' image.qcow2
-refused "one table, and a sector more" 'image\.qcow2.*(size|L1)' \
+refused "a disk one sector larger than its L1 table: refused" \
+        'image\.qcow2.*(size|L1)' \
         -- image.qcow2
 
 done_testing

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Exact transcripts of what the server reads from the image file: a fresh
-# 1 MiB read of neighbouring clusters is one read of the file, of exactly
-# that; part of a cluster is read as a part; compressed neighbours are read
-# together; zeros cost nothing; and a copy reads no byte twice.
+# Exact transcripts of the server's reads from the image file: a 1 MiB read of
+# contiguous clusters is one read of exactly that range; part of a cluster is
+# read as a part; contiguous compressed clusters are read together; zeros need
+# no read; a copy reads no byte twice.
 
-# Without a sanitizer, which would be traced with it.
+# No sanitizer: strace would trace it too.
 unset QCOW_PLUGIN QCOW_PRELOAD
 source "$(dirname "$0")/functions.sh"
 
@@ -22,20 +22,19 @@ qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd \
 l1=$(peek plain.qcow2 40 8)
 l2=$(($(peek plain.qcow2 "$l1" 8) & 0xffffffffffffff))
 first=$(($(peek plain.qcow2 $l2 8) & 0xffffffffffffff))
-is "the clusters follow each other" \
+is "the clusters are contiguous" \
    "$(($(peek plain.qcow2 $((l2 + 8 * 63)) 8) & 0xffffffffffffff))" \
    $((first + 63 * 65536))
 
-# reads IMAGE COMMAND...: "LENGTH@OFFSET" of each read of the image while a
-# client runs those libnbd commands; those before the first client are
-# marked by "-" at the end.  Every way of reading is watched; only pread is
-# expected.
+# reads IMAGE COMMAND...: print "LENGTH@OFFSET" for each read of the image
+# while a client runs the libnbd commands, or "unexpected: CALL" for other
+# calls than pread.
 reads ()
 {
     local image=$1
     shift
     start_qcow -- "$image" > /dev/null || return 1
-    # What was read to open it.
+    # Skip the reads that open the image.
     local opened
     opened=$(wc -l < trace)
     "$python" -m nbd -u "$uri" "$@" || return 1
@@ -43,6 +42,7 @@ reads ()
     tail -n +$((opened + 1)) trace | transcript "$image"
 }
 
+# transcript IMAGE: the same for the strace output on stdin.
 transcript ()
 {
     "$python" -c '
@@ -69,34 +69,37 @@ for line in sys.stdin:
 ' "$1"
 }
 
-# Metadata is not what this is about: leave out reads below the clusters.
+# data_reads: like reads, in one line, without the reads of metadata, which
+# precedes the clusters.
 data_reads ()
 {
     reads "$@" | awk -F@ -v first="$first" '
         /unexpected/ || $2 + $1 > first' | paste -sd' '
 }
 
-is "a fresh 1 MiB read" "$(data_reads plain.qcow2 -c 'h.pread(1 << 20, 0)')" \
+is "1 MiB: one read" "$(data_reads plain.qcow2 -c 'h.pread(1 << 20, 0)')" \
    "1048576@$first"
-is "1 MiB from the middle of a cluster" \
+is "1 MiB from the middle of a cluster: one read" \
    "$(data_reads plain.qcow2 -c 'h.pread(1 << 20, 100000)')" \
    "1048576@$((first + 100000))"
-is "all of it" "$(data_reads plain.qcow2 -c 'h.pread(4 << 20, 0)')" \
+is "the whole disk: one read" \
+   "$(data_reads plain.qcow2 -c 'h.pread(4 << 20, 0)')" \
    "4194304@$first"
-is "one byte" "$(data_reads plain.qcow2 -c 'h.pread(1, 70000)')" \
+is "one byte: one byte is read" \
+   "$(data_reads plain.qcow2 -c 'h.pread(1, 70000)')" \
    "1@$((first + 70000))"
-is "a part of a cluster" \
+is "part of a cluster: only that is read" \
    "$(data_reads plain.qcow2 -c 'h.pread(4096, 65536)')" \
    "4096@$((first + 65536))"
-is "one read after the other" \
+is "sequential reads: one read each, without read-ahead" \
    "$(data_reads plain.qcow2 -c 'h.pread(4096, 0); h.pread(8192, 4096)')" \
    "4096@$first 8192@$((first + 4096))"
 is "the map reads no data" \
    "$(data_reads plain.qcow2 -c \
       'h.get_size()' -c 'h.block_status(4 << 20, 0, lambda *a: 0) if h.can_meta_context("base:allocation") else 0')" ""
 
-# Metadata, counted: the header, the L1 table and the part of the L2 table
-# that is needed, and none of it twice.
+# Metadata: the header, the L1 table and the needed part of the L2 table, each
+# read once.
 start_qcow -- plain.qcow2 > /dev/null
 "$python" -m nbd -u "$uri" -c '
 for i in range(0, 4 << 20, 65536):
@@ -106,10 +109,10 @@ for i in range(0, 4 << 20, 65536):
 stop_qcow > /dev/null
 transcript plain.qcow2 < trace > all.txt
 n=$(awk -F@ -v l2=$l2 '$2 < l2 + 65536 && $2 + $1 > l2' all.txt | wc -l)
-is "128 reads need the L2 table once" "$n" 1
+is "128 reads: the L2 table is read once" "$n" 1
 is "no read past the end of the file" \
    "$(awk -F@ -v size="$(stat -c %s plain.qcow2)" '$1 + $2 > size' all.txt)" ""
-is "only preads" "$(grep -c unexpected all.txt)" 0
+is "no call but pread" "$(grep -c unexpected all.txt)" 0
 
 # A copy reads each byte of the disk once.
 start_qcow -- plain.qcow2 > /dev/null
@@ -131,48 +134,51 @@ print(total)
 END
 )" 4194304
 
-# Compressed neighbours.
+# Contiguous compressed clusters.
 for codec in zlib zstd; do
     first=$((0x50000))
     n=$(data_reads $codec.qcow2 -c 'h.pread(1 << 20, 0)' | wc -w)
-    is "$codec: 16 neighbours are one read" "$n" 1
+    is "$codec: 16 contiguous clusters: one read" "$n" 1
     n=$(data_reads $codec.qcow2 -c 'h.pread(100, 0); h.pread(100, 30000)
 h.pread(65536, 0)' | wc -w)
-    is "$codec: a cluster that was inflated is not read again" "$n" 1
+    is "$codec: a decompressed cluster is cached: one read" "$n" 1
 done
 
-# Encrypted data is read in place, and sectors that are wanted in part beside.
+# Encrypted data is read into the client's buffer; partial sectors are read
+# separately.
 luks_of disk.raw luks.qcow2 tiger
 l1=$(peek luks.qcow2 40 8)
 l2=$(($(peek luks.qcow2 "$l1" 8) & 0xffffffffffffff))
 first=$(($(peek luks.qcow2 $l2 8) & 0xffffffffffffff))
 params=(passphrase=tiger)
-is "LUKS: all of it" "$(data_reads luks.qcow2 -c 'h.pread(4 << 20, 0)')" \
+is "LUKS: the whole disk: one read" \
+   "$(data_reads luks.qcow2 -c 'h.pread(4 << 20, 0)')" \
    "4194304@$first"
-is "LUKS: one byte" "$(data_reads luks.qcow2 -c 'h.pread(1, 70000)')" \
+is "LUKS: one byte: one sector is read" \
+   "$(data_reads luks.qcow2 -c 'h.pread(1, 70000)')" \
    "512@$((first + 69632))"
-is "LUKS: from sector to sector" \
+is "LUKS: partial sectors at both ends: three reads" \
    "$(data_reads luks.qcow2 -c 'h.pread(1 << 20, 1000)')" \
    "512@$((first + 512)) 1048064@$((first + 1024)) 512@$((first + 1049088))"
 params=()
 
-# Zeros of all sorts are not read at all.
+# Zeros of all kinds need no read.
 qemu-img create -q -f qcow2 zeros.qcow2 4M
 io zeros.qcow2 'write -q 0 1M' 'write -q -z 0 1M' 'write -q -z -u 2M 1M'
 first=$((0x50000))
-is "zeros need no read" "$(data_reads zeros.qcow2 -c 'h.pread(4 << 20, 0)')" ""
+is "zeros: no read" "$(data_reads zeros.qcow2 -c 'h.pread(4 << 20, 0)')" ""
 
-# Holes of the file inside clusters cost no lseek for each cluster.
+# Holes of the file inside clusters do not need an lseek per cluster.
 qemu-img create -q -f qcow2 -o preallocation=metadata meta.qcow2 64M
 start_qcow -- meta.qcow2 > /dev/null
 nbdinfo --map "$uri" > /dev/null
 stop_qcow > /dev/null
 n=$(grep -c 'lseek.*meta\.qcow2' trace)
-is "1024 clusters in one hole: $n calls of lseek" $((n <= 20)) 1
+is "1024 clusters in one hole: at most 20 calls of lseek ($n)" $((n <= 20)) 1
 
-# Nothing is opened but the files of the image, for reading, and nothing is
-# written: here of a chain with a data file, a snapshot and a bitmap.  (nbdkit
-# itself writes the number of its process, and has a socket.)
+# The server opens only the files of the image, read-only, and writes nothing:
+# tested with a chain with a data file, a snapshot and a bitmap.  (nbdkit
+# itself writes its PID file and has a socket.)
 calls=open,openat,openat2,creat,write,pwrite64,writev,pwritev,pwritev2
 calls+=,truncate,ftruncate,fallocate,unlink,unlinkat,rename,renameat,renameat2
 calls+=,mkdir,mkdirat,link,linkat,symlink,symlinkat,chmod,fchmod,fchmodat
@@ -185,15 +191,16 @@ qemu-img create -q -f qcow2 -b plain.qcow2 -F qcow2 snap.qcow2
 io snap.qcow2 'write -q -P 7 1M 64k'
 qemu-img snapshot -c s snap.qcow2
 
-# opened: the files that the server has opened, and how, but for those that
-# any process opens for the libraries that it uses.
+# opened: print the files that the server has opened, and the mode, except
+# those that the libraries open in any process.
 opened ()
 {
     local libraries='/[^ ]*\.so(\.[0-9.]*|\.cache)?|/dev/null'
     libraries+='|/proc/(filesystems|sys/crypto/fips_enabled|sys/vm/overcommit_memory)'
     libraries+='|/sys/devices/system/cpu/[a-z]*|/etc/gcrypt/[^ ]*'
     libraries+='|/etc/localtime|/usr/share/zoneinfo/[^ ]*'
-    # (-y tells what a descriptor stands for.  Some flags do no harm.)
+    # strace -y prints the path of a descriptor.  Flags that do not matter are
+    # removed.
     grep -E "^[0-9]+ +(open|creat)" trace |
         sed -nE "s/[|]O_(NOCTTY|NONBLOCK|CLOEXEC|DIRECTORY|NOFOLLOW)//g
                  s,.*[ =](O_[A-Z_|]+).* = [0-9]+<(.*)>$,\\2 \\1,p" |
@@ -207,10 +214,10 @@ while read -r image exports wanted; do
         ok "a copy of $image, '$export'" nbdcopy "$(to "$export")" null:
     done
     stop_qcow
-    is "$image: just its files are opened, for reading" \
+    is "$image: only its files are opened, read-only" \
        "$(opened | grep -v 'O_PATH$' | sed 's/ O_RDONLY$//' | paste -sd' ')" \
        "$wanted"
-    is "... and nothing is written" \
+    is "... nothing is written" \
        "$(grep -E '^[0-9]+ +(p?write|truncate|ftruncate|fallocate|unlink|rename|mk|link|symlink|chmod|fchmod)' trace |
               grep -Ev '(<(pipe|socket|UNIX|anon_inode|/dev/)[^>]*>|/(pid|log|sock)[0-9]*[>"])')" ""
 done <<'END'

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# QCOW version 1: images as qemu makes them, with and without a backing
-# file, of any geometry, plain and compressed; images written by hand with
-# tables, clusters and streams at offsets that qemu would not choose;
-# damaged ones; and headers that must be refused, at no cost.
+# QCOW version 1: images made by qemu, with and without a backing file, of any
+# geometry, plain and compressed; handmade images with tables, clusters and
+# streams at offsets that qemu would not choose; damaged images; and invalid
+# headers, which must be refused without using much memory.
 
 source "$(dirname "$0")/functions.sh"
 format=qcow
@@ -12,8 +12,8 @@ seed=${QCOW_SEED:-1100}
 
 text_source $((1 << 20)) src0 src1 src2 src3
 
-# holds NAME IMAGE RAW: in one server, its bytes are those of the file, and
-# the map is qemu's.
+# holds NAME IMAGE RAW: its bytes equal those of RAW, and its map equals
+# qemu's.
 holds ()
 {
     local out
@@ -33,8 +33,8 @@ holds ()
 
 # --- Images by qemu-img and qemu-io -----------------------------------
 
-# Sizes that are no multiple of a cluster: the last one cut, written,
-# compressed, or not there.  (qemu-img rounds up to 512.)
+# Sizes that are not a multiple of a cluster; the last cluster is partial,
+# written, compressed, or unallocated.  (qemu-img rounds up to 512.)
 for size in 512 1234 4096 5120 70000 2098176; do
     qemu-img create -q -f qcow image.qcow $size
     compare "$size bytes, empty" image.qcow
@@ -51,18 +51,19 @@ for size in 512 1234 4096 5120 70000 2098176; do
             --cluster 4096
 done
 
-# A whole disk, plain and compressed.  (With -c qemu-img 7.2 ends with
-# status 1 though the image is complete.)
+# A whole disk, plain and compressed.  (With -c qemu-img 7.2 exits with status
+# 1 although the image is complete.)
 head -c 1000448 src1 > disk.raw
 qemu-img convert -f raw -O qcow disk.raw image.qcow
 compare "a converted disk" image.qcow --cluster 4096
-same_bytes "... is that disk" oracle.raw disk.raw
+same_bytes "... qemu reads the disk" oracle.raw disk.raw
 qemu-img convert -c -f raw -O qcow disk.raw image.qcow 2> log || true
 compare "a converted disk, compressed" image.qcow --cluster 4096
-same_bytes "... is that disk" oracle.raw disk.raw
-is "... and smaller" $(($(stat -c %s image.qcow) < 700000)) 1
+same_bytes "... qemu reads the disk" oracle.raw disk.raw
+is "... the image is smaller than the disk" \
+   $(($(stat -c %s image.qcow) < 700000)) 1
 
-# The size is in bytes.  qemu serves whole sectors, so the disk itself is
+# The size is in bytes.  qemu serves whole sectors only, so the raw disk is
 # the oracle.
 for size in 2 511 513 4095 4097 1000000; do
     for how in plain compressed; do
@@ -81,7 +82,7 @@ done
 py -c 'import random, sys
 sys.stdout.buffer.write(random.Random(1).randbytes(1 << 19))' > noise
 
-# Random histories, at the corners of the geometry and between.
+# Random histories, at the limits of the geometry and between.
 n=0
 for spec in 9:6:700 9:13:9000 12:9:600 13:6:150 16:6:100 16:13:40; do
     IFS=: read -r bits l2 clusters <<< "$spec"
@@ -89,7 +90,7 @@ for spec in 9:6:700 9:13:9000 12:9:600 13:6:150 16:6:100 16:13:40; do
     cluster=$((1 << bits))
     size=$((clusters * cluster - 512 * (seed % (cluster / 512))))
     for backing in '' base.raw; do
-        # One end of the backing file is before the disk's, one beyond.
+        # The backing file ends before the end of the disk, or after it.
         rm -f base.raw
         head -c $((size - 1024 + n % 2 * 4096)) \
              <(while cat src3; do :; done) > base.raw
@@ -107,7 +108,7 @@ for spec in 9:6:700 9:13:9000 12:9:600 13:6:150 16:6:100 16:13:40; do
 done
 
 # Iotests 013 and 023: groups of whole clusters, heads, tails and middles,
-# requests over clusters and tables, at 0 and at 4 GiB.
+# requests across clusters and tables, at 0 and at 4 GiB.
 group ()
 {
     local i p=$(($2 / 512 % 256))
@@ -151,9 +152,9 @@ rm -f oracle.raw
 
 # --- Backing files ----------------------------------------------------
 
-# Iotest 037: clusters of 512 bytes, what qemu makes with a backing file,
-# in every position in what would be a larger cluster; each sector of the
-# base is its own.  One base ends in the middle of a sector.
+# Iotest 037: clusters of 512 bytes (qemu's choice with a backing file) at
+# every position of a larger cluster; each sector of the base is different.
+# One base ends in the middle of a sector.
 params=(allow=image-dir)
 py -c 'import sys
 for i in range(400):
@@ -173,27 +174,29 @@ for length in 204800 140000 140001 70144; do
            --cluster 512
     dense base.raw
     dense image.qcow
-    # The map of a base that ends inside a sector is nobody's.
+    # If the base ends inside a sector, the maps differ.
     [ $((length % 512)) != 0 ] || same_map "iotest 037, $length" image.qcow
 done
 
-# Chains of versions.  A name without a format: version 1 has no other.
+# Chains of different versions.  Version 1 does not record the format of the
+# backing file.
 qemu-img create -q -f qcow -b base.raw -F raw one.qcow 150k
 io one.qcow 'write -q -s src0 3k 5k' 'write -q -c -s src1 20k 512' \
    'write -q -s src2 60k 30k'
 qemu-img create -q -f qcow -b one.qcow -F qcow two.qcow 190k
 io two.qcow 'write -q -s src1 5k 4k' 'write -q -c -s src0 100k 512'
-refused "version 1 over an image: of which format is not recorded" \
+refused "version 1 over an image, without backing-format=: refused" \
         'one\.qcow.*backing-format=' -- two.qcow
 params=(allow=image-dir backing-format=qcow)
 dense one.qcow
 compare "version 1 over version 1 over raw" two.qcow --cluster 512
 params=(allow=image-dir backing-format=raw)
 cp two.qcow over-raw.qcow
-# (The oracle gets the format in another way.)
+# The oracle sets the format with qemu's options.
 qemu-img convert -O raw --image-opts "driver=qcow,file.filename=over-raw.qcow,\
 backing.driver=raw,backing.file.filename=one.qcow" oracle.raw
-serves "backing-format=raw: the bytes of the file" over-raw.qcow oracle.raw \
+serves "backing-format=raw: the backing image is read as raw" \
+       over-raw.qcow oracle.raw \
        --cluster 512
 params=(allow=image-dir backing-format=qcow)
 qemu-img create -q -f qcow2 -b one.qcow -F qcow two.qcow2 120k
@@ -201,7 +204,7 @@ format=qcow2 io two.qcow2 'write -q -z 4k 4k' 'write -q -s src1 64k 1k'
 params=(allow=image-dir)
 dense two.qcow2
 format=qcow2
-compare "version 3 over version 1, whose format is recorded" two.qcow2 \
+compare "version 3, which records the format, over version 1" two.qcow2 \
         --cluster 512
 format=qcow
 qemu-img create -q -f qcow -b two.qcow2 -F qcow2 three.qcow 130k
@@ -209,10 +212,10 @@ io three.qcow 'write -q -s src3 1k 2k' 'write -q -c -P 9 65k 512'
 params=(allow=image-dir backing-format=qcow)
 compare "version 1 over 3 over 1 over raw" three.qcow --cluster 512
 params=()
-refused "a backing file, without leave" \
+refused "a backing file, without allow=: refused" \
         'two\.qcow2.*allow=image-dir|allow=image-dir.*two\.qcow2' -- three.qcow
 
-# --- Images written by hand -------------------------------------------
+# --- Handmade images --------------------------------------------------
 
 for bits in 9 10 11 12 13 14 15 16; do
     for l2 in 6 7 8 9 10 11 12 13; do
@@ -222,12 +225,13 @@ for bits in 9 10 11 12 13 14 15 16; do
         esac
         py "$gen/qcow1.py" geometry $bits $l2 image.qcow image.raw ||
             fail "qcow1.py geometry $bits $l2"
-        RAW=image.raw holds "by hand: cluster_bits $bits, l2_bits $l2" \
+        RAW=image.raw holds "handmade: cluster_bits $bits, l2_bits $l2" \
            image.qcow image.raw
     done
 done
 
-# An L1 entry twice, a table inside another one, an L1 table at the end.
+# Two equal L1 entries, a table inside another one, the L1 table at the end of
+# the file.
 py - <<'PY'
 import os, sys
 sys.path.insert(0, os.environ["gen"])
@@ -243,26 +247,25 @@ image.append(bytes(600), 1)
 image.l1_offset = image.append(bytes(8 * image.l1_size), 1)
 image.save("image.qcow")
 PY
-compare "tables in each other's place" image.qcow --cluster 512
-is "... of which three read alike in part" \
+compare "overlapping L2 tables" image.qcow --cluster 512
+is "... qemu's map has the clusters of all three" \
    "$(qemu-img map --output=json -f qcow image.qcow |
           jq '[.[] | select(.data) | .length] | add')" $(((64 * 2 + 54) * 512))
-# What is missing of an L1 table's end is empty, as long as it is less than
-# a cluster.
+# A missing end of an L1 table counts as empty, if shorter than a cluster.
 truncate -s -12 image.qcow
 poke image.qcow $(($(stat -c %s image.qcow) - 4)) 00000000
-compare "an L1 table that is partly there" image.qcow --cluster 512
+compare "a truncated L1 table" image.qcow --cluster 512
 
 # --- Damage -----------------------------------------------------------
 
-# damage WHAT: make image.qcow and image.raw, print how it reads.
+# damage WHAT: create image.qcow and image.raw, print the expected status.
 damage ()
 {
     py "$gen/qcow1.py" damage "$1" image.qcow image.raw
 }
 
-# damaged NAME WHO STATUS: image.qcow reads so, 4096 bytes at a time, and
-# if WHO is both, qemu says the same.
+# damaged NAME WHO STATUS: image.qcow reads as STATUS, in steps of 4096 bytes;
+# if WHO is both, also in qemu.
 damaged ()
 {
     local wanted
@@ -274,7 +277,7 @@ damaged ()
     fi
     is "$1" "$(status_of image.qcow image.raw 4096)" "$3"
     like "$1: a message" "$(cat status.log)" 'image\.qcow'
-    is "$1: the map says data" \
+    is "$1: the map has only data" \
        "$(our_map image.qcow | awk '{ print $1, $2, $3 }')" \
        "0 $(stat -c %s image.raw) 0"
 }
@@ -287,12 +290,12 @@ for spec in 0x8000000000000000:both 0xffffffffffffffff:both \
             "$(damage "${spec%:*}")"
 done
 
-# The last cluster is partly there, or the table of entries is.
+# The file ends within the last cluster, or within the last L2 table.
 damage none > log
 end=$(stat -c %s image.qcow)
 truncate -s $((end - 1000)) image.qcow
 compare "a file that ends inside a cluster" image.qcow --cluster 4096
-is "... which is not whole" \
+is "... the missing part is zeros" \
    "$(status_of image.qcow image.raw 4096)" "0 69 same; 69 1 different"
 damage none > log
 table=$(peek image.qcow 56 8)
@@ -301,10 +304,10 @@ cat table >> image.qcow
 truncate -s $((end + 24)) image.qcow
 poke image.qcow 56 "$(printf %016x "$end")"
 compare "a file that ends inside an L2 table" image.qcow --cluster 4096
-is "... of which three entries are there" \
+is "... the missing entries are unallocated" \
    "$(status_of image.qcow image.raw 4096)" "0 67 same; 67 3 zero"
-# A table of 64 KiB with clusters of 512 bytes: what is missing is more than
-# a cluster, so the table is lost.
+# An L2 table of 64 KiB with clusters of 512 bytes: it is unreadable if more
+# than a cluster of it is missing.
 py "$gen/qcow1.py" empty 9 13 4194304 image.qcow
 io image.qcow 'write -q -P 5 0 512'
 head -c 4194304 /dev/zero > image.raw
@@ -312,21 +315,22 @@ truncate -s $(($(peek image.qcow 48 8) + 65536 - 511)) image.qcow
 poke image.qcow "$(peek image.qcow 48 8)" 0000000000000000
 compare "a file that ends in the last cluster of an L2 table" image.qcow
 truncate -s -1 image.qcow
-is "a file that ends a cluster before its L2 table" \
+is "a file that lacks a whole cluster of its L2 table: EIO" \
    "$(status_of image.qcow image.raw 4096)" "0 1024 EIO"
 
 # --- Headers (iotest 092 and more) ------------------------------------
 
 qemu-img convert -f raw -O qcow disk.raw good.qcow
 
-# bad NAME REGEX [OFFSET HEX]...: refused by qemu and by us.
+# bad NAME REGEX [OFFSET HEX]...: qemu and the plugin refuse it.
 bad ()
 {
     ours "$@"
     ! qemu-io -r -f qcow -c 'read 0 512' bad.qcow > log 2>&1 ||
-        fail "$1: qemu refuses it, too" "$(cat log)"
+        fail "header: $1: refused by qemu" "$(cat log)"
 }
 
+# ours NAME REGEX [OFFSET HEX]...: only the plugin refuses it.
 ours ()
 {
     local name=$1 re=$2
@@ -336,7 +340,7 @@ ours ()
         poke bad.qcow "$1" "$2"
         shift 2
     done
-    refused "header: $name" "bad\\.qcow.*($re)" -- bad.qcow
+    refused "header: $name: refused" "bad\\.qcow.*($re)" -- bad.qcow
 }
 
 bad "version 0" 'version.*0' 4 00000000
@@ -366,34 +370,35 @@ ours "a size that needs a longer L1 table" 'size|L1 table' \
      24 0000010000000000
 for n in 1 8 24 47 48; do
     head -c $n good.qcow > bad.qcow
-    refused "the first $n bytes" 'bad\.qcow' -- bad.qcow
+    refused "truncated to $n bytes: refused" 'bad\.qcow' -- bad.qcow
 done
-# What nobody needs, and a size of no bytes: no backing file.
+# Fields that are ignored; backing_file_size 0 means no backing file.
 cp good.qcow image.qcow
 poke image.qcow 20 ffffffff
 poke image.qcow 34 ffff
 poke image.qcow 8 0000000000001000
-serves "mtime, padding, a backing file's name of no bytes" image.qcow disk.raw
+serves "mtime, padding and an empty backing file name: ignored" \
+       image.qcow disk.raw
 
-# The longest name, which may be anywhere in the file.
+# The longest name, at an odd offset in the file.
 head -c 1M src2 > base.raw
 qemu-img create -q -f qcow image.qcow 1M
 io image.qcow 'write -q -s src0 0 64k'
 at=$(($(stat -c %s image.qcow) + 77))
 { printf ./%.0s {1..507}; printf /base.raw; } > name
-is "a name of 1023 bytes" "$(stat -c %s name)" 1023
+is "the name has 1023 bytes" "$(stat -c %s name)" 1023
 dd if=name of=image.qcow bs=1 seek=$at status=none
 poke image.qcow 8 "$(printf %016x $at)"
 poke image.qcow 16 000003ff
 printf junk >> image.qcow
 params=(allow=image-dir)
-compare "... is a backing file's" image.qcow --cluster 4096
+compare "a backing file name of 1023 bytes" image.qcow --cluster 4096
 params=()
 
-# --- Cost -------------------------------------------------------------
+# --- Memory -----------------------------------------------------------
 
-# peak IMAGE: the exit status of a server that does nothing, and its
-# memory's peak in KiB.
+# peak IMAGE: print the exit status and the peak memory, in KiB, of a server
+# without clients.
 peak ()
 {
     new_socket
@@ -405,21 +410,21 @@ print(r.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 PY
 }
 
-# cheap NAME REGEX: bad.qcow is refused with less than 16 MiB on top of what
+# cheap NAME REGEX: bad.qcow is refused with less than 16 MiB more memory than
 # a small image needs.
 cheap ()
 {
     local rc kib usual
-    refused "$1" "bad\\.qcow.*($2)" -- bad.qcow
+    refused "$1: refused" "bad\\.qcow.*($2)" -- bad.qcow
     read -r rc usual < <(peak good.qcow)
-    is "... memory: a good image is served" "$rc" 0
+    is "... a small image is served" "$rc" 0
     read -r rc kib < <(peak bad.qcow)
-    is "$1: cheap ($kib KiB; usual are $usual)" \
+    is "... with less than 16 MiB more memory ($kib KiB, not $usual)" \
        "$rc $((kib < usual + 16384))" "1 1"
 }
 
-# An L1 table of 637 MB that a file of 516 bytes does not have; and one
-# that the file has, as a hole.
+# An L1 table of 637 MB in a file of 516 bytes, and in a file with a hole
+# there.
 py "$gen/qcow1.py" empty 12 9 4096 bad.qcow
 truncate -s 516 bad.qcow
 poke bad.qcow 24 0000980000000000
@@ -427,18 +432,19 @@ cheap "152 TiB in 516 bytes" 'size|L1 table'
 truncate -s 700M bad.qcow
 cheap "152 TiB with an L1 table" 'size|L1'
 
-# The same as it may really be: 16 TiB, an L1 table of 64 MiB.
+# A valid large image: 16 TiB, an L1 table of 64 MiB.
 py "$gen/qcow1.py" empty 12 9 $((16 << 40)) image.qcow
 io image.qcow 'write -q -P 7 15T 8k'
 if start_qcow -- image.qcow; then
-    is "16 TiB" "$(nbdinfo --size "$uri")" $((16 << 40))
+    is "16 TiB: the size" "$(nbdinfo --size "$uri")" $((16 << 40))
     at=$((15 << 40))
-    is "... its map" "$(nbdinfo --map "$uri" | awk '{ print $1, $2, $3 }')" \
+    is "16 TiB: the map" \
+       "$(nbdinfo --map "$uri" | awk '{ print $1, $2, $3 }')" \
        "0 $at 3"$'\n'"$at 8192 0"$'\n'"$((at + 8192)) $(((1 << 40) - 8192)) 3"
-    ok "... and its bytes" qemu-io -r -f raw -c 'read -P 7 15T 8k' \
+    ok "16 TiB: the bytes" qemu-io -r -f raw -c 'read -P 7 15T 8k' \
        -c 'read -P 0 16492674424832 1M' -c 'read -P 0 0 1M' \
        -c 'read -P 0 17592185995264 48k' "$uri"
-    stop_qcow || fail "the server ended well"
+    stop_qcow || fail "the server exits cleanly"
 fi
 
 done_testing
