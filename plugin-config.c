@@ -27,9 +27,12 @@ static const char *snapshot, *since, *bitmap;
 static struct list allow, backing, backing_formats, data_files;
 static struct list headers, resolve;
 static uint64_t cache_size = QCOW_DEFAULT_CACHE_SIZE;
-static uint64_t luks_iterations;
+static uint64_t luks_iterations = QCOW_DEFAULT_LUKS_ITERATIONS;
 static bool force_share;
-static struct qcow_http_options http;
+static struct qcow_http_options http
+  = { .connections = QCOW_DEFAULT_CONNECTIONS,
+      .sslverify = true,
+      .followlocation = true };
 
 /* Of qcow_secret. */
 static char *user_password, *cookie, *proxy_password;
@@ -133,16 +136,6 @@ parse_bool (const char *key, const char *value, bool *var)
   return 0;
 }
 
-/* The same for what is called by its opposite. */
-static int
-parse_not (const char *key, const char *value, bool *var)
-{
-  if (parse_bool (key, value, var) == -1)
-    return -1;
-  *var = !*var;
-  return 0;
-}
-
 /* A cache that can't fit into the address space would make reads fail once
  * it is full, not the start.
  */
@@ -164,7 +157,6 @@ parse_cache_size (const char *value)
   return 0;
 }
 
-/* 0 would be the default. */
 static int
 parse_luks_iterations (const char *value)
 {
@@ -331,9 +323,9 @@ config_parameter (const char *key, const char *value)
   if (strcmp (key, "timeout") == 0)
     return nbdkit_parse_unsigned ("timeout", value, &http.timeout);
   if (strcmp (key, "sslverify") == 0)
-    return parse_not (key, value, &http.no_sslverify);
+    return parse_bool (key, value, &http.sslverify);
   if (strcmp (key, "followlocation") == 0)
-    return parse_not (key, value, &http.no_followlocation);
+    return parse_bool (key, value, &http.followlocation);
   if (strcmp (key, "tcp-keepalive") == 0)
     return parse_bool (key, value, &http.tcp_keepalive);
 

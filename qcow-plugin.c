@@ -119,11 +119,7 @@ plugin_dump_plugin (void)
 static int
 plugin_get_ready (void)
 {
-  struct qcow_options options = {
-    .debug_runs = qcow_debug_runs,
-    .debug_cache = qcow_debug_cache,
-    .debug_http = qcow_debug_http,
-  };
+  struct qcow_options options;
   const struct qcow_hooks hooks = {
     .error = say_error,
     .warn = say_warning,
@@ -131,6 +127,10 @@ plugin_get_ready (void)
     .sleep = sleep_or_end,
   };
 
+  qcow_options_init (&options);
+  options.debug_runs = qcow_debug_runs;
+  options.debug_cache = qcow_debug_cache;
+  options.debug_http = qcow_debug_http;
   config_take (&options);
   image = qcow_open (&options, &hooks);
   config_wipe_secrets ();

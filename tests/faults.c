@@ -596,23 +596,22 @@ main (int argc, char **argv)
   static const char *const allow[] = { "any" };
   static const char *const headers[] = { "X-One: 1" };
   static const char *passphrases[8];
-  struct qcow_options options = {
-    .cache_size = 1 << 20,
-    .allow = allow,
-    .nr_allow = 1,
-    .passphrases = passphrases,
-    .http = { .connections = 16,
-              .user = "user",
-              .password = "password",
-              .cookie = "a=b",
-              .headers = headers,
-              .nr_headers = 1 },
-  };
+  struct qcow_options options;
   uint64_t n, done = 0, with_effect = 0;
   unsigned without = 0;
   enum kind k;
   int c;
 
+  qcow_options_init (&options);
+  options.cache_size = 1 << 20;
+  options.allow = allow;
+  options.nr_allow = 1;
+  options.passphrases = passphrases;
+  options.http.user = "user";
+  options.http.password = "password";
+  options.http.cookie = "a=b";
+  options.http.headers = headers;
+  options.http.nr_headers = 1;
   while ((c = getopt (argc, argv, "p:v:u:")) != -1)
     if (c == 'p' && options.nr_passphrases < 8)
       passphrases[options.nr_passphrases++] = optarg;

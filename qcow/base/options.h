@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * What the user of the module can choose.  Public: qcow.h includes it.
+ *
+ * Call qcow_options_init, then set members.  Strings and lists belong to the
+ * caller; the module copies what it keeps.
  */
 
 #ifndef QCOW_BASE_OPTIONS_H
@@ -11,7 +14,7 @@
 #include <stdint.h>
 
 /* How to talk to web servers.  Names and meanings are those of nbdkit's curl
- * plugin; NULL, 0 or false: the default.
+ * plugin; NULL: the default.
  */
 struct qcow_http_options {
   /* The parameter for web servers that the user has given, or one of them, or
@@ -29,8 +32,10 @@ struct qcow_http_options {
   const char *const *resolve;
   size_t nr_resolve;
   unsigned connections; /* at once; default 16 */
-  unsigned timeout;     /* seconds for one try of one request */
-  bool no_sslverify, no_followlocation, tcp_keepalive;
+  unsigned timeout;     /* seconds for one attempt of a request; 0: none */
+  bool sslverify;       /* default true */
+  bool followlocation;  /* default true */
+  bool tcp_keepalive;
 
   /* For s3:// URLs.  Without keys, requests are not signed. */
   const char *access_key, *secret_key, *session_token;
@@ -38,25 +43,24 @@ struct qcow_http_options {
   const char *endpoint_url, *region;
 };
 
-/* Nothing of it is kept. */
 struct qcow_options {
-  /* One of them: a local file or block device; an http, https or s3 URL.
-   * (Backing and data files may be either in the same parameter.)
+  /* Exactly one of these: a local file or block device; an http, https or s3
+   * URL.  (Backing and data files may be either in the same member.)
    */
   const char *filename;
   const char *url;
   uint64_t cache_size; /* bytes for lookup tables, inflated clusters, and
-                          what was read of remote files */
+                          data of remote files; default 64 MiB */
   struct qcow_http_options http;
 
-  /* What names inside images may reach: "image-dir", "any", a directory or a
-   * URL's beginning (see access.h).
+  /* What names inside images may reach: "image-dir", "any", a directory or the
+   * prefix of a URL (image/access.h).
    */
   const char *const *allow;
   size_t nr_allow;
 
-  /* The n-th one is for the n-th layer below the top: the file, "raw" or
-   * "qcow".  What is missing is taken from the image.
+  /* The n-th one is for the n-th layer below the top: the file, and "raw" or
+   * "qcow".  The image says what is not given here.
    */
   const char *const *backing;
   size_t nr_backing;
@@ -73,12 +77,14 @@ struct qcow_options {
    */
   const char *snapshot, *since, *bitmap;
 
-  /* For encrypted layers: LUKS layers try all of them, the n-th layer with
-   * the old AES takes the n-th, or the last.  "" is one, too.
+  /* For encrypted layers.  A LUKS layer tries all of them.  The n-th layer
+   * with the old AES encryption uses the n-th, or the last one.  "" is a
+   * passphrase, too.
    */
   const char *const *passphrases;
   size_t nr_passphrases;
-  uint64_t luks_iterations; /* allowed (luks.h); 0: the default */
+  uint64_t luks_iterations; /* to try a passphrase, at most (image/luks.h);
+                               default 64 million */
 
   bool force_share; /* serve even though a writer holds the image */
   bool debug_runs;  /* a debug message for each run of each request */
@@ -86,7 +92,13 @@ struct qcow_options {
   bool debug_http;  /* a debug message for each request to a web server */
 };
 
-/* What cache_size is if the user says nothing. */
 #define QCOW_DEFAULT_CACHE_SIZE (UINT64_C (64) << 20)
+#define QCOW_DEFAULT_CONNECTIONS 16
+#define QCOW_DEFAULT_LUKS_ITERATIONS (UINT64_C (64) * 1000 * 1000)
+
+/* Set all members to their defaults: NULL, 0 and false where none is named
+ * above.
+ */
+void qcow_options_init (struct qcow_options *options);
 
 #endif /* QCOW_BASE_OPTIONS_H */

@@ -14,8 +14,6 @@
 #include "base/secret.h"
 #include "http/internal.h"
 
-#define DEFAULT_CONNECTIONS 16
-
 /* NULL stays NULL. */
 static int
 copy (char **out, const char *in, const struct qcow_hooks *hooks)
@@ -436,10 +434,11 @@ check_values (const struct qcow_http_options *o,
   if (o->timeout > INT_MAX / 1000)
     return error_report (
       hooks, EINVAL, "timeout=", "must be at most %d seconds", INT_MAX / 1000);
-  if (o->connections > HTTP_MAX_CONNECTIONS)
-    return error_report (
-      hooks, EINVAL, "connections=", "%u is too many: must be from 1 to %d",
-      o->connections, HTTP_MAX_CONNECTIONS);
+  if (o->connections == 0 || o->connections > HTTP_MAX_CONNECTIONS)
+    return error_report (hooks, EINVAL,
+                         "connections=", "%u is too %s: must be from 1 to %d",
+                         o->connections, o->connections == 0 ? "few" : "many",
+                         HTTP_MAX_CONNECTIONS);
   if (check_headers (o->headers, o->nr_headers, hooks) == -1
       || check_resolve (o->resolve, o->nr_resolve, hooks) == -1
       || take_protocols (&not_taken, o->protocols, hooks) == -1
@@ -489,11 +488,11 @@ http_settings_take (struct http_settings *s,
 
   if (check_values (o, hooks) == -1)
     return -1;
-  s->sslverify = !o->no_sslverify;
-  s->followlocation = !o->no_followlocation;
+  s->sslverify = o->sslverify;
+  s->followlocation = o->followlocation;
   s->tcp_keepalive = o->tcp_keepalive;
   s->timeout = (long) o->timeout;
-  s->connections = o->connections > 0 ? o->connections : DEFAULT_CONNECTIONS;
+  s->connections = o->connections;
   if (copy (&s->user, o->user, hooks) == -1
       || copy (&s->password, o->password, hooks) == -1
       || copy (&s->cookie, o->cookie, hooks) == -1

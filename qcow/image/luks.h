@@ -10,6 +10,7 @@
 #ifndef QCOW_IMAGE_LUKS_H
 #define QCOW_IMAGE_LUKS_H
 
+#include "base/options.h"
 #include "codec/cipher.h"
 #include "source/source.h"
 
@@ -32,7 +33,7 @@
  * tried; it takes libgcrypt some 10 seconds there.  Who has more of them says
  * that he wants to wait (luks-iterations=).
  */
-#define LUKS_DEFAULT_WORK (UINT64_C (64) * 1000 * 1000)
+#define LUKS_DEFAULT_WORK QCOW_DEFAULT_LUKS_ITERATIONS
 
 /* For several passphrases or layers, so many times that much. */
 #define LUKS_TOTAL_FACTOR 4

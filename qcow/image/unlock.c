@@ -223,8 +223,7 @@ unlock_images (struct image *const *images, size_t n,
   struct passphrases p = {
     .list = options->passphrases,
     .n = options->nr_passphrases,
-    .limits.each
-    = options->luks_iterations ? options->luks_iterations : LUKS_DEFAULT_WORK,
+    .limits.each = options->luks_iterations,
   };
   int r, err;
 

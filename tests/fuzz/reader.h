@@ -307,11 +307,17 @@ has_backing (struct input image)
 
 static const char *const passphrases[] = { "wrong", "fuzz" };
 
-static const struct qcow_options default_options = {
-  .cache_size = 1 << 20,
-  .luks_iterations = 20000, /* 3 ms, and 12 for all */
-  .force_share = true,      /* there is nobody else */
-};
+static struct qcow_options
+default_options (void)
+{
+  struct qcow_options options;
+
+  qcow_options_init (&options);
+  options.cache_size = 1 << 20;
+  options.luks_iterations = 20000; /* 3 ms, and 12 for all */
+  options.force_share = true;      /* there is nobody else */
+  return options;
+}
 
 static void
 load_reader (void)

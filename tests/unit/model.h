@@ -482,12 +482,15 @@ open_chain (unsigned n, uint64_t cache_size, const struct qcow_hooks *hooks)
   const char *formats[MAX_LAYERS];
   const char *const allow[] = { "image-dir" };
   char path[128];
-  struct qcow_options options = { .filename = path,
-                                  .cache_size = cache_size,
-                                  .allow = allow,
-                                  .nr_allow = 1,
-                                  .backing_formats = formats };
+  struct qcow_options options;
   unsigned i;
+
+  qcow_options_init (&options);
+  options.filename = path;
+  options.cache_size = cache_size;
+  options.allow = allow;
+  options.nr_allow = 1;
+  options.backing_formats = formats;
 
   for (i = n; i-- > 0;)
     save_layer (i, n);

@@ -257,19 +257,19 @@ static struct qcow *
 open_changed (const struct base *base, const char *dir)
 {
   char name[400];
-  const struct qcow_options options = {
-    .filename = name,
-    .cache_size = 1 << 20,
-    .allow = &base->allow,
-    .nr_allow = base->allow != NULL,
-    .passphrases = &base->passphrase,
-    .nr_passphrases = base->passphrase != NULL,
-    .luks_iterations = 100000,
-  };
+  struct qcow_options options;
   struct qcow *q;
 
   errors[0] = warnings[0] = '\0';
   snprintf (name, sizeof name, "%s/image", dir);
+  qcow_options_init (&options);
+  options.filename = name;
+  options.cache_size = 1 << 20;
+  options.allow = &base->allow;
+  options.nr_allow = base->allow != NULL;
+  options.passphrases = &base->passphrase;
+  options.nr_passphrases = base->passphrase != NULL;
+  options.luks_iterations = 100000;
   q = qcow_open (&options, &hooks);
   if (q)
     assert_int_equal (qcow_after_fork (q), 0);

@@ -21,7 +21,7 @@ static struct qcow *
 open_chain (unsigned top, unsigned bottom, bool encrypted)
 {
   const char *names[IMAGES], *formats[IMAGES];
-  struct qcow_options options = default_options;
+  struct qcow_options options = default_options ();
   unsigned i;
 
   for (i = top + 1; i <= bottom; ++i) {

@@ -141,7 +141,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   const char *const raws[] = { raw_file.name };
   const char *const itself[] = { file.name };
   const char *const as_raw[] = { "raw" };
-  struct qcow_options options = default_options;
+  struct qcow_options options = default_options ();
   const size_t tail = min64 (size, PLACES * 10);
   const struct input image = { data, size };
   const struct input places = { data + size - tail, tail };
@@ -174,7 +174,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     use_pinned (&options, places);
 
   /* Without all that: nothing that it names may be opened. */
-  options = default_options;
+  options = default_options ();
   options.filename = file.name;
   if (has_data_file (image) || has_backing (image) || is_encrypted (image))
     use_image (&options, places);

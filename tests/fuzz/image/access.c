@@ -165,7 +165,7 @@ static void
 use_image (unsigned how)
 {
   static const char *const formats[] = { "raw" };
-  struct qcow_options options = default_options;
+  struct qcow_options options = default_options ();
   const char *allow[5];
   uint8_t content[CLUSTER];
   struct qcow_view *v;

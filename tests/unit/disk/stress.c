@@ -245,16 +245,16 @@ run_threads (uint64_t cache_size, bool encrypted)
 {
   static const char *const passphrases[] = { "tiger" };
   const struct unit_file f = make_image (encrypted);
-  const struct qcow_options options = {
-    .filename = f.name,
-    .cache_size = cache_size,
-    .passphrases = passphrases,
-    .nr_passphrases = encrypted,
-  };
+  struct qcow_options options;
   const struct qcow_hooks silent = { .error = NULL };
   pthread_t t[THREADS];
   int i;
 
+  qcow_options_init (&options);
+  options.filename = f.name;
+  options.cache_size = cache_size;
+  options.passphrases = passphrases;
+  options.nr_passphrases = encrypted;
   image = qcow_open (&options, &silent);
   assert_non_null (image);
   assert_int_equal (qcow_after_fork (image), 0);

@@ -499,9 +499,12 @@ static uint8_t head[HTTP_PREFIX_BYTES];
 static void
 new_http (unsigned connections)
 {
-  const struct qcow_options options
-    = { .url = web.url, .http.connections = connections };
+  struct qcow_options options;
 
+  qcow_options_init (&options);
+  options.url = web.url;
+  if (connections > 0)
+    options.http.connections = connections;
   /* A test that hangs ends here. */
   alarm (100);
   /* Not through somebody's proxy. */
