@@ -192,12 +192,12 @@ static const struct text {
   { "bitmap", &bitmap, 0 },
   { "cainfo", &http.cainfo, EMPTY },
   { "capath", &http.capath, 0 },
-  { "endpoint-url", &http.endpoint_url, SECRETS },
+  { "endpoint-url", &http.s3.endpoint_url, SECRETS },
   { "http-version", &http.http_version, 0 },
   { "protocols", &http.protocols, 0 },
   { "proxy", &http.proxy, SECRETS | EMPTY },
   { "proxy-user", &http.proxy_user, SECRETS },
-  { "region", &http.region, 0 },
+  { "region", &http.s3.region, 0 },
   { "unix-socket-path", &http.unix_socket_path, 0 },
   { "user", &http.user, 0 },
   { "user-agent", &http.user_agent, 0 },
@@ -342,28 +342,18 @@ environment (const char *name)
   return value && value[0] != '\0' ? value : NULL;
 }
 
-/* S3's keys, all of one kind: nobody's token fits another's key. */
 static void
-take_environment (void)
+take_environment (struct qcow_s3_options *s3)
 {
-  http.keys_are_explicit = access_key || secret_key || session_token;
-  http.access_key = access_key;
-  http.secret_key = secret_key;
-  http.session_token = session_token;
-  if (access_key == NULL && secret_key == NULL) {
-    http.access_key = environment ("AWS_ACCESS_KEY_ID");
-    http.secret_key = environment ("AWS_SECRET_ACCESS_KEY");
-    if (session_token == NULL)
-      http.session_token = environment ("AWS_SESSION_TOKEN");
-  }
-  if (http.region == NULL)
-    http.region = environment ("AWS_REGION");
-  if (http.region == NULL)
-    http.region = environment ("AWS_DEFAULT_REGION");
-  if (http.endpoint_url == NULL)
-    http.endpoint_url = environment ("AWS_ENDPOINT_URL_S3");
-  if (http.endpoint_url == NULL)
-    http.endpoint_url = environment ("AWS_ENDPOINT_URL");
+  s3->access_key = environment ("AWS_ACCESS_KEY_ID");
+  s3->secret_key = environment ("AWS_SECRET_ACCESS_KEY");
+  s3->session_token = environment ("AWS_SESSION_TOKEN");
+  s3->region = environment ("AWS_REGION");
+  if (s3->region == NULL)
+    s3->region = environment ("AWS_DEFAULT_REGION");
+  s3->endpoint_url = environment ("AWS_ENDPOINT_URL_S3");
+  if (s3->endpoint_url == NULL)
+    s3->endpoint_url = environment ("AWS_ENDPOINT_URL");
 }
 
 int
@@ -386,7 +376,10 @@ config_complete (void)
   http.nr_headers = headers.n;
   http.resolve = resolve.values;
   http.nr_resolve = resolve.n;
-  take_environment ();
+  http.s3.access_key = access_key;
+  http.s3.secret_key = secret_key;
+  http.s3.session_token = session_token;
+  take_environment (&http.s3_defaults);
   return 0;
 }
 

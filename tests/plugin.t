@@ -245,6 +245,24 @@ for bad in connections=257 connections=9999 timeout=2147484 http-version=4 \
     done
 done
 
+for bad in region=eu/west endpoint-url=ftp://host endpoint-url=http://host/?x \
+           $'cookie=a=b\nc' $'user-agent=x\ry'; do
+    refused "bad ${bad%%=*}= with allow=any" "${bad%%=*}=.*(must|is not)" \
+            -- image.qcow2 "$bad" allow=any
+done
+refused "access-key= alone with allow=any" 'secret-key is missing' \
+        -- image.qcow2 access-key=S3CRET allow=any
+refused "secret-key= alone with allow=any" 'access-key is missing' \
+        -- image.qcow2 secret-key=S3CRET allow=s3://bucket
+refused "a line break in a key with allow=any" 'has a line break' \
+        -- image.qcow2 access-key=x $'secret-key=S3\nCRET' allow=any
+refused "a region with a URL that is not s3://" 'region=.*is not a region' \
+        -- url=http://127.0.0.1:1/x region=eu/west
+# The environment is not meant for this image.
+ok "... but the environment may have anything" \
+   env AWS_REGION=eu/west AWS_ACCESS_KEY_ID=x AWS_ENDPOINT_URL=ftp://x \
+       nbdkit -U - "$plugin" image.qcow2 allow=any user=me --run "$copy"
+
 # libcurl is loaded only if a parameter must be checked with it.
 loads_libcurl ()
 {
@@ -253,7 +271,8 @@ loads_libcurl ()
 }
 if [ -z "${QCOW_VALGRIND:-}" ]; then
     not_ok "user= and http-version=1.1 do not load libcurl" \
-           loads_libcurl user=me timeout=5 http-version=1.1
+           loads_libcurl user=me timeout=5 http-version=1.1 region=eu-west-3 \
+           access-key=x secret-key=y
     ok "http-version=2.0 loads libcurl" loads_libcurl http-version=2.0
 fi
 

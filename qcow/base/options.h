@@ -13,6 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* For s3:// URLs.  NULL: not given. */
+struct qcow_s3_options {
+  const char *access_key, *secret_key, *session_token;
+  const char *endpoint_url, *region;
+};
+
 /* How to talk to web servers.  Names and meanings are those of nbdkit's curl
  * plugin; NULL: the default.
  */
@@ -37,10 +43,12 @@ struct qcow_http_options {
   bool followlocation;  /* default true */
   bool tcp_keepalive;
 
-  /* For s3:// URLs.  Without keys, requests are not signed. */
-  const char *access_key, *secret_key, *session_token;
-  bool keys_are_explicit; /* given for this image: an error if not usable */
-  const char *endpoint_url, *region;
+  /* 's3' is for this image: it is an error if that is malformed, or if keys
+   * are not used.  's3_defaults', such as the environment's, fill in what 's3'
+   * lacks; the keys only if 's3' has neither, since they belong together.
+   * Without keys, requests are not signed.
+   */
+  struct qcow_s3_options s3, s3_defaults;
 };
 
 struct qcow_options {

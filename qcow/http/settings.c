@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the user says about web servers: checked and copied.  See
- * internal.h.
+ * The user's options for web servers: checked and copied.  See internal.h.
+ *
+ * http_check_options checks whatever can be checked without a URL, so that an
+ * option that can't work is refused at start-up with any image.  The defaults
+ * of s3:// URLs may come from the environment: they are checked when such a
+ * URL is opened.
  */
 
 #include <errno.h>
@@ -140,7 +144,14 @@ take_version (struct http_settings *s, const char *name,
                        name);
 }
 
-/* A line break in a header would be another header. */
+/* A text from a file of another system may have a line break. */
+static bool
+has_line_break (const char *text)
+{
+  return text && strpbrk (text, "\r\n");
+}
+
+/* A line break in a header would start another header. */
 static int
 check_headers (const char *const *headers, size_t n,
                const struct qcow_hooks *hooks)
@@ -148,7 +159,7 @@ check_headers (const char *const *headers, size_t n,
   size_t i;
 
   for (i = 0; i < n; ++i)
-    if (strpbrk (headers[i], "\r\n") || strpbrk (headers[i], ":;") == NULL)
+    if (has_line_break (headers[i]) || strpbrk (headers[i], ":;") == NULL)
       return error_report (
         hooks, EINVAL, "header=", "must be one line such as 'Name: value'");
   return 0;
@@ -254,6 +265,12 @@ may_use_s3 (const struct http_settings *s, const struct qcow_options *options,
   return false;
 }
 
+static bool
+has_keys (const struct qcow_s3_options *s3)
+{
+  return s3->access_key || s3->secret_key || s3->session_token;
+}
+
 /* Without a signature, the server would only say 403. */
 static int
 check_keys_are_used (const struct http_settings *s,
@@ -262,7 +279,7 @@ check_keys_are_used (const struct http_settings *s,
 {
   char *s3;
 
-  if (!options->http.keys_are_explicit || options->url == NULL || url->s3
+  if (!has_keys (&options->http.s3) || options->url == NULL || url->s3
       || may_use_s3 (s, options, url))
     return 0;
   s3 = url_as_s3 (url);
@@ -306,24 +323,35 @@ take_own_origin (struct http_settings *s, const struct qcow_options *options,
   return r;
 }
 
+static const char *
+first (const char *a, const char *b)
+{
+  return a ? a : b;
+}
+
 static int
 take_s3 (struct http_settings *s, const struct qcow_http_options *o,
          const struct qcow_hooks *hooks)
 {
-  if (copy (&s->access_key, o->access_key, hooks) == -1
-      || copy (&s->secret_key, o->secret_key, hooks) == -1
-      || copy (&s->session_token, o->session_token, hooks) == -1
-      || copy (&s->endpoint_url, o->endpoint_url, hooks) == -1
-      || copy (&s->region, o->region ? o->region : "us-east-1", hooks) == -1)
+  const struct qcow_s3_options *own = &o->s3, *defaults = &o->s3_defaults;
+  const struct qcow_s3_options *keys
+    = own->access_key || own->secret_key ? own : defaults;
+  const char *token = keys == own
+                        ? own->session_token
+                        : first (own->session_token, defaults->session_token);
+
+  if (copy (&s->access_key, keys->access_key, hooks) == -1
+      || copy (&s->secret_key, keys->secret_key, hooks) == -1
+      || copy (&s->session_token, token, hooks) == -1
+      || copy (&s->endpoint_url,
+               first (own->endpoint_url, defaults->endpoint_url), hooks)
+           == -1
+      || copy (&s->region,
+               first (first (own->region, defaults->region), "us-east-1"),
+               hooks)
+           == -1)
     return -1;
   return 0;
-}
-
-/* As a file from another system may have it. */
-static bool
-has_line_break (const char *key)
-{
-  return key && strpbrk (key, "\r\n");
 }
 
 static int
@@ -350,9 +378,27 @@ check_endpoint (const char *text, const struct qcow_hooks *hooks)
                        url_hide (text, &room), problem.text);
 }
 
-int
-http_settings_check_s3 (const struct http_settings *s,
-                        const struct qcow_hooks *hooks)
+/* The region becomes a part of host names. */
+static bool
+is_region (const char *s)
+{
+  return s[0] != '\0'
+         && s[strspn (s, "abcdefghijklmnopqrstuvwxyz"
+                         "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")]
+              == '\0';
+}
+
+static int
+check_s3_server (const struct qcow_s3_options *s,
+                 const struct qcow_hooks *hooks)
+{
+  if (s->region && !is_region (s->region))
+    return error_report (hooks, EINVAL, "region=", "is not a region's name");
+  return s->endpoint_url ? check_endpoint (s->endpoint_url, hooks) : 0;
+}
+
+static int
+check_s3_keys (const struct qcow_s3_options *s, const struct qcow_hooks *hooks)
 {
   if ((s->access_key == NULL) != (s->secret_key == NULL))
     return error_report (hooks, EINVAL, "s3",
@@ -364,13 +410,22 @@ http_settings_check_s3 (const struct http_settings *s,
     return error_report (hooks, EINVAL, "s3",
                          "access-key, secret-key or session-token has a line "
                          "break in it");
-  /* The region becomes a part of host names. */
-  if (strspn (s->region, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                         "0123456789-_")
-        != strlen (s->region)
-      || s->region[0] == '\0')
-    return error_report (hooks, EINVAL, "region=", "is not a region's name");
-  return s->endpoint_url ? check_endpoint (s->endpoint_url, hooks) : 0;
+  return 0;
+}
+
+int
+http_settings_check_s3 (const struct http_settings *s,
+                        const struct qcow_hooks *hooks)
+{
+  const struct qcow_s3_options s3 = { .access_key = s->access_key,
+                                      .secret_key = s->secret_key,
+                                      .session_token = s->session_token,
+                                      .endpoint_url = s->endpoint_url,
+                                      .region = s->region };
+
+  if (check_s3_keys (&s3, hooks) == -1)
+    return -1;
+  return check_s3_server (&s3, hooks);
 }
 
 /* "http://USER:PASSWORD@proxy" */
@@ -439,6 +494,10 @@ check_values (const struct qcow_http_options *o,
                          "connections=", "%u is too %s: must be from 1 to %d",
                          o->connections, o->connections == 0 ? "few" : "many",
                          HTTP_MAX_CONNECTIONS);
+  if (has_line_break (o->cookie) || has_line_break (o->user_agent))
+    return error_report (
+      hooks, EINVAL, has_line_break (o->cookie) ? "cookie=" : "user-agent=",
+      "must be one line");
   if (check_headers (o->headers, o->nr_headers, hooks) == -1
       || check_resolve (o->resolve, o->nr_resolve, hooks) == -1
       || take_protocols (&not_taken, o->protocols, hooks) == -1
@@ -470,13 +529,18 @@ http_check_options (const struct qcow_options *options,
 
   if (check_values (o, hooks) == -1)
     return -1;
-  if (o->given == NULL || may_use_url (options))
-    return 0;
-  return error_report (hooks, EINVAL, options->filename,
-                       "is a local file, and no URL is named or allowed "
-                       "(backing=, data-file=, allow=), so there is no use "
-                       "for %s=",
-                       o->given);
+  if (o->given && !may_use_url (options))
+    return error_report (hooks, EINVAL, options->filename,
+                         "is a local file, and no URL is named or allowed "
+                         "(backing=, data-file=, allow=), so there is no use "
+                         "for %s=",
+                         o->given);
+  if (check_s3_server (&o->s3, hooks) == -1)
+    return -1;
+  /* If the image is at a URL, its opening checks the keys, and whether they
+   * are used at all.
+   */
+  return options->url ? 0 : check_s3_keys (&o->s3, hooks);
 }
 
 int
