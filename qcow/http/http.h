@@ -24,7 +24,7 @@
 #include "base/error.h"
 #include "base/fetch.h"
 #include "base/options.h"
-#include "base/reference.h"
+#include "http/reference.h"
 #include "http/url.h"
 
 struct http;
@@ -63,10 +63,9 @@ int http_parse_url (const struct http *h, const char *text, const char *holder,
 #define HTTP_PREFIX_BYTES (256U << 10)
 
 /* Open an object, and read its beginning to 'head': HTTP_PREFIX_BYTES, or all
- * if it has less.  'ref' says for messages which image names it; NULL: the
- * user does.  Takes over *url's strings, also on failure.  Not after
- * http_start.  NULL with the error reported, and errno ENOENT, EACCES, EINVAL,
- * EIO or ENOMEM.
+ * if it has less.  'ref' says for messages who names it.  Takes over *url's
+ * strings, also on failure.  Not after http_start.  NULL with the error
+ * reported, and errno ENOENT, EACCES, EINVAL, EIO or ENOMEM.
  */
 struct http_object *http_open (struct http *h, struct url *url,
                                const struct reference *ref,

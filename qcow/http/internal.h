@@ -91,7 +91,7 @@ struct http_object {
   struct http *http;
   struct origin *origin;
   struct url url;
-  const struct reference *ref; /* while it is opened; NULL: none */
+  const struct reference *ref; /* while it is opened; else NULL */
   bool known;                  /* version is set */
   struct version version;
   bool changed; /* it is not that version any more; atomic */

@@ -425,11 +425,11 @@ fail (const struct http *h, struct request *r, int err, unsigned kind,
   if (o->known)
     snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at 0x%" PRIx64,
               r->length, r->fetch->offset);
-  if (ref)
+  if (ref && ref->image)
     error_report_once (
       &o->errors, place, h->hooks, err, ref->image,
       "can't open the %s " NAMED "%s%s%s: %s%s%s%s%s", ref->what,
-      NAMED_ARGS (ref->stored, o->url.name), via, target, bracket, why, tries,
+      NAMED_ARGS (ref->name, o->url.name), via, target, bracket, why, tries,
       err == ENOENT ? " (if it is elsewhere now, say where with " : "",
       err == ENOENT ? ref->parameter : "", err == ENOENT ? "=URL)" : "");
   else

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/keep-errno.h"
 #include "base/path.h"
 #include "image/access.h"
 
@@ -82,10 +83,9 @@ take_prefix (struct directory *d, const char *name,
 }
 
 static int
-add_allowed (struct access *f, const char *value, const char *image_dir)
+add_allowed (struct access *f, const char *value, bool image_is_url)
 {
   struct directory *d;
-  const char *name;
 
   if (strcmp (value, "any") == 0) {
     f->any = true;
@@ -95,35 +95,38 @@ add_allowed (struct access *f, const char *value, const char *image_dir)
   d->value = value;
   d->fd = -1;
   d->is_named = strcmp (value, "image-dir") != 0;
-  name = d->is_named ? value : image_dir;
-  return url_is_one (name) ? take_prefix (d, name, f->hooks)
-                           : open_directory (d, name, f->hooks);
+  if (d->is_named)
+    return url_is_one (value) ? take_prefix (d, value, f->hooks)
+                              : open_directory (d, value, f->hooks);
+  if (!image_is_url)
+    return open_directory (d, f->stated_dir, f->hooks);
+  d->prefix = strdup (f->stated_dir);
+  return d->prefix ? 0 : error_no_memory (f->hooks, "allow=");
 }
 
 struct access *
-access_new (const char *const *allow, size_t nr, const char *image,
+access_new (const char *const *allow, size_t nr, const struct reference *image,
             const struct qcow_hooks *hooks)
 {
   struct access *f = calloc (1, sizeof *f + nr * sizeof f->directories[0]);
-  const bool is_url = url_is_one (image);
   size_t i;
-  int err;
 
   if (f)
-    f->stated_dir = is_url ? url_directory (image) : path_directory (image);
+    f->stated_dir = image->path ? path_directory (image->path)
+                                : url_directory (image->url.name);
   if (f == NULL || f->stated_dir == NULL) {
     free (f);
-    error_no_memory (hooks, image);
+    error_no_memory (hooks, reference_meaning (image));
     return NULL;
   }
   f->hooks = hooks;
   f->image_dir
-    = is_url ? strdup (f->stated_dir) : realpath (f->stated_dir, NULL);
+    = image->path ? realpath (f->stated_dir, NULL) : strdup (f->stated_dir);
   for (i = 0; i < nr; ++i)
-    if (add_allowed (f, allow[i], f->stated_dir) == -1) {
-      err = errno;
+    if (add_allowed (f, allow[i], image->path == NULL) == -1) {
+      KEEP_ERRNO;
+
       access_free (f);
-      errno = err;
       return NULL;
     }
   return f;
@@ -146,10 +149,6 @@ access_free (struct access *f)
   free (f->image_dir);
   free (f);
 }
-
-/* For NAMED: the file as the image names it, and what that means. */
-#define NAMED_REFERENCE(ref)                                                  \
-  NAMED_ARGS ((ref)->stored, (ref)->hidden ? (ref)->stored : (ref)->path)
 
 static int
 can_not_open (const struct access *f, const struct reference *ref)
@@ -237,7 +236,7 @@ report_not_allowed (const struct access *f, const struct reference *ref,
                 "the image names the %s " NAMED ", which is not opened: %s.  "
                 "If you trust it, add allow=%s%s, or name the file yourself "
                 "with %s=%s",
-                ref->what, NAMED_ARGS (ref->stored, meaning), reason, allow,
+                ref->what, NAMED_ARGS (ref->name, meaning), reason, allow,
                 note, ref->parameter, what);
 }
 
@@ -257,10 +256,7 @@ not_allowed (const struct access *f, const struct reference *ref,
                             && path_below (path, f->image_dir)
                             && strncmp (path, "/dev/", 5) != 0;
 
-  report_not_allowed (f, ref,
-                      path          ? path
-                      : ref->hidden ? ref->stored
-                                    : ref->path,
+  report_not_allowed (f, ref, path ? path : reference_meaning (ref),
                       in_image_dir ? "image-dir"
                       : dir        ? dir
                                    : "DIR",
@@ -374,7 +370,7 @@ open_real (const struct access *f, const struct reference *ref,
     return error_report (f->hooks, EPERM, ref->image,
                          "this kernel can't open the %s '%s' safely (it has "
                          "no openat2): name the file yourself with %s=FILE",
-                         ref->what, ref->stored, ref->parameter);
+                         ref->what, ref->name, ref->parameter);
   if (fd == -1)
     return can_not_open (f, ref);
   r = open_for_reading (f, ref, fd, devices);
@@ -460,15 +456,14 @@ note_forms (const struct access *f, const struct url *url, char *out,
 }
 
 static int
-url_not_allowed (const struct access *f, const struct reference *ref,
-                 const struct url *url)
+url_not_allowed (const struct access *f, const struct reference *ref)
 {
-  char *dir = url_directory (ref->path), note[1536];
-  const bool in_image_dir
-    = f->image_dir && url_covers (f->image_dir, ref->path);
+  const char *name = ref->url.name;
+  char *dir = url_directory (name), note[1536];
+  const bool in_image_dir = f->image_dir && url_covers (f->image_dir, name);
 
-  note_forms (f, url, note, sizeof note);
-  report_not_allowed (f, ref, ref->path,
+  note_forms (f, &ref->url, note, sizeof note);
+  report_not_allowed (f, ref, name,
                       in_image_dir ? "image-dir"
                       : dir        ? dir
                                    : "URL",
@@ -479,21 +474,20 @@ url_not_allowed (const struct access *f, const struct reference *ref,
 }
 
 int
-access_check_url (const struct access *f, const struct reference *ref,
-                  const struct url *url)
+access_check_url (const struct access *f, const struct reference *ref)
 {
-  const char *why = NULL;
+  const char *why;
 
-  if (!covers_url (f, ref->path))
-    return url_not_allowed (f, ref, url);
-  if (url->user)
+  if (!covers_url (f, ref->url.name))
+    return url_not_allowed (f, ref);
+  if (ref->url.user)
     why = "there is a user name in it";
-  else if (url_hides_dotdot (ref->path))
+  else if (url_hides_dotdot (ref->url.name))
     why = "there is a '..' or '.' hidden in it";
-  if (why == NULL)
+  else
     return 0;
   return error_report (f->hooks, EPERM, ref->image,
                        "the image names the %s '%s', which is not opened: "
                        "%s.  If you trust it, name it yourself with %s=URL",
-                       ref->what, ref->path, why, ref->parameter);
+                       ref->what, ref->url.name, why, ref->parameter);
 }

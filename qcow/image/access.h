@@ -22,30 +22,27 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "base/reference.h"
-#include "http/url.h"
+#include "http/reference.h"
 
 struct access;
 
 /* 'allow' are nr values of allow=: "image-dir", "any", a directory or the
- * beginning of URLs; 'image' is the name that the user gave for the image, or
- * its URL's name.  NULL with the error reported, and errno, if a directory
- * can't be used.
+ * beginning of URLs; 'image' is the one that the user names.  NULL with the
+ * error reported, and errno, if a directory can't be used.
  */
 struct access *access_new (const char *const *allow, size_t nr,
-                           const char *image, const struct qcow_hooks *hooks);
+                           const struct reference *image,
+                           const struct qcow_hooks *hooks);
 void access_free (struct access *access);
 
-/* Open the file for reading if it may be opened.  The caller closes the
+/* Open a local file for reading if it may be opened.  The caller closes the
  * descriptor.  -1 with the error reported, and errno EPERM if it is not
  * allowed.
  */
 int access_open (const struct access *access, const struct reference *ref);
 
-/* May the URL be opened?  0, or -1 with the error reported and errno EPERM.
- * ref.path is its name.
- */
-int access_check_url (const struct access *access, const struct reference *ref,
-                      const struct url *url);
+/* May the URL be opened?  0, or -1 with the error reported and errno EPERM. */
+int access_check_url (const struct access *access,
+                      const struct reference *ref);
 
 #endif /* QCOW_IMAGE_ACCESS_H */

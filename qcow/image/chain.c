@@ -2,342 +2,126 @@
  *
  * An image with the files that it needs.  See chain.h.
  *
- * Every file is either named by the user, and opened as it is, or by an
- * image, and opened through the fence.
+ * A file that the user names is opened as it is.  A file that an image names
+ * is opened if the access rule allows it (access.h).
  */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/path.h"
+#include "base/keep-errno.h"
 #include "image/access.h"
+#include "image/backing-format.h"
 #include "image/chain.h"
+#include "image/resolve.h"
 #include "image/unlock.h"
 #include "source/file.h"
 #include "source/remote.h"
 #include "source/transport-http.h"
 
-enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
-
-/* What is needed while the chain is being opened. */
+/* What is needed while the chain is opened. */
 struct opening {
   struct context *context;
   const struct qcow_options *options;
   struct access *access;
   struct chain *chain;
-  size_t data_files; /* how many of data_file= are used up */
-  uint32_t urls;     /* how many were opened */
+  size_t data_files; /* how many values of data-file= are used */
+  uint32_t remotes;  /* how many remote sources are open */
 };
 
-/* For messages about what is no image's fault. */
+/* The object of messages that are not about an image. */
 static const char *
 options_name (const struct opening *o)
 {
   return o->options->filename ? o->options->filename : "url=";
 }
 
-/* --- Names --- */
-
-/* A relative name is joined to the directory part of the name of the file
- * that holds it, as it is written (qemu).  From a URL only an absolute name
- * leads to a local file.  A new string.
- */
-static char *
-join_name (const char *holder, const char *name)
-{
-  if (url_is_one (holder) && name[0] != '/')
-    return url_join (holder, name);
-  return path_join (holder, name);
-}
-
-/* What a backing file's name is as a file name, or NULL if it is none, with
- * the error reported.  A name has a protocol if its first ':' comes before
- * its first '/' (qemu).
- */
-static const char *
-file_name (const struct image *image, const char *stored)
-{
-  const char *p = strpbrk (stored, ":/");
-
-  if (p == NULL || *p == '/')
-    return stored;
-  if (strncmp (stored, "file:", 5) == 0 && stored[5] != '\0')
-    return stored + 5;
-  if (url_shown (stored) != stored)
-    error_report (image->context->hooks, EINVAL, image->name,
-                  "the backing file '%s' is named by a kind of URL that is "
-                  "not supported: '%.*s:' (name the file yourself with "
-                  "backing=FILE)",
-                  url_shown (stored), (int) (p - stored), stored);
-  else
-    error_report (image->context->hooks, EINVAL, image->name,
-                  "the backing file '%s' is neither a file nor a URL that is "
-                  "supported: '%.*s:' is not (if a file is called so, its "
-                  "name would be './%s'; or name it yourself with "
-                  "backing=FILE)",
-                  stored, (int) (p - stored), stored, stored);
-  return NULL;
-}
-
-/* --- Formats --- */
-
-/* As the header of an image, or the user, calls it. */
-static enum layer_format
-format_by_name (const char *name)
-{
-  if (strcmp (name, "raw") == 0)
-    return FORMAT_RAW;
-  if (strcmp (name, "qcow2") == 0 || strcmp (name, "qcow") == 0)
-    return FORMAT_QCOW;
-  return FORMAT_UNKNOWN;
-}
-
-/* What the image or the user says about the backing file of 'above', which
- * is the layer number 'depth' below the top.  0, or -1 with the error
- * reported if it is not supported; FORMAT_UNKNOWN: nobody says anything.
- */
-static int
-format_said (const struct opening *o, const struct image *above,
-             unsigned depth, enum layer_format *format)
-{
-  const struct qcow_options *options = o->options;
-  const char *recorded = above->header.backing_format;
-
-  *format = FORMAT_UNKNOWN;
-  if (depth <= options->nr_backing_formats)
-    *format = format_by_name (options->backing_formats[depth - 1]);
-  else if (recorded[0] != '\0') {
-    *format = format_by_name (recorded);
-    if (*format == FORMAT_UNKNOWN)
-      return error_report (o->context->hooks, EINVAL, above->name,
-                           "the backing file '%s' has the format '%s', which "
-                           "is not supported: only raw and QCOW images are "
-                           "(recorded as raw, qcow or qcow2)%s",
-                           url_shown (above->header.backing_file), recorded,
-                           depth <= options->nr_backing
-                             ? ".  Say what your own file is with "
-                               "backing-format=raw or backing-format=qcow"
-                             : "");
-  }
-  return 0;
-}
-
-/* As the image or the user has named the file that became 'source'. */
-static const char *
-backing_name (const struct opening *o, const struct image *above,
-              unsigned depth, const struct source *source)
-{
-  const char *stored = above->header.backing_file;
-
-  return depth <= o->options->nr_backing || url_shown (stored) != stored
-           ? source->name
-           : stored;
-}
-
-#define BACKING_ARGS(o, above, depth, source)                                 \
-  NAMED_ARGS (backing_name (o, above, depth, source), (source)->name)
-
-/* The file is said to be a QCOW image.  If it is none, say what can be done.
- */
-static int
-check_qcow (const struct opening *o, const struct image *above, unsigned depth,
-            struct source *source)
-{
-  const bool said_by_user = depth <= o->options->nr_backing_formats;
-  uint8_t start[PROBE_IMAGE_BYTES];
-  const struct probe *probe;
-
-  if (source_read (source, start, sizeof start, 0) == -1)
-    return -1;
-  if (source->size == 0 || get_be32 (start) == QCOW_MAGIC)
-    return 0;
-  if (image_probe (source, start, sizeof start, &probe) == -1)
-    return -1;
-  return error_report (
-    o->context->hooks, EINVAL, above->name,
-    "the backing file " NAMED " is %s as %s, but is not a QCOW image%s%s%s",
-    BACKING_ARGS (o, above, depth, source),
-    said_by_user ? "given" : "recorded",
-    said_by_user ? "backing-format=qcow" : above->header.backing_format,
-    probe ? ": it looks like " : "", probe ? probe->what : "",
-    probe && probe->is_image ? ", and only raw and QCOW images are supported"
-                             : " (if it is raw, add backing-format=raw)");
-}
-
-/* How to read the file, or FORMAT_UNKNOWN with the error reported.  What
- * is not recorded is not guessed: a guest can write an image's header into
- * its raw disk, and have us open what it names.  Nor is what was recorded
- * about another file believed of one that the user has put in its place.
- * So the file is raw, unless it begins like an image.
- */
-static enum layer_format
-backing_format (const struct opening *o, const struct image *above,
-                unsigned depth, enum layer_format said, struct source *source)
-{
-  const struct qcow_options *options = o->options;
-  const bool replaced
-    = depth <= options->nr_backing && depth > options->nr_backing_formats;
-  const char *recorded = said == FORMAT_RAW ? "raw" : "nothing";
-  uint8_t start[PROBE_IMAGE_BYTES];
-  const struct probe *probe;
-
-  if (said == FORMAT_QCOW)
-    return check_qcow (o, above, depth, source) == 0 ? FORMAT_QCOW
-                                                     : FORMAT_UNKNOWN;
-  if (said == FORMAT_RAW && !replaced)
-    return FORMAT_RAW;
-  if (source_read (source, start, sizeof start, 0) == -1)
-    return FORMAT_UNKNOWN;
-  probe = probe_format (start, sizeof start, NULL);
-  if (get_be32 (start) == QCOW_MAGIC)
-    error_report (o->context->hooks, EINVAL, above->name,
-                  "the backing file " NAMED
-                  " starts like a QCOW image, but its "
-                  "format is recorded as %s: that may be a trick of whoever "
-                  "wrote to a raw disk.  Say what it is with "
-                  "backing-format=qcow or backing-format=raw",
-                  BACKING_ARGS (o, above, depth, source), recorded);
-  else if (probe && probe->is_image)
-    error_report (
-      o->context->hooks, EINVAL, above->name,
-      "the backing file " NAMED " starts like %s, and its format is "
-      "recorded as %s: only raw and QCOW images are supported.  "
-      "If it is a raw disk all the same, say so with "
-      "backing-format=raw",
-      BACKING_ARGS (o, above, depth, source), probe->what, recorded);
-  else
-    return FORMAT_RAW;
-  return FORMAT_UNKNOWN;
-}
-
-/* --- Opening --- */
-
-/* What is needed for the first URL. */
-static int
-prepare_http (const struct opening *o)
-{
-  if (o->context->http == NULL)
-    o->context->http = http_new (o->options, o->context->hooks);
-  return o->context->http ? 0 : -1;
-}
+/* --- Files --- */
 
 static struct source *
-open_url (struct opening *o, struct url *url, const struct reference *ref)
+open_local (const struct opening *o, const struct reference *ref)
 {
-  return source_remote_new (transport_http_open (o->context->http, url, ref,
-                                                 o->context->hooks),
-                            o->urls++, o->context->hooks);
-}
-
-static struct source *
-open_named_by_user (struct opening *o, const char *name)
-{
-  struct url url;
-
-  if (!url_is_one (name))
-    return source_file_open (name, o->context->force_share, o->context->hooks);
-  if (prepare_http (o) == -1
-      || http_parse_url (o->context->http, name, "", &url) == -1)
-    return NULL;
-  return open_url (o, &url, NULL);
-}
-
-/* ref.path is a URL. */
-static struct source *
-open_url_named_by_image (struct opening *o, struct reference *ref)
-{
-  struct url url;
-
-  if (prepare_http (o) == -1
-      || http_parse_url (o->context->http, ref->path, ref->image, &url) == -1)
-    return NULL;
-  /* What is stored may have secrets in it, too. */
-  ref->path = url.name;
-  if (url_shown (ref->stored) != ref->stored)
-    ref->stored = url.name;
-  if (access_check_url (o->access, ref, &url) == -1) {
-    url_free (&url);
-    errno = EPERM;
-    return NULL;
-  }
-  return open_url (o, &url, ref);
-}
-
-/* 'name' as found in 'image', which stores it as 'stored'; 'path' is what it
- * means.
- */
-static struct source *
-open_named_by_image (struct opening *o, const struct image *image,
-                     const char *what, const char *stored, const char *path,
-                     const char *parameter)
-{
-  const char *shown = url_shown (stored);
-  struct reference ref = { .image = image->name,
-                           .what = what,
-                           .stored = shown,
-                           .path = path,
-                           .parameter = parameter,
-                           .hidden = shown != stored };
+  const bool force_share = o->context->force_share;
+  const struct qcow_hooks *hooks = o->context->hooks;
   int fd;
 
-  if (url_is_one (path))
-    return open_url_named_by_image (o, &ref);
-  fd = access_open (o->access, &ref);
-  if (fd == -1)
-    return NULL;
-  return source_file_from_fd (fd, path, o->context->force_share,
-                              o->context->hooks);
+  if (ref->image == NULL)
+    return source_file_open (ref->path, force_share, hooks);
+  fd = access_open (o->access, ref);
+  return fd == -1 ? NULL
+                  : source_file_from_fd (fd, ref->path, force_share, hooks);
 }
 
-/* The same for a name that counts from the image's place. */
 static struct source *
-open_beside_image (struct opening *o, const struct image *image,
-                   const char *what, const char *stored, const char *name,
-                   const char *parameter)
+open_remote (struct opening *o, struct reference *ref)
 {
-  char *path = join_name (image->name, name);
-  struct source *source;
-
-  if (path == NULL) {
-    image_no_memory (image);
+  if (ref->image && access_check_url (o->access, ref) == -1)
     return NULL;
-  }
-  source = open_named_by_image (o, image, what, stored, path, parameter);
-  free (path);
-  return source;
+  return source_remote_new (transport_http_open (o->context->http, &ref->url,
+                                                 ref, o->context->hooks),
+                            o->remotes++, o->context->hooks);
+}
+
+static struct source *
+open_reference (struct opening *o, struct reference *ref)
+{
+  return ref->path ? open_local (o, ref) : open_remote (o, ref);
+}
+
+/* Close a source after an error that was reported. */
+static void
+close_failed (struct source *source)
+{
+  KEEP_ERRNO;
+
+  source_close (source);
 }
 
 /* The n-th data-file= is for the n-th image from the top that has a data
- * file.  The name in an image is taken literally, and the file is raw
- * whatever it holds (qemu).
+ * file.  A data file is raw, whatever it holds (qemu).
  */
 static int
 open_data_file (struct opening *o, struct image *image)
 {
   const struct qcow_options *options = o->options;
-  const char *stored = image->header.data_file;
+  struct reference ref;
   struct source *source;
+  int r;
 
   if (!image->geometry.data_file)
     return 0;
   if (o->data_files < options->nr_data_files)
-    source = open_named_by_user (o, options->data_files[o->data_files++]);
-  else if (stored[0] == '\0')
+    r = resolve_user_name (o->context, options,
+                           options->data_files[o->data_files++], "data-file",
+                           &ref);
+  else if (image->header.data_file[0] == '\0')
     return error_report (o->context->hooks, EINVAL, image->name,
                          "the image keeps its data in an external data "
                          "file, but does not say in which: name it with "
                          "data-file=FILE");
-  else if (url_is_one (stored))
-    source = open_named_by_image (o, image, "data file", stored, stored,
-                                  "data-file");
   else
-    source
-      = open_beside_image (o, image, "data file", stored, stored, "data-file");
+    r = resolve_data_file (image, options, &ref);
+  source = r == 0 ? open_reference (o, &ref) : NULL;
+  reference_free (&ref);
   if (source == NULL)
     return -1;
   image->data = source;
   return 0;
+}
+
+/* --- Layers --- */
+
+/* Is the file a layer of the chain already? */
+static bool
+is_layer (const struct chain *chain, const struct source *source)
+{
+  unsigned i;
+
+  for (i = 0; i < chain->nr_layers; ++i)
+    if (source_same (chain->layers[i].image->source, source))
+      return true;
+  return false;
 }
 
 /* The image owns the source, also on failure. */
@@ -346,19 +130,13 @@ add_image (struct opening *o, struct source *source)
 {
   struct chain *chain = o->chain;
   struct chain_layer *layer = &chain->layers[chain->nr_layers];
-  unsigned i;
 
-  for (i = 0; i < chain->nr_layers; ++i) {
-    const struct source *other = chain->layers[i].image->source;
-
-    if (source_same (other, source)) {
-      error_report (o->context->hooks, EINVAL, source->name,
-                    "the backing files form a loop: this image is a backing "
-                    "file of itself");
-      source_close (source);
-      errno = EINVAL;
-      return -1;
-    }
+  if (is_layer (chain, source)) {
+    error_report (o->context->hooks, EINVAL, source->name,
+                  "the backing files form a loop: this image is a backing "
+                  "file of itself");
+    close_failed (source);
+    return -1;
   }
   layer->image = image_open (o->context, source, chain->nr_layers);
   if (layer->image == NULL)
@@ -378,76 +156,75 @@ add_raw (struct opening *o, struct source *source)
   o->chain->layers[o->chain->nr_layers++].raw = source;
 }
 
-/* The backing file of 'above'. */
+/* Open the backing file of 'above', and decide how to read it.  On failure,
+ * nothing stays open.
+ */
 static struct source *
 open_backing_file (struct opening *o, const struct image *above,
-                   unsigned depth)
+                   unsigned depth, enum layer_format *format)
 {
   const struct qcow_options *options = o->options;
-  const char *stored = above->header.backing_file;
-  const char *name;
+  struct stated_format stated;
+  struct reference ref;
+  struct source *source = NULL;
+  int r;
 
-  if (depth <= options->nr_backing)
-    return open_named_by_user (o, options->backing[depth - 1]);
-  if (url_is_one (stored))
-    return open_named_by_image (o, above, "backing file", stored, stored,
-                                "backing");
-  name = file_name (above, stored);
-  if (name == NULL)
+  if (backing_format_stated (above, depth, options, &stated) == -1)
     return NULL;
-  /* "file:" says that it is a local file, even beside a URL. */
-  if (name != stored && url_is_one (above->name))
-    return open_named_by_image (o, above, "backing file", stored, name,
-                                "backing");
-  return open_beside_image (o, above, "backing file", stored, name, "backing");
+  r = depth <= options->nr_backing
+        ? resolve_user_name (o->context, options, options->backing[depth - 1],
+                             "backing", &ref)
+        : resolve_backing_file (above, options, &ref);
+  if (r == 0)
+    source = open_reference (o, &ref);
+  if (source) {
+    *format = backing_format_decide (above, &stated, &ref, source);
+    if (*format == FORMAT_UNKNOWN) {
+      close_failed (source);
+      source = NULL;
+    }
+  }
+  reference_free (&ref);
+  return source;
 }
 
-/* Open the layer below the lowest one, an image that has a backing
+/* Open the layer below the lowest one, which is an image with a backing
  * file.
  */
 static int
 add_layer (struct opening *o)
 {
-  struct chain *chain = o->chain;
-  const unsigned depth = chain->nr_layers;
-  const struct image *above = chain->layers[depth - 1].image;
+  const unsigned depth = o->chain->nr_layers;
+  const struct image *above = o->chain->layers[depth - 1].image;
   enum layer_format format;
   struct source *source;
-  int err;
 
   if (depth > QCOW_MAX_DEPTH)
     return error_report (o->context->hooks, EINVAL, above->name,
                          "there are more than %d backing files below each "
                          "other",
                          QCOW_MAX_DEPTH);
-  if (format_said (o, above, depth, &format) == -1)
-    return -1;
-  source = open_backing_file (o, above, depth);
+  source = open_backing_file (o, above, depth, &format);
   if (source == NULL)
     return -1;
-  format = backing_format (o, above, depth, format, source);
-  if (format == FORMAT_UNKNOWN) {
-    err = errno;
-    source_close (source);
-    errno = err;
-    return -1;
-  }
   if (format == FORMAT_QCOW)
     return add_image (o, source);
   add_raw (o, source);
   return 0;
 }
 
-/* The lowest layer as an image that has a backing file, or NULL. */
-static const struct image *
+/* Is the lowest layer an image that has a backing file? */
+static bool
 has_backing_file (const struct chain *chain)
 {
   const struct image *lowest = chain->layers[chain->nr_layers - 1].image;
 
-  return lowest && lowest->header.backing_file[0] != '\0' ? lowest : NULL;
+  return lowest && lowest->header.backing_file[0] != '\0';
 }
 
-/* What the user names and nobody needs is a misunderstanding. */
+/* --- All --- */
+
+/* A file of the user that no image needs is a misunderstanding. */
 static int
 check_all_used (const struct opening *o)
 {
@@ -477,7 +254,7 @@ check_all_used (const struct opening *o)
   return 0;
 }
 
-/* Last, since it is what may take time. */
+/* The last step, since it may take time. */
 static int
 unlock_layers (const struct chain *chain, const struct qcow_options *options)
 {
@@ -491,31 +268,11 @@ unlock_layers (const struct chain *chain, const struct qcow_options *options)
   return unlock_images (images, n, options);
 }
 
-/* What the user says must mean something. */
 static int
-check_formats (const struct opening *o)
+open_layers (struct opening *o, struct reference *top)
 {
-  const struct qcow_options *options = o->options;
-  size_t i;
+  struct source *source = open_reference (o, top);
 
-  for (i = 0; i < options->nr_backing_formats; ++i)
-    if (format_by_name (options->backing_formats[i]) == FORMAT_UNKNOWN)
-      return error_report (o->context->hooks, EINVAL, options_name (o),
-                           "backing-format=%s: must be raw or qcow",
-                           options->backing_formats[i]);
-  return 0;
-}
-
-static int
-open_layers (struct opening *o)
-{
-  const char *url = o->options->url, *filename = o->options->filename;
-  struct source *source;
-
-  if (filename && url_looks_like_one (filename))
-    return error_report (o->context->hooks, EINVAL, url_shown (filename),
-                         "is a URL, not a file (use url= instead of file=)");
-  source = open_named_by_user (o, url ? url : filename);
   if (source == NULL || add_image (o, source) == -1)
     return -1;
   while (has_backing_file (o->chain))
@@ -524,51 +281,38 @@ open_layers (struct opening *o)
   return check_all_used (o) == 0 ? unlock_layers (o->chain, o->options) : -1;
 }
 
-/* For a URL, its name, which has no secrets in it, is what counts. */
-static struct access *
-new_access (const struct opening *o)
+static int
+open_all (struct opening *o, struct reference *top)
 {
   const struct qcow_options *options = o->options;
-  struct access *access;
-  struct url url;
+  const struct qcow_hooks *hooks = o->context->hooks;
 
-  if (options->url == NULL)
-    return access_new (options->allow, options->nr_allow, options->filename,
-                       o->context->hooks);
-  if (prepare_http (o) == -1
-      || http_parse_url (o->context->http, options->url, "", &url) == -1)
-    return NULL;
-  access = access_new (options->allow, options->nr_allow, url.name,
-                       o->context->hooks);
-  url_free (&url);
-  return access;
+  o->chain = calloc (1, sizeof *o->chain);
+  if (o->chain == NULL)
+    return error_no_memory (hooks, options_name (o));
+  if (resolve_top (o->context, options, top) == -1)
+    return -1;
+  o->access = access_new (options->allow, options->nr_allow, top, hooks);
+  if (o->access == NULL
+      || backing_format_check_options (options, hooks, options_name (o)) == -1)
+    return -1;
+  return open_layers (o, top);
 }
 
 struct chain *
 chain_open (struct context *context, const struct qcow_options *options)
 {
-  struct opening o = {
-    .context = context,
-    .options = options,
-  };
-  int r = -1, err;
+  struct opening o = { .context = context, .options = options };
+  struct reference top = { .name = NULL };
+  const int r = open_all (&o, &top);
+  KEEP_ERRNO;
 
-  o.chain = calloc (1, sizeof *o.chain);
-  if (o.chain == NULL)
-    error_no_memory (o.context->hooks, options_name (&o));
-  else {
-    o.access = new_access (&o);
-    if (o.access && check_formats (&o) == 0)
-      r = open_layers (&o);
-  }
-  err = errno;
   access_free (o.access);
-  if (r == -1) {
-    chain_close (o.chain);
-    o.chain = NULL;
-  }
-  errno = err;
-  return o.chain;
+  reference_free (&top);
+  if (r == 0)
+    return o.chain;
+  chain_close (o.chain);
+  return NULL;
 }
 
 void

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An image with the data file and the backing files that it needs: which
- * they are, and opening all of them.  Private to qcow/.
+ * An image with its data file and its backing files, which may have data
+ * files, too.  Private to qcow/.
  *
- * Everything is opened once, by one thread, before anything is served;
- * then it is constant.
- *
- * Source of the rules for names: qemu's block.c, as far as the fence
- * (access.h) and the absence of other protocols leave it.  Unlike there, a
- * relative name beside a URL is a file's name, whatever characters it has.
+ * One thread opens all files before anything is served.  Then the chain is
+ * constant, so it needs no lock.
  */
 
 #ifndef QCOW_IMAGE_CHAIN_H
@@ -16,7 +12,7 @@
 
 #include "image/image.h"
 
-/* Layers below the top (qemu has no limit, and hangs in a loop). */
+/* The most layers below the top.  (qemu has no limit, and hangs in a loop.) */
 #define QCOW_MAX_DEPTH 256
 
 /* A QCOW image with its active L1 table, or a raw file. */

@@ -242,31 +242,32 @@ use_url (const char *name, unsigned how)
   static const struct qcow_hooks hooks = { .error = hear };
   static const struct url_s3 s3 = { NULL, "us-east-1" };
   const char *allow[] = { "image-dir", PREFIX };
-  struct reference ref = { .image = "image",
-                           .what = "backing file",
-                           .stored = name,
-                           .parameter = "backing" };
-  struct access *f;
+  struct reference image = { .parameter = "url" };
+  struct reference ref
+    = { .image = "image", .what = "backing file", .parameter = "backing" };
+  const struct url *url = &ref.url;
+  struct access *access;
   struct problem problem;
-  struct url url;
 
-  f = access_new (how & ALLOW_IMAGE_DIR ? allow : allow + 1,
-                  how & ALLOW_IMAGE_DIR ? 2 : 1, "https://h/dir/image",
-                  &hooks);
-  MUST (f);
-  if (url_parse (name, &s3, &url, &problem) == 0) {
-    ref.path = url.name;
-    if (access_check_url (f, &ref, &url) == 0) {
-      MUST (url.user == NULL && !has_dots (url.name));
-      MUST (is_covered (url.text, PREFIX)
+  MUST (url_parse ("https://h/dir/image", &s3, &image.url, &problem) == 0);
+  access = access_new (how & ALLOW_IMAGE_DIR ? allow : allow + 1,
+                       how & ALLOW_IMAGE_DIR ? 2 : 1, &image, &hooks);
+  MUST (access);
+  ref.name = strdup (name);
+  MUST (ref.name);
+  if (url_parse (name, &s3, &ref.url, &problem) == 0) {
+    if (access_check_url (access, &ref) == 0) {
+      MUST (url->user == NULL && !has_dots (url->name));
+      MUST (is_covered (url->text, PREFIX)
             || ((how & ALLOW_IMAGE_DIR)
-                && is_covered (url.text, "https://h/dir")));
+                && is_covered (url->text, "https://h/dir")));
     }
     else
       MUST (errno == EPERM);
   }
-  url_free (&url);
-  access_free (f);
+  reference_free (&ref);
+  reference_free (&image);
+  access_free (access);
 }
 
 int

@@ -875,9 +875,8 @@ open_for_image (void **state)
 {
   const struct reference ref = { .image = "overlay.qcow2",
                                  .what = "backing file",
-                                 .stored = "base.qcow2",
-                                 .path = web.url,
-                                 .parameter = "backing" };
+                                 .parameter = "backing",
+                                 .name = (char *) "base.qcow2" };
   struct url url;
 
   (void) state;

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The format of a backing file.  See backing-format.h.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "image/backing-format.h"
+
+/* For NAMED: like NAMED_REFERENCE, when the source has taken over the URL. */
+#define NAMED_SOURCE(ref, source)                                             \
+  NAMED_ARGS ((ref)->name, (ref)->hidden ? (ref)->name : (source)->name)
+
+/* The name of a format in the header of an image, or in an option. */
+static enum layer_format
+format_by_name (const char *name)
+{
+  if (strcmp (name, "raw") == 0)
+    return FORMAT_RAW;
+  if (strcmp (name, "qcow2") == 0 || strcmp (name, "qcow") == 0)
+    return FORMAT_QCOW;
+  return FORMAT_UNKNOWN;
+}
+
+int
+backing_format_check_options (const struct qcow_options *options,
+                              const struct qcow_hooks *hooks,
+                              const char *object)
+{
+  size_t i;
+
+  for (i = 0; i < options->nr_backing_formats; ++i)
+    if (format_by_name (options->backing_formats[i]) == FORMAT_UNKNOWN)
+      return error_report (hooks, EINVAL, object,
+                           "backing-format=%s: must be raw or qcow",
+                           options->backing_formats[i]);
+  return 0;
+}
+
+int
+backing_format_stated (const struct image *above, unsigned depth,
+                       const struct qcow_options *options,
+                       struct stated_format *stated)
+{
+  const char *recorded = above->header.backing_format;
+  const bool is_replaced = depth <= options->nr_backing;
+
+  *stated = (struct stated_format){ .format = FORMAT_UNKNOWN };
+  if (depth <= options->nr_backing_formats) {
+    stated->format = format_by_name (options->backing_formats[depth - 1]);
+    stated->by_user = true;
+    return 0;
+  }
+  stated->of_other_file = is_replaced;
+  if (recorded[0] == '\0')
+    return 0;
+  stated->format = format_by_name (recorded);
+  if (stated->format != FORMAT_UNKNOWN)
+    return 0;
+  return error_report (above->context->hooks, EINVAL, above->name,
+                       "the backing file '%s' has the format '%s', which is "
+                       "not supported: only raw and QCOW images are "
+                       "(recorded as raw, qcow or qcow2)%s",
+                       url_shown (above->header.backing_file), recorded,
+                       is_replaced
+                         ? ".  Say what your own file is with "
+                           "backing-format=raw or backing-format=qcow"
+                         : "");
+}
+
+/* The file is said to be a QCOW image. */
+static enum layer_format
+check_qcow (const struct image *above, const struct stated_format *stated,
+            const struct reference *ref, struct source *source,
+            const uint8_t start[PROBE_IMAGE_BYTES])
+{
+  const struct probe *probe;
+
+  /* image_open says what is wrong with an empty file. */
+  if (source->size == 0 || get_be32 (start) == QCOW_MAGIC)
+    return FORMAT_QCOW;
+  if (image_probe (source, start, PROBE_IMAGE_BYTES, &probe) == 0)
+    error_report (
+      above->context->hooks, EINVAL, above->name,
+      "the backing file " NAMED " is %s as %s, but is not a QCOW image%s%s%s",
+      NAMED_SOURCE (ref, source), stated->by_user ? "given" : "recorded",
+      stated->by_user ? "backing-format=qcow" : above->header.backing_format,
+      probe ? ": it looks like " : "", probe ? probe->what : "",
+      probe && probe->is_image ? ", and only raw and QCOW images are supported"
+                               : " (if it is raw, add backing-format=raw)");
+  return FORMAT_UNKNOWN;
+}
+
+/* Nobody says what the file is. */
+static enum layer_format
+check_raw (const struct image *above, const struct stated_format *stated,
+           const struct reference *ref, const struct source *source,
+           const uint8_t start[PROBE_IMAGE_BYTES])
+{
+  const struct probe *probe = probe_format (start, PROBE_IMAGE_BYTES, NULL);
+  const char *recorded = stated->format == FORMAT_RAW ? "raw" : "nothing";
+
+  if (get_be32 (start) == QCOW_MAGIC)
+    error_report (above->context->hooks, EINVAL, above->name,
+                  "the backing file " NAMED
+                  " starts like a QCOW image, but its "
+                  "format is recorded as %s: that may be a trick of whoever "
+                  "wrote to a raw disk.  Say what it is with "
+                  "backing-format=qcow or backing-format=raw",
+                  NAMED_SOURCE (ref, source), recorded);
+  else if (probe && probe->is_image)
+    error_report (above->context->hooks, EINVAL, above->name,
+                  "the backing file " NAMED
+                  " starts like %s, and its format is "
+                  "recorded as %s: only raw and QCOW images are supported.  "
+                  "If it is a raw disk all the same, say so with "
+                  "backing-format=raw",
+                  NAMED_SOURCE (ref, source), probe->what, recorded);
+  else
+    return FORMAT_RAW;
+  return FORMAT_UNKNOWN;
+}
+
+enum layer_format
+backing_format_decide (const struct image *above,
+                       const struct stated_format *stated,
+                       const struct reference *ref, struct source *source)
+{
+  uint8_t start[PROBE_IMAGE_BYTES];
+
+  if (stated->format == FORMAT_RAW && !stated->of_other_file)
+    return FORMAT_RAW;
+  if (source_read (source, start, sizeof start, 0) == -1)
+    return FORMAT_UNKNOWN;
+  return stated->format == FORMAT_QCOW
+           ? check_qcow (above, stated, ref, source, start)
+           : check_raw (above, stated, ref, source, start);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the names of files mean.  See resolve.h.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/path.h"
+#include "image/resolve.h"
+
+/* --- Names of either kind --- */
+
+static int
+set_url (struct context *context, const struct qcow_options *options,
+         const char *written, const char *text, struct reference *ref)
+{
+  if (context->http == NULL)
+    context->http = http_new (options, context->hooks);
+  if (context->http == NULL
+      || http_parse_url (context->http, text, ref->image ? ref->image : "",
+                         &ref->url)
+           == -1)
+    return -1;
+  /* Messages about a URL of the user show the name of the URL alone. */
+  if (ref->image == NULL || url_shown (written) != written)
+    written = ref->url.name;
+  ref->name = strdup (written);
+  return ref->name ? 0 : error_no_memory (context->hooks, ref->url.name);
+}
+
+static int
+set_path (const struct context *context, const char *written, const char *path,
+          struct reference *ref)
+{
+  const char *shown = url_shown (written);
+
+  ref->hidden = shown != written;
+  ref->name = strdup (shown);
+  ref->path = strdup (path);
+  return ref->name && ref->path
+           ? 0
+           : error_no_memory (context->hooks, ref->image ? ref->image : shown);
+}
+
+/* --- Names of the user --- */
+
+int
+resolve_top (struct context *context, const struct qcow_options *options,
+             struct reference *ref)
+{
+  const char *filename = options->filename;
+
+  *ref = (struct reference){ .parameter = options->url ? "url" : "file" };
+  if (options->url)
+    return set_url (context, options, options->url, options->url, ref);
+  if (url_looks_like_one (filename))
+    return error_report (context->hooks, EINVAL, url_shown (filename),
+                         "is a URL, not a file (use url= instead of file=)");
+  return set_path (context, filename, filename, ref);
+}
+
+int
+resolve_user_name (struct context *context, const struct qcow_options *options,
+                   const char *name, const char *parameter,
+                   struct reference *ref)
+{
+  *ref = (struct reference){ .parameter = parameter };
+  return url_is_one (name) ? set_url (context, options, name, name, ref)
+                           : set_path (context, name, name, ref);
+}
+
+/* --- Names in images --- */
+
+/* Join a relative name to the directory part of the image's name, as it is
+ * written (qemu).  An absolute name is a local file, also in an image at a
+ * URL.
+ */
+static int
+set_joined (const struct image *image, const struct qcow_options *options,
+            const char *stored, const char *name, struct reference *ref)
+{
+  const bool is_url = url_is_one (image->name) && name[0] != '/';
+  char *joined
+    = is_url ? url_join (image->name, name) : path_join (image->name, name);
+  int r;
+
+  if (joined == NULL)
+    return image_no_memory (image);
+  r = is_url ? set_url (image->context, options, stored, joined, ref)
+             : set_path (image->context, stored, joined, ref);
+  free (joined);
+  return r;
+}
+
+/* A name has a protocol if its first ':' comes before its first '/' (qemu).
+ * "file:" is the only one that is supported.  Set *name to what follows it.
+ */
+static int
+skip_protocol (const struct image *image, const char *stored,
+               const char **name)
+{
+  const char *p = strpbrk (stored, ":/");
+
+  *name = stored;
+  if (p == NULL || *p == '/')
+    return 0;
+  if (strncmp (stored, "file:", 5) == 0 && stored[5] != '\0') {
+    *name = stored + 5;
+    return 0;
+  }
+  if (url_shown (stored) != stored)
+    return error_report (image->context->hooks, EINVAL, image->name,
+                         "the backing file '%s' is named by a kind of URL "
+                         "that is not supported: '%.*s:' (name the file "
+                         "yourself with backing=FILE)",
+                         url_shown (stored), (int) (p - stored), stored);
+  return error_report (image->context->hooks, EINVAL, image->name,
+                       "the backing file '%s' is neither a file nor a URL "
+                       "that is supported: '%.*s:' is not (if a file is "
+                       "called so, its name would be './%s'; or name it "
+                       "yourself with backing=FILE)",
+                       stored, (int) (p - stored), stored, stored);
+}
+
+int
+resolve_backing_file (const struct image *image,
+                      const struct qcow_options *options,
+                      struct reference *ref)
+{
+  const char *stored = image->header.backing_file;
+  const char *name;
+
+  *ref = (struct reference){ .image = image->name,
+                             .what = "backing file",
+                             .parameter = "backing" };
+  if (url_is_one (stored))
+    return set_url (image->context, options, stored, stored, ref);
+  if (skip_protocol (image, stored, &name) == -1)
+    return -1;
+  /* "file:" is a local file, even in an image at a URL. */
+  if (name != stored && url_is_one (image->name))
+    return set_path (image->context, stored, name, ref);
+  return set_joined (image, options, stored, name, ref);
+}
+
+/* A data file's name has no protocols (qemu). */
+int
+resolve_data_file (const struct image *image,
+                   const struct qcow_options *options, struct reference *ref)
+{
+  const char *stored = image->header.data_file;
+
+  *ref = (struct reference){ .image = image->name,
+                             .what = "data file",
+                             .parameter = "data-file" };
+  if (url_is_one (stored))
+    return set_url (image->context, options, stored, stored, ref);
+  return set_joined (image, options, stored, stored, ref);
+}

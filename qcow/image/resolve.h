@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the names of files mean: those that the user gives, and those that
+ * images store.  No file is opened here.  Private to qcow/.
+ *
+ * Source of the rules for names in images: qemu's block.c.  Other protocols
+ * than URLs of web servers are refused.  Unlike in qemu, a relative name in an
+ * image at a URL is a file's name, whatever characters it has.
+ *
+ * The first URL makes context->http.  All functions fill in *ref, which is for
+ * reference_free, also on failure.  They return 0, or -1 with the error
+ * reported and errno EINVAL, EIO or ENOMEM.
+ */
+
+#ifndef QCOW_IMAGE_RESOLVE_H
+#define QCOW_IMAGE_RESOLVE_H
+
+#include "base/options.h"
+#include "http/reference.h"
+#include "image/image.h"
+
+/* The image that the options name with url= or file=. */
+int resolve_top (struct context *context, const struct qcow_options *options,
+                 struct reference *ref);
+
+/* The value of backing= or data-file=, which may be a URL or a local file. */
+int resolve_user_name (struct context *context,
+                       const struct qcow_options *options, const char *name,
+                       const char *parameter, struct reference *ref);
+
+/* The backing file, or the data file, that the image names. */
+int resolve_backing_file (const struct image *image,
+                          const struct qcow_options *options,
+                          struct reference *ref);
+int resolve_data_file (const struct image *image,
+                       const struct qcow_options *options,
+                       struct reference *ref);
+
+#endif /* QCOW_IMAGE_RESOLVE_H */
