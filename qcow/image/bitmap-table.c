@@ -24,28 +24,6 @@
 /* --- The directory --- */
 
 static int
-compare_name (const struct bitmap_entry *b, const char *name, size_t length)
-{
-  const size_t n = b->name_length < length ? b->name_length : length;
-  const int r = memcmp (b->name, name, n);
-
-  if (r != 0)
-    return r;
-  return b->name_length < length ? -1 : b->name_length > length;
-}
-
-/* For qsort_r: by name, then by number. */
-static int
-compare_numbers (const void *a, const void *b, void *opaque)
-{
-  const struct bitmap_entry *list = opaque;
-  const unsigned i = *(const unsigned *) a, j = *(const unsigned *) b;
-  const int r = compare_name (&list[i], list[j].name, list[j].name_length);
-
-  return r != 0 ? r : i < j ? -1 : 1;
-}
-
-static int
 read_directory (struct bitmap_table *all, const struct image *image,
                 struct problem *problem)
 {
@@ -71,7 +49,7 @@ read_directory (struct bitmap_table *all, const struct image *image,
 
   bytes = (size_t) h->bitmap_directory_size;
   all->list = calloc (h->nb_bitmaps, sizeof all->list[0]);
-  all->by_name = calloc (h->nb_bitmaps, sizeof all->by_name[0]);
+  all->by_name = name_index_new (h->nb_bitmaps);
   all->directory = malloc (bytes + 1);
   if (all->list == NULL || all->by_name == NULL || all->directory == NULL)
     return problem_set (problem, "out of memory");
@@ -79,16 +57,16 @@ read_directory (struct bitmap_table *all, const struct image *image,
                    h->bitmap_directory_offset)
       == -1)
     return problem_set (problem, "the directory can't be read");
-  for (i = 0; i < h->nb_bitmaps; ++i)
-    if (bitmap_entry_parse (all->directory, bytes, &pos, i + 1, &all->list[i],
-                            problem)
+  for (i = 0; i < h->nb_bitmaps; ++i) {
+    struct bitmap_entry *b = &all->list[i];
+
+    if (bitmap_entry_parse (all->directory, bytes, &pos, i + 1, b, problem)
         == -1)
       return -1;
+    name_index_set (all->by_name, i, b->name, b->name_length);
+  }
+  name_index_sort (all->by_name);
   all->count = h->nb_bitmaps;
-  for (i = 0; i < all->count; ++i)
-    all->by_name[i] = i;
-  qsort_r (all->by_name, all->count, sizeof all->by_name[0], compare_numbers,
-           all->list);
   return 0;
 }
 
@@ -96,7 +74,7 @@ read_directory (struct bitmap_table *all, const struct image *image,
 static void
 forget_directory (struct bitmap_table *all)
 {
-  free (all->by_name);
+  name_index_free (all->by_name);
   free (all->list);
   free (all->directory);
   *all = (struct bitmap_table){ .count = 0 };
@@ -136,20 +114,10 @@ const struct bitmap_entry *
 bitmap_table_find (const struct bitmap_table *all, const char *name,
                    size_t length)
 {
-  unsigned low = 0, high = all->count;
+  const int i
+    = all->count > 0 ? name_index_find (all->by_name, name, length) : -1;
 
-  while (low < high) {
-    const unsigned mid = low + (high - low) / 2;
-
-    if (compare_name (&all->list[all->by_name[mid]], name, length) < 0)
-      low = mid + 1;
-    else
-      high = mid;
-  }
-  if (low == all->count
-      || compare_name (&all->list[all->by_name[low]], name, length) != 0)
-    return NULL;
-  return &all->list[all->by_name[low]];
+  return i == -1 ? NULL : &all->list[i];
 }
 
 /* --- One bitmap --- */

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/name-index.h"
 #include "format/bitmap-entry.h"
 #include "image/image.h"
 
@@ -21,8 +22,8 @@ struct bitmap_table {
   unsigned count;
   struct bitmap_entry *list; /* in the order of the directory */
   /* The rest is private to bitmap-table.c. */
-  uint8_t *directory; /* what names point into */
-  unsigned *by_name;
+  uint8_t *directory;         /* what names point into */
+  struct name_index *by_name; /* NULL: there are no bitmaps */
 };
 
 /* Read the directory of the image.  A broken one is a warning, and no

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/name-index.h"
 #include "format/header.h"
 #include "format/snapshot-entry.h"
 #include "source/source.h"
@@ -21,11 +22,11 @@ struct snapshot_table {
   struct snapshot_entry *list; /* in the order of the table */
   /* The rest is private to snapshot-table.c. */
   uint8_t *table; /* what ids and names point into */
-  unsigned *by_id, *by_name;
+  struct name_index *by_id, *by_name;
 };
 
 /* Read the snapshot table of the image.  Memory: the table, at most 64
- * MiB, and some 64 bytes for each snapshot.  The caller frees it.  NULL
+ * MiB, and some 120 bytes for each snapshot.  The caller frees it.  NULL
  * with the error reported and errno EINVAL, EIO or ENOMEM.
  */
 struct snapshot_table *snapshot_table_load (struct source *source,
