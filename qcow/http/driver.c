@@ -20,6 +20,7 @@
 #include "base/monotonic.h"
 #include "base/wait.h"
 #include "http/internal.h"
+#include "http/url-show.h"
 
 /* After a fetch has failed for good, those who waited for the same bytes would
  * each try for as long, one after the other: for a while, they fail at once.

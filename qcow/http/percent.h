@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Percent-encoding (RFC 3986, 2.1), one byte at a time.  Pure.
+ * Percent-encoding (RFC 3986, 2.1).  Pure.
  */
 
 #ifndef QCOW_HTTP_PERCENT_H
@@ -27,7 +27,7 @@ percent_hex_digit (char c)
                                 : -1;
 }
 
-/* Write %XX, and return the end of it.  There is no end mark. */
+/* Write %XX, and return its end.  No NUL is written. */
 static inline char *
 percent_encode (char *out, unsigned char c)
 {
@@ -39,7 +39,7 @@ percent_encode (char *out, unsigned char c)
   return out;
 }
 
-/* The next byte of a text that is not at its end; *p moves past it.  A '%'
+/* The next byte of a text that is not at its end.  Moves *p past it.  A '%'
  * without two digits stands for itself.
  */
 static inline char
@@ -55,5 +55,10 @@ percent_decode (const char **p)
   *p = s + 1;
   return *s;
 }
+
+/* Encode all bytes of a path but unreserved ones and slashes, as S3 signs it.
+ * A new string, or NULL: out of memory.
+ */
+char *percent_encode_path (const char *path);
 
 #endif /* QCOW_HTTP_PERCENT_H */

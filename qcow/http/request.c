@@ -16,6 +16,7 @@
 #include <strings.h>
 
 #include "http/internal.h"
+#include "http/url-show.h"
 
 /* Hardly any progress for so long: something between us is broken, or
  * somebody wants to keep us waiting.

@@ -17,6 +17,8 @@
 
 #include "base/secret.h"
 #include "http/internal.h"
+#include "http/url-s3.h"
+#include "http/url-show.h"
 
 /* NULL stays NULL. */
 static int

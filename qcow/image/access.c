@@ -16,6 +16,9 @@
 
 #include "base/keep-errno.h"
 #include "base/path.h"
+#include "http/url-path.h"
+#include "http/url-s3.h"
+#include "http/url-show.h"
 #include "image/access.h"
 
 /* An allowed directory, or URLs with an allowed beginning. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "http/url-show.h"
 #include "image/backing-format.h"
 
 /* For NAMED: like NAMED_REFERENCE, when the source has taken over the URL. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/keep-errno.h"
+#include "http/url-show.h"
 #include "image/access.h"
 #include "image/backing-format.h"
 #include "image/chain.h"

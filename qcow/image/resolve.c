@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/path.h"
+#include "http/url-path.h"
+#include "http/url-show.h"
 #include "image/resolve.h"
 
 /* --- Names of either kind --- */

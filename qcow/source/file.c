@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "http/url.h"
+#include "http/url-show.h"
 #include "source/file.h"
 #include "source/lock.h"
 #include "source/source.h"

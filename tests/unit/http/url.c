@@ -14,6 +14,9 @@
 
 #include "tests/unit/unit.h"
 
+#include "http/url-path.h"
+#include "http/url-s3.h"
+#include "http/url-show.h"
 #include "http/url.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
