@@ -110,15 +110,11 @@ normalized (void **state)
   }
 }
 
-int
-main (void)
-{
-  const struct CMUnitTest tests[] = {
-    cmocka_unit_test (directories),
-    cmocka_unit_test (joined),
-    cmocka_unit_test (below),
-    cmocka_unit_test (normalized),
-  };
+static const struct CMUnitTest tests[] = {
+  cmocka_unit_test (directories),
+  cmocka_unit_test (joined),
+  cmocka_unit_test (below),
+  cmocka_unit_test (normalized),
+};
 
-  return cmocka_run_group_tests (tests, NULL, NULL);
-}
+UNIT_MAIN (tests)
