@@ -35,11 +35,8 @@
 /* What is asked for at once if nothing else is wanted, or less. */
 #define FEW_BYTES (64U << 10)
 
-/* A server that once answered so soon is near. */
+/* A server that once responded this quickly is near. */
 #define NEAR_US 1000
-
-/* It has the answer ready if it did so the last time. */
-#define SOON_US 4000
 
 /* --- One try after the other --- */
 
@@ -106,33 +103,22 @@ append_request (struct request **list, struct request *r)
   *list = r;
 }
 
-/* One of the connections for a request, if there is one left for its server:
- * the one of an idle lane, too.
- */
+/* Take a connection for the request.  False: none is left for its server. */
 static bool
 take_connection (struct http *h, const struct request *r)
 {
   struct quota_client *client = &r->object->origin->client;
-  struct lane *lane = NULL;
-  bool left;
 
-  pthread_mutex_lock (&h->lock);
   if (!quota_may_take (&h->connections, client))
-    lane = lane_give_up (h);
-  left = quota_may_take (&h->connections, client);
-  if (left)
-    quota_take (&h->connections, client);
-  pthread_mutex_unlock (&h->lock);
-  lane_free (lane);
-  return left;
+    return false;
+  quota_take (&h->connections, client);
+  return true;
 }
 
 static void
 give_connection (struct http *h, const struct request *r)
 {
-  pthread_mutex_lock (&h->lock);
   quota_give (&h->connections, &r->object->origin->client);
-  pthread_mutex_unlock (&h->lock);
 }
 
 /* Out of 'active', with its handle free. */
@@ -172,13 +158,6 @@ begin_try (struct http *h, struct request *r)
   append_request (&h->active, r);
 }
 
-static void
-set_failed_at (struct http_object *o, uint64_t when)
-{
-  if (o->failed_at != when)
-    __atomic_store_n (&o->failed_at, when, __ATOMIC_RELAXED);
-}
-
 /* What of the request was not there. */
 static void
 note_failure (const struct request *r, bool gave_up, uint64_t now)
@@ -191,7 +170,6 @@ note_failure (const struct request *r, bool gave_up, uint64_t now)
                                      .from = r->fetch->offset + r->filled,
                                      .to = r->fetch->offset + r->length,
                                      .gave_up = gave_up };
-  __atomic_store_n (&o->last_failure, now, __ATOMIC_RELAXED);
 }
 
 static void
@@ -203,7 +181,7 @@ end_try (struct http *h, struct request *r, CURLcode code)
   take_back (h, r);
   switch (next) {
   case NEXT_DONE:
-    set_failed_at (r->object, 0);
+    r->object->failed_at = 0;
     finish (r, 0);
     break;
   case NEXT_AGAIN:
@@ -212,7 +190,7 @@ end_try (struct http *h, struct request *r, CURLcode code)
   case NEXT_FAIL:
   case NEXT_GIVE_UP:
     if (next == NEXT_GIVE_UP)
-      set_failed_at (r->object, monotonic_ms ());
+      r->object->failed_at = monotonic_ms ();
     if (err != ENOMEM)
       note_failure (r, next == NEXT_GIVE_UP, monotonic_ms ());
     finish (r, err);
@@ -316,23 +294,17 @@ start_due (struct http *h)
   }
 }
 
-/* How long nothing is to do but what libcurl sees itself. */
+/* The time until a waiting request can be started. */
 static int
-time_to_wait (struct http *h)
+time_to_wait (const struct http *h)
 {
   const uint64_t now = monotonic_ms ();
   uint64_t wait = 1000;
   const struct request *r;
 
-  pthread_mutex_lock (&h->lock);
-  h->starving = false;
   for (r = h->waiting; r; r = r->next)
-    if (h->lanes
-        || quota_may_take (&h->connections, &r->object->origin->client))
+    if (quota_may_take (&h->connections, &r->object->origin->client))
       wait = min64 (wait, r->due > now ? r->due - now : 0);
-    else
-      h->starving = true;
-  pthread_mutex_unlock (&h->lock);
   return (int) wait;
 }
 
@@ -375,8 +347,8 @@ step (struct http *h, int max_ms)
   curl_multi_poll (h->multi, NULL, 0, wait < max_ms ? wait : max_ms, NULL);
 }
 
-bool
-http_stopping (struct http *h)
+static bool
+is_stopping (struct http *h)
 {
   bool stop;
 
@@ -391,7 +363,7 @@ work (void *opaque)
 {
   struct http *h = opaque;
 
-  while (!http_stopping (h))
+  while (!is_stopping (h))
     step (h, 1000);
   return NULL;
 }
@@ -520,45 +492,6 @@ warn_if_slow (struct http_object *o, uint64_t began)
               r->why[0] ? r->why : "it does not answer");
 }
 
-/* The weather for lanes, and a server that is near enough for them.  (Many
- * transfers over one connection are only for one driver.)
- */
-static bool
-is_fair (const struct http_object *o)
-{
-  const struct http *h = o->http;
-
-  return h->threaded && http_object_is_near (o)
-         && __atomic_load_n (&o->last_latency, __ATOMIC_RELAXED) < SOON_US
-         && __atomic_load_n (&o->no_lane_before, __ATOMIC_RELAXED)
-              <= monotonic_ms ()
-         && h->settings.http_version == CURL_HTTP_VERSION_1_1
-         && !__atomic_load_n (&o->changed, __ATOMIC_RELAXED)
-         && __atomic_load_n (&o->failed_at, __ATOMIC_RELAXED) == 0
-         && !is_recent (__atomic_load_n (&o->last_failure, __ATOMIC_RELAXED),
-                        monotonic_ms ())
-         && __atomic_load_n (&o->generation, __ATOMIC_RELAXED) == 0;
-}
-
-/* What of it is not done in this thread, is handed over. */
-static void
-begin_fetch (struct http_object *o, struct fetch *f, struct waiter *w,
-             bool alone)
-{
-  struct request *r = new_request (o, f);
-  enum lane_end end = LANE_LEFT;
-
-  f->waiter = w;
-  f->done = waiter_done;
-  f->cancel = false;
-  if (r && alone && is_fair (o))
-    end = lane_fetch (o->http, r);
-  if (end == LANE_LEFT)
-    hand_over (o->http, r, f);
-  else
-    finish (r, end == LANE_DONE ? 0 : ESHUTDOWN);
-}
-
 /* The last of them may be done while we wait, and its driver still hold the
  * lock: w is gone only after that.
  */
@@ -572,8 +505,11 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
   size_t i;
 
   monotonic_cond_init (&w.done);
-  for (i = 0; i < n; ++i)
-    begin_fetch (o, &fetches[i], &w, n == 1);
+  for (i = 0; i < n; ++i) {
+    fetches[i].waiter = &w;
+    fetches[i].done = waiter_done;
+    http_submit (o, &fetches[i]);
+  }
   while (wait_a_while (h, &w)) {
     warn_if_slow (o, began);
     if (!cancelled && hooks_sleep (h->hooks, 0) == -1) {
@@ -592,7 +528,7 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
 
 /* --- Objects --- */
 
-/* A new one has no connection.  NULL: out of memory. */
+/* The origin of that name.  NULL: out of memory. */
 static struct origin *
 get_origin (struct http *h, const char *name)
 {
@@ -606,11 +542,9 @@ get_origin (struct http *h, const char *name)
   if (o == NULL)
     return NULL;
   memcpy (o->name, name, size);
-  pthread_mutex_lock (&h->lock);
   o->next = h->origins;
   h->origins = o;
   h->connections.clients++;
-  pthread_mutex_unlock (&h->lock);
   return o;
 }
 
@@ -671,16 +605,10 @@ http_object_size (const struct http_object *o)
   return o->version.size;
 }
 
-uint64_t
-http_object_latency (const struct http_object *o)
-{
-  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED);
-}
-
 bool
 http_object_is_near (const struct http_object *o)
 {
-  return http_object_latency (o) < NEAR_US;
+  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED) < NEAR_US;
 }
 
 /* -1 with errno as it was. */
@@ -772,11 +700,9 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   h->debug = options->debug_http;
   h->random = monotonic_ms ();
   pthread_mutex_init (&h->lock, NULL);
-  monotonic_cond_init (&h->lane_free);
   if (http_settings_take (&h->settings, options, hooks) == 0
       && new_multi (h) == 0) {
     h->connections.slots = h->settings.connections;
-    h->lane_client.used = 1;
     return h;
   }
   err = errno;
@@ -789,7 +715,6 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
 static void
 free_handles (struct http *h)
 {
-  lanes_free (h);
   while (h->nr_idle > 0)
     curl_easy_cleanup (h->idle[--h->nr_idle]);
   if (h->multi)
@@ -834,7 +759,6 @@ http_stop (struct http *h)
     return;
   pthread_mutex_lock (&h->lock);
   h->stop = true;
-  pthread_cond_broadcast (&h->lane_free);
   pthread_mutex_unlock (&h->lock);
   if (h->threaded) {
     curl_multi_wakeup (h->multi);
@@ -857,7 +781,6 @@ http_free (struct http *h)
     free (o);
   }
   http_settings_free (&h->settings);
-  pthread_cond_destroy (&h->lane_free);
   pthread_mutex_destroy (&h->lock);
   free (h);
 }

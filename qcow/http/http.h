@@ -6,8 +6,6 @@
  * libcurl's multi interface, which a single thread drives: before
  * http_start whoever waits for a fetch, then a worker thread.  Callers
  * submit fetches and wait, or do not wait; no lock is held while they do.
- * (From a server that is near, who wants a single range fetches it himself:
- * lane.c.)
  *
  * A fetch is tried again where that may help, follows redirects, and only
  * ever delivers bytes of the version of the object that was seen first.

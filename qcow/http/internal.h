@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What driver.c (which drives), lane.c (where readers drive themselves),
- * request.c (which decides) and failure.c (which finds the words)
- * share.
+ * What driver.c (which drives), request.c (which decides) and failure.c
+ * (which finds the words) share.
  *
  * All of it belongs to the thread that drives, but for what is said to be
  * under the lock, or atomic: the driver writes it, others look.  The version
  * of an object does not change any more when there are others.
- *
- * On i386 a uint64_t in a structure is only aligned to 4 bytes.  Across two
- * cache lines it would not be atomic, and clang calls libatomic for it: hence
- * _Alignas.
  */
 
 #ifndef QCOW_HTTP_INTERNAL_H
@@ -76,7 +71,7 @@ int sign_request (const struct http_settings *s, const struct url *url,
 /* Of the URLs of some objects, wherever these redirect to. */
 struct origin {
   struct origin *next;
-  struct quota_client client; /* of the connections, under the lock */
+  struct quota_client client; /* of the connections */
   char name[];
 };
 
@@ -94,26 +89,28 @@ struct http_object {
   const struct reference *ref; /* while it is opened; else NULL */
   bool known;                  /* version is set */
   struct version version;
-  bool changed; /* it is not that version any more; atomic */
+  bool changed; /* it is not that version any more */
   bool slow;    /* the warning at start-up was given */
 
   /* Where redirects led; target.text is NULL if they did not.  Each change
    * of it is a new generation.
    */
   struct url target;
-  unsigned generation; /* atomic; 0: there was none yet */
+  unsigned generation; /* 0: there was none yet */
 
-  /* us, the least and the last; ms; all are atomic, everybody writes them. */
-  _Alignas(8) uint64_t latency, last_latency;
-  _Alignas(8) uint64_t no_lane_before;
+  /* The least time in which the server began to respond, in us; atomic.  (On
+   * i386 a uint64_t in a structure is aligned to 4 bytes only.  Across two
+   * cache lines it would not be atomic, and clang calls libatomic for it:
+   * hence _Alignas.)
+   */
+  _Alignas(8) uint64_t latency;
 
   /* When all tries of a request have failed: ms; 0: never, or something was
-   * good since then; atomic.
+   * good since then.
    */
-  _Alignas(8) uint64_t failed_at;
-  struct failure failures[32];       /* the last ones; the driver's */
-  unsigned nr_failures;              /* of all */
-  _Alignas(8) uint64_t last_failure; /* ms, as in these; atomic */
+  uint64_t failed_at;
+  struct failure failures[32]; /* the last ones */
+  unsigned nr_failures;        /* of all */
   struct error_filter errors;
 };
 
@@ -155,10 +152,7 @@ struct request {
                           target.text is NULL */
   unsigned generation; /* … of that generation */
   bool asked_original; /* … and failed, so the URL is asked once more */
-  bool original;       /* only the URL is asked */
 };
-
-struct lane;
 
 struct http {
   const struct qcow_hooks *hooks;
@@ -169,13 +163,6 @@ struct http {
   pthread_mutex_t lock;
   struct request *submitted; /* under the lock, the last first */
   bool stop;                 /* under the lock */
-  struct lane *lanes;        /* the idle ones; under the lock */
-  unsigned nr_lanes;         /* of all; under the lock */
-  pthread_cond_t lane_free;
-  struct quota_client lane_client;
-  /* For active requests, and lanes. */
-  struct quota connections; /* under the lock */
-  bool starving;            /* the driver waits for one; under the lock */
   struct origin *origins;
 
   bool threaded; /* set before the worker starts */
@@ -183,19 +170,14 @@ struct http {
 
   struct request *waiting; /* to be started, in their order */
   struct request *active;
-  CURL *idle[256]; /* handles to be used again */
+  struct quota connections; /* for active requests */
+  CURL *idle[256];          /* handles to be used again */
   unsigned nr_idle;
   uint64_t random;
 };
 
 /* The most that connections= may say. */
 #define HTTP_MAX_CONNECTIONS 256
-
-/* The least time in which the server ever began to answer, in us. */
-uint64_t http_object_latency (const struct http_object *o);
-
-/* Was http_stop called? */
-bool http_stopping (struct http *h);
 
 /* Where this try goes. */
 const struct url *request_url (const struct request *r);
@@ -240,31 +222,5 @@ enum next {
 
 /* The try is over; r->easy still has what is to be known of it. */
 enum next request_next (struct http *h, struct request *r, CURLcode code);
-
-/* The try is over: is all there?  Then what it tells is noted. */
-bool request_is_complete (const struct http *h, struct request *r,
-                          CURLcode code);
-
-enum lane_end {
-  LANE_DONE,      /* complete */
-  LANE_LEFT,      /* something is still to be fetched, by the driver */
-  LANE_CANCELLED, /* the server is ending, or the client is gone */
-};
-
-/* Try it once in this thread.  Not before http_start, and only of an object
- * that has no target.
- */
-enum lane_end lane_fetch (struct http *h, struct request *r);
-
-/* One that is idle, which is no lane any more, for lane_free; NULL: none is.
- * Under the lock.
- */
-struct lane *lane_give_up (struct http *h);
-
-/* NULL is fine. */
-void lane_free (struct lane *l);
-
-/* When nobody is in one any more. */
-void lanes_free (struct http *h);
 
 #endif /* QCOW_HTTP_INTERNAL_H */

@@ -96,9 +96,7 @@ judge (struct request *r)
     = response_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
                       known_version (o), &seen, &good, &r->problem);
   if (r->verdict == VERDICT_EMPTY) {
-    /* (Others look, once it is.) */
-    if (!o->known)
-      o->known = true;
+    o->known = true;
     r->length = 0;
   }
   if (r->verdict != VERDICT_GOOD)
@@ -378,7 +376,7 @@ request_set_up (struct http *h, struct request *r)
   char range[64];
 
   reset_try (r);
-  if (r->hop.text == NULL && !r->original) {
+  if (r->hop.text == NULL) {
     url_free (&r->target);
     if (o->target.text && !r->asked_original
         && url_copy (&o->target, &r->target) == -1)
@@ -451,15 +449,9 @@ fail_changed (const struct http *h, struct request *r)
                   "nothing more is read of it until the server is started "
                   "again",
                   r->problem.text);
-  __atomic_store_n (&o->changed, true, __ATOMIC_RELAXED);
+  o->changed = true;
   errno = EIO;
   return NEXT_FAIL;
-}
-
-static void
-new_generation (struct http_object *o)
-{
-  __atomic_add_fetch (&o->generation, 1, __ATOMIC_RELAXED);
 }
 
 /* The remembered target of a redirect may have expired. */
@@ -475,7 +467,7 @@ ask_original (struct request *r)
   r->due = 0;
   if (o->generation == r->generation) {
     url_free (&o->target);
-    new_generation (o);
+    o->generation++;
   }
   return true;
 }
@@ -652,7 +644,7 @@ remember_target (struct request *r)
   url_free (&o->target);
   o->target = r->hop;
   r->hop = (struct url){ .name = NULL };
-  new_generation (o);
+  o->generation++;
 }
 
 /* The transfer itself failed: no connection, a reset, too slow … */
@@ -707,8 +699,7 @@ note_latency (const struct request *r)
   if (answered <= sent)
     return;
   latency = (uint64_t) (answered - sent);
-  __atomic_store_n (&o->last_latency, latency, __ATOMIC_RELAXED);
-  if (latency < http_object_latency (o))
+  if (latency < o->latency)
     __atomic_store_n (&o->latency, latency, __ATOMIC_RELAXED);
 }
 
@@ -749,16 +740,6 @@ debug_try (const struct http *h, const struct request *r, CURLcode code)
     status, r->filled - r->filled_before, monotonic_ms () - r->began,
     code == CURLE_OK ? "" : ": ",
     code == CURLE_OK ? "" : curl_easy_strerror (code));
-}
-
-bool
-request_is_complete (const struct http *h, struct request *r, CURLcode code)
-{
-  debug_try (h, r, code);
-  if (!r->judged || r->verdict != VERDICT_GOOD || r->filled < r->length)
-    return false;
-  note_latency (r);
-  return true;
 }
 
 enum next

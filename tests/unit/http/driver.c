@@ -67,7 +67,6 @@ byte_at (uint64_t offset)
 struct asked {
   uint64_t first, last;
   char if_match[64];
-  unsigned connection; /* counted from 0 */
 };
 
 static struct web {
@@ -275,7 +274,6 @@ serve (void *opaque)
 
   while (receive_request (fd, request, sizeof request)) {
     parse_request (request, &asked);
-    asked.connection = (unsigned) ((int *) opaque - web.fds);
     pthread_mutex_lock (&web.lock);
     if (web.nr_asked < MAX_ASKED)
       web.asked[web.nr_asked++] = asked;
@@ -436,18 +434,6 @@ web_asked (void)
   n = web.nr_asked;
   pthread_mutex_unlock (&web.lock);
   return n;
-}
-
-static void
-web_wait_asked (unsigned n)
-{
-  const uint64_t end = monotonic_ms () + 10000;
-
-  while (web_asked () < n)
-    if (monotonic_ms () > end)
-      fail_msg ("%u requests instead of %u", web_asked (), n);
-    else
-      nap (1);
 }
 
 static void
@@ -1039,14 +1025,14 @@ latency (void **state)
       new_http (0);
       object = open_url (web.url);
       assert_non_null (object);
-      assert_between (http_object_latency (object), 598000, 5000000);
+      assert_between (object->latency, 598000, 5000000);
     }
     assert_int_equal (fetch_loads (object, &l, 1), 0);
     load_free (l);
     /* The least; two clocks measured it, that may differ by a little.  A
      * machine that is busy adds to it.
      */
-    assert_between (http_object_latency (object), i == 0 ? 598000 : 19800,
+    assert_between (object->latency, i == 0 ? 598000 : 19800,
                     i == 0 ? 5000000 : 590000);
   }
   end ();
@@ -1238,6 +1224,96 @@ changed (void **state)
   end ();
 }
 
+/* --- Failures while serving --- */
+
+/* Begin, fetch 100,000 to 399,999, which goes wrong as 'spoil' makes it, and
+ * check where the second request begins, and how many there are.
+ */
+static void
+check_spoiled (void (*spoil) (void), uint64_t next, unsigned requests)
+{
+  static const size_t lengths[] = { 30000, 70000, 200000 };
+  struct load *l = load_new (100000, lengths, NR (lengths));
+
+  begin (2000000, 4);
+  assert_int_equal (http_start (http), 0);
+  spoil ();
+  assert_int_equal (fetch_loads (object, &l, 1), 0);
+  assert_true (load_is_right (l));
+  load_free (l);
+  check_asked (1, 100000, 399999, "\"v1\"");
+  check_asked (2, next, 399999, "\"v1\"");
+  check_nr_asked (1 + requests);
+  assert_int_equal (unit_errors, 0);
+  end ();
+}
+
+static void
+break_off (void)
+{
+  pthread_mutex_lock (&web.lock);
+  web.breaks = 1;
+  web.break_at = 50000;
+  pthread_mutex_unlock (&web.lock);
+}
+
+static void
+be_unavailable (void)
+{
+  web_fail ("503 Service Unavailable", "not now", 2);
+}
+
+static void
+send_parts (void)
+{
+  pthread_mutex_lock (&web.lock);
+  web.most = 200000;
+  pthread_mutex_unlock (&web.lock);
+}
+
+static void
+redirect (void)
+{
+  pthread_mutex_lock (&web.lock);
+  web.redirects = true;
+  pthread_mutex_unlock (&web.lock);
+  web_fail ("302 Found", "there", 2);
+}
+
+static void
+spoiled (void **state)
+{
+  (void) state;
+  check_spoiled (break_off, 150000, 2);
+  check_spoiled (be_unavailable, 100000, 3);
+  check_spoiled (send_parts, 300000, 2);
+  check_spoiled (redirect, 100000, 3);
+}
+
+/* A range that was refused is not asked for again soon. */
+static void
+refused (void **state)
+{
+  unsigned i;
+
+  (void) state;
+  begin (2000000, 4);
+  assert_int_equal (http_start (http), 0);
+  web_fail ("404 Not Found", "gone", 1);
+  for (i = 0; i < 3; ++i) {
+    struct load *l = load_one (500000, 1000);
+
+    assert_int_equal (fetch_loads (object, &l, 1), -1);
+    assert_int_equal (errno, i == 0 ? ENOENT : EIO);
+    assert_true (load_is_untouched (l));
+    load_free (l);
+  }
+  check_nr_asked (2);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("404");
+  end ();
+}
+
 /* --- Leaving --- */
 
 /* The server stops in its answers, the client leaves, the server goes on.
@@ -1387,6 +1463,28 @@ bystanders_end (struct bystander *list, size_t n)
     load_free (list[i].load);
   }
   assert_int_equal (unit_errors, 0);
+}
+
+/* However many readers there are, no more connections than allowed. */
+static void
+connections_of_readers (void **state)
+{
+  static const unsigned limits[] = { 1, 2, 3, 16 };
+  struct bystander list[20];
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (limits); ++i) {
+    begin (2000000, limits[i]);
+    assert_int_equal (http_start (http), 0);
+    web_stall (100, 0);
+    bystanders_start (list, NR (list));
+    web_wait_held (limits[i]);
+    nap (150);
+    assert_int_equal (web_held (), limits[i]);
+    bystanders_end (list, NR (list));
+    end ();
+  }
 }
 
 /* Others stay and get their bytes. */
@@ -1624,366 +1722,6 @@ many_threads (void **state)
   end ();
 }
 
-/* --- Lanes --- */
-
-static unsigned
-web_connections (void)
-{
-  unsigned n;
-
-  pthread_mutex_lock (&web.lock);
-  n = web.nr_connections;
-  pthread_mutex_unlock (&web.lock);
-  return n;
-}
-
-/* The connection that request i came by. */
-static unsigned
-asked_by (unsigned i)
-{
-  unsigned c;
-
-  pthread_mutex_lock (&web.lock);
-  assert_true (i < web.nr_asked);
-  c = web.asked[i].connection;
-  pthread_mutex_unlock (&web.lock);
-  return c;
-}
-
-/* Fetch what goes well, alone: by which connection? */
-static unsigned
-fetch_alone (uint64_t offset)
-{
-  static const size_t lengths[] = { 1, 70000, 100000 };
-  const unsigned asked = web_asked ();
-  struct load *l = load_new (offset, lengths, NR (lengths));
-
-  assert_int_equal (fetch_loads (object, &l, 1), 0);
-  assert_true (load_is_right (l));
-  load_free (l);
-  check_nr_asked (asked + 1);
-  return asked_by (asked);
-}
-
-/* As if the server had answered at once, whatever else the machine does. */
-static void
-make_near (void)
-{
-  __atomic_store_n (&object->latency, 1, __ATOMIC_RELAXED);
-  __atomic_store_n (&object->last_latency, 1, __ATOMIC_RELAXED);
-}
-
-/* A server that is near: which connection will be that of the first lane? */
-static unsigned
-begin_near (uint64_t size, unsigned connections)
-{
-  begin (size, connections);
-  assert_int_equal (http_start (http), 0);
-  make_near ();
-  return web_connections ();
-}
-
-/* What is wanted alone has a connection of its own, always the same. */
-static void
-lane (void **state)
-{
-  unsigned lane, i;
-
-  (void) state;
-  lane = begin_near (2000000, 4);
-  for (i = 0; i < 5; ++i) {
-    make_near ();
-    assert_int_equal (fetch_alone (300000 * i), lane);
-  }
-  assert_int_equal (web_connections (), lane + 1);
-  assert_int_equal (unit_errors, 0);
-  end ();
-}
-
-/* A fetch of 100,000 to 399,999 that goes wrong as 'spoil' makes it: the
- * driver goes on at 'next' with so many requests, and there are no lanes for a
- * while.
- */
-static void
-check_bad_weather (void (*spoil) (void), uint64_t next, unsigned more)
-{
-  static const size_t lengths[] = { 30000, 70000, 200000 };
-  const unsigned lane = begin_near (2000000, 4), asked = web_asked ();
-  struct load *l = load_new (100000, lengths, NR (lengths));
-
-  spoil ();
-  assert_int_equal (fetch_loads (object, &l, 1), 0);
-  assert_true (load_is_right (l));
-  load_free (l);
-  check_asked (asked, 100000, 399999, "\"v1\"");
-  assert_int_equal (asked_by (asked), lane);
-  check_asked (asked + 1, next, 399999, "\"v1\"");
-  assert_true (asked_by (asked + 1) != lane);
-  check_nr_asked (asked + 1 + more);
-  make_near ();
-  assert_true (fetch_alone (1000000) != lane);
-  assert_int_equal (unit_errors, 0);
-  end ();
-}
-
-static void
-break_off (void)
-{
-  pthread_mutex_lock (&web.lock);
-  web.breaks = 1;
-  web.break_at = 50000;
-  pthread_mutex_unlock (&web.lock);
-}
-
-static void
-lane_breaks (void **state)
-{
-  (void) state;
-  check_bad_weather (break_off, 150000, 1);
-}
-
-static void
-be_unavailable (void)
-{
-  web_fail ("503 Service Unavailable", "not now", 2);
-}
-
-static void
-lane_unavailable (void **state)
-{
-  (void) state;
-  check_bad_weather (be_unavailable, 100000, 2);
-}
-
-static void
-send_parts (void)
-{
-  pthread_mutex_lock (&web.lock);
-  web.most = 200000;
-  pthread_mutex_unlock (&web.lock);
-}
-
-static void
-lane_in_parts (void **state)
-{
-  (void) state;
-  check_bad_weather (send_parts, 300000, 1);
-}
-
-static void
-redirect (void)
-{
-  pthread_mutex_lock (&web.lock);
-  web.redirects = true;
-  pthread_mutex_unlock (&web.lock);
-  web_fail ("302 Found", "there", 2);
-}
-
-/* The driver asks again, is redirected too, and goes there. */
-static void
-lane_redirected (void **state)
-{
-  (void) state;
-  check_bad_weather (redirect, 100000, 2);
-}
-
-/* A server that has no place for one more connection does not answer. */
-static void
-lane_unanswered (void **state)
-{
-  struct bystander list[1];
-  unsigned asked, lane;
-  uint64_t began;
-
-  (void) state;
-  lane = begin_near (2000000, 4);
-  asked = web_asked ();
-  web_stall (0, 0);
-  began = monotonic_ms ();
-  bystanders_start (list, NR (list));
-  web_wait_asked (asked + 2);
-  assert_between (monotonic_ms () - began, 450, 500 + soon_ms ());
-  assert_int_equal (asked_by (asked), lane);
-  assert_true (asked_by (asked + 1) != lane);
-  bystanders_end (list, NR (list));
-  make_near ();
-  assert_true (fetch_alone (1000000) != lane);
-  assert_int_equal (unit_errors, 0);
-  end ();
-}
-
-/* The lane is not believed, the driver is; then nothing is asked any more. */
-static void
-check_lane_fails (int err, const char *why)
-{
-  const unsigned asked = web_asked ();
-  unsigned i;
-
-  for (i = 0; i < 3; ++i) {
-    struct load *l = load_one (500000, 1000);
-
-    assert_int_equal (fetch_loads (object, &l, 1), -1);
-    assert_int_equal (errno, i == 0 ? err : EIO);
-    assert_true (load_is_untouched (l));
-    load_free (l);
-  }
-  check_nr_asked (asked + 2);
-  assert_int_equal (unit_errors, 1);
-  assert_said (why);
-}
-
-static void
-lane_changed (void **state)
-{
-  (void) state;
-  begin_near (2000000, 4);
-  pthread_mutex_lock (&web.lock);
-  web.etag = "\"v2\"";
-  pthread_mutex_unlock (&web.lock);
-  check_lane_fails (EIO, "changed");
-  end ();
-}
-
-static void
-lane_refused (void **state)
-{
-  (void) state;
-  begin_near (2000000, 4);
-  web_fail ("404 Not Found", "gone", 2);
-  check_lane_fails (ENOENT, "404");
-  end ();
-}
-
-/* When the server ends, a lane ends, and who waits for one does too. */
-static void
-lane_stop (void **state)
-{
-  struct bystander list[3];
-  unsigned asked, lane;
-  uint64_t began;
-  size_t i;
-
-  (void) state;
-  lane = begin_near (2000000, 2);
-  asked = web_asked ();
-  web_stall (100, 0);
-  bystanders_start (list, 1);
-  web_wait_held (1);
-  assert_int_equal (asked_by (asked), lane);
-  bystanders_start (list + 1, 2);
-  began = monotonic_ms ();
-  stop_http ();
-  for (i = 0; i < NR (list); ++i) {
-    pthread_join (list[i].thread, NULL);
-    assert_int_equal (list[i].r, -1);
-    assert_int_equal (list[i].err, ESHUTDOWN);
-    load_free (list[i].load);
-  }
-  assert_between (monotonic_ms () - began, 0, soon_ms ());
-  web_go_on ();
-  assert_int_equal (unit_errors, 0);
-  end ();
-}
-
-/* A client leaves, and nothing is written to its buffer after that. */
-static void
-lane_leave (void **state)
-{
-  static uint8_t copy[200000 + 2 * MARGIN];
-  unsigned asked, lane;
-  struct load *l;
-  uint64_t took;
-
-  (void) state;
-  lane = begin_near (2000000, 4);
-  asked = web_asked ();
-  l = load_one (100000, 200000);
-  web_stall (10000, 1);
-  leave_when_held = 1;
-  assert_int_equal (fetch_loads (object, &l, 1), -1);
-  assert_int_equal (errno, ESHUTDOWN);
-  leave_when_held = 0;
-  took = monotonic_ms () - web.held_at;
-  if (took > soon_ms ())
-    fail_msg ("leaving takes %" PRIu64 " ms", took);
-  assert_int_equal (asked_by (asked), lane);
-  memcpy (copy, l->memory[0], sizeof copy);
-  web_go_on ();
-  nap (100);
-  /* The connection was given up, the lane was not. */
-  make_near ();
-  assert_int_equal (fetch_alone (1000000), lane + 1);
-  assert_memory_equal (copy, l->memory[0], sizeof copy);
-  load_free (l);
-  assert_int_equal (unit_errors, 0);
-  end ();
-}
-
-/* Lanes are connections too: all together are not more than is allowed, and
- * who gets no lane is not kept waiting.
- */
-static void
-lane_connections (void **state)
-{
-  static const unsigned limits[] = { 1, 2, 3, 16 };
-  struct bystander list[20];
-  size_t i;
-
-  (void) state;
-  for (i = 0; i < NR (limits); ++i) {
-    uint64_t began;
-
-    begin_near (2000000, limits[i]);
-    began = monotonic_ms ();
-    web_stall (100, 0);
-    bystanders_start (list, NR (list));
-    web_wait_held (limits[i]);
-    assert_between (monotonic_ms () - began, 0, 1000 + soon_ms ());
-    nap (150);
-    assert_int_equal (web_held (), limits[i]);
-    bystanders_end (list, NR (list));
-    end ();
-  }
-}
-
-/* There is no lane while the driver needs all, and an idle one is given up
- * for it.
- */
-static void
-lane_and_driver (void **state)
-{
-  enum { N = 4 };
-  struct load *loads[N];
-  struct bystander list[1];
-  size_t i, round;
-
-  (void) state;
-  begin (2000000, N);
-  assert_int_equal (http_start (http), 0);
-  for (round = 0; round < 2; ++round) {
-    web_stall (100, 0);
-    for (i = 0; i < N; ++i) {
-      loads[i] = load_one (400000 + i * 200000, 1000);
-      http_submit (object, &loads[i]->fetch);
-    }
-    web_wait_held (N);
-    make_near ();
-    bystanders_start (list, NR (list));
-    nap (150);
-    assert_int_equal (web_held (), N);
-    bystanders_end (list, NR (list));
-    for (i = 0; i < N; ++i) {
-      assert_int_equal (load_wait (loads[i]), 0);
-      assert_true (load_is_right (loads[i]));
-      load_free (loads[i]);
-    }
-    /* This makes a lane, for the next round. */
-    make_near ();
-    assert_true (fetch_alone (0) >= N);
-  }
-  end ();
-}
-
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (open_sizes),
   cmocka_unit_test (open_empty_200),
@@ -2004,6 +1742,9 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (submit_piece_by_piece),
   cmocka_unit_test (at_once),
   cmocka_unit_test (changed),
+  cmocka_unit_test (spoiled),
+  cmocka_unit_test (refused),
+  cmocka_unit_test (connections_of_readers),
   cmocka_unit_test (leave_before_start),
   cmocka_unit_test (leave_after_start),
   cmocka_unit_test (leave_and_free),
@@ -2014,18 +1755,6 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (stop_before_start),
   cmocka_unit_test (many_threads),
   cmocka_unit_test (stop_waiters),
-  cmocka_unit_test (lane),
-  cmocka_unit_test (lane_breaks),
-  cmocka_unit_test (lane_unavailable),
-  cmocka_unit_test (lane_in_parts),
-  cmocka_unit_test (lane_redirected),
-  cmocka_unit_test (lane_unanswered),
-  cmocka_unit_test (lane_changed),
-  cmocka_unit_test (lane_refused),
-  cmocka_unit_test (lane_stop),
-  cmocka_unit_test (lane_leave),
-  cmocka_unit_test (lane_connections),
-  cmocka_unit_test (lane_and_driver),
 };
 
 UNIT_MAIN (tests)
