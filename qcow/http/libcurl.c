@@ -4,6 +4,7 @@
  */
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@
 
 struct libcurl libcurl;
 
-/* A pointer to a function, which ISO C does not let dlsym return. */
+/* ISO C does not convert dlsym's result to a pointer to a function. */
 static bool
 look_up (void *handle, const char *symbol, void *pointer)
 {
@@ -32,7 +33,7 @@ libcurl_load (struct problem *problem)
 
   if (loaded)
     return 0;
-  /* A thread of its own may still look up a name when we end. */
+  /* libcurl's resolver thread may still run when the plugin is unloaded. */
   handle = dlopen (SONAME, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (handle == NULL)
     return problem_set (problem,
@@ -48,5 +49,18 @@ libcurl_load (struct problem *problem)
   if (curl_global_init (CURL_GLOBAL_DEFAULT) != CURLE_OK)
     return problem_set (problem, "libcurl can't be initialized");
   loaded = true;
+  return 0;
+}
+
+int
+libcurl_append (struct curl_slist **list, const char *text)
+{
+  struct curl_slist *longer = curl_slist_append (*list, text);
+
+  if (longer == NULL) {
+    errno = ENOMEM;
+    return -1;
+  }
+  *list = longer;
   return 0;
 }

@@ -2,19 +2,19 @@
  *
  * libcurl, loaded when the first URL is seen.
  *
- * It comes with some thirty other libraries, and loading all of them takes
- * longer than opening an image does: who serves local files does not need
- * to wait for that.  Once loaded it stays.
+ * It comes with some thirty other libraries.  Loading them takes longer than
+ * opening a local image.  Once loaded it stays.
  *
- * Who includes this calls libcurl's functions by their names; before the
- * first, libcurl_load must have succeeded.  It is called by one thread
- * while there are no others, like qcow_open.
+ * Files that include this call libcurl's functions by their names.  Before
+ * the first call, libcurl_load must have succeeded.  It must be called while
+ * there is one thread only, like qcow_open.  Unit tests replace functions in
+ * the table to make them fail.
  */
 
 #ifndef QCOW_HTTP_LIBCURL_H
 #define QCOW_HTTP_LIBCURL_H
 
-/* Macros that check types would stand in the way of ours. */
+/* libcurl's macros that check types would hide ours. */
 #define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
 
@@ -45,7 +45,8 @@
   F (multi_perform)                                                           \
   F (multi_info_read)                                                         \
   F (multi_poll)                                                              \
-  F (multi_wakeup)
+  F (multi_wakeup)                                                            \
+  F (multi_strerror)
 
 #ifdef curl_easy_setopt
 #undef curl_easy_setopt
@@ -89,5 +90,9 @@ int libcurl_load (struct problem *problem);
 #define curl_multi_info_read libcurl.multi_info_read
 #define curl_multi_poll libcurl.multi_poll
 #define curl_multi_wakeup libcurl.multi_wakeup
+#define curl_multi_strerror libcurl.multi_strerror
+
+/* Append a copy of the text to a list.  0, or -1 with errno ENOMEM. */
+int libcurl_append (struct curl_slist **list, const char *text);
 
 #endif /* QCOW_HTTP_LIBCURL_H */

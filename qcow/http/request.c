@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One fetch: what is asked, what the answer is worth, what comes next.
+ * Requests.  See request.h.
  *
- * An answer is judged when its first byte comes, before that byte goes
- * anywhere.  What is secret goes to the user's own origin and nowhere else,
- * so redirects are followed here and not by libcurl, which knows of fewer
- * secrets than we do.
+ * A response is judged when its first byte comes, before that byte goes
+ * anywhere.  Secrets go to the user's own origin only, so redirects are
+ * followed here and not by libcurl, which knows fewer secrets.
  */
 
 #include <errno.h>
@@ -15,38 +14,67 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/internal.h"
 #include "http/url-show.h"
-
-/* Hardly any progress for so long: something between us is broken, or
- * somebody wants to keep us waiting.
- */
-#define STALL_SECONDS 15L
-#define STALL_BYTES_PER_SECOND 256L
-
-/* While serving, retry for so long: the restart of a gateway takes half a
- * minute, and guests would not wait much longer than a minute.
- */
-#define GIVE_UP_MS 45000
-#define FIRST_DELAY_MS 250
-#define MAX_DELAY_MS 8000
-#define MAX_RETRY_AFTER 10 /* seconds */
-
-/* At the start somebody sits at a terminal, and the name of a server may be
- * just wrong; one that responds at all gets more time.
- */
-#define MAX_RETRIES_AT_START 2
-#define MAX_RETRIES_OF_SERVER_AT_START 6
-
-/* A try that got so far is no failure. */
-#define PROGRESS_BYTES 4096
+#include "base/keep-errno.h"
+#include "base/minmax.h"
+#include "base/monotonic.h"
+#include "http/handle.h"
+#include "http/request.h"
 
 #define MAX_REDIRECTS 10
 
-/* An error's body is read to its end, so that the connection can be used
- * again, but not if it is longer than that.
+/* An error's body is read to its end, so that the connection can be reused,
+ * but not if it is longer than this.
  */
 #define MAX_ERROR_BODY 65536
+
+/* Kinds of failures (report) that have neither a status nor a CURLcode. */
+#define KIND_NO_RANGES 1000
+#define KIND_NONSENSE 1001
+#define KIND_LIBCURL 1002
+
+struct request *
+request_new (struct http_object *o, struct fetch *f)
+{
+  struct request *r = calloc (1, sizeof *r);
+  size_t i;
+
+  if (r == NULL)
+    return NULL;
+  r->object = o;
+  r->fetch = f;
+  for (i = 0; i < f->nr_pieces; ++i)
+    r->length += f->pieces[i].length;
+  return r;
+}
+
+void
+request_free (struct request *r)
+{
+  http_free_headers (r->headers);
+  target_release (r->target);
+  free (r);
+}
+
+static bool
+is_redirected (const struct request *r)
+{
+  return r->target && r->target != r->object->own;
+}
+
+/* Write what messages may show of a text that the server has sent. */
+static void
+show (const struct request *r, char out[REDACTED_MAX], const char *text)
+{
+  redact (out, text, &r->object->context->settings.secrets,
+          &r->target->secrets);
+}
+
+static void
+show_in_response (void *opaque, char out[REDACTED_MAX], const char *text)
+{
+  show (opaque, out, text);
+}
 
 static const struct version *
 known_version (const struct http_object *o)
@@ -54,15 +82,7 @@ known_version (const struct http_object *o)
   return o->known ? &o->version : NULL;
 }
 
-static void
-show_in_response (void *opaque, char out[REDACTED_MAX], const char *text)
-{
-  const struct request *r = opaque;
-
-  request_show (r->object->http, r, out, text);
-}
-
-/* --- Answers --- */
+/* --- Responses --- */
 
 static const char *
 header_value (CURL *easy, const char *name)
@@ -88,13 +108,13 @@ judge (struct request *r)
     .opaque = r,
   };
   struct version seen;
-  struct good good;
+  uint64_t length;
 
   curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &a.status);
   r->judged = true;
   r->verdict
     = response_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
-                      known_version (o), &seen, &good, &r->problem);
+                      known_version (o), &seen, &length, &r->problem);
   if (r->verdict == VERDICT_EMPTY) {
     o->known = true;
     r->length = 0;
@@ -104,12 +124,9 @@ judge (struct request *r)
   if (!o->known) {
     o->version = seen;
     o->known = true;
-    if (seen.size < r->length)
-      r->length = seen.size;
+    r->length = min64 (r->length, seen.size);
   }
-  r->expected = r->filled + good.length;
-  if (r->expected > r->length)
-    r->expected = r->length;
+  r->expected = min64 (r->filled + length, r->length);
 }
 
 /* Bytes of the object. */
@@ -118,13 +135,11 @@ take_bytes (struct request *r, const char *bytes, uint64_t n)
 {
   struct fetch *f = r->fetch;
 
-  if (n > r->expected - r->filled)
-    n = r->expected - r->filled;
+  n = min64 (n, r->expected - r->filled);
   r->filled += n;
   while (n > 0) {
     const struct fetch_piece *piece = &f->pieces[r->piece];
-    const size_t room = piece->length - r->in_piece;
-    const size_t now = n < room ? (size_t) n : room;
+    const size_t now = (size_t) min64 (n, piece->length - r->in_piece);
 
     memcpy (piece->buf + r->in_piece, bytes, now);
     bytes += now;
@@ -139,7 +154,18 @@ take_bytes (struct request *r, const char *bytes, uint64_t n)
   }
 }
 
-/* Returning less than 'length' ends the transfer. */
+/* Bytes of an error's body.  False: it is too long. */
+static bool
+take_error (struct request *r, const char *bytes, size_t n)
+{
+  if (r->body_length < sizeof r->body)
+    memcpy (r->body + r->body_length, bytes,
+            (size_t) min64 (n, sizeof r->body - r->body_length));
+  r->body_length += n;
+  return r->body_length <= MAX_ERROR_BODY;
+}
+
+/* Returning less than the length ends the transfer. */
 static size_t
 on_body (char *bytes, size_t size, size_t n, void *opaque)
 {
@@ -158,190 +184,56 @@ on_body (char *bytes, size_t size, size_t n, void *opaque)
   case VERDICT_NONSENSE:
     return 0; /* perhaps all of a large file */
   default:
-    break;
+    return take_error (r, bytes, length) ? length : 0;
   }
-  if (r->body_length + length > MAX_ERROR_BODY)
-    return 0;
-  if (r->body_length < sizeof r->body)
-    memcpy (r->body + r->body_length, bytes,
-            length < sizeof r->body - r->body_length
-              ? length
-              : sizeof r->body - r->body_length);
-  r->body_length += length;
-  return length;
 }
 
-/* --- Requests --- */
+/* --- Beginning a try --- */
 
-#define SET(easy, option, value)                                              \
-  do {                                                                        \
-    const CURLcode set = curl_easy_setopt (easy, option, value);              \
-                                                                              \
-    if (set != CURLE_OK)                                                      \
-      return set;                                                             \
-  } while (0)
-
-static CURLcode
-prepare_tls (const struct http_settings *s, CURL *easy)
+/* A request that waits for a retry has a right to it, whatever happens to
+ * others.
+ */
+bool
+request_is_hopeless (const struct request *r, uint64_t now)
 {
-  SET (easy, CURLOPT_SSL_VERIFYPEER, s->sslverify ? 1L : 0L);
-  SET (easy, CURLOPT_SSL_VERIFYHOST, s->sslverify ? 2L : 0L);
-  if (s->cainfo == NULL && s->capath == NULL)
-    return CURLE_OK; /* the system's */
-  /* Both, for libcurl has a default for each. */
-  SET (easy, CURLOPT_CAINFO,
-       s->cainfo && s->cainfo[0] != '\0' ? s->cainfo : NULL);
-  SET (easy, CURLOPT_CAPATH, s->capath);
-  return CURLE_OK;
+  const struct http_object *o = r->object;
+
+  return o->changed
+         || (r->began == 0
+             && retry_is_hopeless (&o->history, r->fetch->offset,
+                                   r->fetch->offset + r->length, now));
 }
 
 CURLcode
-request_prepare_handle (const struct http *h, CURL *easy)
+request_prepare_handle (const struct request_context *c, CURL *easy)
 {
-  const struct http_settings *s = &h->settings;
-
-  SET (easy, CURLOPT_NOSIGNAL, 1L);
-  SET (easy, CURLOPT_QUICK_EXIT, 1L);
-  SET (easy, CURLOPT_FOLLOWLOCATION, 0L);
-  SET (easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  /* Dots are removed before, and a signature is of the path as it is. */
-  SET (easy, CURLOPT_PATH_AS_IS, 1L);
-  SET (easy, CURLOPT_HTTP_VERSION, s->http_version);
-  SET (easy, CURLOPT_PIPEWAIT,
-       s->http_version > CURL_HTTP_VERSION_1_1 ? 1L : 0L);
-  /* Fewer system calls than with the usual 16 KiB.  It is allocated for each
-   * request, and what malloc would map for that costs more than it gains.
-   */
-  SET (easy, CURLOPT_BUFFERSIZE, 64L << 10);
-  SET (easy, CURLOPT_CONNECTTIMEOUT, STALL_SECONDS);
-  SET (easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_PER_SECOND);
-  SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
-  SET (easy, CURLOPT_TIMEOUT, s->timeout);
-  SET (easy, CURLOPT_TCP_KEEPALIVE, s->tcp_keepalive ? 1L : 0L);
-  if (s->user_agent)
-    SET (easy, CURLOPT_USERAGENT, s->user_agent);
-  if (s->unix_socket_path)
-    SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket_path);
-  if (s->resolve)
-    SET (easy, CURLOPT_RESOLVE, s->resolve);
-  if (s->proxy)
-    SET (easy, CURLOPT_PROXY, s->proxy);
-  if (s->proxy_user)
-    SET (easy, CURLOPT_PROXYUSERNAME, s->proxy_user);
-  if (s->proxy_password)
-    SET (easy, CURLOPT_PROXYPASSWORD, s->proxy_password);
-  SET (easy, CURLOPT_WRITEFUNCTION, on_body);
-  return prepare_tls (s, easy);
+  return handle_prepare (easy, &c->settings, on_body);
 }
 
-/* libcurl before 8.0 can't use a connection again that has begun with HTTP/2
- * without TLS: it would begin once more (curl's issue 10634).
+/* After a redirect the target is set.  Else begin at the remembered target, or
+ * at the object's own URL.
  */
-static bool
-needs_fresh_connection (const struct http *h, const struct url *url)
-{
-  return h->settings.http_version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
-         && !url_is_https (url)
-         && curl_version_info (CURLVERSION_NOW)->version_num < 0x080000;
-}
-
-static CURLcode
-set_connection (const struct http *h, CURL *easy, const struct url *url)
-{
-  const long fresh = needs_fresh_connection (h, url) ? 1L : 0L;
-
-  SET (easy, CURLOPT_FRESH_CONNECT, fresh);
-  SET (easy, CURLOPT_FORBID_REUSE, fresh);
-  return CURLE_OK;
-}
-
-static bool
-is_own (const struct http *h, const struct url *url)
-{
-  return strcmp (url->origin, h->settings.own_origin) == 0;
-}
-
-static bool
-is_signed (const struct http *h, const struct request *r,
-           const struct url *url)
-{
-  return r->object->url.s3 && is_own (h, url) && sign_is_wanted (&h->settings);
-}
-
-static int
-add_header (struct request *r, const char *header)
-{
-  struct curl_slist *longer = curl_slist_append (r->headers, header);
-
-  if (longer == NULL) {
-    errno = ENOMEM;
-    return -1;
-  }
-  r->headers = longer;
-  return 0;
-}
-
-/* If-Match asks for a strong comparison, which a weak ETag never passes. */
-static int
-add_if_match (struct request *r)
-{
-  const struct version *known = known_version (r->object);
-  char header[VALIDATOR_MAX + 16];
-
-  if (known == NULL || known->etag[0] == '\0' || known->weak)
-    return 0;
-  snprintf (header, sizeof header, "If-Match: %s", known->etag);
-  return add_header (r, header);
-}
-
-/* -1 with errno. */
-static int
-add_headers (const struct http *h, struct request *r, const struct url *url)
-{
-  const struct http_settings *s = &h->settings;
-  const bool sign = is_signed (h, r, url);
-  const struct curl_slist *l;
-
-  if (is_own (h, url))
-    for (l = s->headers; l; l = l->next)
-      if (!(sign && sign_replaces (s, l->data))
-          && add_header (r, l->data) == -1)
-        return -1;
-  if (add_if_match (r) == -1)
-    return -1;
-  return sign ? sign_request (s, url, time (NULL), &r->headers) : 0;
-}
-
-/* All of it each time: a handle that had them may go elsewhere next. */
-static CURLcode
-set_secrets (const struct http *h, const struct request *r,
-             const struct url *url)
-{
-  const struct http_settings *s = &h->settings;
-  const struct url *mine = &r->object->url;
-  const bool own = is_own (h, url);
-  const char *user = own ? s->user : NULL;
-  const char *password = own ? s->password : NULL;
-
-  /* What is in the URL is for its own server, also when that redirects to
-   * itself.
-   */
-  if (mine->user && strcmp (url->origin, mine->origin) == 0) {
-    if (mine->password || user == NULL || strcmp (user, mine->user) != 0)
-      password = mine->password;
-    user = mine->user;
-  }
-  if (is_signed (h, r, url))
-    user = password = NULL;
-  SET (r->easy, CURLOPT_USERNAME, user);
-  SET (r->easy, CURLOPT_PASSWORD, password);
-  SET (r->easy, CURLOPT_COOKIE, own ? s->cookie : NULL);
-  return CURLE_OK;
-}
-
 static void
-reset_try (struct request *r)
+choose_target (struct request *r)
 {
+  const struct http_object *o = r->object;
+
+  if (r->hops > 0)
+    return;
+  target_release (r->target);
+  r->target = target_share (
+    o->remembered && !r->retry.asked_original ? o->remembered : o->own);
+}
+
+CURLcode
+request_set_up (struct request *r)
+{
+  const struct http_object *o = r->object;
+  struct handle_request h;
+
+  if (r->began == 0)
+    retry_begin (&r->retry, &o->history, monotonic_ms ());
+  choose_target (r);
   r->judged = false;
   r->body_length = 0;
   r->filled_before = r->expected = r->filled;
@@ -349,240 +241,235 @@ reset_try (struct request *r)
   r->error[0] = '\0';
   http_free_headers (r->headers);
   r->headers = NULL;
+  h = (struct handle_request){
+    .object = &o->own->url,
+    .url = &r->target->url,
+    .first = r->fetch->offset + r->filled,
+    .last = r->fetch->offset + r->length - 1,
+    .version = known_version (o),
+  };
+  return handle_set_up (r->easy, &o->context->settings, &h, r, r->error,
+                        &r->headers);
 }
 
-void
-request_let_go (CURL *easy)
-{
-  curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, NULL);
-  curl_easy_setopt (easy, CURLOPT_HTTPHEADER, NULL);
-  curl_easy_setopt (easy, CURLOPT_WRITEDATA, NULL);
-}
+/* --- Failures --- */
 
-void
-request_clear (struct request *r)
-{
-  http_free_headers (r->headers);
-  url_free (&r->target);
-  url_free (&r->hop);
-}
-
-CURLcode
-request_set_up (struct http *h, struct request *r)
-{
-  const struct http_object *o = r->object;
-  const struct url *url;
-  CURLcode code;
-  char range[64];
-
-  reset_try (r);
-  if (r->hop.text == NULL) {
-    url_free (&r->target);
-    if (o->target.text && !r->asked_original
-        && url_copy (&o->target, &r->target) == -1)
-      return CURLE_OUT_OF_MEMORY;
-    r->generation = o->generation;
-  }
-  url = request_url (r);
-  snprintf (range, sizeof range, "%" PRIu64 "-%" PRIu64,
-            r->fetch->offset + r->filled, r->fetch->offset + r->length - 1);
-  SET (r->easy, CURLOPT_URL, url->text);
-  SET (r->easy, CURLOPT_RANGE, range);
-  SET (r->easy, CURLOPT_PRIVATE, r);
-  SET (r->easy, CURLOPT_WRITEDATA, r);
-  SET (r->easy, CURLOPT_ERRORBUFFER, r->error);
-  code = set_connection (h, r->easy, url);
-  if (code == CURLE_OK)
-    code = set_secrets (h, r, url);
-  if (code != CURLE_OK)
-    return code;
-  if (add_headers (h, r, url) == -1)
-    return errno == ENOMEM ? CURLE_OUT_OF_MEMORY : CURLE_AUTH_ERROR;
-  SET (r->easy, CURLOPT_HTTPHEADER, r->headers);
-  return CURLE_OK;
-}
-
-/* --- What next? --- */
-
-/* One message for what is the same for many: in a minute, of a kind. */
-static enum next
-fail (const struct http *h, struct request *r, int err, unsigned kind,
-      const char *why)
+/* Report an error and set errno.  Of several errors of one object in a minute
+ * that have the same 'kind' (a status, a CURLcode or KIND_*), only the first
+ * is reported.
+ */
+static void
+report (const struct request *r, int err, unsigned kind, const char *why)
 {
   struct http_object *o = r->object;
+  const struct qcow_hooks *hooks = o->context->hooks;
   const struct reference *ref = o->known ? NULL : o->ref;
-  const bool redirected = request_is_redirected (r);
-  const char *via = redirected ? " (redirected to " : "";
-  const char *bracket = redirected ? ")" : "";
   const uint64_t place = (monotonic_ms () / 60000) << 16 | kind;
-  char tries[64] = "", what[96] = "can't open it", target[REDACTED_MAX] = "";
+  char tries[64] = "", what[96] = "can't open it";
+  char shown[REDACTED_MAX], via[REDACTED_MAX + 32] = "";
 
-  if (redirected)
-    request_show (h, r, target, error_name (h->hooks, request_url (r)->name));
-  if (r->failures > 1)
-    snprintf (tries, sizeof tries, ", after %u tries", r->failures);
+  if (is_redirected (r)) {
+    show (r, shown, error_name (hooks, r->target->url.name));
+    snprintf (via, sizeof via, " (redirected to %s)", shown);
+  }
+  if (r->retry.failures > 1)
+    snprintf (tries, sizeof tries, ", after %u tries", r->retry.failures);
   if (o->known)
     snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at 0x%" PRIx64,
               r->length, r->fetch->offset);
   if (ref && ref->image)
     error_report_once (
-      &o->errors, place, h->hooks, err, ref->image,
-      "can't open the %s " NAMED "%s%s%s: %s%s%s%s%s", ref->what,
-      NAMED_ARGS (ref->name, o->url.name), via, target, bracket, why, tries,
+      &o->errors, place, hooks, err, ref->image,
+      "can't open the %s " NAMED "%s: %s%s%s%s%s", ref->what,
+      NAMED_ARGS (ref->name, o->own->url.name), via, why, tries,
       err == ENOENT ? " (if it is elsewhere now, say where with " : "",
       err == ENOENT ? ref->parameter : "", err == ENOENT ? "=URL)" : "");
   else
-    error_report_once (&o->errors, place, h->hooks, err, o->url.name,
-                       "%s%s%s%s: %s%s", what, via, target, bracket, why,
-                       tries);
-  return NEXT_FAIL;
+    error_report_once (&o->errors, place, hooks, err, o->own->url.name,
+                       "%s%s: %s%s", what, via, why, tries);
 }
 
-static enum next
-fail_changed (const struct http *h, struct request *r)
+void
+request_fail_in_libcurl (const struct request *r, bool no_memory,
+                         const char *why)
+{
+  char text[256];
+
+  snprintf (text, sizeof text, "libcurl can't do what is asked of it: %s",
+            why);
+  report (r, no_memory ? ENOMEM : EIO, KIND_LIBCURL, text);
+}
+
+static void
+report_change (struct request *r)
 {
   struct http_object *o = r->object;
 
   if (!o->changed)
-    error_report (h->hooks, EIO, o->url.name,
+    error_report (o->context->hooks, EIO, o->own->url.name,
                   "the file was changed while it was being served: %s; "
                   "nothing more is read of it until the server is started "
                   "again",
                   r->problem.text);
   o->changed = true;
   errno = EIO;
-  return NEXT_FAIL;
 }
 
-/* The remembered target of a redirect may have expired. */
+static struct failure
+failure_of (const struct request *r)
+{
+  return (struct failure){
+    .hooks = r->object->context->hooks,
+    .settings = &r->object->context->settings,
+    .target = r->target,
+    .easy = r->easy,
+    .error = r->error,
+    .body = r->body,
+    .body_length = (size_t) min64 (r->body_length, sizeof r->body),
+  };
+}
+
+/* True if the try went to the remembered target. */
 static bool
-ask_original (struct request *r)
+is_remembered (const struct request *r)
+{
+  return r->hops == 0 && is_redirected (r);
+}
+
+static void
+forget_target (struct request *r)
 {
   struct http_object *o = r->object;
 
-  if (!r->target.text || r->hop.text || r->asked_original)
-    return false;
-  r->asked_original = true;
-  r->failures = 0;
-  r->due = 0;
-  if (o->generation == r->generation) {
-    url_free (&o->target);
-    o->generation++;
+  if (o->remembered == r->target) {
+    target_release (o->remembered);
+    o->remembered = NULL;
   }
-  return true;
 }
 
 static uint64_t
-jitter (struct http *h, uint64_t ms)
+next_random (struct request_context *c)
 {
-  h->random = h->random * UINT64_C (6364136223846793005)
+  c->random = c->random * UINT64_C (6364136223846793005)
               + UINT64_C (1442695040888963407);
-  return ms / 2 + (h->random >> 33) % (ms / 2 + 1);
+  return c->random >> 33;
 }
 
-/* The time until the next try: it doubles with each failure. */
-static uint64_t
-retry_delay (struct http *h, const struct request *r)
+static struct retry_decision
+decide (struct request *r, enum retry_cause cause, unsigned kind)
 {
-  uint64_t delay = FIRST_DELAY_MS;
+  struct request_context *c = r->object->context;
+  struct retry_failure f = {
+    .cause = cause,
+    .status = kind,
+    .now = monotonic_ms (),
+    .progress = r->filled - r->filled_before,
+    .random = next_random (c),
+    .remembered = is_remembered (r),
+    .serving = c->serving,
+    .responded = r->object->known || kind >= 100,
+    .recovered = r->object->history.given_up == 0,
+  };
   curl_off_t after = 0;
-  unsigned i;
 
-  for (i = 1; i < r->failures && delay < MAX_DELAY_MS; ++i)
-    delay *= 2;
-  delay = jitter (h, delay);
   curl_easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
-  if (after > MAX_RETRY_AFTER)
-    after = MAX_RETRY_AFTER;
-  return after > 0 && (uint64_t) after * 1000 > delay ? (uint64_t) after * 1000
-                                                      : delay;
+  if (after > 0)
+    f.retry_after = (uint64_t) after;
+  return retry_decide (&r->retry, &f);
 }
 
-/* True if a try after 'delay' ms would be too late, or one too many. */
-static bool
-is_too_late (const struct http *h, const struct request *r, unsigned kind,
-             uint64_t delay)
+static void
+note_failure (const struct request *r, bool given_up)
 {
-  const unsigned max_at_start = r->object->known || kind >= 100
-                                  ? MAX_RETRIES_OF_SERVER_AT_START
-                                  : MAX_RETRIES_AT_START;
+  KEEP_ERRNO;
+  const uint64_t begin = r->fetch->offset;
 
-  return r->once || (!h->threaded && r->failures > max_at_start)
-         || monotonic_ms () + delay - r->first_failure > GIVE_UP_MS;
+  retry_note_failure (&r->object->history, begin + r->filled,
+                      begin + r->length, given_up, monotonic_ms ());
 }
 
-/* Something went wrong that may go right the next time. */
-static enum next
-again_later (struct http *h, struct request *r, unsigned kind, const char *why)
+/* The try failed.  'kind' is as for report. */
+static enum request_next
+failed (struct request *r, enum retry_cause cause, unsigned kind,
+        const char *why)
 {
-  uint64_t delay;
+  const struct retry_decision d = decide (r, cause, kind);
 
-  if (r->filled >= r->filled_before + PROGRESS_BYTES) {
-    r->failures = 0;
-    r->once = false;
+  switch (d.action) {
+  case RETRY_LATER:
+    /* Redirects are followed anew: they may have led to a broken server. */
+    r->hops = 0;
+    r->due = monotonic_ms () + d.delay;
+    snprintf (r->why, sizeof r->why, "%s", why);
+    error_debug (r->object->context->hooks, r->object->own->url.name,
+                 "%s; next try in %" PRIu64 " ms", why, d.delay);
+    return REQUEST_AGAIN;
+  case RETRY_ORIGINAL:
+    forget_target (r);
+    r->due = 0;
+    return REQUEST_AGAIN;
+  case RETRY_GIVE_UP:
+  case RETRY_FAIL:
+    break;
   }
-  if (r->object->failed_at == 0)
-    r->once = false; /* something has succeeded since */
-  if (r->failures == 0)
-    r->first_failure = monotonic_ms ();
-  r->failures++;
-
-  delay = retry_delay (h, r);
-  if (is_too_late (h, r, kind, delay)) {
-    if (ask_original (r))
-      return NEXT_AGAIN;
-    fail (h, r, EIO, kind, why);
-    return NEXT_GIVE_UP;
-  }
-  /* What may have sent us to a broken place is asked again, too. */
-  url_free (&r->hop);
-  r->hops = 0;
-  r->due = monotonic_ms () + delay;
-  snprintf (r->why, sizeof r->why, "%s", why);
-  error_debug (h->hooks, r->object->url.name, "%s; next try in %" PRIu64 " ms",
-               why, delay);
-  return NEXT_AGAIN;
+  if (r->judged && r->verdict == VERDICT_CHANGED)
+    report_change (r);
+  else
+    report (r, d.err, kind, why);
+  if (cause != RETRY_NO_MEMORY)
+    note_failure (r, d.action == RETRY_GIVE_UP);
+  return REQUEST_FAIL;
 }
 
-static enum next
-refused (struct http *h, struct request *r, long status)
+static enum request_next
+failed_by_status (struct request *r, enum retry_cause cause, long status)
 {
-  char text[FAILURE_MAX];
+  const struct failure f = failure_of (r);
+  char why[FAILURE_MAX];
 
-  if (ask_original (r))
-    return NEXT_AGAIN;
-  request_describe_status (h, r, status, text);
+  failure_of_status (&f, status, why);
   if (status == 416)
-    strncat (text, ": is it empty?", sizeof text - strlen (text) - 1);
-  return fail (h, r,
-               status == 404 || status == 410   ? ENOENT
-               : status == 401 || status == 403 ? EACCES
-                                                : EIO,
-               (unsigned) status, text);
+    strncat (why, ": is it empty?", sizeof why - strlen (why) - 1);
+  return failed (r, cause, (unsigned) status, why);
 }
 
-/* May we go there?  Else the reason. */
-static int
-check_hop (const struct http *h, const struct request *r,
-           const struct url *next, struct problem *problem)
+static enum request_next
+failed_in_transfer (struct request *r, CURLcode code)
 {
-  const struct http_settings *s = &h->settings;
+  const struct failure f = failure_of (r);
+  const enum retry_cause cause = retry_cause_of_curl (code, r->object->known);
+  char why[FAILURE_MAX];
+
+  failure_of_transfer (&f, code, why);
+  return failed (r, cause, (unsigned) code,
+                 cause == RETRY_NO_MEMORY ? "out of memory" : why);
+}
+
+/* --- Redirects --- */
+
+/* Check that a redirect may be followed.  0, or -1 and the reason. */
+static int
+check_hop (const struct request *r, const struct url *next,
+           struct problem *problem)
+{
+  const struct http_settings *s = &r->object->context->settings;
 
   if (!s->followlocation)
     return problem_set (problem, "followlocation=false was given");
   if (r->hops >= MAX_REDIRECTS)
     return problem_set (problem, "there were %d redirects before",
                         MAX_REDIRECTS);
-  if (url_is_https (request_url (r)) && !url_is_https (next))
+  if (url_is_https (&r->target->url) && !url_is_https (next))
     return problem_set (problem, "https is never left for http");
   if (url_is_https (next) ? !s->allow_https : !s->allow_http)
     return problem_set (problem, "protocols= does not allow it");
   return 0;
 }
 
-/* (What s3:// means is between the user and us.)  As url_parse. */
+/* As url_parse.  Only the user's own URLs may use s3://. */
 static int
-take_location (const char *location, struct url *next, struct problem *problem)
+parse_location (const char *location, struct url *next,
+                struct problem *problem)
 {
   const struct url_s3 none = { NULL, "" };
 
@@ -592,193 +479,168 @@ take_location (const char *location, struct url *next, struct problem *problem)
   return problem_set (problem, "only http and https are");
 }
 
-static enum next
-follow (struct http *h, struct request *r, long status)
+static enum request_next
+failed_without_location (struct request *r, long status)
 {
-  char *location = NULL, text[2048], shown[REDACTED_MAX];
+  const struct failure f = failure_of (r);
+  char said[FAILURE_MAX], why[FAILURE_MAX + 64];
+
+  failure_of_status (&f, status, said);
+  snprintf (why, sizeof why, "%s, and not where to%s", said,
+            r->object->own->url.s3 ? " (is the region right?)" : "");
+  return failed (r, RETRY_PERMANENT, (unsigned) status, why);
+}
+
+/* 'next' is the URL as far as it could be parsed. */
+static enum request_next
+failed_to_follow (struct request *r, long status, const char *location,
+                  const struct url *next, const struct problem *problem)
+{
+  char why[2048], shown[REDACTED_MAX];
   struct url_room room;
-  struct problem problem;
+
+  show (r, shown,
+        error_name (r->object->context->hooks,
+                    next->name ? next->name : url_hide (location, &room)));
+  snprintf (why, sizeof why,
+            "the web server redirects to %s, which is not followed: %.500s",
+            shown, problem->text);
+  return failed (r, RETRY_PERMANENT, (unsigned) status, why);
+}
+
+static enum request_next
+follow (struct request *r, long status)
+{
   struct url next = { .name = NULL };
+  char *location = NULL;
+  struct problem problem;
+  struct target *target;
+  enum request_next then;
   bool taken;
 
   curl_easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
-  if (location == NULL) {
-    char said[FAILURE_MAX];
-
-    request_describe_status (h, r, status, said);
-    snprintf (text, sizeof text, "%s, and not where to%s", said,
-              r->object->url.s3 ? " (is the region right?)" : "");
-    return fail (h, r, EIO, (unsigned) status, text);
-  }
-  taken = take_location (location, &next, &problem) == 0;
-  if (!taken && errno == ENOMEM) {
+  if (location == NULL)
+    return failed_without_location (r, status);
+  taken = parse_location (location, &next, &problem) == 0;
+  if ((!taken && errno != ENOMEM)
+      || (taken && check_hop (r, &next, &problem) == -1)) {
+    then = failed_to_follow (r, status, location, &next, &problem);
     url_free (&next);
-    return fail (h, r, ENOMEM, (unsigned) status, problem.text);
+    return then;
   }
-  if (!taken || check_hop (h, r, &next, &problem) == -1) {
-    request_show (h, r, shown,
-                  error_name (h->hooks, next.name
-                                          ? next.name
-                                          : url_hide (location, &room)));
-    snprintf (text, sizeof text,
-              "the web server redirects to %s, which is not followed: %.500s",
-              shown, problem.text);
+  target = taken ? target_new (&next, r->object->own) : NULL;
+  if (target == NULL) {
     url_free (&next);
-    return fail (h, r, EIO, (unsigned) status, text);
+    return failed (r, RETRY_NO_MEMORY, (unsigned) status, "out of memory");
   }
-  url_free (&r->hop);
-  r->hop = next;
+  target_release (r->target);
+  r->target = target;
   r->hops++;
   r->due = 0;
-  return NEXT_AGAIN;
+  return REQUEST_AGAIN;
 }
 
-/* The redirect led to something: go there at once the next time. */
+/* --- Ending a try --- */
+
+/* The time from when the request was sent to when the response began. */
+static void
+note_latency (const struct request *r)
+{
+  struct http_object *o = r->object;
+  curl_off_t sent = 0, responded = 0;
+  uint64_t latency;
+
+  curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
+  curl_easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &responded);
+  if (responded <= sent)
+    return;
+  latency = (uint64_t) (responded - sent);
+  if (latency < o->latency)
+    __atomic_store_n (&o->latency, latency, __ATOMIC_RELAXED);
+}
+
+/* The next request begins where redirects led this one. */
 static void
 remember_target (struct request *r)
 {
   struct http_object *o = r->object;
 
-  if (r->hop.text == NULL)
+  if (r->hops == 0)
     return;
-  url_free (&o->target);
-  o->target = r->hop;
-  r->hop = (struct url){ .name = NULL };
-  o->generation++;
+  target_release (o->remembered);
+  o->remembered = target_share (r->target);
 }
 
-/* The transfer itself failed: no connection, a reset, too slow … */
-static bool
-may_pass (CURLcode code, bool known)
-{
-  switch (code) {
-  case CURLE_COULDNT_RESOLVE_HOST:
-  case CURLE_COULDNT_RESOLVE_PROXY:
-    return known;
-  case CURLE_PEER_FAILED_VERIFICATION:
-  case CURLE_SSL_CACERT_BADFILE:
-  case CURLE_SSL_CERTPROBLEM:
-  case CURLE_SSL_CIPHER:
-  case CURLE_SSL_ENGINE_NOTFOUND:
-  case CURLE_SSL_ISSUER_ERROR:
-  case CURLE_UNSUPPORTED_PROTOCOL:
-  case CURLE_NOT_BUILT_IN:
-  case CURLE_URL_MALFORMAT:
-  case CURLE_BAD_FUNCTION_ARGUMENT:
-  case CURLE_SETOPT_OPTION_SYNTAX:
-    return false;
-  default:
-    return true;
-  }
-}
-
-static enum next
-transfer_failed (struct http *h, struct request *r, CURLcode code)
-{
-  char text[FAILURE_MAX];
-
-  if (code == CURLE_OUT_OF_MEMORY)
-    return fail (h, r, ENOMEM, (unsigned) code, "out of memory");
-  request_describe_failure (h, r, code, text);
-  if (!may_pass (code, r->object->known))
-    return ask_original (r) ? NEXT_AGAIN
-                            : fail (h, r, EIO, (unsigned) code, text);
-  return again_later (h, r, (unsigned) code, text);
-}
-
-/* From when the request was sent to when the answer began. */
-static void
-note_latency (const struct request *r)
-{
-  struct http_object *o = r->object;
-  curl_off_t sent = 0, answered = 0;
-  uint64_t latency;
-
-  curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
-  curl_easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &answered);
-  if (answered <= sent)
-    return;
-  latency = (uint64_t) (answered - sent);
-  if (latency < o->latency)
-    __atomic_store_n (&o->latency, latency, __ATOMIC_RELAXED);
-}
-
-/* Good as far as it goes: was that all? */
-static enum next
-took_bytes (struct http *h, struct request *r, CURLcode code)
+/* The response was good.  It may have been short. */
+static enum request_next
+took_bytes (struct request *r, CURLcode code)
 {
   if (r->filled == r->length) {
     note_latency (r);
     remember_target (r);
-    return NEXT_DONE;
+    retry_note_success (&r->object->history);
+    return REQUEST_DONE;
   }
   if (r->filled < r->expected)
-    return transfer_failed (h, r, code);
-  /* Less than was asked for is a good answer, if it is something. */
-  if (r->filled < r->filled_before + PROGRESS_BYTES)
-    return again_later (h, r, 206, "the web server sends next to nothing");
+    return failed_in_transfer (r, code);
+  if (!retry_is_progress (r->filled - r->filled_before))
+    return failed (r, RETRY_TRANSIENT, 206,
+                   "the web server sends next to nothing");
   r->due = 0;
-  return NEXT_AGAIN;
+  return REQUEST_AGAIN;
 }
 
 static void
-debug_try (const struct http *h, const struct request *r, CURLcode code)
+debug_try (const struct request *r, long status, CURLcode code)
 {
-  long status = 0;
+  const struct request_context *c = r->object->context;
   char name[REDACTED_MAX];
 
-  if (!h->debug)
+  if (!c->debug)
     return;
-  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (request_is_redirected (r))
-    request_show (h, r, name, request_url (r)->name);
-  error_debug (
-    h->hooks, request_is_redirected (r) ? name : r->object->url.name,
-    "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
-    " bytes, %" PRIu64 " ms%s%s",
-    r->fetch->offset + r->filled_before, r->fetch->offset + r->length - 1,
-    status, r->filled - r->filled_before, monotonic_ms () - r->began,
-    code == CURLE_OK ? "" : ": ",
-    code == CURLE_OK ? "" : curl_easy_strerror (code));
+  if (is_redirected (r))
+    show (r, name, r->target->url.name);
+  error_debug (c->hooks, is_redirected (r) ? name : r->object->own->url.name,
+               "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
+               " bytes, %" PRIu64 " ms%s%s",
+               r->fetch->offset + r->filled_before,
+               r->fetch->offset + r->length - 1, status,
+               r->filled - r->filled_before, monotonic_ms () - r->began,
+               code == CURLE_OK ? "" : ": ",
+               code == CURLE_OK ? "" : curl_easy_strerror (code));
 }
 
-enum next
-request_next (struct http *h, struct request *r, CURLcode code)
+enum request_next
+request_end_try (struct request *r, CURLcode code)
 {
   long status = 0;
-  char text[FAILURE_MAX];
 
   curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
   if (!r->judged && code == CURLE_OK)
-    judge (r); /* an answer without a body */
-  debug_try (h, r, code);
+    judge (r); /* a response without a body */
+  debug_try (r, status, code);
   if (!r->judged)
-    return transfer_failed (h, r, code);
+    return failed_in_transfer (r, code);
 
   switch (r->verdict) {
   case VERDICT_GOOD:
-    return took_bytes (h, r, code);
+    return took_bytes (r, code);
   case VERDICT_EMPTY:
-    return NEXT_DONE;
+    return REQUEST_DONE;
   case VERDICT_REDIRECT:
-    return follow (h, r, status);
+    return follow (r, status);
   case VERDICT_LATER:
-    request_describe_status (h, r, status, text);
-    return again_later (h, r, (unsigned) status, text);
+    return failed_by_status (r, RETRY_TRANSIENT, status);
   case VERDICT_REFUSED:
-    return refused (h, r, status);
-  case VERDICT_CHANGED:
-    return ask_original (r) ? NEXT_AGAIN : fail_changed (h, r);
+    return failed_by_status (r, RETRY_PERMANENT, status);
   case VERDICT_NO_RANGES:
-    if (ask_original (r))
-      return NEXT_AGAIN;
-    return fail (h, r, EIO, 1000,
-                 "the web server does not support ranges (it sends the whole "
-                 "file when it is asked for a part), so images can't be "
-                 "served from it");
+    return failed (r, RETRY_PERMANENT, KIND_NO_RANGES,
+                   "the web server does not support ranges (it sends the "
+                   "whole file when it is asked for a part), so images can't "
+                   "be served from it");
+  case VERDICT_CHANGED:
   case VERDICT_NONSENSE:
     break;
   }
-  return ask_original (r) ? NEXT_AGAIN
-                          : fail (h, r, EIO, 1001, r->problem.text);
+  return failed (r, RETRY_PERMANENT, KIND_NONSENSE, r->problem.text);
 }

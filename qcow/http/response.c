@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Judging HTTP answers.  See response.h.
+ * Judging HTTP responses.  See response.h.
  */
 
 #include <ctype.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/minmax.h"
 #include "http/response.h"
 
 /* Digits and nothing else, or false. */
@@ -62,7 +63,7 @@ response_content_range (const char *text, uint64_t *first, uint64_t *last,
   return *first <= *last && *last < *total;
 }
 
-/* "bytes *" "/0": of a 416, for an object without a byte. */
+/* "bytes *" "/0", in a 416: the object is empty. */
 static bool
 says_empty (const struct response *a)
 {
@@ -76,7 +77,7 @@ says_empty (const struct response *a)
          && total == 0;
 }
 
-/* Copy a validator.  One that is too long for us says nothing. */
+/* Copy a validator.  One that is too long counts as missing. */
 static void
 copy (char out[VALIDATOR_MAX], const char *in)
 {
@@ -96,8 +97,8 @@ take_version (const struct response *a, uint64_t total, struct version *v)
   v->size = total;
 }
 
-/* A validator that both have must be equal; where one is missing (servers
- * behind one name differ), the others have to do.
+/* A validator that both responses have must be equal.  One may be missing,
+ * since several servers may share a name; then the others decide.
  */
 static bool
 differ (const char *a, const char *b)
@@ -158,8 +159,8 @@ compare (const struct response *a, const struct version *known,
 /* 206: a part. */
 static enum verdict
 judge_part (const struct response *a, uint64_t offset, uint64_t length,
-            const struct version *known, struct version *seen,
-            struct good *good, struct problem *problem)
+            const struct version *known, struct version *seen, uint64_t *good,
+            struct problem *problem)
 {
   uint64_t first, last, total;
   char text[REDACTED_MAX];
@@ -189,7 +190,7 @@ judge_part (const struct response *a, uint64_t offset, uint64_t length,
     take_version (a, total, seen);
     if (known && compare (a, known, seen, problem) == -1)
       return VERDICT_CHANGED;
-    good->length = last - first + 1 < length ? last - first + 1 : length;
+    *good = min64 (last - first + 1, length);
     return VERDICT_GOOD;
   }
   return VERDICT_NONSENSE;
@@ -198,7 +199,7 @@ judge_part (const struct response *a, uint64_t offset, uint64_t length,
 enum verdict
 response_judge (const struct response *a, uint64_t offset, uint64_t length,
                 const struct version *known, struct version *seen,
-                struct good *good, struct problem *problem)
+                uint64_t *good, struct problem *problem)
 {
   switch (a->status) {
   case 206:
@@ -235,8 +236,8 @@ response_judge (const struct response *a, uint64_t offset, uint64_t length,
                  offset);
     return VERDICT_CHANGED;
   default:
-    /* What nobody has defined is like 500 (RFC 9110, 15): content delivery
-     * networks answer so when they don't reach the server.
+    /* An undefined status is like 500 (RFC 9110, 15).  Content delivery
+     * networks send those when they don't reach the server.
      */
     return a->status >= 520 ? VERDICT_LATER : VERDICT_REFUSED;
   }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The user's options for web servers: checked and copied.  See internal.h.
+ * The user's options for web servers: checked and copied.  See settings.h.
  *
  * http_check_options checks whatever can be checked without a URL, so that an
  * option that can't work is refused at start-up with any image.  The defaults
@@ -16,7 +16,8 @@
 #include <strings.h>
 
 #include "base/secret.h"
-#include "http/internal.h"
+#include "http/http.h"
+#include "http/settings.h"
 #include "http/url-s3.h"
 #include "http/url-show.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Signing requests to S3: which headers a request gets for that, and which
- * of all are signed.
+ * Signing requests to S3.  See sign.h.
  *
  * libcurl could sign, too, but not a path as it is: it refuses
  * CURLOPT_AWS_SIGV4 together with CURLOPT_PATH_AS_IS, and without the latter
@@ -15,7 +14,7 @@
 #include <strings.h>
 
 #include "base/secret.h"
-#include "http/internal.h"
+#include "http/sign.h"
 #include "http/sigv4.h"
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
@@ -104,21 +103,16 @@ is_changed_by_proxies (const char *line)
 static int
 append (struct curl_slist **list, const char *name, const char *value)
 {
-  struct curl_slist *longer;
   char *line;
+  int r;
 
   if (asprintf (&line, "%s: %s", name, value) == -1) {
     errno = ENOMEM;
     return -1;
   }
-  longer = curl_slist_append (*list, line);
+  r = libcurl_append (list, line);
   secret_free_string (line);
-  if (longer == NULL) {
-    errno = ENOMEM;
-    return -1;
-  }
-  *list = longer;
-  return 0;
+  return r;
 }
 
 /* What must be there before it is signed.  The host is said here, so that

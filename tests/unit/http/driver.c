@@ -24,7 +24,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/monotonic.h"
-#include "http/internal.h"
+#include "http/driver.h"
 #include "image/access.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])

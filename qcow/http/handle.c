@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Setting libcurl's easy handles up.  See handle.h.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "http/handle.h"
+#include "http/sign.h"
+
+/* A transfer that makes hardly any progress for so long is broken, or the
+ * server is hostile.
+ */
+#define STALL_SECONDS 15L
+#define STALL_BYTES_PER_SECOND 256L
+
+#define SET(easy, option, value)                                              \
+  do {                                                                        \
+    const CURLcode set = curl_easy_setopt (easy, option, value);              \
+                                                                              \
+    if (set != CURLE_OK)                                                      \
+      return set;                                                             \
+  } while (0)
+
+static CURLcode
+prepare_tls (const struct http_settings *s, CURL *easy)
+{
+  SET (easy, CURLOPT_SSL_VERIFYPEER, s->sslverify ? 1L : 0L);
+  SET (easy, CURLOPT_SSL_VERIFYHOST, s->sslverify ? 2L : 0L);
+  if (s->cainfo == NULL && s->capath == NULL)
+    return CURLE_OK; /* the system's authorities */
+  /* Set both, since libcurl has a default for each. */
+  SET (easy, CURLOPT_CAINFO,
+       s->cainfo && s->cainfo[0] != '\0' ? s->cainfo : NULL);
+  SET (easy, CURLOPT_CAPATH, s->capath);
+  return CURLE_OK;
+}
+
+CURLcode
+handle_prepare (CURL *easy, const struct http_settings *s,
+                curl_write_callback on_body)
+{
+  SET (easy, CURLOPT_NOSIGNAL, 1L);
+  SET (easy, CURLOPT_QUICK_EXIT, 1L);
+  SET (easy, CURLOPT_FOLLOWLOCATION, 0L);
+  SET (easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  /* url_parse has removed dots, and a signature covers the path as it is. */
+  SET (easy, CURLOPT_PATH_AS_IS, 1L);
+  SET (easy, CURLOPT_HTTP_VERSION, s->http_version);
+  SET (easy, CURLOPT_PIPEWAIT,
+       s->http_version > CURL_HTTP_VERSION_1_1 ? 1L : 0L);
+  /* Fewer system calls than with the usual 16 KiB.  libcurl allocates it for
+   * each request, and a size that malloc maps would cost more than it gains.
+   */
+  SET (easy, CURLOPT_BUFFERSIZE, 64L << 10);
+  SET (easy, CURLOPT_CONNECTTIMEOUT, STALL_SECONDS);
+  SET (easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_PER_SECOND);
+  SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
+  SET (easy, CURLOPT_TIMEOUT, s->timeout);
+  SET (easy, CURLOPT_TCP_KEEPALIVE, s->tcp_keepalive ? 1L : 0L);
+  if (s->user_agent)
+    SET (easy, CURLOPT_USERAGENT, s->user_agent);
+  if (s->unix_socket_path)
+    SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket_path);
+  if (s->resolve)
+    SET (easy, CURLOPT_RESOLVE, s->resolve);
+  if (s->proxy)
+    SET (easy, CURLOPT_PROXY, s->proxy);
+  if (s->proxy_user)
+    SET (easy, CURLOPT_PROXYUSERNAME, s->proxy_user);
+  if (s->proxy_password)
+    SET (easy, CURLOPT_PROXYPASSWORD, s->proxy_password);
+  SET (easy, CURLOPT_WRITEFUNCTION, on_body);
+  return prepare_tls (s, easy);
+}
+
+/* libcurl before 8.0 can't reuse a connection that began with HTTP/2 without
+ * TLS: it would begin HTTP/2 once more.
+ */
+static CURLcode
+set_reuse (CURL *easy, const struct http_settings *s, const struct url *url)
+{
+  const bool fresh
+    = s->http_version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
+      && !url_is_https (url)
+      && curl_version_info (CURLVERSION_NOW)->version_num < 0x080000;
+
+  SET (easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
+  SET (easy, CURLOPT_FORBID_REUSE, fresh ? 1L : 0L);
+  return CURLE_OK;
+}
+
+static bool
+is_own (const struct http_settings *s, const struct url *url)
+{
+  return strcmp (url->origin, s->own_origin) == 0;
+}
+
+static bool
+is_signed (const struct http_settings *s, const struct handle_request *r)
+{
+  return r->object->s3 && is_own (s, r->url) && sign_is_wanted (s);
+}
+
+/* A handle keeps what it was given, and may go to another server next: so all
+ * of it is set for each request.
+ */
+static CURLcode
+set_credentials (CURL *easy, const struct http_settings *s,
+                 const struct handle_request *r)
+{
+  const struct url *object = r->object;
+  const bool own = is_own (s, r->url);
+  const char *user = own ? s->user : NULL;
+  const char *password = own ? s->password : NULL;
+
+  if (object->user && strcmp (r->url->origin, object->origin) == 0) {
+    if (object->password || user == NULL || strcmp (user, object->user) != 0)
+      password = object->password;
+    user = object->user;
+  }
+  if (is_signed (s, r))
+    user = password = NULL;
+  SET (easy, CURLOPT_USERNAME, user);
+  SET (easy, CURLOPT_PASSWORD, password);
+  SET (easy, CURLOPT_COOKIE, own ? s->cookie : NULL);
+  return CURLE_OK;
+}
+
+/* If-Match asks for a strong comparison, which a weak ETag never passes. */
+static int
+add_if_match (const struct version *version, struct curl_slist **list)
+{
+  char header[VALIDATOR_MAX + 16];
+
+  if (version == NULL || version->etag[0] == '\0' || version->weak)
+    return 0;
+  snprintf (header, sizeof header, "If-Match: %s", version->etag);
+  return libcurl_append (list, header);
+}
+
+/* 0, or -1 with errno. */
+static int
+add_headers (const struct http_settings *s, const struct handle_request *r,
+             struct curl_slist **list)
+{
+  const bool sign = is_signed (s, r);
+  const struct curl_slist *l;
+
+  if (is_own (s, r->url))
+    for (l = s->headers; l; l = l->next)
+      if (!(sign && sign_replaces (s, l->data))
+          && libcurl_append (list, l->data) == -1)
+        return -1;
+  if (add_if_match (r->version, list) == -1)
+    return -1;
+  return sign ? sign_request (s, r->url, time (NULL), list) : 0;
+}
+
+static CURLcode
+set_request (CURL *easy, const struct handle_request *r, void *opaque,
+             char *error)
+{
+  char range[64];
+
+  snprintf (range, sizeof range, "%" PRIu64 "-%" PRIu64, r->first, r->last);
+  SET (easy, CURLOPT_URL, r->url->text);
+  SET (easy, CURLOPT_RANGE, range);
+  SET (easy, CURLOPT_PRIVATE, opaque);
+  SET (easy, CURLOPT_WRITEDATA, opaque);
+  SET (easy, CURLOPT_ERRORBUFFER, error);
+  return CURLE_OK;
+}
+
+CURLcode
+handle_set_up (CURL *easy, const struct http_settings *s,
+               const struct handle_request *r, void *opaque, char *error,
+               struct curl_slist **headers)
+{
+  CURLcode code = set_request (easy, r, opaque, error);
+
+  *headers = NULL;
+  if (code == CURLE_OK)
+    code = set_reuse (easy, s, r->url);
+  if (code == CURLE_OK)
+    code = set_credentials (easy, s, r);
+  if (code != CURLE_OK)
+    return code;
+  if (add_headers (s, r, headers) == -1)
+    return errno == ENOMEM ? CURLE_OUT_OF_MEMORY : CURLE_AUTH_ERROR;
+  SET (easy, CURLOPT_HTTPHEADER, *headers);
+  return CURLE_OK;
+}
+
+void
+handle_release (CURL *easy)
+{
+  curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, NULL);
+  curl_easy_setopt (easy, CURLOPT_HTTPHEADER, NULL);
+  curl_easy_setopt (easy, CURLOPT_WRITEDATA, NULL);
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Objects, and threads that wait for fetches.  See http.h.
+ *
+ * A waiting thread asks at least every 100 ms whether the server is ending or
+ * its client is gone.  Then it cancels its fetches and waits until they are
+ * done, which they soon are: nothing is written to the memory of a client
+ * that has left.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http/url-show.h"
+#include "base/keep-errno.h"
+#include "base/monotonic.h"
+#include "base/wait.h"
+#include "http/driver.h"
+
+/* While an image is opened, warn if the server takes longer. */
+#define SLOW_MS 2000
+
+/* A server that once responded this quickly is near. */
+#define NEAR_US 1000
+
+/* --- Fetching --- */
+
+/* A thread that waits for fetches; under the lock. */
+struct waiter {
+  struct http *http;
+  pthread_cond_t done;
+  size_t left;
+  int err;
+};
+
+static void
+waiter_done (struct fetch *f, int err)
+{
+  struct waiter *w = f->waiter;
+  struct http *h = w->http;
+
+  pthread_mutex_lock (&h->lock);
+  w->left--;
+  if (err != 0 && w->err == 0)
+    w->err = err;
+  if (w->left == 0)
+    pthread_cond_signal (&w->done);
+  pthread_mutex_unlock (&h->lock);
+}
+
+/* -1: cancel the fetches. */
+static int
+wait_for_worker (struct http *h, struct waiter *w)
+{
+  struct timespec next_poll = monotonic_deadline (HOOKS_POLL_MS);
+  int r = 0;
+
+  pthread_mutex_lock (&h->lock);
+  while (w->left > 0 && r == 0)
+    r = hooks_wait (h->context.hooks, &w->done, &h->lock, &next_poll);
+  pthread_mutex_unlock (&h->lock);
+  return r;
+}
+
+/* Warn once, with the reason. */
+static void
+warn_if_slow (struct http_object *o, uint64_t began)
+{
+  const struct http *h = o->http;
+  const struct request *r = h->active ? h->active : h->waiting;
+
+  if (o->slow_start || r == NULL || monotonic_ms () - began < SLOW_MS)
+    return;
+  o->slow_start = true;
+  error_warn (h->context.hooks, o->own->url.name,
+              "still waiting for the web server: %s",
+              r->why[0] ? r->why : "it does not answer");
+}
+
+/* Before http_start.  -1: cancel the fetches. */
+static int
+drive (struct http_object *o, const struct waiter *w)
+{
+  const uint64_t began = monotonic_ms ();
+  struct http *h = o->http;
+
+  while (w->left > 0) {
+    driver_step (h, HOOKS_POLL_MS);
+    warn_if_slow (o, began);
+    if (w->left > 0 && hooks_sleep (h->context.hooks, 0) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* The last fetch may be done while its driver still holds the lock; w is gone
+ * only after that, since we take the lock, too.
+ */
+int
+http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
+{
+  struct http *h = o->http;
+  struct waiter w = { .http = h, .left = n };
+  bool cancelled = false;
+  size_t i;
+
+  monotonic_cond_init (&w.done);
+  for (i = 0; i < n; ++i) {
+    fetches[i].waiter = &w;
+    fetches[i].done = waiter_done;
+    http_submit (o, &fetches[i]);
+  }
+  while ((h->context.serving ? wait_for_worker (h, &w) : drive (o, &w))
+         == -1) {
+    driver_cancel (h, fetches, n);
+    cancelled = true;
+  }
+  pthread_cond_destroy (&w.done);
+  if (cancelled)
+    w.err = ESHUTDOWN;
+  if (w.err == 0)
+    return 0;
+  errno = w.err;
+  return -1;
+}
+
+/* --- Objects --- */
+
+struct http_object *
+http_open (struct http *h, struct url *url, const struct reference *ref,
+           uint8_t head[HTTP_PREFIX_BYTES])
+{
+  struct http_object *o = calloc (1, sizeof *o);
+  struct fetch_piece piece = { head, HTTP_PREFIX_BYTES };
+  struct fetch f = { .offset = 0, .pieces = &piece, .nr_pieces = 1 };
+
+  if (o) {
+    o->http = h;
+    o->context = &h->context;
+    o->latency = UINT64_MAX;
+    o->ref = ref;
+    error_filter_init (&o->errors);
+    o->origin = driver_origin (h, url->origin);
+    if (o->origin)
+      o->own = target_new (url, NULL);
+  }
+  if (o == NULL || o->own == NULL) {
+    error_no_memory (h->context.hooks, url->name);
+    url_free (url);
+    http_close (o);
+    return NULL;
+  }
+  if (http_fetch_all (o, &f, 1) == 0) {
+    o->ref = NULL;
+    return o;
+  }
+  http_close (o);
+  return NULL;
+}
+
+void
+http_close (struct http_object *o)
+{
+  KEEP_ERRNO;
+
+  if (o == NULL)
+    return;
+  target_release (o->own);
+  target_release (o->remembered);
+  error_filter_destroy (&o->errors);
+  free (o);
+}
+
+const char *
+http_object_name (const struct http_object *o)
+{
+  return o->own->url.name;
+}
+
+uint64_t
+http_object_size (const struct http_object *o)
+{
+  return o->version.size;
+}
+
+bool
+http_object_is_near (const struct http_object *o)
+{
+  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED) < NEAR_US;
+}
+
+/* --- URLs --- */
+
+/* -1 with errno 'err'. */
+static int
+refuse_url (const struct http *h, const char *text, const char *holder,
+            int err, const struct problem *problem)
+{
+  struct url_room room;
+  const char *shown = url_hide (text, &room);
+
+  if (holder[0] == '\0')
+    return error_report (h->context.hooks, err, shown, "%s", problem->text);
+  return error_report (h->context.hooks, err, holder,
+                       "can't use the URL '%s' that is named in it: %s", shown,
+                       problem->text);
+}
+
+/* Check a URL that is valid.  0, or -1 with the error reported and errno. */
+static int
+check_url (const struct http *h, const struct url *url)
+{
+  const bool https = url_is_https (url);
+  const char *name = url->name;
+
+  if (url->s3 && name[strlen (name) - 1] == '/')
+    return error_report (h->context.hooks, EINVAL, name,
+                         "the key %s: must be s3://BUCKET/KEY of an object",
+                         strchr (name + strlen ("s3://"), '/')
+                             == name + strlen (name) - 1
+                           ? "is missing"
+                           : "ends in '/', so it names a folder");
+  if (https ? h->context.settings.allow_https : h->context.settings.allow_http)
+    return 0;
+  return error_report (h->context.hooks, EINVAL, name,
+                       "%s is not one of the protocols that protocols= allows",
+                       https ? "https" : "http");
+}
+
+int
+http_parse_url (const struct http *h, const char *text, const char *holder,
+                struct url *url)
+{
+  const struct http_settings *s = &h->context.settings;
+  const struct url_s3 s3 = { s->endpoint_url, s->region };
+  struct problem problem;
+
+  *url = (struct url){ .name = NULL };
+  if (strncasecmp (text, "s3:", 3) == 0
+      && http_settings_check_s3 (s, h->context.hooks) == -1)
+    return -1;
+  if (url_parse (text, &s3, url, &problem) == -1)
+    refuse_url (h, text, holder, errno, &problem);
+  else if (check_url (h, url) == 0)
+    return 0;
+  KEEP_ERRNO;
+  url_free (url);
+  return -1;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One fetch of an object's bytes: setting a try up, taking the response in,
+ * and deciding what follows.
+ *
+ * Everything here belongs to the thread that drives the transfers, but for
+ * what is marked as atomic.  An object's version does not change after
+ * http_open.
+ */
+
+#ifndef QCOW_HTTP_REQUEST_H
+#define QCOW_HTTP_REQUEST_H
+
+#include "base/error.h"
+#include "base/quota.h"
+#include "http/reference.h"
+#include "http/failure.h"
+#include "http/http.h"
+#include "http/response.h"
+#include "http/retry.h"
+#include "http/target.h"
+
+/* What the requests of all objects share. */
+struct request_context {
+  const struct qcow_hooks *hooks;
+  struct http_settings settings;
+  bool debug;
+  bool serving; /* the worker thread drives; set before it starts */
+  uint64_t random;
+};
+
+/* The server of some objects, wherever it redirects to. */
+struct origin {
+  struct origin *next;
+  struct quota_client client; /* of the connections */
+  char name[];
+};
+
+struct http_object {
+  struct http *http;
+  struct request_context *context;
+  struct origin *origin;
+  const struct reference *ref; /* while it is opened; NULL: none */
+  bool known;                  /* version is set */
+  struct version version;
+  bool changed;    /* the server has another version now */
+  bool slow_start; /* the warning was given */
+
+  struct target *own;        /* the object's URL */
+  struct target *remembered; /* where redirects led; NULL: none did */
+
+  /* The shortest time in which the server began to respond, in us; atomic.
+   * (On i386 a uint64_t in a structure is aligned to 4 bytes only.  Across
+   * two cache lines it would not be atomic, and clang calls libatomic for it:
+   * hence _Alignas.)
+   */
+  _Alignas(8) uint64_t latency;
+
+  struct retry_history history;
+  struct error_filter errors;
+};
+
+struct request {
+  struct request *next;
+  struct http_object *object;
+  struct fetch *fetch;
+  uint64_t length; /* bytes of all pieces; of an object's first request: less
+                      if the object is shorter */
+  uint64_t filled; /* bytes that have arrived */
+  size_t piece, in_piece; /* where the next byte goes */
+
+  /* This try. */
+  CURL *easy; /* NULL: no transfer */
+  struct curl_slist *headers;
+  struct target *target; /* where it goes */
+  bool judged;           /* verdict is set */
+  enum verdict verdict;
+  struct problem problem;
+  uint64_t filled_before; /* when it began */
+  uint64_t expected;      /* 'filled' after it, at most */
+  uint64_t began;         /* ms; 0: there was no try yet */
+  char error[CURL_ERROR_SIZE];
+  char body[1024];    /* the beginning of an error's body … */
+  size_t body_length; /* … and how much of it has come */
+
+  /* All tries. */
+  struct retry retry;
+  uint64_t due;          /* ms: the next try does not begin earlier */
+  unsigned hops;         /* redirects that were followed in a row */
+  char why[FAILURE_MAX]; /* the last failure; "": there was none */
+};
+
+/* A request for a fetch.  NULL: out of memory. */
+struct request *request_new (struct http_object *o, struct fetch *f);
+void request_free (struct request *r);
+
+/* Prepare a new handle for requests. */
+CURLcode request_prepare_handle (const struct request_context *c, CURL *easy);
+
+/* Set r->easy up for the next try. */
+CURLcode request_set_up (struct request *r);
+
+/* True if the request must fail with EIO without a message: a request for such
+ * bytes has just failed, or the object has changed.
+ */
+bool request_is_hopeless (const struct request *r, uint64_t now);
+
+enum request_next {
+  REQUEST_DONE,  /* complete */
+  REQUEST_AGAIN, /* try again when it is due */
+  REQUEST_FAIL,  /* reported; errno is set */
+};
+
+/* Decide what follows the try, whose transfer is over.  r->easy still has its
+ * data.
+ */
+enum request_next request_end_try (struct request *r, CURLcode code);
+
+/* Report that the request fails since libcurl itself does, and set errno to
+ * ENOMEM or EIO.
+ */
+void request_fail_in_libcurl (const struct request *r, bool no_memory,
+                              const char *why);
+
+#endif /* QCOW_HTTP_REQUEST_H */
