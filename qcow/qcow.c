@@ -189,24 +189,19 @@ no_memory (const struct qcow *q, const struct qcow_options *options)
 static int
 open_all (struct qcow *q, const struct qcow_options *options)
 {
-  size_t largest;
-
   if (http_check_options (options, &q->hooks) == -1)
     return -1;
+  q->context.cache = cache_new (options->cache_size, MAP_LARGEST_CACHED);
   q->context.l1_tables = l1_tables_new ();
-  if (q->context.l1_tables == NULL)
+  if (q->context.cache == NULL || q->context.l1_tables == NULL)
     return no_memory (q, options);
   q->chain = chain_open (&q->context, options);
   if (q->chain == NULL || open_tables (q) == -1
       || choose_view (q, options) == -1)
     return -1;
-
-  largest = chain_largest_cached (q->chain);
-  if (largest < MAP_LARGEST_CACHED)
-    largest = MAP_LARGEST_CACHED;
-  q->context.cache = cache_new (options->cache_size, largest);
-  q->context.workspaces = workspace_pool_new (largest, q->chain->nr_layers);
-  if (q->context.cache == NULL || q->context.workspaces == NULL)
+  q->context.workspaces = workspace_pool_new (chain_largest_cluster (q->chain),
+                                              q->chain->nr_layers);
+  if (q->context.workspaces == NULL)
     return no_memory (q, options);
   http_hang_up (q->context.http);
   return 0;
@@ -299,7 +294,6 @@ qcow_after_fork (struct qcow *q)
 {
   q->hooks.serving = true;
   lock_keys (q);
-  chain_start (q->chain, q->context.cache);
   return http_start (q->context.http);
 }
 

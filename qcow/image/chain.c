@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/keep-errno.h"
+#include "base/minmax.h"
 #include "http/url-show.h"
 #include "image/access.h"
 #include "image/backing-format.h"
@@ -59,9 +60,9 @@ open_remote (struct opening *o, struct reference *ref)
 {
   if (ref->image && access_check_url (o->access, ref) == -1)
     return NULL;
-  return source_remote_new (transport_http_open (o->context->http, &ref->url,
-                                                 ref, o->context->hooks),
-                            o->remotes++, o->context->hooks);
+  return source_remote_new (
+    transport_http_open (o->context->http, &ref->url, ref, o->context->hooks),
+    o->context->cache, o->remotes++, o->context->hooks);
 }
 
 static struct source *
@@ -334,45 +335,14 @@ chain_close (struct chain *chain)
   free (chain);
 }
 
-static size_t
-max_size (size_t a, size_t b)
-{
-  return a > b ? a : b;
-}
-
 size_t
-chain_largest_cached (const struct chain *chain)
+chain_largest_cluster (const struct chain *chain)
 {
-  size_t largest = 0;
+  uint64_t largest = 0;
   unsigned i;
 
-  for (i = 0; i < chain->nr_layers; ++i) {
-    const struct chain_layer *layer = &chain->layers[i];
-    const struct image *image = layer->image;
-
-    if (image)
-      largest = max_size (largest, image_cluster_bytes (image));
-    if (image ? image->source->remote || image->data->remote
-              : layer->raw->remote)
-      largest = max_size (largest, SOURCE_BLOCK_BYTES);
-  }
-  return largest;
-}
-
-void
-chain_start (const struct chain *chain, struct cache *cache)
-{
-  unsigned i;
-
-  for (i = 0; i < chain->nr_layers; ++i) {
-    const struct chain_layer *layer = &chain->layers[i];
-
-    if (layer->image) {
-      source_start (layer->image->source, cache);
-      if (layer->image->data != layer->image->source)
-        source_start (layer->image->data, cache);
-    }
-    else
-      source_start (layer->raw, cache);
-  }
+  for (i = 0; i < chain->nr_layers; ++i)
+    if (chain->layers[i].image)
+      largest = max64 (largest, image_cluster_size (chain->layers[i].image));
+  return (size_t) largest;
 }

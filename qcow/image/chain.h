@@ -34,12 +34,7 @@ struct chain *chain_open (struct context *context,
                           const struct qcow_options *options);
 void chain_close (struct chain *chain);
 
-/* The largest cluster size of all layers, in bytes, or the size of what of a
- * remote file is cached at once.
- */
-size_t chain_largest_cached (const struct chain *chain);
-
-/* Tell all sources that serving starts, see source_start. */
-void chain_start (const struct chain *chain, struct cache *cache);
+/* The largest cluster size of all layers, in bytes. */
+size_t chain_largest_cluster (const struct chain *chain);
 
 #endif /* QCOW_IMAGE_CHAIN_H */

@@ -197,6 +197,10 @@ image_open (struct context *context, struct source *source, uint32_t id)
   }
   if (read_header (image) == -1)
     goto err;
+  if (cache_reserve (context->cache, image_cluster_bytes (image)) == -1) {
+    image_no_memory (image);
+    goto err;
+  }
   set_geometry (image);
   warn_of_state (image);
   return image;

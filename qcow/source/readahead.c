@@ -21,6 +21,26 @@
 /* A stream's past counts up to here, then it is judged anew. */
 #define MEMORY (UINT64_C (32) << 20)
 
+/* So many large reads in parallel keep the connections busy without
+ * read-ahead.
+ */
+#define MANY_READS 4
+
+uint64_t
+readahead_most (const struct readahead_load *load)
+{
+  if (load->large_reads >= MANY_READS || (load->large && load->near))
+    return 0;
+  return min64 (load->cache_bytes / 8, READAHEAD_MOST);
+}
+
+/* With more, the first blocks would be evicted before they are read. */
+uint64_t
+readahead_prefetch_most (uint64_t cache_bytes)
+{
+  return cache_bytes / 4;
+}
+
 static bool
 belongs (const struct readahead_stream *s, uint64_t offset)
 {

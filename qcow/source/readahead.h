@@ -36,6 +36,23 @@ struct readahead {
   struct readahead_stream streams[READAHEAD_STREAMS];
 };
 
+/* Nothing is read further ahead than this. */
+#define READAHEAD_MOST (UINT64_C (16) << 20)
+
+/* What decides how far to read ahead of a read of data. */
+struct readahead_load {
+  uint64_t cache_bytes; /* the cache's capacity */
+  unsigned large_reads; /* of the object, in flight */
+  bool large;           /* this read bypasses the cache */
+  bool near;            /* a round trip takes next to no time */
+};
+
+/* How many bytes ahead: 'most' of readahead_note. */
+uint64_t readahead_most (const struct readahead_load *load);
+
+/* How many bytes one explicit prefetch may fetch. */
+uint64_t readahead_prefetch_most (uint64_t cache_bytes);
+
 /* Somebody reads [offset, offset + length), length > 0.  True: the range
  * [*from, *to) should be fetched too; 'to' is a multiple of the chunk, or
  * where another stream began, and may lie beyond the end of the file.  Nothing

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A remote object as a source, in blocks that go through the cache.
+ * A remote object as a source: what is worth it goes through the cache, in
+ * blocks.
  */
 
 #ifndef QCOW_SOURCE_REMOTE_H
 #define QCOW_SOURCE_REMOTE_H
 
+#include "base/cache.h"
 #include "source/source.h"
 #include "source/transport.h"
 
 /* A source that reads through the transport, which belongs to it from now on,
- * also on failure.  No other source of the cache has the same 'id'.  NULL if
- * the transport is NULL (then errno stays as it is), or with the error
- * reported and errno ENOMEM.
+ * also on failure.  The cache must outlive the source, no other source of the
+ * cache may have the same 'id', and a single thread runs yet.  What came with
+ * the object's size is cached.  NULL if the transport is NULL (errno stays as
+ * it is), or with the error reported and errno ENOMEM.
  */
-struct source *source_remote_new (struct transport *t, uint32_t id,
-                                  const struct qcow_hooks *hooks);
-
-/* What of a remote file is kept in the cache at once. */
-#define SOURCE_BLOCK_BYTES (64U << 10)
+struct source *source_remote_new (struct transport *t, struct cache *cache,
+                                  uint32_t id, const struct qcow_hooks *hooks);
 
 #endif /* QCOW_SOURCE_REMOTE_H */

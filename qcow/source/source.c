@@ -84,13 +84,6 @@ source_prefetch (struct source *s, struct source_range *ranges, size_t n)
     s->ops->prefetch (s, ranges, inside);
 }
 
-void
-source_start (struct source *s, struct cache *cache)
-{
-  if (s->ops->start)
-    s->ops->start (s, cache);
-}
-
 bool
 source_same (const struct source *a, const struct source *b)
 {

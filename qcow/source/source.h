@@ -28,12 +28,12 @@ struct source_range {
   void *buf;
 };
 
-/* What a read is for: clients read data in streams, which may be read
- * ahead; tables are read as they come.
+/* What a read is for: clients read data in streams, which a remote source
+ * caches and reads ahead of; a table is read once, into memory that the caller
+ * keeps, and is not cached besides.
  */
 enum source_use { SOURCE_TABLE, SOURCE_DATA };
 
-struct cache;
 struct source;
 
 struct source_ops {
@@ -55,9 +55,6 @@ struct source_ops {
    */
   void (*prefetch) (struct source *s, const struct source_range *ranges,
                     size_t n);
-
-  /* From now on threads may be used, and the cache.  NULL: no interest. */
-  void (*start) (struct source *s, struct cache *cache);
 
   void (*close) (struct source *s);
 };
@@ -87,7 +84,6 @@ void source_extent (struct source *s, uint64_t offset, bool *hole,
 /* Has the source no hole at all? */
 bool source_is_solid (struct source *s);
 void source_prefetch (struct source *s, struct source_range *ranges, size_t n);
-void source_start (struct source *s, struct cache *cache);
 void source_close (struct source *s);
 
 /* Are both the same file? */
