@@ -89,7 +89,7 @@ walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
   w->layer = layer;
   w->offset = offset;
   w->end = offset + length;
-  w->slice = NULL;
+  w->slice.entry = NULL;
   w->slice_start = w->slice_end = 0;
   w->kinds_only = kinds_only;
   w->at_hand = false;
@@ -102,9 +102,9 @@ walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
 void
 walk_release (struct walk *w)
 {
-  if (w->slice)
-    cache_release (w->slice);
-  w->slice = NULL;
+  if (w->slice.entry)
+    cache_release (w->slice.entry);
+  w->slice.entry = NULL;
   w->slice_start = w->slice_end = 0;
 }
 
@@ -154,10 +154,12 @@ table_part (const struct image *image, uint64_t host, uint64_t in_table)
 
 /* Which tables to ask for with the one of this L1 entry: those of the entries
  * from the result on, *count of them.  None, unless tables are asked for in
- * their order; then more and more, and before the last ones are used up.
+ * their order; then more and more, and before the last ones are used up.  A
+ * table that is cached and was not asked for changes nothing.
  */
 static uint64_t
-plan_ahead (struct image *image, uint64_t l1_index, unsigned *count)
+plan_ahead (struct image *image, uint64_t l1_index, bool cached,
+            unsigned *count)
 {
   const uint64_t first
     = __atomic_load_n (&image->first_table, __ATOMIC_RELAXED);
@@ -168,7 +170,7 @@ plan_ahead (struct image *image, uint64_t l1_index, unsigned *count)
     = next > 0 && l1_index >= next && l1_index - next < MAX_TABLES_APART;
 
   *count = 0;
-  if (asked && (n == 0 || next - l1_index > n / 2))
+  if (asked ? n == 0 || next - l1_index > n / 2 : cached)
     return next;
   if (asked || goes_on)
     n = n == 0 ? 1 : n < MAX_TABLES_AHEAD / 2 ? 2 * n : MAX_TABLES_AHEAD - 1;
@@ -182,29 +184,29 @@ plan_ahead (struct image *image, uint64_t l1_index, unsigned *count)
   return asked ? next : l1_index + 1;
 }
 
-/* The slice 'key' of the table of this L1 entry is wanted: if it is not
- * there, ask for the table, and those that will be wanted next.  What is
- * there, or was asked for, is not asked for again.
+/* The slice 'key' of the table of this L1 entry is wanted: ask for the table
+ * if it is not cached, and for those that will be wanted next.  What is cached
+ * or in flight is not asked for again.
  */
 static void
 ask_for_tables (const struct layer *layer, uint64_t l1_index,
-                uint64_t in_table, struct cache_key key)
+                uint64_t in_table, struct cache_key key, size_t size)
 {
   struct image *image = layer->image;
   struct source_range ranges[MAX_TABLES_AHEAD];
-  struct cache_entry *slice = cache_peek (image->context->cache, key);
-  uint64_t bytes = 0, i, from;
-  unsigned ahead;
-  size_t n = 1;
+  struct source_pin slice;
+  const bool cached = image_peek_slice (image, key, size, &slice);
+  uint64_t bytes = 0, i;
+  unsigned ahead, left;
+  size_t n = 0;
 
-  if (slice) {
-    cache_release (slice);
-    return;
-  }
-  ranges[0] = table_part (image, key.host - in_table, in_table);
-  from = plan_ahead (image, l1_index, &ahead);
-  for (i = from;
-       i < layer->l1->size && n <= ahead && bytes < MAX_TABLE_BYTES_AHEAD
+  if (cached)
+    cache_release (slice.entry);
+  else
+    ranges[n++] = table_part (image, key.host - in_table, in_table);
+  i = plan_ahead (image, l1_index, cached, &ahead);
+  for (left = ahead;
+       i < layer->l1->size && left > 0 && bytes < MAX_TABLE_BYTES_AHEAD
        && i - l1_index < MAX_TABLES_APART;
        ++i) {
     const struct entry e = entry_l1 (&image->geometry, layer->l1->entries[i]);
@@ -213,10 +215,12 @@ ask_for_tables (const struct layer *layer, uint64_t l1_index,
       continue;
     ranges[n] = table_part (image, e.host, 0);
     bytes += ranges[n++].length;
+    left--;
   }
   if (ahead > 0)
     __atomic_store_n (&image->next_table, i, __ATOMIC_RELAXED);
-  source_prefetch (image->source, ranges, n);
+  if (n > 0)
+    source_prefetch (image->source, ranges, n);
 }
 
 void
@@ -238,7 +242,8 @@ walk_prefetch (const struct layer *layer, uint64_t offset)
     return;
   in_table = slice_in_table (&w);
   ask_for_tables (layer, l1_index, in_table,
-                  (struct cache_key){ e.host + in_table, image->id, 0 });
+                  (struct cache_key){ e.host + in_table, image->id, 0 },
+                  (size_t) 1 << slice_bits (&w));
 }
 
 /* Pin a slice of this L1 entry's table. */
@@ -246,7 +251,8 @@ static int
 get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
            struct cache_key key)
 {
-  struct image *image = w->layer->image;
+  const struct image *image = w->layer->image;
+  const size_t size = (size_t) 1 << slice_bits (w);
 
   if (w->max_slices == 0) {
     errno = ERANGE;
@@ -255,17 +261,15 @@ get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
   if (w->max_slices != UINT_MAX)
     w->max_slices--;
   if (w->at_hand) {
-    w->slice = cache_peek (image->context->cache, key);
-    if (w->slice == NULL) {
+    if (!image_peek_slice (image, key, size, &w->slice)) {
       errno = EAGAIN;
       return -1;
     }
   }
   else {
     if (image->source->remote)
-      ask_for_tables (w->layer, l1_index, in_table, key);
-    if (image_get_cached (image, key, (size_t) 1 << slice_bits (w), &w->slice)
-        == -1)
+      ask_for_tables (w->layer, l1_index, in_table, key, size);
+    if (image_get_slice (image, key, size, &w->slice) == -1)
       return -1;
   }
   /* This is what may have taken long. */
@@ -329,8 +333,8 @@ enter_slice (struct walk *w, struct run *piece)
 static bool
 in_slice (const struct walk *w)
 {
-  return w->slice && w->offset >= w->slice_start && w->offset < w->slice_end
-         && w->offset < w->end;
+  return w->slice.entry && w->offset >= w->slice_start
+         && w->offset < w->slice_end && w->offset < w->end;
 }
 
 static inline enum run_kind
@@ -399,7 +403,7 @@ next_piece (struct walk *w, struct run *piece)
   }
 
   e = entry_at (
-    &image->geometry, (const uint64_t *) (const void *) w->slice->data,
+    &image->geometry, (const uint64_t *) (const void *) w->slice.data,
     (w->offset - w->slice_start) >> cluster_bits (w), w->offset, &end);
   *piece = (struct run){
     .kind = run_kind (e.kind),
@@ -421,7 +425,7 @@ static void
 extend_in_slice (struct walk *w, struct run *run)
 {
   const struct entry_geometry geometry = w->layer->image->geometry;
-  const uint64_t *entries = (const uint64_t *) (const void *) w->slice->data;
+  const uint64_t *entries = (const uint64_t *) (const void *) w->slice.data;
   const uint64_t slice_start = w->slice_start;
   const uint64_t limit = min64 (w->slice_end, w->end);
   uint64_t offset = w->offset;

@@ -44,9 +44,9 @@ struct walk {
   uint64_t offset, end; /* guest range that is still to be walked */
 
   /* The slice of an L2 table that was used last: entries for
-   * [slice_start, slice_end) of the guest.  Pinned; NULL: none.
+   * [slice_start, slice_end) of the guest.  Pinned; entry NULL: none.
    */
-  struct cache_entry *slice;
+  struct source_pin slice;
   uint64_t slice_start, slice_end;
 
   bool kinds_only;

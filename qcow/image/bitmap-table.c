@@ -250,7 +250,7 @@ look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
                               >> (slice_bits + 3) << slice_bits;
   const struct cache_key key
     = { host + in_cluster, b->image->id, CACHE_BITMAP };
-  struct cache_entry *slice;
+  struct source_pin slice;
   uint64_t last;
 
   /* Unlike elsewhere, what the file lacks at its end is not taken for
@@ -259,11 +259,11 @@ look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
   if ((host & (image_cluster_size (b->image) - 1)) != 0
       || host + in_cluster + slice_bytes > b->image->source->size)
     return damaged (b, offset, host);
-  if (image_get_cached (b->image, key, slice_bytes, &slice) == -1)
+  if (image_get_slice (b->image, key, slice_bytes, &slice) == -1)
     return -1;
-  *dirty = slice->data[in_slice / 8] >> in_slice % 8 & 1;
-  last = same_bits_end (slice->data, in_slice, bits_per_slice, *dirty);
-  cache_release (slice);
+  *dirty = slice.data[in_slice / 8] >> in_slice % 8 & 1;
+  last = same_bits_end (slice.data, in_slice, bits_per_slice, *dirty);
+  cache_release (slice.entry);
   *same_end = min64 ((bit - in_slice + last) << b->granularity_bits, end);
   return 0;
 }

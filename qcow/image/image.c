@@ -240,10 +240,26 @@ image_get_active_l1 (const struct image *image)
                        image->header.l1_size, "the L1 table");
 }
 
-int
-image_get_cached (const struct image *image, struct cache_key key, size_t size,
-                  struct cache_entry **entry)
+/* Pin the slice in its place in the cache of the source, see source_pin.  Not
+ * if the entries there would not be aligned: a version 1 table may be
+ * anywhere.
+ */
+static int
+pin_in_place (const struct image *image, struct cache_key key, size_t size,
+              bool cached_only, struct source_pin *slice)
 {
+  if (key.host % sizeof (uint64_t) != 0)
+    return 0;
+  return source_pin (image->source, key.host, size, cached_only, slice);
+}
+
+/* Pin a copy of the slice.  Load it if no other thread does. */
+static int
+pin_copy (const struct image *image, struct cache_key key, size_t size,
+          struct cache_entry **entry)
+{
+  const struct qcow_hooks *hooks = image->context->hooks;
+
   for (;;) {
     switch (cache_claim (image->context->cache, key, size, 1, entry)) {
     case CACHE_READY:
@@ -252,20 +268,18 @@ image_get_cached (const struct image *image, struct cache_key key, size_t size,
     case CACHE_MINE:
       if (source_read (image->source, (*entry)->data, size, key.host) == -1) {
         cache_fail (*entry);
-        *entry = NULL;
         return -1;
       }
       cache_fill (*entry);
       return 0;
 
     case CACHE_BUSY:
-      if (cache_wait (*entry, image->context->hooks) == 0)
+      if (cache_wait (*entry, hooks) == 0)
         return 0;
       /* The loader failed, perhaps because its client has left.  Load the
-       * entry ourselves unless ours has left, too.
+       * slice ourselves unless ours has left, too.
        */
-      if (errno == ESHUTDOWN || hooks_sleep (image->context->hooks, 0) == -1) {
-        *entry = NULL;
+      if (errno == ESHUTDOWN || hooks_sleep (hooks, 0) == -1) {
         errno = ESHUTDOWN;
         return -1;
       }
@@ -273,8 +287,36 @@ image_get_cached (const struct image *image, struct cache_key key, size_t size,
 
     case CACHE_FULL: /* not with 'must' */
     case CACHE_NO_MEMORY:
-      *entry = NULL;
       return image_no_memory (image);
     }
   }
+}
+
+int
+image_get_slice (const struct image *image, struct cache_key key, size_t size,
+                 struct source_pin *slice)
+{
+  int r = pin_in_place (image, key, size, false, slice);
+
+  if (r == 0 && pin_copy (image, key, size, &slice->entry) == 0) {
+    slice->data = slice->entry->data;
+    r = 1;
+  }
+  if (r == 1)
+    return 0;
+  slice->entry = NULL;
+  return -1;
+}
+
+bool
+image_peek_slice (const struct image *image, struct cache_key key, size_t size,
+                  struct source_pin *slice)
+{
+  if (pin_in_place (image, key, size, true, slice) == 1)
+    return true;
+  slice->entry = cache_peek (image->context->cache, key);
+  if (slice->entry == NULL)
+    return false;
+  slice->data = slice->entry->data;
+  return true;
 }

@@ -65,12 +65,18 @@ struct l1_table *image_get_l1 (const struct image *image, uint64_t offset,
 /* The one that the header names. */
 struct l1_table *image_get_active_l1 (const struct image *image);
 
-/* Pin what the image's file has at key.host, 'size' bytes, in the cache;
- * read it if it is not there.  The caller releases it.  0, or -1 with the
- * error reported and errno EIO or ENOMEM.
+/* Pin a slice of a table: the 'size' bytes at key.host of the image's file.
+ * Read it if it is not cached: from a local file to a cache entry of its own,
+ * from a remote one to its block.  The data is aligned for 64-bit entries. The
+ * caller releases slice->entry.  0, or -1 with errno EIO or ENOMEM and the
+ * error reported, or ESHUTDOWN.
  */
-int image_get_cached (const struct image *image, struct cache_key key,
-                      size_t size, struct cache_entry **entry);
+int image_get_slice (const struct image *image, struct cache_key key,
+                     size_t size, struct source_pin *slice);
+
+/* The same only for a slice that is cached; else false. */
+bool image_peek_slice (const struct image *image, struct cache_key key,
+                       size_t size, struct source_pin *slice);
 
 static inline int
 image_no_memory (const struct image *image)

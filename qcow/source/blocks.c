@@ -58,6 +58,12 @@ block_claim_ahead (const struct blocks *b, struct block_list *missing,
 }
 
 struct cache_entry *
+block_peek (const struct blocks *b, uint64_t number)
+{
+  return cache_peek (b->cache, block_key (b, number));
+}
+
+struct cache_entry *
 block_find (const struct blocks *b, uint64_t number)
 {
   return cache_find (b->cache, block_key (b, number));

@@ -56,7 +56,10 @@ enum cache_claim block_claim (const struct blocks *b,
 bool block_claim_ahead (const struct blocks *b, struct block_list *missing,
                         uint64_t number);
 
-/* A block that is cached or being fetched, pinned; else NULL. */
+/* A block that is cached, pinned; else NULL. */
+struct cache_entry *block_peek (const struct blocks *b, uint64_t number);
+
+/* The same for a block that is cached or being fetched. */
 struct cache_entry *block_find (const struct blocks *b, uint64_t number);
 
 /* Begin to fetch the blocks in the list, and empty it: neighbours with one

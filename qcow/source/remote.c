@@ -3,11 +3,13 @@
  * A remote object as a source.  A request costs a round trip, so there are few
  * of them, and several at a time.
  *
- * Small reads of data go through the blocks in the cache (blocks.h), with what
- * the stream of reads will want next (readahead.h).  What is not worth a place
- * in the cache takes only what is cached or being fetched from there, and is
- * fetched directly to where it is wanted otherwise: large reads of data,
- * tables that the caller keeps, and blocks that the cache has no room for.
+ * Tables that are used in slices are used in place, in their block
+ * (remote_pin). Small reads of data go through the blocks in the cache
+ * (blocks.h), with what the stream of reads will want next (readahead.h). What
+ * is not worth a place in the cache takes only what is cached or being fetched
+ * from there, and is fetched directly to where it is wanted otherwise: large
+ * reads of data, tables that the caller keeps, and blocks that the cache has
+ * no room for.
  *
  * Locking: 'lock' guards the streams alone, and is held for no I/O.
  */
@@ -320,6 +322,51 @@ remote_prefetch (struct source *source, const struct source_range *ranges,
   blocks_fetch (b, &missing);
 }
 
+/* --- Pinning --- */
+
+/* Pin a block; results as source_ops.pin. */
+static int
+load_block (struct source_remote *s, uint64_t number,
+            struct cache_entry **entry)
+{
+  struct block_list missing;
+  enum cache_claim claim;
+
+  missing.n = 0;
+  claim = block_claim (&s->blocks, &missing, number, entry);
+  if (claim == CACHE_READY)
+    return 1;
+  if (claim != CACHE_BUSY)
+    return 0;
+  blocks_fetch (&s->blocks, &missing);
+  if (cache_wait (*entry, s->source.hooks) == 0)
+    return 1;
+  /* If the block has failed for what it was fetched together with, the bytes
+   * alone may be good.
+   */
+  return errno == ESHUTDOWN ? -1 : 0;
+}
+
+static int
+remote_pin (struct source *source, uint64_t offset, size_t length,
+            bool cached_only, struct source_pin *pin)
+{
+  struct source_remote *s = (struct source_remote *) source;
+  const uint64_t number = offset / BLOCK_BYTES;
+  const size_t start = (size_t) (offset % BLOCK_BYTES);
+  int r = 1;
+
+  if (length > block_length (&s->blocks, number) - start)
+    return 0;
+  if (!cached_only)
+    r = load_block (s, number, &pin->entry);
+  else if ((pin->entry = block_peek (&s->blocks, number)) == NULL)
+    r = 0;
+  if (r == 1)
+    pin->data = pin->entry->data + start;
+  return r;
+}
+
 /* --- Life --- */
 
 static void
@@ -336,6 +383,7 @@ remote_close (struct source *source)
 static const struct source_ops remote_ops = {
   .readv = remote_readv,
   .prefetch = remote_prefetch,
+  .pin = remote_pin,
   .close = remote_close,
 };
 

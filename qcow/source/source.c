@@ -84,6 +84,15 @@ source_prefetch (struct source *s, struct source_range *ranges, size_t n)
     s->ops->prefetch (s, ranges, inside);
 }
 
+int
+source_pin (struct source *s, uint64_t offset, size_t length, bool cached_only,
+            struct source_pin *pin)
+{
+  if (s->ops->pin == NULL || offset >= s->size || length > s->size - offset)
+    return 0;
+  return s->ops->pin (s, offset, length, cached_only, pin);
+}
+
 bool
 source_same (const struct source *a, const struct source *b)
 {

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cache.h"
 #include "base/error.h"
 
 /* Bytes [offset, offset + length) of the source, to or in 'buf'. */
@@ -33,6 +34,12 @@ struct source_range {
  * keeps, and is not cached besides.
  */
 enum source_use { SOURCE_TABLE, SOURCE_DATA };
+
+/* Bytes of a source in the cache, for as long as the caller pins them. */
+struct source_pin {
+  struct cache_entry *entry; /* for cache_release */
+  const uint8_t *data;
+};
 
 struct source;
 
@@ -55,6 +62,14 @@ struct source_ops {
    */
   void (*prefetch) (struct source *s, const struct source_range *ranges,
                     size_t n);
+
+  /* Pin these bytes where the cache has them in one piece, or with
+   * !cached_only, fetch them to there first.  1: *pin is set; 0: not possible,
+   * so the caller reads a copy; -1 with errno ESHUTDOWN: the sleep hook ended
+   * the wait.  NULL: never possible.
+   */
+  int (*pin) (struct source *s, uint64_t offset, size_t length,
+              bool cached_only, struct source_pin *pin);
 
   void (*close) (struct source *s);
 };
@@ -84,6 +99,8 @@ void source_extent (struct source *s, uint64_t offset, bool *hole,
 /* Has the source no hole at all? */
 bool source_is_solid (struct source *s);
 void source_prefetch (struct source *s, struct source_range *ranges, size_t n);
+int source_pin (struct source *s, uint64_t offset, size_t length,
+                bool cached_only, struct source_pin *pin);
 void source_close (struct source *s);
 
 /* Are both the same file? */
