@@ -24,14 +24,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cache.h"
 #include "base/error.h"
 #include "base/minmax.h"
-#include "base/monotonic.h"
-#include "base/wait.h"
+#include "base/once.h"
 
 /* 16 locks for at most some 64 threads: they rarely meet. */
 #define MAX_SHARDS 16
@@ -44,8 +42,6 @@
 
 /* From here on new buffers get their pages at once. */
 #define LARGE_BUFFER 65536
-
-enum { LOADING, READY, FAILED };
 
 struct cache_shard {
   pthread_mutex_t lock;
@@ -88,7 +84,7 @@ cost (size_t size)
 static void
 free_entry (struct cache_entry *e)
 {
-  pthread_cond_destroy (&e->changed);
+  once_destroy (&e->load);
   free (e->data);
   free (e);
 }
@@ -374,8 +370,7 @@ claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
   e->size = size;
   e->key = key;
   e->pins = 1;
-  e->state = LOADING;
-  monotonic_cond_init (&e->changed);
+  once_begin (&e->load);
   link_entry (s, hash, e);
   s->stats.bytes += cost (size);
   if (s->stats.bytes > s->stats.peak_bytes)
@@ -400,7 +395,7 @@ cache_claim (struct cache *c, struct cache_key key, size_t size, int must,
     claim = claim_new (s, hash, key, size, must, entry);
   else {
     e->pins++;
-    if (e->state == READY) {
+    if (e->load.state == ONCE_READY) {
       claim = CACHE_READY;
       e->used = 1;
       s->stats.hits++;
@@ -425,11 +420,11 @@ look_up (struct cache *c, struct cache_key key, bool ready)
 
   pthread_mutex_lock (&s->lock);
   e = find (s, hash, key);
-  if (e && ready && e->state != READY)
+  if (e && ready && e->load.state != ONCE_READY)
     e = NULL;
   if (e) {
     e->pins++;
-    if (e->state == READY) {
+    if (e->load.state == ONCE_READY) {
       e->used = 1;
       s->stats.hits++;
     }
@@ -458,10 +453,8 @@ fill (struct cache_entry *entry, unsigned char used)
   struct cache_shard *s = entry->shard;
 
   pthread_mutex_lock (&s->lock);
-  entry->state = READY;
+  once_end (&entry->load, 0);
   entry->used = used;
-  if (entry->pins > 1)
-    pthread_cond_broadcast (&entry->changed);
   pthread_mutex_unlock (&s->lock);
 }
 
@@ -481,7 +474,7 @@ cache_fill_for_later (struct cache_entry *entry)
 static void
 unpin (struct cache_shard *s, struct cache_entry *e)
 {
-  if (--e->pins == 0 && e->state == FAILED) {
+  if (--e->pins == 0 && e->load.state == ONCE_FAILED) {
     s->stats.bytes -= cost (e->size);
     free_entry (e);
   }
@@ -494,41 +487,28 @@ cache_fail (struct cache_entry *entry)
 
   pthread_mutex_lock (&s->lock);
   unlink_entry (s, entry);
-  entry->state = FAILED;
-  if (entry->pins > 1)
-    pthread_cond_broadcast (&entry->changed);
+  once_end (&entry->load, EIO);
   unpin (s, entry);
   pthread_mutex_unlock (&s->lock);
-}
-
-/* Under the lock: the entry is loaded, or not any more. */
-static int
-end_wait (struct cache_shard *s, struct cache_entry *entry)
-{
-  if (entry->state == READY) {
-    entry->used = 1;
-    return 0;
-  }
-  unpin (s, entry);
-  return -1;
 }
 
 int
 cache_wait (struct cache_entry *entry, const struct qcow_hooks *hooks)
 {
   struct cache_shard *s = entry->shard;
-  bool given_up = false;
-  struct timespec t = monotonic_deadline (HOOKS_POLL_MS);
-  int r;
+  int err;
 
   pthread_mutex_lock (&s->lock);
-  while (entry->state == LOADING && !given_up)
-    given_up = hooks_wait (hooks, &entry->changed, &s->lock, &t) == -1;
-  r = end_wait (s, entry);
+  err = once_wait (&entry->load, &s->lock, hooks);
+  if (err == 0)
+    entry->used = 1;
+  else
+    unpin (s, entry);
   pthread_mutex_unlock (&s->lock);
-  if (r == -1)
-    errno = given_up ? ESHUTDOWN : EIO;
-  return r;
+  if (err == 0)
+    return 0;
+  errno = err;
+  return -1;
 }
 
 void

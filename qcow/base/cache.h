@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/hooks.h"
+#include "base/once.h"
 
 struct cache;
 
@@ -47,11 +48,10 @@ struct cache_entry {
   /* The rest is private to cache.c. */
   struct cache_key key;
   struct cache_shard *shard;
-  pthread_cond_t changed; /* it left LOADING */
   struct cache_entry *hash_next;
   struct cache_entry *ring_next, *ring_prev;
   unsigned pins;
-  unsigned char state;
+  struct once load;
   unsigned char used; /* since the clock's hand last passed */
 };
 

@@ -16,16 +16,13 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "base/monotonic.h"
+#include "base/once.h"
 #include "base/wait.h"
 #include "format/format.h"
 #include "image/l1.h"
 
-enum { LOADING, READY, FAILED };
-
 struct l1_tables {
   pthread_mutex_t lock;
-  pthread_cond_t changed; /* a table left LOADING */
   uint64_t bytes;
   struct l1_table *first;
 };
@@ -38,7 +35,6 @@ l1_tables_new (void)
   if (all == NULL)
     return NULL;
   pthread_mutex_init (&all->lock, NULL);
-  monotonic_cond_init (&all->changed);
   return all;
 }
 
@@ -47,7 +43,6 @@ l1_tables_free (struct l1_tables *all)
 {
   if (all == NULL)
     return;
-  pthread_cond_destroy (&all->changed);
   pthread_mutex_destroy (&all->lock);
   free (all);
 }
@@ -70,6 +65,7 @@ drop (struct l1_tables *all, struct l1_table *table)
     p = &(*p)->next;
   *p = table->next;
   all->bytes -= bytes_of (table);
+  once_destroy (&table->load);
   free ((void *) table->entries);
   free (table);
 }
@@ -122,7 +118,7 @@ find (struct l1_tables *all, const struct source *source, uint64_t offset,
 
   for (t = all->first; t; t = t->next)
     if (t->source == source && t->offset == offset && t->size == size
-        && t->state != FAILED) {
+        && t->load.state != ONCE_FAILED) {
       t->uses++;
       break;
     }
@@ -149,7 +145,7 @@ add (struct l1_tables *all, struct source *source, uint64_t offset,
   t->offset = offset;
   t->size = size;
   t->uses = 1;
-  t->state = LOADING;
+  once_begin (&t->load);
   t->next = all->first;
   all->first = t;
   all->bytes += bytes_of (t);
@@ -169,8 +165,8 @@ no_room (const struct source *source, uint32_t size, const char *what)
                        "out of memory for %s", what);
 }
 
-/* Under the lock, which it lets go of meanwhile: read a table that nobody
- * else does.  0 or an errno.
+/* Under the lock, which is released meanwhile: read a new table.  0, or an
+ * errno value with the error reported.
  */
 static int
 fill (struct l1_tables *all, struct l1_table *t, const char *what)
@@ -180,31 +176,15 @@ fill (struct l1_tables *all, struct l1_table *t, const char *what)
   pthread_mutex_unlock (&all->lock);
   err = load (t, what) == 0 ? 0 : errno;
   pthread_mutex_lock (&all->lock);
-  t->err = err;
-  t->state = err == 0 ? READY : FAILED;
-  pthread_cond_broadcast (&all->changed);
+  once_end (&t->load, err);
   return err;
-}
-
-/* Under the lock: wait for who reads the table.  0 or an errno; ESHUTDOWN
- * if the client of either of us has left.
- */
-static int
-wait_for_other (struct l1_tables *all, const struct l1_table *t,
-                const struct qcow_hooks *hooks)
-{
-  struct timespec look_up = monotonic_deadline (HOOKS_POLL_MS);
-
-  while (t->state == LOADING)
-    if (hooks_wait (hooks, &all->changed, &all->lock, &look_up) == -1)
-      return ESHUTDOWN;
-  return t->err;
 }
 
 struct l1_table *
 l1_table_get (struct l1_tables *all, struct source *source, uint64_t offset,
               uint32_t size, uint64_t slack, const char *what)
 {
+  const struct qcow_hooks *hooks = source->hooks;
   struct l1_table *t;
   bool mine;
   int err;
@@ -223,17 +203,19 @@ l1_table_get (struct l1_tables *all, struct source *source, uint64_t offset,
       no_room (source, size, what);
       return NULL;
     }
-    err = mine ? fill (all, t, what) : wait_for_other (all, t, source->hooks);
+    err = mine ? fill (all, t, what) : once_wait (&t->load, &all->lock, hooks);
     if (err != 0)
       drop (all, t);
     pthread_mutex_unlock (&all->lock);
     if (err == 0)
       return t;
-    /* That another's client has left is no reason for ours. */
-  } while (!mine && err == ESHUTDOWN && hooks_sleep (source->hooks, 0) == 0);
+    /* Unless our client has left, try again: the other thread's has. */
+  } while (!mine && err == ESHUTDOWN && hooks_sleep (hooks, 0) == 0);
 
-  /* Who read it has reported why, to its own client. */
-  error_report (source->hooks, err, source->name, "can't load %s", what);
+  /* The thread that read the table has told its own client why it failed. */
+  if (!mine && err != ESHUTDOWN)
+    error_report (hooks, err, source->name, "can't load %s", what);
+  errno = err;
   return NULL;
 }
 

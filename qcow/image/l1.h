@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/once.h"
 #include "source/source.h"
 
 /* 16 of the largest L1 tables of a QCOW2 image; with 64 KiB clusters, for
@@ -31,8 +32,7 @@ struct l1_table {
   struct source *source;
   uint64_t offset;
   unsigned uses;
-  unsigned char state;
-  int err; /* why it could not be read, or 0 */
+  struct once load;
   struct l1_table *next;
 };
 

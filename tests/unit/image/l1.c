@@ -272,7 +272,8 @@ l1_failure (void **state)
     assert_null (l1_table_get (all, s, 0, ENTRIES, 512, "table X"));
     assert_int_equal (errno, EIO);
   }
-  assert_said ("table X");
+  assert_said ("the file was truncated while being served");
+  assert_int_equal (unit_errors, 1);
   /* It may be there again. */
   assert_int_equal (ftruncate (f.fd, ENTRIES * 8), 0);
   t = l1_table_get (all, s, 0, 100, 512, "table X");
@@ -292,6 +293,8 @@ static bool slow_is_left;
 static pthread_mutex_t slow_hold = PTHREAD_MUTEX_INITIALIZER;
 /* The client of this thread has left. */
 static __thread bool left;
+/* How many errors it was told. */
+static __thread unsigned told;
 
 static int
 slow_readv (struct source *s, const struct source_range *ranges, size_t n,
@@ -302,7 +305,6 @@ slow_readv (struct source *s, const struct source_range *ranges, size_t n,
     = __atomic_add_fetch (&slow_reads, 1, __ATOMIC_RELAXED) == 1;
   size_t i;
 
-  (void) s;
   (void) use;
   nanosleep (&t, NULL);
   pthread_mutex_lock (&slow_hold);
@@ -314,8 +316,14 @@ slow_readv (struct source *s, const struct source_range *ranges, size_t n,
     errno = ESHUTDOWN;
     return -1;
   }
-  errno = EIO;
-  return slow_fails ? -1 : 0;
+  return slow_fails ? error_report (s->hooks, EIO, s->name, "can't read") : 0;
+}
+
+static void
+slow_error (const char *text)
+{
+  (void) text;
+  told++;
 }
 
 static int
@@ -327,7 +335,8 @@ slow_sleep (void *opaque, unsigned ms)
 }
 
 static const struct source_ops slow_ops = { .readv = slow_readv };
-static const struct qcow_hooks slow_hooks = { .sleep = slow_sleep };
+static const struct qcow_hooks slow_hooks
+  = { .error = slow_error, .sleep = slow_sleep };
 static char slow_name[] = "slow";
 static struct source slow_source = {
   .ops = &slow_ops, .hooks = &slow_hooks, .name = slow_name, .size = 65536
@@ -347,6 +356,9 @@ slow_user (void *arg)
   if ((t == NULL) != (slow_fails || left))
     abort ();
   if (t == NULL && errno != (left ? ESHUTDOWN : EIO))
+    abort ();
+  /* A failure is told once to each client, whoever has read. */
+  if (told != (slow_fails && !left))
     abort ();
   if (t && t->entries[99] != 0x2222222222222222)
     abort ();
