@@ -4,6 +4,12 @@
  *
  * Requests are submitted (under the lock), then waiting, then active; after a
  * failed try, waiting again.  Only the driver thread moves them on.
+ *
+ * libcurl could limit connections itself (CURLMOPT_MAX_TOTAL_CONNECTIONS and
+ * CURLMOPT_MAX_HOST_CONNECTIONS).  But transfers that wait for a connection
+ * inside libcurl use up their timeout=, and when a connection is free, libcurl
+ * looks at the first of them only: if that is for a server that hangs, all
+ * others wait, too.  So the driver counts connections by origin (quota.h).
  */
 
 #include <errno.h>
@@ -20,6 +26,12 @@
 
 /* The driver looks for submitted requests at least so often. */
 #define MAX_WAIT_MS 1000
+
+/* If libcurl itself fails, wait a little; after so many times in a row, the
+ * active requests fail.
+ */
+#define LIBCURL_PAUSE_MS 10
+#define MAX_LIBCURL_FAILURES 20
 
 /* --- Requests --- */
 
@@ -105,14 +117,20 @@ put_handle (struct http *h, struct request *r)
   r->easy = NULL;
 }
 
-/* End the transfer of an active request, which is in no list then. */
+/* End the transfer of an active request, which is in no list then.  A handle
+ * that can't be removed must not be reused: its clean-up removes it.
+ */
 static void
 end_transfer (struct http *h, struct request *r)
 {
   KEEP_ERRNO;
 
-  curl_multi_remove_handle (h->multi, r->easy);
-  put_handle (h, r);
+  if (curl_multi_remove_handle (h->multi, r->easy) == CURLM_OK)
+    put_handle (h, r);
+  else {
+    curl_easy_cleanup (r->easy);
+    r->easy = NULL;
+  }
   unlink_request (&h->active, r);
   quota_give (&h->connections, &r->object->origin->client);
 }
@@ -232,21 +250,44 @@ drop_cancelled (struct http *h, bool all)
 
 /* --- Driving --- */
 
+/* libcurl could not perform or wait for transfers. */
+static void
+libcurl_failed (struct http *h, CURLMcode code)
+{
+  const struct timespec pause = { .tv_nsec = LIBCURL_PAUSE_MS * 1000000L };
+  struct request *r;
+
+  nanosleep (&pause, NULL);
+  if (++h->failures < MAX_LIBCURL_FAILURES)
+    return;
+  while ((r = h->active) != NULL) {
+    request_fail_in_libcurl (r, code == CURLM_OUT_OF_MEMORY,
+                             curl_multi_strerror (code));
+    end_transfer (h, r);
+    finish (r, errno);
+  }
+}
+
 void
 driver_step (struct http *h, int max_ms)
 {
+  CURLMcode code;
   bool ended;
   int running;
 
   take_submitted (h);
   drop_cancelled (h, false);
   start_due (h);
-  curl_multi_perform (h->multi, &running);
+  code = curl_multi_perform (h->multi, &running);
   ended = collect (h);
-  if (!ended)
-    curl_multi_poll (
+  if (code == CURLM_OK && !ended)
+    code = curl_multi_poll (
       h->multi, NULL, 0,
       (int) min64 ((uint64_t) max_ms, (uint64_t) time_to_wait (h)), NULL);
+  if (code == CURLM_OK)
+    h->failures = 0;
+  else
+    libcurl_failed (h, code);
 }
 
 static bool
@@ -272,6 +313,9 @@ work (void *opaque)
 
 /* --- For other threads --- */
 
+/* http_start checks that this works.  If it fails later, the driver looks
+ * after MAX_WAIT_MS.
+ */
 static void
 wake (struct http *h)
 {
@@ -342,12 +386,18 @@ driver_origin (struct http *h, const char *name)
 static int
 new_multi (struct http *h)
 {
+  CURLMcode code;
+
   h->multi = curl_multi_init ();
   if (h->multi == NULL)
     return error_no_memory (h->context.hooks, "http");
-  curl_multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
-                     (long) h->connections.slots);
-  return 0;
+  code = curl_multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
+                            (long) h->connections.slots);
+  if (code == CURLM_OK)
+    return 0;
+  return error_report (h->context.hooks, EIO, "http",
+                       "libcurl can't be set up: %s",
+                       curl_multi_strerror (code));
 }
 
 struct http *
@@ -409,13 +459,23 @@ start_worker (struct http *h)
                        "can't start a thread: %m");
 }
 
+/* libcurl's multi handles work without a descriptor for wake-ups, so a lack of
+ * descriptors shows only here.
+ */
 int
 http_start (struct http *h)
 {
+  CURLMcode code;
+
   if (h == NULL)
     return 0;
   if (h->multi == NULL && new_multi (h) == -1)
     return -1;
+  code = curl_multi_wakeup (h->multi);
+  if (code != CURLM_OK)
+    return error_report (h->context.hooks, EIO, "http",
+                         "libcurl can't wake a thread: %s",
+                         curl_multi_strerror (code));
   h->context.serving = true;
   if (start_worker (h) == 0)
     return 0;

@@ -29,6 +29,7 @@ struct http {
   struct quota connections;         /* of active requests */
   CURL *idle[HTTP_MAX_CONNECTIONS]; /* handles for reuse */
   unsigned nr_idle;
+  unsigned failures; /* of libcurl itself, in a row */
 };
 
 /* Drive the transfers until one is over, or for at most 'max_ms'.  Only before

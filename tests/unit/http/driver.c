@@ -1722,6 +1722,254 @@ many_threads (void **state)
   end ();
 }
 
+/* --- When libcurl itself fails --- */
+
+static struct libcurl real;
+static unsigned calls; /* atomic */
+static unsigned good_calls_from;
+
+static void
+break_libcurl (void)
+{
+  real = libcurl;
+  calls = 0;
+  good_calls_from = UINT_MAX;
+}
+
+static bool
+call_is_good (void)
+{
+  return __atomic_fetch_add (&calls, 1, __ATOMIC_RELAXED) >= good_calls_from;
+}
+
+static CURLMcode
+bad_perform (CURLM *multi, int *running)
+{
+  return call_is_good () ? real.multi_perform (multi, running)
+                         : CURLM_INTERNAL_ERROR;
+}
+
+static CURLMcode
+bad_poll (CURLM *multi, struct curl_waitfd *fds, unsigned nr, int ms,
+          int *nr_ready)
+{
+  return call_is_good () ? real.multi_poll (multi, fds, nr, ms, nr_ready)
+                         : CURLM_OUT_OF_MEMORY;
+}
+
+static CURLMcode
+bad_add_handle (CURLM *multi, CURL *easy)
+{
+  return call_is_good () ? real.multi_add_handle (multi, easy)
+                         : CURLM_INTERNAL_ERROR;
+}
+
+static CURLMcode
+full_add_handle (CURLM *multi, CURL *easy)
+{
+  return call_is_good () ? real.multi_add_handle (multi, easy)
+                         : CURLM_OUT_OF_MEMORY;
+}
+
+static CURLMcode
+bad_remove_handle (CURLM *multi, CURL *easy)
+{
+  return call_is_good () ? real.multi_remove_handle (multi, easy)
+                         : CURLM_INTERNAL_ERROR;
+}
+
+static CURLMcode
+bad_wakeup (CURLM *multi)
+{
+  return call_is_good () ? real.multi_wakeup (multi) : CURLM_WAKEUP_FAILURE;
+}
+
+static CURLMcode
+bad_setopt (CURLM *multi, CURLMoption option, ...)
+{
+  (void) multi;
+  (void) option;
+  return CURLM_UNKNOWN_OPTION;
+}
+
+/* Three fetches fail with 'err', soon, with one message, and libcurl is not
+ * called without a pause.
+ */
+static void
+check_broken (int err)
+{
+  const uint64_t began = monotonic_ms ();
+  struct load *loads[3];
+  size_t i;
+
+  for (i = 0; i < NR (loads); ++i)
+    loads[i] = load_one (100000 * i, 100000);
+  assert_int_equal (fetch_loads (object, loads, NR (loads)), -1);
+  assert_int_equal (errno, err);
+  for (i = 0; i < NR (loads); ++i)
+    load_free (loads[i]);
+  assert_between (monotonic_ms () - began, 0, 1000 + soon_ms ());
+  assert_between (__atomic_load_n (&calls, __ATOMIC_RELAXED), 1,
+                  10 + (monotonic_ms () - began) / 10);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("libcurl");
+  assert_said (web.url);
+}
+
+/* libcurl works again: so do we. */
+static void
+check_mended (void)
+{
+  struct load *l = load_one (500000, 100000);
+
+  libcurl = real;
+  assert_int_equal (http_start (http), 0);
+  assert_int_equal (fetch_loads (object, &l, 1), 0);
+  assert_true (load_is_right (l));
+  load_free (l);
+}
+
+static void
+perform_fails (void **state)
+{
+  (void) state;
+  begin (2000000, 2);
+  break_libcurl ();
+  libcurl.multi_perform = bad_perform;
+  check_broken (EIO);
+  check_mended ();
+  end ();
+
+  begin (2000000, 2);
+  break_libcurl ();
+  libcurl.multi_perform = bad_perform;
+  assert_int_equal (http_start (http), 0);
+  check_broken (EIO);
+  stop_http ();
+  libcurl = real;
+  end ();
+}
+
+static void
+perform_fails_while_opening (void **state)
+{
+  (void) state;
+  web_start (1000);
+  new_http (0);
+  break_libcurl ();
+  libcurl.multi_perform = bad_perform;
+  object = open_url (web.url);
+  libcurl = real;
+  assert_null (object);
+  assert_int_equal (errno, EIO);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("libcurl");
+  end ();
+}
+
+/* A few failures do no harm. */
+static void
+perform_fails_for_a_moment (void **state)
+{
+  struct load *l = load_one (1000, 100000);
+
+  (void) state;
+  begin (2000000, 2);
+  break_libcurl ();
+  good_calls_from = 10;
+  libcurl.multi_perform = bad_perform;
+  assert_int_equal (http_start (http), 0);
+  assert_int_equal (fetch_loads (object, &l, 1), 0);
+  assert_true (load_is_right (l));
+  load_free (l);
+  assert_int_equal (unit_errors, 0);
+  stop_http ();
+  libcurl = real;
+  end ();
+}
+
+static void
+poll_fails (void **state)
+{
+  (void) state;
+  begin (2000000, 2);
+  web_stall (0, 0);
+  break_libcurl ();
+  libcurl.multi_poll = bad_poll;
+  assert_int_equal (http_start (http), 0);
+  check_broken (ENOMEM);
+  stop_http ();
+  libcurl = real;
+  end ();
+}
+
+static void
+add_handle_fails (void **state)
+{
+  (void) state;
+  begin (2000000, 2);
+  break_libcurl ();
+  libcurl.multi_add_handle = bad_add_handle;
+  check_broken (EIO);
+  libcurl = real;
+  end ();
+
+  begin (2000000, 2);
+  break_libcurl ();
+  libcurl.multi_add_handle = full_add_handle;
+  check_broken (ENOMEM);
+  check_mended ();
+  end ();
+}
+
+/* The handle is not used again. */
+static void
+remove_handle_fails (void **state)
+{
+  (void) state;
+  begin (2000000, 2);
+  break_libcurl ();
+  libcurl.multi_remove_handle = bad_remove_handle;
+  check_fetches ();
+  assert_int_equal (unit_errors, 0);
+  check_mended ();
+  end ();
+}
+
+/* The thread could not be told anything. */
+static void
+wakeup_fails (void **state)
+{
+  (void) state;
+  begin (2000000, 2);
+  break_libcurl ();
+  libcurl.multi_wakeup = bad_wakeup;
+  assert_int_equal (http_start (http), -1);
+  assert_int_equal (errno, EIO);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("libcurl");
+  unit_forget ();
+  check_mended ();
+  end ();
+}
+
+static void
+setopt_fails (void **state)
+{
+  const struct qcow_options options = { .url = "http://127.0.0.1/x" };
+
+  (void) state;
+  unit_forget ();
+  http_free (http_new (&options, &hooks)); /* loads libcurl */
+  break_libcurl ();
+  libcurl.multi_setopt = bad_setopt;
+  assert_null (http_new (&options, &hooks));
+  libcurl = real;
+  assert_int_equal (errno, EIO);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("libcurl");
+}
+
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (open_sizes),
   cmocka_unit_test (open_empty_200),
@@ -1755,6 +2003,14 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (stop_before_start),
   cmocka_unit_test (many_threads),
   cmocka_unit_test (stop_waiters),
+  cmocka_unit_test (perform_fails),
+  cmocka_unit_test (perform_fails_while_opening),
+  cmocka_unit_test (perform_fails_for_a_moment),
+  cmocka_unit_test (poll_fails),
+  cmocka_unit_test (add_handle_fails),
+  cmocka_unit_test (remove_handle_fails),
+  cmocka_unit_test (wakeup_fails),
+  cmocka_unit_test (setopt_fails),
 };
 
 UNIT_MAIN (tests)
