@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Chains of images and data files that a web server has, or some of them:
-# they hold what qemu says of the same files in a directory; then how the
-# names are understood, and which of them are followed: none, until the
-# user allows it; then those below the addresses and directories that he
-# allows, whatever tricks the name plays.  What is refused is refused with
-# the parameter that would allow it, and that parameter works.
+# Chains of images and data files, all or some of them on a web server.  Their
+# content equals qemu's for the same local files.  Which names are followed:
+# none by default; then those covered by allow=, whatever tricks the name
+# plays.  The message about a refused name suggests an allow= that works.
 #
-# What the web server was asked for counts as well as what is served.
+# The tests also check that the web server received no request for a refused
+# name.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/nginx.sh"
@@ -28,8 +27,8 @@ mkdir "$www/img"
 img=$http/img
 params=(allow=image-dir)
 
-# chain_is NAME IMAGE URL [PARAMETER...]: bytes and map of an image on the
-# web are what qemu says of a local one.
+# chain_is NAME IMAGE URL [PARAMETER...]: bytes and map of a remote image
+# equal qemu's for the local one.
 chain_is ()
 {
     local name=$1 image=$2 url=$3 format saved=("${params[@]}")
@@ -44,7 +43,7 @@ chain_is ()
     params=("${saved[@]}")
 }
 
-# --- What chains hold -------------------------------------------------
+# --- Content of chains ------------------------------------------------
 
 cd "$www/img" || exit 1
 head -c 3000000 "$tmp/src0" > base.raw
@@ -66,20 +65,21 @@ for length in 0 1 511 70001 262144 262145; do
     head -c $length "$tmp/src1" > short.raw
     make_sort over v3 300032 short.raw raw
     dense over
-    chain_is "$length bytes of raw below 300032" over "$img/over"
+    chain_is "300032 bytes over a raw file of $length" over "$img/over"
 done
 qemu-img convert -c -f raw -O qcow2 "$tmp/src2" packed
 make_sort over v3 6M packed qcow2
 io over 'write -q -s ../../src3 1M 1M'
 dense over
 chain_is "over compressed clusters" over "$img/over"
-chain_is "... of a server without ETags" over "$http/undated/img/over"
-chain_is "... of one that redirects" over "$http/moved/over"
-chain_is "... by TLS and HTTP/2" over "$https/img/over" \
+chain_is "... on a server without ETags" over "$http/undated/img/over"
+chain_is "... on a server that redirects" over "$http/moved/over"
+chain_is "... with TLS and HTTP/2" over "$https/img/over" \
          "cainfo=$ca" http-version=2.0
-chain_is "... with little memory" over "$img/over" cache-size=0 connections=1
+chain_is "... with cache-size=0 and one connection" \
+         over "$img/over" cache-size=0 connections=1
 
-# Data files, at the top and below.
+# Data files of the top layer and of a lower one.
 rm -f data.bin split
 qemu-img create -q -f qcow2 -o data_file=data.bin split 4M
 io split 'write -q -s ../../src0 0 1M' 'write -q -z 512k 64k' \
@@ -90,7 +90,7 @@ io over 'write -q -P 8 100k 100k'
 dense split
 dense over
 chain_is "a data file" split "$img/split"
-chain_is "a data file below" over "$img/over"
+chain_is "a data file of a lower layer" over "$img/over"
 
 # Deltas over a layer.
 for view in backing.. layer:1..; do
@@ -100,14 +100,15 @@ for view in backing.. layer:1..; do
     with_qcow 'nbdinfo --map "$uri"' -e $view -- "url=$img/over" > got.map
     same_text "$view: the map" got.map wanted.map
 done
-like "... is that of a delta" "$(cat got.map)" ' 1 +hole$'
-# (qemu takes the name of a data file from the current directory.)
+like "... the map has unchanged areas" "$(cat got.map)" ' 1 +hole$'
+# qemu resolves the name of a data file from the current directory.
 oracle over "$tmp/over.raw"
 oracle split "$tmp/split.raw"
 cd "$tmp" || exit 1
 
-# Some of it here, some there.
+# Some files are local, some remote.
 params=()
+# serves_all NAME IMAGE [PARAMETER...]: the image is served, as over.raw.
 serves_all ()
 {
     local name=$1 image=$2 out
@@ -125,33 +126,34 @@ mkdir here
 cp "$www/img/over" "$www/img/split" "$www/img/data.bin" here
 cp "$www/img/over" alone
 cp "$www/img/split" alone-split
-serves_all "here, the backing file there" alone "backing=$https/img/split" \
+serves_all "a local image, remote backing file" \
+           alone "backing=$https/img/split" \
            "allow=$https/img" "cainfo=$ca"
-serves_all "... and its data file, which is named" alone \
+serves_all "... remote data file by data-file=" alone \
            "backing=$img/split" "data-file=$img/data.bin"
-serves_all "... and here, which is named" alone \
+serves_all "... local data file by data-file=" alone \
            "backing=$img/split" data-file=here/data.bin
-serves_all "here, but the data file" alone backing=alone-split \
+serves_all "local images, remote data file" alone backing=alone-split \
            "data-file=$img/data.bin"
-serves_all "there, the backing file here" "url=$img/over" \
+serves_all "a remote image, local backing file" "url=$img/over" \
            backing=here/split allow=here
-serves_all "... but its data file there" "url=$img/over" \
+serves_all "... remote data file" "url=$img/over" \
            backing=alone-split "data-file=$img/data.bin"
-refused "here, the backing file there, whose data file is not allowed" \
+refused "a remote backing file whose data file is not allowed: refused" \
         "$img/split.*'data\\.bin'.*allow=$img" \
         -- alone "backing=$img/split"
-refused "... by image-dir, which is of the image" \
+refused "... allow=image-dir covers the image's directory only" \
         "$img/split.*'data\\.bin'.*allow=$img" \
         -- alone "backing=$img/split" allow=image-dir
-serves_all "... by the address it is" alone "backing=$img/split" "allow=$img"
-refused "a backing file there that is missing" "$img/none.*404" \
+serves_all "... served with allow=URL" alone "backing=$img/split" "allow=$img"
+refused "a missing remote backing file: refused" "$img/none.*404" \
         -- alone "backing=$img/none"
-refused "a data file there that is missing" "$img/none.*404" \
+refused "a missing remote data file: refused" "$img/none.*404" \
         -- alone-split "data-file=$img/none"
 
 # --- Names ------------------------------------------------------------
 
-# The file that a name should lead to has its own content.
+# Each file begins with its own path.
 place ()
 {
     mkdir -p "$(dirname "$1")"
@@ -174,7 +176,8 @@ over ()
 }
 top=$img/top
 
-# leads NAME FILE [PARAMETER...]: it is served, and is what the file is.
+# leads NAME FILE [PARAMETER...]: the image is served, with the content of
+# FILE.
 leads ()
 {
     local name=$1 file=$2 out
@@ -189,9 +192,10 @@ leads ()
     fi
 }
 
-# denied NAME ADVICE FILE [PARAMETER...]: the backing file is not asked for;
-# the message has its name and advises allow=ADVICE, with which it is that
-# FILE.  Without ADVICE it must be refused anyhow.
+# denied NAME ADVICE FILE [PARAMETER...]: the image is refused without a
+# request for the backing file.  The message has its name and suggests
+# allow=ADVICE, with which the image is served with the content of FILE.  With
+# an empty ADVICE, only the refusal counts.
 denied ()
 {
     local name=$1 advice=$2 file=$3 out rc got
@@ -203,21 +207,21 @@ denied ()
         fail "$name" "status $rc instead of 1" "$out"
         return
     elif [[ $out != *"$stored"* ]] || [[ $out != *"$top"* ]]; then
-        fail "$name: the message has the names" "$out"
+        fail "$name: the message has both names" "$out"
         return
     elif requests | grep -v ' /img/top$'; then
-        fail "$name: nothing else is asked for" "$out"
+        fail "$name: only the top layer is requested" "$out"
         return
     elif [ -n "$advice" ] && [ "${got%/}" != "allow=$advice" ]; then
-        fail "$name: the advice is allow=$advice" "$out"
+        fail "$name: the message suggests allow=$advice" "$out"
         return
     fi
     pass "$name"
-    [ -z "$advice" ] || leads "... with that" "$file" "$@" "$got"
+    [ -z "$advice" ] || leads "... served with $got" "$file" "$@" "$got"
 }
 
-# nowhere NAME [PARAMETER...]: it does not start, and nothing but what is
-# below /img is asked for, in whatever spelling.
+# nowhere NAME [PARAMETER...]: the image is refused without a request for
+# anything outside /img, in any spelling.
 nowhere ()
 {
     local name=$1 out rc
@@ -227,15 +231,15 @@ nowhere ()
     if [ $rc -ne 1 ] || ! grep -q 'nbdkit: ' <<< "$out"; then
         fail "$name" "status $rc" "$out"
     elif headers | cut -d '|' -f 10 | grep -Ev '^/img(/|$)'; then
-        fail "$name" "it was asked for" "$out"
+        fail "$name" "it was requested" "$out"
     elif requests | grep -Ev ' 127\.0\.0\.1 /img([/? ]|$)'; then
-        fail "$name" "it was asked for" "$out"
+        fail "$name" "it was requested" "$out"
     else
         pass "$name"
     fi
 }
 
-# Beside the image, as file names are.
+# Names are relative to the image's URL.
 params=(allow=image-dir)
 for name in base.raw ./base.raw .//sub/../base.raw ../img/base.raw \
             sub/../../img/./base.raw; do
@@ -243,15 +247,15 @@ for name in base.raw ./base.raw .//sub/../base.raw ../img/base.raw \
     leads "the name $name" "$www/img/base.raw"
 done
 over sub/inner.raw
-leads "a name in a directory below" "$www/img/sub/inner.raw"
+leads "a name in a subdirectory" "$www/img/sub/inner.raw"
 top="$img/top?signature=a/b/c#d/e"
-leads "the query string is none of the directory" "$www/img/sub/inner.raw"
+leads "an image URL with a query string" "$www/img/sub/inner.raw"
 top=$img/sub/../top
-leads "... dots in the URL" "$www/img/sub/inner.raw"
+leads "an image URL with dot segments" "$www/img/sub/inner.raw"
 top=$http/%69mg/top
-leads "... escapes in the URL" "$www/img/sub/inner.raw"
+leads "an image URL with escapes" "$www/img/sub/inner.raw"
 top=$http/moved/top
-leads "... of a server that redirects" "$www/img/sub/inner.raw"
+leads "an image URL that redirects" "$www/img/sub/inner.raw"
 top=$img/top
 weird=(./a:b 'with blanks' 'quote"s'"'" 'back\slash' $'new\nline'
        $'\xff\xfe' größe %41%20 '*' '~' -x image-dir any 'a,b=c' '#1'
@@ -264,34 +268,34 @@ done
 name=$(printf './%.0s' {1..507})/base.raw
 over "$name"
 leads "a name of 1023 bytes" "$www/img/base.raw"
-# The third layer: its name counts from the second one's.
+# The name of the third layer is relative to the second one's URL.
 make_sort "$www/img/sub/mid" v3 64k ../base.raw raw
 over sub/mid qcow2
 leads "a chain through two directories" "$www/img/base.raw"
 make_sort "$www/img/sub/mid" v3 64k base.raw raw
-leads "... and back" "$www/img/sub/base.raw"
+leads "... the third layer beside the second" "$www/img/sub/base.raw"
 params=()
-leads "... by its address" "$www/img/sub/base.raw" "allow=$img"
-leads "backing= twice needs no allow" "$www/img2/base.raw" \
+leads "... with allow=URL" "$www/img/sub/base.raw" "allow=$img"
+leads "backing= twice: no allow= needed" "$www/img2/base.raw" \
       "backing=$img/sub/mid" "backing=$http/img2/base.raw"
 cp "$www/img/sub/mid" "$www/img2/mid"
-refused "backing= once: what that names needs allow" \
+refused "backing= once: the backing file's own backing file needs allow=" \
         "$http/img2/mid.*base\.raw.*allow=$http/img2" \
         -- "url=$top" "backing=$http/img2/mid"
-leads "... with allow" "$www/img2/base.raw" "backing=$http/img2/mid" \
+leads "... served with allow=" "$www/img2/base.raw" "backing=$http/img2/mid" \
       "allow=$http/img2"
-refused "... but image-dir is that of the image" \
+refused "... allow=image-dir covers the image's directory only" \
         "$http/img2/mid.*base\.raw.*allow=$http/img2" \
         -- "url=$top" "backing=$http/img2/mid" allow=image-dir
 
-# --- What is allowed --------------------------------------------------
+# --- allow= -----------------------------------------------------------
 
-# Beside it.
+# A backing file beside the image.
 over base.raw
-denied "without allow" image-dir "$www/img/base.raw"
+denied "refused without allow=" image-dir "$www/img/base.raw"
 for allow in "$img" "$img/" "$http" "$http/" "$img/base.raw" any \
              "HTTP://127.0.0.1:$http_port/img" "$http/x/../img"; do
-    leads "with allow=${allow/"$http"/HTTP}" "$www/img/base.raw" \
+    leads "served with allow=${allow/"$http"/HTTP}" "$www/img/base.raw" \
           "allow=$allow"
 done
 for allow in "$http/im" "$http/imgx" "$img/sub" "$img/base" "$img/base.rawx" \
@@ -299,55 +303,57 @@ for allow in "$http/im" "$http/imgx" "$img/sub" "$img/base" "$img/base.rawx" \
              "http://127.0.0.1/img" "http://127.0.0.1:1/img" \
              "$http/IMG" . / "$www/img"
 do
-    denied "not with allow=${allow/"$http"/HTTP}" image-dir \
+    denied "refused with allow=${allow/"$http"/HTTP}" image-dir \
            "$www/img/base.raw" "allow=$allow"
 done
 # Data files.
 cp "$www/img/split" "$www/img/top"
 stored=data.bin
-denied "a data file without allow" image-dir split.raw
-leads "... with allow" split.raw "allow=$img"
+denied "a data file without allow=: refused" image-dir split.raw
+leads "... served with allow=URL" split.raw "allow=$img"
 
-# Elsewhere on that server.
+# Elsewhere on the same server.
 params=(allow=image-dir)
 for name in ../secret/base.raw sub/../../secret/base.raw \
             .././img/../secret/base.raw ../../../secret/base.raw; do
     over $name
-    denied "the name $name" "$http/secret" "$www/secret/base.raw"
+    denied "the name $name: refused" "$http/secret" "$www/secret/base.raw"
 done
 for name in "$http/secret/base.raw" "$img/../secret/base.raw" \
             "$img/sub/../../secret/base.raw"; do
     over "$name"
-    denied "the name ${name/"$http"/HTTP}" "$http/secret" \
+    denied "the name ${name/"$http"/HTTP}: refused" "$http/secret" \
            "$www/secret/base.raw"
 done
 over "$http/img2/base.raw"
-denied "a directory that only begins like it" "$http/img2" \
+denied "a directory with the same prefix: refused" "$http/img2" \
        "$www/img2/base.raw"
-denied "... by an address" "$http/img2" "$www/img2/base.raw" "allow=$img"
+denied "... also with allow=URL" "$http/img2" "$www/img2/base.raw" "allow=$img"
 over ../imgx
-denied "a file that only begins like it" "$http" "$www/imgx" "allow=$img"
+denied "a file with the same prefix: refused" "$http" "$www/imgx" "allow=$img"
 over "http://localhost:$http_port/img/base.raw"
-denied "another name of the server" "http://localhost:$http_port/img" \
+denied "another host name of the same server: refused" \
+       "http://localhost:$http_port/img" \
        "$www/img/base.raw"
 over "$https/img/base.raw"
-denied "the same with TLS" "$https/img" "$www/img/base.raw" "cainfo=$ca"
+denied "https instead of http: refused" \
+       "$https/img" "$www/img/base.raw" "cainfo=$ca"
 over "$http/img/sub/inner.raw"
-leads "an address beside it" "$www/img/sub/inner.raw"
+leads "a URL in the image's directory" "$www/img/sub/inner.raw"
 params=()
-denied "... without allow" image-dir "$www/img/sub/inner.raw"
-leads "... with any" "$www/img/sub/inner.raw" allow=any
+denied "... refused without allow=" image-dir "$www/img/sub/inner.raw"
+leads "... served with allow=any" "$www/img/sub/inner.raw" allow=any
 params=(allow=image-dir)
 make_sort "$www/img/sub/mid" v3 64k ../../secret/base.raw raw
 over sub/mid qcow2
-refused "the third layer leaves it" \
+refused "a third layer outside the directory: refused" \
         "$img/sub/mid.*\.\./\.\./secret/base\.raw.*allow=$http/secret" \
         -- "url=$top"
 
-# Tricks.  (Of a file name every byte means itself.)
+# Tricks.  In a file name, every byte is literal.
 place "$www/img/%2e%2e/secret/base.raw"
 over %2e%2e/secret/base.raw
-leads "the name %2e%2e/..., literally" "$www/img/%2e%2e/secret/base.raw"
+leads "the name %2e%2e/... is literal" "$www/img/%2e%2e/secret/base.raw"
 for name in .//../secret/base.raw ..%2fsecret%2fbase.raw .%2e/secret/base.raw %2E./secret/base.raw \
             %252e%252e/secret/base.raw sub%2f..%2f..%2fsecret/base.raw \
             '..\secret\base.raw' '..;/secret/base.raw' ..../secret/base.raw \
@@ -356,7 +362,7 @@ for name in .//../secret/base.raw ..%2fsecret%2fbase.raw .%2e/secret/base.raw %2
             '?/../../secret/base.raw' '.. /secret/base.raw' \
             $'..\r\nHost: localhost\r\n\r\n/secret' ; do
     over "$name"
-    nowhere "the name $(printf %q "$name")"
+    nowhere "the name $(printf %q "$name"): refused"
 done
 for allow in image-dir "$img"; do
     params=("allow=$allow")
@@ -370,7 +376,7 @@ for allow in image-dir "$img"; do
                 /img/../../secret/base.raw 'img;x/../secret/base.raw' \
                 "$(printf 'img/\t../secret/base.raw')"; do
         over "$http/$path"
-        nowhere "the address $path, allow=${allow/"$http"/HTTP}"
+        nowhere "the URL $path, allow=${allow/"$http"/HTTP}: refused"
     done
     for url in "http://127.0.0.1:$http_port@localhost:$http_port/img/base.raw" \
                "http://127.0.0.1:$http_port\\@localhost:$http_port/img/x" \
@@ -385,7 +391,7 @@ for allow in image-dir "$img"; do
                "http:base.raw" https:base.raw http:///img/base.raw \
                "http:////127.0.0.1:$http_port/img/base.raw"; do
         over "$url"
-        nowhere "the address ${url//"$http_port"/PORT}, allow=${allow/"$http"/HTTP}"
+        nowhere "URL ${url//"$http_port"/PORT}, allow=${allow/"$http"/HTTP}: refused"
     done
 done
 params=(allow=any)
@@ -395,34 +401,35 @@ for name in ftp://127.0.0.1/x "dict://127.0.0.1:$http_port/x" gopher://h/x \
             "httpx://127.0.0.1:$http_port/img/base.raw" http: http:// s3: \
             "view-source:$img/base.raw" "url:$img/base.raw"; do
     over "$name"
-    nowhere "the name ${name//"$http_port"/PORT}, allow=any"
+    nowhere "the name ${name//"$http_port"/PORT}, allow=any: refused"
 done
 
-# Local files, which an image on the web reaches by an absolute name only.
+# Local files, which a remote image can name by absolute paths only.
 params=()
 over "$tmp/dir/base.raw"
-denied "a local file" "$(realpath dir)" dir/base.raw
-denied "... that image-dir does not have" "$(realpath dir)" dir/base.raw \
+denied "a local file: refused" "$(realpath dir)" dir/base.raw
+denied "... also with allow=image-dir" "$(realpath dir)" dir/base.raw \
        allow=image-dir
-denied "... that no address has" "$(realpath dir)" dir/base.raw \
+denied "... also with allow=URL" "$(realpath dir)" dir/base.raw \
        "allow=$http" "allow=$img"
-leads "... with any" dir/base.raw allow=any
-leads "... with its directory" dir/base.raw allow=dir
+leads "... served with allow=any" dir/base.raw allow=any
+leads "... served with allow=DIRECTORY" dir/base.raw allow=dir
 for name in "file:$tmp/dir/base.raw" file:dir/base.raw; do
     over "$name"
-    denied "${name/"$tmp"/TMP}" "$(realpath dir)" dir/base.raw allow=image-dir
+    denied "${name/"$tmp"/TMP}: refused" \
+           "$(realpath dir)" dir/base.raw allow=image-dir
 done
 over "$tmp/dir/../base.raw"
-denied "... elsewhere" "$(realpath .)" base.raw allow=dir
+denied "... outside that directory: refused" "$(realpath .)" base.raw allow=dir
 over "//127.0.0.1:$http_port/img/base.raw"
-nowhere "two slashes are a local file" allow=image-dir "allow=$http"
+nowhere "two slashes: a local file, refused" allow=image-dir "allow=$http"
 over /img/base.raw
-nowhere "one slash as well" allow=image-dir "allow=$http"
+nowhere "one slash: a local file, refused" allow=image-dir "allow=$http"
 over dir/base.raw
 mkdir -p "$www/img/dir"
-nowhere "a relative name is never local" allow=any
+nowhere "a relative name is never a local file" allow=any
 over /etc/passwd
-refused "/etc/passwd" "$top.*'/etc/passwd'.*allow=/etc" -- "url=$top"
+refused "/etc/passwd: refused" "$top.*'/etc/passwd'.*allow=/etc" -- "url=$top"
 cp "$www/img/split" "$www/img/top"
 "$python" - "$www/img/top" "$tmp/dir/x.bin" <<'END'
 import os, struct, sys
@@ -434,78 +441,83 @@ with open(sys.argv[1], "r+b") as f:
 END
 cp "$www/img/data.bin" dir/x.bin
 stored=$tmp/dir/x.bin
-denied "a local data file" "$(realpath dir)" split.raw
-denied "... that image-dir does not have" "$(realpath dir)" split.raw \
+denied "a local data file: refused" "$(realpath dir)" split.raw
+denied "... also with allow=image-dir" "$(realpath dir)" split.raw \
        allow=image-dir
-denied "... that no address has" "$(realpath dir)" split.raw "allow=$http"
+denied "... also with allow=URL" "$(realpath dir)" split.raw "allow=$http"
 
-# A local image that names what is on the web.
+# A local image that names a remote file.
 make_sort here.qcow2 v3 64k "$img/base.raw" raw
 cp "$www/img/base.raw" over.raw
 for allow in '' allow=image-dir allow=. "allow=$http/im" "allow=$img/sub" \
              "allow=$https"; do
     forget_requests
     # shellcheck disable=SC2086
-    refused "a local image, an address in it ${allow/"$http"/HTTP}" \
+    refused "a local image that names a URL: refused ${allow/"$http"/HTTP}" \
             "here\\.qcow2.*'$img/base\\.raw'.*allow=$img/?([ ,]|\$)" \
             -- here.qcow2 $allow
-    is "... which is not asked for" "$(requests)" ''
+    is "... sends no request" "$(requests)" ''
 done
 for allow in "$img" "$http" any; do
-    serves_all "... allow=${allow/"$http"/HTTP}" here.qcow2 "allow=$allow"
+    serves_all "... served with allow=${allow/"$http"/HTTP}" \
+               here.qcow2 "allow=$allow"
 done
 make_sort here.qcow2 v3 64k "$https/img/base.raw" raw
-serves_all "... with TLS" here.qcow2 "allow=$https" "cainfo=$ca"
-serves_all "... or by another name" here.qcow2 "backing=$img/base.raw"
-serves_all "... or a local one" here.qcow2 "backing=$www/img/base.raw"
+serves_all "... served with TLS" here.qcow2 "allow=$https" "cainfo=$ca"
+serves_all "... served with backing=URL" here.qcow2 "backing=$img/base.raw"
+serves_all "... served with a local backing=" \
+           here.qcow2 "backing=$www/img/base.raw"
 
-# What cannot be meant.
+# Invalid values.
 for bad in http:// http:///x "http://127.0.0.1:99999/" 'http://[::1/' ftp://h \
            file:///x; do
-    refused "allow=$bad" 'allow=' -- "url=$img/layer1" "allow=$bad"
+    refused "allow=$bad: refused" 'allow=' -- "url=$img/layer1" "allow=$bad"
 done
 
-# --- What is no backing file ------------------------------------------
+# --- Invalid backing files --------------------------------------------
 
 params=(allow=image-dir)
 over gone.raw
-refused "a file that is missing" "$top.*gone\.raw.*404" -- "url=$top"
-like "... and what would help" "$(with_qcow true -- "url=$top" 2>&1)" 'backing='
+refused "a missing file: refused" "$top.*gone\.raw.*404" -- "url=$top"
+like "... the message suggests backing=" \
+     "$(with_qcow true -- "url=$top" 2>&1)" 'backing='
 over sub
-refused "a directory" "$top.*40[34]|sub.*40[34]" -- "url=$top"
+refused "a directory: refused" "$top.*40[34]|sub.*40[34]" -- "url=$top"
 over base.raw qcow2
-refused "a raw file that is recorded as an image" \
+refused "a raw file, recorded as qcow2: refused" \
         "$img/base\.raw.*([Mm]agic|not a QCOW)" -- "url=$top"
 over base.raw vmdk
-refused "a format that we do not have" "$top.*'vmdk'" -- "url=$top"
+refused "an unsupported format: refused" "$top.*'vmdk'" -- "url=$top"
 make_sort "$www/img/mid" v3 64k base.raw raw
 over mid
 poke "$www/img/top" 112 00000000
-refused "an image that is not recorded as one" "$top.*mid.*backing-format=" \
+refused "an image without a recorded format: refused" \
+        "$top.*mid.*backing-format=" \
         -- "url=$top"
 leads "... with backing-format=qcow" "$www/img/base.raw" backing-format=qcow
 head -c 65536 "$www/img/mid" > mid.raw
 truncate -s 64k mid.raw
 leads "... with backing-format=raw" mid.raw backing-format=raw
 
-# Loops, also by other names.
+# Loops, also through other names.
 over top qcow2
-refused "a loop of one" "$top.*loop" -- "url=$top"
+refused "a loop of one: refused" "$top.*loop" -- "url=$top"
 over ./sub/../top qcow2
-refused "a loop of one, with dots" "$top.*loop" -- "url=$top"
+refused "a loop of one, with dot segments: refused" "$top.*loop" -- "url=$top"
 over mid qcow2
 make_sort "$www/img/mid" v3 64k top qcow2
-refused "a loop of two" "$img.*loop" -- "url=$top"
+refused "a loop of two: refused" "$img.*loop" -- "url=$top"
 ln -s top "$www/img/alias"
 over alias qcow2
-refused "a loop through an alias" "$img.*loop" -- "url=$top"
+refused "a loop through a symbolic link: refused" "$img.*loop" -- "url=$top"
 over "$img/top?" qcow2
-refused "a loop through a query string" "$img.*(loop|[?])" -- "url=$top"
+refused "a loop through a query string: refused" \
+        "$img.*(loop|[?])" -- "url=$top"
 make_sort "$www/img/deep" v3 64k er/image qcow2
-refused "very many layers" "$http/deep/er/er/.*backing files" \
+refused "an endless chain: refused" "$http/deep/er/er/.*backing files" \
         -- "url=$http/deep/image"
 
-# --- Who is told what -------------------------------------------------
+# --- Secrets ----------------------------------------------------------
 
 over base.raw
 oracle "$www/img/top" over.raw
@@ -514,37 +526,38 @@ secrets=(user=me password=secret cookie=a=b 'header=X-One: uno')
 said="a=b|Basic $(printf me:secret | base64)|uno"
 forget_requests
 serves_all "a chain behind a password" "url=$http/auth/img/top" "${secrets[@]}"
-is "... which is told in each request" \
+is "... each request has all secrets" \
    "$(headers | cut -d '|' -f 3,4,6 | sort -u)" "$said"
-serves_all "... that is in the URL" "url=http://me:secret@${http#*//}/auth/img/top"
-serves_all "... of a file that the user names" alone-top \
+serves_all "... password in the URL" \
+           "url=http://me:secret@${http#*//}/auth/img/top"
+serves_all "... for a file that the user names" alone-top \
            "backing=$http/auth/img/base.raw" user=me password=secret
-serves_all "... in its URL" alone-top \
+serves_all "... password in its URL" alone-top \
            "backing=http://me:secret@${http#*//}/auth/img/base.raw"
 over "http://localhost:$http_port/auth/img/base.raw"
 forget_requests
-refused "a file on another server is not told the password" \
+refused "another server does not receive the password: refused" \
         "localhost:$http_port/auth/img/base\\.raw.*401" \
         -- "url=$http/auth/img/top" "${secrets[@]}" allow=any
-is "... nor anything else" \
+is "... nor other secrets" \
    "$(grep '/base' "$tmp/nginx/headers" | cut -d '|' -f 3,4,6 | sort -u)" \
    "-|-|-"
 over "http://localhost:$http_port/img/base.raw"
 forget_requests
-serves_all "a file on another server that needs none" \
+serves_all "another server without a password" \
            "url=$http/auth/img/top" "${secrets[@]}" allow=any
-is "... is not told either" \
+is "... receives no secrets" \
    "$(headers | grep '/base' | cut -d '|' -f 3,4,6 | sort -u)" "-|-|-"
 forget_requests
-serves_all "a file that the user named on another server" \
+serves_all "another server that the user names" \
            "url=$http/auth/img/top" "${secrets[@]}" \
            "backing=http://localhost:$http_port/img/base.raw"
-is "... is not told either" \
+is "... receives no secrets" \
    "$(headers | grep '/base' | cut -d '|' -f 3,4,6 | sort -u)" "-|-|-"
 
-# --- Changed while it is served ---------------------------------------
+# --- Files that change while they are served --------------------------
 
-# Each file is watched for itself.
+# Each layer is checked for changes.
 for file in base.raw top; do
     make_sort "$www/img/top" v3 2M base.raw raw
     head -c 2M src3 > "$www/img/base.raw"
@@ -553,8 +566,8 @@ for file in base.raw top; do
     start_qcow -- "url=$top" cache-size=0
     touch -d '2020-01-02 12:00:00' "$www/img/$file"
     # shellcheck disable=SC2154
-    not_ok "$file changes" nbdcopy "$uri" null:
-    like "... which is said" "$(cat "$log")" \
+    not_ok "$file changes: reads fail" nbdcopy "$uri" null:
+    like "... the message" "$(cat "$log")" \
          "error: $file: the file was changed while it was being served"
     stop_qcow
 done

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Objects on the web that change while they are served: whatever tells that
-# they do, strong or weak ETag, Last-Modified or length, the client gets
-# EIO, somebody is told once, and nobody ever gets a mix of two versions.
-# If-Match is sent for strong ETags alone.
+# Remote files that change while they are served.  However the change shows
+# (strong or weak ETag, Last-Modified or length), the client gets EIO, the log
+# has one message, and no read mixes two versions.  If-Match is sent for
+# strong ETags only.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
 
-# Versions with the same metadata, which is in the first 256 KiB, but not
-# one equal byte of data.  v2long differs in length as well.
+# Versions with the same metadata, which is in the first 256 KiB, but without
+# an equal byte of data.  v2long also differs in length.
 mkdir www
 text_source $((4 << 20)) v1.raw v2.raw
 for v in v1 v2; do
@@ -23,7 +23,7 @@ touch -d '2020-01-01 00:00:01' www/v2 www/v2long
 reads="$python $gen/nbd-reads.py"
 words='changed while it was being served'
 
-# How the versions are told apart -> settings; the file of the new version.
+# How the versions differ -> settings; the file of the new version.
 declare -A validators=(
     [strong]=''
     [weak]='etag=weak'
@@ -36,9 +36,9 @@ declare -A newer=([strong]=v2 [weak]=v2 [modified]=v2 [length]=v2long
 
 start_web web www log=if-match
 
-# add NAME KIND PLAN [SETTING...]: an object of its own whose versions are told
-# apart in that way, of which the requests get these versions.  (Those for
-# data: the others, for the beginning of the file, get v1.)
+# add NAME KIND PLAN [SETTING...]: a file NAME whose versions differ as KIND
+# says.  Requests for data get the versions of PLAN; those for the beginning
+# of the file get v1.
 settings=()
 data=' bytes=???????-*'
 add ()
@@ -66,7 +66,7 @@ begin ()
 
 # --- One change, several readers --------------------------------------
 
-# One read is served by the old version, the next one meets the new.
+# The first read gets the old version, the next one the new version.
 for kind in "${!validators[@]}"; do
     add $kind $kind "v1,${newer[$kind]}*"
 done
@@ -78,13 +78,13 @@ for kind in "${!validators[@]}"; do
 done
 for kind in "${!validators[@]}"; do
     outcome $kind
-    like "$kind: EIO from the change on, but perhaps for what was read before" \
+    like "$kind: EIO after the change, except for cached data" \
          "${out/$'\n'/; }" '^same same EIO EIO EIO (same|EIO); EIO EIO$'
     is "$kind: one message" "$(grep -c "$words" "$log")" 1
-    like "... with the end of the URL" "$(cat "$log")" \
+    like "... with the last component of the URL" "$(cat "$log")" \
          "error: ${kind}: .*$words"
-    is "... and nothing else is said" "$(grep -vc "$words" "$log")" 0
-    is "... the change is met once, and then nobody asks any more" \
+    is "... no other message" "$(grep -vc "$words" "$log")" 0
+    is "... no request after the one that detected the change" \
        "$(how_often web "/$kind bytes=.......-")" 2
     is "... the first request has no If-Match" \
        "$(asked web "/$kind " | head -1 | sed 's/.* //')" "if-match=-"
@@ -92,13 +92,13 @@ for kind in "${!validators[@]}"; do
         strong|lax) match='if-match="[0-9a-f]{32}"' ;;
         *) match=if-match=- ;;
     esac
-    is "... and the others have: $match" \
+    is "... the others have $match" \
        "$(asked web "/$kind " | sed 1d | grep -Evc " $match\$")" 0
 done
-is "a server that understands If-Match says 412" \
+is "strong: the server responds 412 to If-Match" \
    "$(asked web "/strong " | cut -d' ' -f4 | uniq | paste -sd' ')" "206 412"
 
-# Several at once: one message nevertheless.
+# Concurrent reads: still one message.
 settings=()
 add several strong 'v2*' latency=0.1
 set_web web "${settings[@]}"
@@ -108,12 +108,13 @@ for i in $(seq 4 14); do
 done
 begin several "$reads --parallel \"\$uri\" v1.raw $many"
 outcome several
-is "11 reads at once" "$(sort -u <<< "${out// /$'\n'}")" EIO
+is "11 concurrent reads: EIO" "$(sort -u <<< "${out// /$'\n'}")" EIO
 is "... one message" "$(grep -c "$words" "$log")" 1
 
-# --- What is a change, and what is not --------------------------------
+# --- What counts as a change ------------------------------------------
 
-# case_of NAME REGEX PLAN [SETTING...]: what two reads see, a request each.
+# case_of NAME REGEX PLAN [SETTING...]: the results of two reads, with a
+# request each, match REGEX.
 settings=()
 names=()
 declare -A wanted=()
@@ -137,7 +138,7 @@ case_of vanished 'same EIO' 'v1,nowhere'
 case_of copy-etag 'same EIO' 'v1,copy'
 case_of copy-date 'same same' 'v1,copy' etag=none
 case_of copy-etag-weak 'same EIO' 'v1,copy' etag=weak
-# (A change of nothing but metadata, as of tags in S3.)
+# Only metadata changes, such as tags in S3.
 cp www/v1 www/retagged
 touch -d '2020-01-01 00:00:02' www/retagged
 case_of new-date 'same same' 'v1,retagged*' 'etag="x"'
@@ -167,15 +168,15 @@ for name in "${names[@]}"; do
         *EIO) like "... the message" "$(cat "$log")" "$words" ;;
     esac
 done
-is "no If-Match with a weak ETag" \
+is "a weak ETag: no If-Match" \
    "$(asked web /literal-weak | grep -vc 'if-match=-$')" 0
-is "an ETag is sent back as it is" \
+is "If-Match has the ETag verbatim" \
    "$(asked web '/literal bytes=[^0]' | grep -vcF 'if-match="a,b;W/\xfc=*"')" 0
 
-# --- Never a mix ------------------------------------------------------
+# --- No mix of versions -----------------------------------------------
 
-# A copy while the object changes at each of its requests; some also in the
-# middle of an answer, and one that has to be asked for again.
+# A copy during which the file changes, at each of its requests; also in the
+# middle of a response, and with a request that is retried.
 settings=()
 names=()
 data=
@@ -192,7 +193,7 @@ for kind in strong weak modified length; do
                 close) add "$name" $kind "$plan" "fail=${faults}close:100000" ;;
                 fail) add "$name" $kind "$plan" "fail=${faults}ok,503" ;;
             esac
-            [ $n -lt 9 ] || break       # no copy has so many requests
+            [ $n -lt 9 ] || break       # a copy has fewer requests
         done
     done
 done
@@ -206,7 +207,7 @@ for name in "${names[@]}"; do
     if [ "$rc" -ne 0 ]; then
         failed=$((failed + 1))
         grep -q "$words" "$log" ||
-            fail "$name: it is said what happened" "$(cat "$log")"
+            fail "$name: the log has the reason" "$(cat "$log")"
     elif cmp -s "$name.raw" v1.raw || cmp -s "$name.raw" v2.raw; then
         one=$((one + 1))
     else
@@ -215,10 +216,10 @@ for name in "${names[@]}"; do
     fi
     rm -f "$name.raw"
 done
-is "no copy of ${#names[@]} is a mix: $failed have failed, $one have not" \
+is "no copy of ${#names[@]} mixes versions: $failed failed, $one succeeded" \
    $((failed > 0 && one > 0 && one + failed == ${#names[@]})) 1
 
-# An object that somebody replaces all the time, at no special moment.
+# A file that is replaced again and again, at any time.
 for kind in strong modified; do
     cp -p www/v1 www/flips
     settings=()
@@ -242,12 +243,12 @@ for kind in strong modified; do
             cmp -s "$name.raw" v2.raw || bad+=" $name"
         rm -f "$name.raw"
     done
-    is "$kind: copies while somebody replaces the object" "$bad" ""
+    is "$kind: no copy mixes versions while the file is replaced" "$bad" ""
 done
 
 # --- Layers -----------------------------------------------------------
 
-# The layer below changes: what is above it is still there.
+# If the backing file changes, the overlay's clusters are still readable.
 qemu-img create -q -f qcow2 -o cluster_size=16k -b v1 -F qcow2 www/top 4M
 io www/top "write -q -P 7 3M 1M"
 oracle www/top top.raw
@@ -258,8 +259,10 @@ in_parallel layers "$reads \"\$uri\" top.raw 1000000:16384 2000000:16384 \
             "url=${web[web]}/top" "backing=${web[web]}/base" \
             backing-format=qcow
 outcome layers
-is "the layer below changes" "$out" "same EIO same EIO"
+is "the backing file changes: EIO for its clusters only" \
+   "$out" "same EIO same EIO"
 is "... one message" "$(grep -c "$words" "$log")" 1
-like "... with the end of its URL" "$(cat "$log")" "error: base: .*$words"
+like "... with the last component of its URL" \
+     "$(cat "$log")" "error: base: .*$words"
 
 done_testing

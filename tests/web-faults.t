@@ -1,31 +1,31 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Web servers that fail, once or for good, politely or not: what may pass is
-# tried again, within bounds, and what cannot is not; the client gets the
-# right bytes or EIO, never others; and somebody is told.  A wait for a
-# server keeps neither other clients nor the end of nbdkit waiting.
+# Web servers that fail temporarily or permanently.  Temporary errors are
+# retried, within bounds; permanent ones are not.  The client gets the right
+# bytes or EIO, and the log has the reason.  Waiting for a server blocks
+# neither other clients nor the exit of nbdkit.
 #
-# Each case has a path of its own, and they run side by side, since they do
-# little but wait.
+# Each case has its own path; the cases run concurrently, since they mostly
+# wait.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
 
-# With such clusters all metadata is in the first blocks, of 64 KiB, of the
-# file.  Faults are for single blocks further on, so that it does not matter
-# whether those at the beginning are read more than once.
+# With this cluster size, all metadata is in the first 64 KiB blocks of the
+# file.  The faults concern blocks further on, so that it does not matter how
+# often the first ones are read.
 mkdir www
 text_source $((4 << 20)) disk.raw
 qemu-img convert -f raw -O qcow2 -o cluster_size=16k disk.raw image.qcow2
 l2=$(($(peek image.qcow2 "$(peek image.qcow2 40 8)" 8) & 0xffffffffffffff))
 first=$(($(peek image.qcow2 $l2 8) & 0xffffffffffffff))
-is "the image is as the test needs it" \
+is "the image has the expected layout" \
    "$first $(stat -c %s image.qcow2)" "$((0x14000)) $((0x14000 + (4 << 20)))"
 reads="$python $gen/nbd-reads.py"
 
-# at BLOCK...: for nbd-reads.py, a little of what is in that block of the
-# file.  (Not all, so that nothing is read ahead.)
+# at BLOCK...: print arguments for nbd-reads.py that read a part of each 64
+# KiB block of the file.  (A part, so that nothing is read ahead.)
 at ()
 {
     local block
@@ -35,9 +35,11 @@ at ()
 }
 
 # start_table SERVER NAME [PARAMETER...] < lines OUTCOME REQUESTS FAULTS
-# Begin to serve an image to a client that reads as many blocks at once,
-# each of which has faults of its own (plan them as web-server.py says).
-# OUTCOME is a regular expression, REQUESTS "-" if any number will do.
+#
+# Start to serve an image to a client that concurrently reads a block for each
+# line.  FAULTS are those of the block (see fail= in web-server.py), OUTCOME
+# is a regular expression for the read's result, REQUESTS the number of
+# requests, or "-" for any.
 declare -A rows=() row_blocks=() row_server=()
 start_table ()
 {
@@ -45,8 +47,8 @@ start_table ()
     local settings=() blocks=() server_options=(-t 32)
     shift 2
     while read -r outcome requests faults; do
-        # (The end of what is asked for stays, also where only the rest of
-        # a block is.)
+        # The pattern has the end of the range, which stays the same when the
+        # rest of a block is requested.
         settings+=("/$name bytes=*-$((block * 65536 + 65535)) fail=$faults")
         rows[$name]+="$outcome $requests $faults"$'\n'
         blocks+=("$block")
@@ -62,14 +64,14 @@ start_table ()
                 "url=${web[$server]}/$name" connections=32 "$@"
 }
 
-# requests_for NAME BLOCK: the requests of a table for that block.
+# requests_for NAME BLOCK: print the requests of a table for that block.
 requests_for ()
 {
     asked "${row_server[$1]}" "/$1 bytes=[0-9]*-$(($2 * 65536 + 65535)) "
 }
 
-# end_table NAME: each read has the outcome, and so many requests.  Sets
-# ${took[FAULTS]} to the milliseconds.
+# end_table NAME: each read has the outcome and number of requests.  Sets
+# ${took[FAULTS]} to its duration in milliseconds.
 declare -A took=()
 end_table ()
 {
@@ -93,23 +95,23 @@ end_table ()
     done <<< "${rows[$name]}"
 }
 
-# says REGEX: the server has named the URL of the table or case that ended,
-# while serving by its last component, and this in the same line.
+# says REGEX: the log has a line that matches, with the URL of the last table
+# or case, or (while serving) its last component.
 says ()
 {
-    like "... a message with the URL and: $1" "$(cat "$log")" \
+    like "... the message has the URL, and matches: $1" "$(cat "$log")" \
          "error: (http://127\\.0\\.0\\.1:[0-9]+/)?[^ /]+:? .*($1)"
 }
 
-# between MS LOW HIGH: something took as many milliseconds.
+# between MS LOW HIGH: the duration is in the range.
 between ()
 {
     is "... after $2 to $3 ms ($1)" $(($1 >= $2 && $1 <= $3)) 1
 }
 
-# at_first SERVER < lines OUTCOME REQUESTS FAULTS [TEXT]: cases in which it
-# is the start of nbdkit that meets the faults: "ok" or "refused", with the
-# regular expression TEXT in the message.
+# at_first SERVER < lines OUTCOME REQUESTS FAULTS [TEXT]: the faults occur
+# when nbdkit starts.  OUTCOME is "ok" or "refused", with a message that
+# matches TEXT.
 at_first ()
 {
     local server=$1 outcome requests faults text i settings=()
@@ -132,17 +134,17 @@ at_first ()
                { [ "$requests" != - ] &&
                      [ "$(how_often "$server" "/first$i ")" != "$requests" ]; }
         then
-            fail "at first, ${faults//_/ }: $outcome, $requests requests" \
+            fail "at the start, ${faults//_/ }: $outcome, $requests requests" \
                  "$(asked "$server" "/first$i ")" "$(cat "$log")"
         else
-            pass "at first, ${faults//_/ }: $outcome, $requests requests"
+            pass "at the start, ${faults//_/ }: $outcome, $requests requests"
         fi
         [ "$out" != refused ] || says "$text"
     done
 }
 
-# Those that take long go to a server of their own and are looked at in the
-# end.  What fails for ever is given up after 45 seconds.
+# Slow cases have their own servers and are evaluated at the end.  Permanent
+# errors take 45 seconds.
 start_web slow www
 start_table slow slow <<'END'
 same 2 503:100000
@@ -156,7 +158,8 @@ start_table slower slower <<'END'
 EIO - 503*
 EIO - short:1*
 END
-# After one has failed for good, others have one try, until one succeeds.
+# After a request has failed permanently, others are tried once, until one
+# succeeds.
 start_web once www
 ln image.qcow2 www/one-try
 set_web once '/one-try bytes=*-4128767 fail=503*' \
@@ -165,7 +168,7 @@ set_web once '/one-try bytes=*-4128767 fail=503*' \
 in_parallel one-try "$reads \"\$uri\" disk.raw \
                      $(at 62 40 20 30 | paste -sd' ')" \
             "url=${web[once]}/one-try"
-# A gateway is restarted in the middle of a copy, which takes half a minute.
+# A server is down for 30 seconds in the middle of a copy.
 # shellcheck disable=SC2016
 copy='if nbdcopy "$uri" - | cmp - disk.raw; then echo same; fi'
 start_web gateway www rate=400000
@@ -174,7 +177,7 @@ in_parallel gateway "$copy" "url=${web[gateway]}/gateway"
 wait_for gateway 'bytes=[1-9]......-'
 restart_web gateway 30 www
 restarted=$(how_often gateway)
-# One vanishes for ever.
+# A server vanishes.
 start_web vanishes www
 ln image.qcow2 www/vanishes
 in_parallel vanishes "$reads \"\$uri\" disk.raw $(at 16)
@@ -186,8 +189,8 @@ ln image.qcow2 www/slow-first
 set_web slow-first 'fail=502*'
 in_parallel slow-first true "url=${web[slow-first]}/slow-first"
 
-# nbdkit-retry-filter on top opens the export again after a status that the
-# plugin does not retry.
+# nbdkit-retry-filter reopens the export after a status that the plugin does
+# not retry.
 start_web forbids www
 ln image.qcow2 www/forbids
 # shellcheck disable=SC2016
@@ -197,9 +200,9 @@ out=$(with_qcow 'set_web forbids "fail=403*"
                 --filter=retry -- "url=${web[forbids]}/forbids" \
                 retry-delay=1 2>&1)
 like "--filter=retry: an error of the web server" "$out" 'forbids: .*403'
-like "... is survived" "$out" '^same$'
+like "... the copy succeeds" "$out" '^same$'
 
-# --- When all is well -------------------------------------------------
+# --- Without faults ---------------------------------------------------
 
 start_web web www
 ln image.qcow2 www/well
@@ -208,11 +211,11 @@ set_web web log=connection
 in_parallel well "$reads \"\$uri\" disk.raw 0:512 \
                   $(at 16 48 32 | paste -sd' ')" "url=$well"
 outcome well
-is "four reads" "$out" "same same same same"
-is "the image is opened with one request for 256 KiB" \
+is "four reads succeed" "$out" "same same same same"
+is "... one request for 256 KiB opens the image" \
    "$(asked web | head -1 | cut -d' ' -f1-4)" "GET /well bytes=0-262143 206"
-is "... and a block is one request" "$(how_often web 'bytes=.......-')" 3
-# (Whoever opens the image can't carry its connection over a fork.)
+is "... one request per block" "$(how_often web 'bytes=.......-')" 3
+# The connection that opens the image does not survive the fork.
 is "... on one connection" \
    "$(asked web 'bytes=.......-' | grep -o 'connection=.*' | sort -u | wc -l)" 1
 
@@ -223,13 +226,14 @@ for limit in 2 16; do
                       $(at {10..36..2} | paste -sd' ')" \
                 "url=$well" connections=$limit
     outcome well
-    is "14 reads at once, connections=$limit" \
+    is "14 concurrent reads, connections=$limit" \
        "$(sort -u <<< "${out// /$'\n'}")" same
     most=$(asked web | sed 's/.*busy=//' | sort -n | tail -1)
-    is "... $most requests at once" $((most > limit / 2 && most <= limit)) 1
+    is "... at most $limit concurrent requests ($most)" \
+       $((most > limit / 2 && most <= limit)) 1
 done
 
-# --- What may pass ----------------------------------------------------
+# --- Temporary errors -------------------------------------------------
 
 start_table web once <<'END'
 same 2 408
@@ -252,8 +256,8 @@ END
 end_table once
 between "${took[503:1]}" 1000 10000
 
-# What came before the connection broke is not asked for again.
-# goes_on NAME BLOCK FROM...
+# What was received before the connection broke is not requested again.
+# goes_on NAME BLOCK FROM...: a request from each of these offsets in BLOCK.
 goes_on ()
 {
     local name=$1 block=$2 from wanted=
@@ -261,7 +265,7 @@ goes_on ()
     for from; do
         wanted+="bytes=$((block * 65536 + from))-$((block * 65536 + 65535)) "
     done
-    is "$name: goes on where it broke off" \
+    is "$name: the retry requests the rest only" \
        "$(requests_for "$name" "$block" | cut -d' ' -f3 | paste -sd' ') " \
        "$wanted"
 }
@@ -285,25 +289,25 @@ ok - reset:1000
 ok - close:1000,503,close:200000
 END
 
-# A server that is not there yet.
+# A server that does not listen yet.
 start_web starting www --refuse 0.2
 in_parallel starting "echo ok" "url=${web[starting]}/well"
 outcome starting
-is "a server that starts meanwhile" "$out" ok
+is "a server that starts 0.2 s later: retried" "$out" ok
 
-# One that is slow.
+# A slow server.
 set_web web '/slow-start latency=3' '/slow-start bytes=???????-* latency=0'
 ln image.qcow2 www/slow-start
 in_parallel slow-start "echo ok" \
             "url=${web[web]/\/\//\/\/me:S3CRET@}/slow-start?S3CRET"
 outcome slow-start
-is "a server that is slow at first" "$out" ok
-like "... is waited for, which is said" "$(cat "$log")" \
+is "a slow first response: nbdkit starts" "$out" ok
+like "... with a warning" "$(cat "$log")" \
      "warning: ${web[web]}/slow-start: still waiting .*not answer"
-is "... once" "$(wc -l < "$log")" 1
-unlike "... without a secret" "$(cat "$log")" S3CRET
+is "... only one" "$(wc -l < "$log")" 1
+unlike "... without secrets" "$(cat "$log")" S3CRET
 
-# --- What is no failure -----------------------------------------------
+# --- Tolerated responses ----------------------------------------------
 
 start_table web fine <<'END'
 same 1 long:1000
@@ -322,9 +326,9 @@ END
 set_web web rate=4000000 latency=0.1 'fail=chunked*'
 in_parallel leisurely "$copy" "url=$well" timeout=1
 outcome leisurely
-is "a slow server that still sends something" "$out" same
+is "a slow server that keeps sending: no timeout" "$out" same
 
-# --- What does not pass -----------------------------------------------
+# --- Permanent errors -------------------------------------------------
 
 start_table web never <<'END'
 EIO 1 400*
@@ -360,31 +364,33 @@ refused 1 204*
 refused 1 304* 304
 END
 
-# A refusal is about one request, and not for ever.
+# A refusal applies to one range, for one second.
 forget web
 set_web web '/well bytes=1048576-* fail=404' '/well bytes=2097152-* fail=ok'
 in_parallel well "for block in $(at 16) $(at 32) $(at 16); do
                       $reads \"\$uri\" disk.raw \$block; sleep 1.2
                   done" "url=$well"
 outcome well
-is "refused, and then served" "$(paste -sd' ' <<< "$out")" "EIO same same"
+is "a range that was refused is requested again after a second" \
+   "$(paste -sd' ' <<< "$out")" "EIO same same"
 
-# Others are asked for at once, but not the same.
+# Other ranges are requested immediately, the same one is not.
 forget web
 set_web web '/well bytes=1048576-* fail=404*'
 in_parallel well "$reads \"\$uri\" disk.raw $(at 16 32 16 48 | paste -sd' ')" \
             "url=$well"
 outcome well
-is "others than what was refused" "$out" "EIO same EIO same"
+is "other ranges than the refused one are served" "$out" "EIO same EIO same"
 forget web
 set_web web '/well bytes=1048576-* fail=404*' '/well latency=0.3'
 in_parallel well "$reads --parallel \"\$uri\" disk.raw $(at 16 16 16 16 |
                                                         paste -sd' ')" \
             "url=$well"
 outcome well
-is "... who waits for the same fails with it" "$out" "EIO EIO EIO EIO"
-is "... and does not ask again" "$(how_often web bytes=1048576-)" 1
-# What was read ahead together with that, is asked for by itself.
+is "concurrent reads of a refused range fail together" "$out" "EIO EIO EIO EIO"
+is "... with one request" "$(how_often web bytes=1048576-)" 1
+# Ranges that were read ahead together with a refused one are retried
+# separately.
 forget web
 set_web web '/well bytes=*-2097151 fail=404*' '/well latency=0.3'
 blocks=()
@@ -394,12 +400,13 @@ done
 in_parallel well "$reads --parallel \"\$uri\" disk.raw ${blocks[*]}" \
             "url=$well"
 outcome well
-is "what is refused with others" "$out" "same same same same same same same"
-like "... was" "$(asked web)" '-2097151 404'
+is "reads of ranges that were refused as a part of a larger one" \
+   "$out" "same same same same same same same"
+like "... the larger one was refused" "$(asked web)" '-2097151 404'
 
-# --- Nonsense ---------------------------------------------------------
+# --- Invalid responses ------------------------------------------------
 
-# (In a table "_" stands for a space.)
+# In a table, "_" stands for a space.
 cat > nonsense <<'END'
 start:1
 start:65536
@@ -424,7 +431,7 @@ gzip
 whole
 END
 sed 's/^/EIO 1 /; s/$/*/; s/_/ /g' nonsense > rows
-# Those that claim another length are for web-changed.t.
+# web-changed.t tests those with another total length.
 start_table web nonsense < <(grep -Ev '/(1000|0|-1|9{23})[*]$' rows)
 end_table nonsense
 says ''
@@ -443,7 +450,7 @@ same|EIO - garbage
 END
 end_table garbage
 
-# What is no image, and what is no URL.
+# Files that are not images, and invalid URLs.
 set_web web
 : > www/empty
 mkdir www/directory
@@ -453,7 +460,7 @@ cp image.qcow2 www/image.gz
 poke www/image.gz 0 1f8b0800
 qemu-img create -q -f vpc -o subformat=fixed www/fixed.vpc 1M
 while IFS='|' read -r what why; do
-    refused "refused: $what" "${web[web]}/$what: $why" \
+    refused "not an image, $what: refused" "${web[web]}/$what: $why" \
             -- "url=${web[web]}/$what"
 done <<'END'
 empty|the file is empty
@@ -468,19 +475,19 @@ for what in http:// http:/// https:// http:///x http://:80/ \
             http://127.0.0.1:99999/x http://127.0.0.1:x/ 'http://[::1/x' \
             ftp://127.0.0.1/x "file://$tmp/image.qcow2" http:image.qcow2 \
             image.qcow2 gopher://127.0.0.1/x $'http://127.0.0.1/x\ny' ''; do
-    refused "refused: url=${what@Q}" 'url|URL|http' -- "url=$what"
+    refused "url=${what@Q}: refused" 'url|URL|http' -- "url=$what"
 done
 for what in http://127.0.0.1:99999/x 'http://[::1/x' ftp://127.0.0.1/x \
             image.qcow2; do
-    refused "... with its name: $what" \
+    refused "url=$what: the message has the value" \
             "error: ${what/\[/\\[}: (it is not a valid URL|must begin with|ftp:// is not supported)" -- "url=$what"
 done
-refused "url= and file=" url -- "url=$well" image.qcow2
+refused "url= and file=: refused" url -- "url=$well" image.qcow2
 
-# --- Nobody waits for a server that hangs -----------------------------
+# --- Servers that hang ------------------------------------------------
 
-# ends_in_time NAME PID [SIGNAL]: it ends within a second after a signal, and
-# under valgrind still well before the time-outs of a web server.
+# ends_in_time NAME PID [SIGNAL]: nbdkit ends within a second after a signal;
+# under valgrind, well before the timeouts.
 ends_in_time ()
 {
     local before took=0 limit=1000
@@ -505,8 +512,8 @@ while read -r fault signal; do
     sleep 0.1
     ends_in_time "$fault, SIG$signal" "$pid" "$signal"
     wait $client
-    unlike "... the client gets nothing" "$(cat client.log)" 'same|different'
-    ok "... nbdkit has ended well" stop_qcow
+    unlike "... the client gets no data" "$(cat client.log)" 'same|different'
+    ok "... nbdkit exits cleanly" stop_qcow
 done <<'END'
 hang* TERM
 hang* INT
@@ -515,7 +522,7 @@ hang:1000* TERM
 close* TERM
 END
 
-# The same while it starts.
+# The same while nbdkit starts.
 for fault in 'hang*' 'hang:1000*' '503:10*' 'reset*'; do
     forget web
     set_web web "fail=$fault"
@@ -524,13 +531,13 @@ for fault in 'hang*' 'hang:1000*' '503:10*' 'reset*'; do
     starting=$!
     wait_for web bytes=0-
     sleep 0.2
-    ends_in_time "$fault while it starts" $starting
-    # (Before it serves, a signal just kills it.)
+    ends_in_time "$fault at the start" $starting
+    # Before nbdkit serves, a signal kills it.
     wait $starting 2>/dev/null; rc=$?
     [ $rc -eq 143 ] || _judge $rc
 done
 
-# A client that leaves while its request hangs, and one that stays.
+# A client leaves while its request hangs, another one stays.
 forget web
 set_web web '/well bytes=1048576-* fail=hang*'
 start_qcow -- "url=$well"
@@ -542,17 +549,17 @@ is "another client is served while a request hangs" \
 kill $client
 wait $client 2>/dev/null
 sleep 0.1
-is "... and when the one that waited has left" \
+is "... also after the client of that request has left" \
    "$($reads "$uri" disk.raw "$(at 32)" "$(at 48)")" "same same"
-ends_in_time "a request that nobody waits for any more" "$pid"
-ok "... nbdkit has ended well" stop_qcow
+ends_in_time "a hanging request without a client" "$pid"
+ok "... nbdkit exits cleanly" stop_qcow
 
-# A read needs no more tables than those of its own place, in a chain of any
-# length: here the second L2 table of the base is not to be had.
+# A read needs only the tables for its own range, in a chain of any length:
+# here the second L2 table of the base is not available.
 qemu-img convert -f raw -O qcow2 -o cluster_size=4k disk.raw www/base4k
 second=$(($(peek www/base4k "$(($(peek www/base4k 40 8) + 8))" 8) &
           0xffffffffffffff))
-is "the image is as the test needs it" $((second > 262144)) 1
+is "the second L2 table is outside the first request" $((second > 262144)) 1
 below=${web[web]}/base4k
 for i in 1 2 3 4; do
     make_sort above$i v3 4M "$below" qcow2
@@ -562,16 +569,16 @@ bytes=bytes=$((second / 65536 * 65536))-
 forget web
 set_web web "/base4k $bytes* fail=403*"
 start_qcow -- above4 allow=any
-is "reads of a chain of which a table is missing" \
+is "reads that do not need an unavailable table succeed" \
    "$($reads "$uri" disk.raw 1048576:512 1572864:512 65536:4096 0:1048576)" \
    "same same same same"
-is "... which is not asked for" "$(how_often web "$bytes")" 0
-is "... until it is needed" \
+is "... without a request for it" "$(how_often web "$bytes")" 0
+is "... a read that needs it fails" \
    "$($reads "$uri" disk.raw 3145728:512 1048576:512)" "EIO same"
-ok "... nbdkit has ended well" stop_qcow
+ok "... nbdkit exits cleanly" stop_qcow
 
-# What a map has found after a second is told.  (Each L2 table spans 32 KiB of
-# the disk, is empty, and takes 20 ms.)
+# A map returns what it has found after a second.  (Each L2 table maps 32 KiB
+# of the disk, is empty, and takes 20 ms.)
 cat > slow.py <<'PY'
 import struct
 count = 32768
@@ -589,16 +596,17 @@ PY
 py slow.py
 start_web slow-map www latency=0.02
 start_qcow -- "url=${web[slow-map]}/slow-map"
-is "a slow map of one layer: what is known by then" \
+is "a slow map of one layer returns a part" \
    "$(timeout 100 "$python" "$gen/nbd-patience.py" "$uri" $((1 << 30)) 5)" \
    "[3] True True"
-ok "... and a prefetch is begun" \
+ok "... a prefetch returns in time" \
    timeout 8 "$python" -m nbd -u "$uri" -c 'h.cache(1 << 30, 0)'
-ok "... nbdkit has ended well" stop_qcow
+ok "... nbdkit exits cleanly" stop_qcow
 
-# hanging NAME SERVER READ PARAMETER...: while 24 reads hang because of that
-# server, which would take all connections and all memory for inflating, READ
-# is done at once, which does not need it.  And nbdkit ends in time.
+# hanging NAME SERVER READ PARAMETER...: 24 reads hang because of that server;
+# they would fill all connections and all decompression buffers.  READ, which
+# does not need the server, must still succeed promptly, and nbdkit must exit
+# in time.
 hanging ()
 {
     local name=$1 server=$2 read=$3 list client said i
@@ -617,16 +625,16 @@ hanging ()
         sleep 0.01
     done
     sleep 0.3
-    # (It may have to wait for 15 seconds if it does.)
+    # A read that has to wait takes up to 15 seconds.
     said=$($reads --times "$uri" top.raw "$read")
     if [[ $said =~ ^same@([0-9]+)$ ]] && [ "${BASH_REMATCH[1]}" -lt 5000 ]; then
         pass "$name"
     else
         fail "$name" "$said" "$(asked "$server")"
     fi
-    ends_in_time "... and the end of nbdkit" "$pid"
+    ends_in_time "... exit" "$pid"
     wait $client
-    ok "... which has ended well" stop_qcow
+    ok "... nbdkit exits cleanly" stop_qcow
 }
 text_source $((4 << 20)) text.raw
 start_web hangs www latency=0.01 '/*-base bytes=[3-9]?????-* fail=hang*' \
@@ -643,18 +651,19 @@ for sort in plain compressed; do
     cp base.qcow2 www/$sort-base
     cp top.qcow2 www/$sort-top
     for server in hangs drips; do
-        hanging "$sort, over a web server that $server" $server \
+        hanging "$sort: a remote image over a base that $server" $server \
                 $((640 << 10)):4096 "url=${web[web]}/$sort-top" \
                 "backing=${web[$server]}/$sort-base"
-        hanging "$sort, a file over a web server that $server" $server \
+        hanging "$sort: a local image over a base that $server" \
+                $server \
                 $((640 << 10)):4096 top.qcow2 connections=64 \
                 "backing=${web[$server]}/$sort-base"
     done
 done
 
-# Clients that wait for what another one's thread loads, an L2 table or a
-# compressed cluster, and leave before that one does: their threads and descriptors are free again soon, so
-# that there is room for new clients.
+# Clients wait for an L2 table or compressed cluster that another client's
+# thread loads, and leave first.  Their threads and descriptors must be freed
+# soon, so that new clients can connect.
 cat > leave.py <<'PY'
 import os, sys, time
 import nbd
@@ -673,7 +682,7 @@ def read(h):
     while h.aio_get_direction() & nbd.AIO_DIRECTION_WRITE:
         h.poll(100)
 
-# Those that leave must not be the ones that load.
+# The clients that leave must not be the loading ones.
 stays = connect()
 stays.pread(512, 0)
 read(stays)
@@ -693,7 +702,7 @@ connect().pread(512, 0)
 print("%s %.1f" % (during - before >= int(clients), took))
 PY
 
-# leaving NAME IMAGE RANGES OFFSET
+# leaving NAME IMAGE RANGES OFFSET: requests of IMAGE in RANGES hang.
 leaving ()
 {
     local said limit=4
@@ -703,11 +712,11 @@ leaving ()
     said=$("$python" leave.py "$uri" "$pid" 150 "$4" 2>&1)
     if [[ $said =~ ^True\ ([0-9]+)\.[0-9]$ ]] &&
            [ "${BASH_REMATCH[1]}" -lt $limit ]; then
-        pass "clients that wait for $1 leave at once"
+        pass "clients that wait for $1 and leave are freed"
     else
-        fail "clients that wait for $1 leave at once" "$said"
+        fail "clients that wait for $1 and leave are freed" "$said"
     fi
-    ok "... nbdkit has ended well" stop_qcow
+    ok "... nbdkit exits cleanly" stop_qcow
 }
 qemu-img convert -f raw -O qcow2 -o cluster_size=512 text.raw www/tables-base
 start_web held www latency=0.01
@@ -716,8 +725,9 @@ leaving "a compressed cluster" compressed-base '1??????' 3000000
 
 # --- Secrets ----------------------------------------------------------
 
-# Whatever goes wrong, not with all that nbdkit can say.  (Its own debug
-# messages repeat the parameters, so that secrets come from files.)
+# Secrets appear in no message, whatever fails, with all debug flags.
+# (nbdkit's own debug messages repeat the parameters, so the secrets come from
+# files.)
 printf S3CRET-password > password
 printf name=S3CRET-cookie > cookie
 printf S3CRET-proxy > proxy
@@ -737,7 +747,7 @@ secret=('url=http://127.0.0.1:1/well?key=S3CRET-query' user=me
         password=+password cookie=+cookie 'header=X-Key: S3CRETheader'
         "proxy=${web[web]}" proxy-user=us proxy-password=+proxy timeout=1)
 
-# debugging NAME OUT SETTING...
+# debugging NAME OUT SETTING...: the client prints OUT; no message has a secret.
 debugging ()
 {
     local name=$1 wanted=$2
@@ -749,47 +759,48 @@ debugging ()
     if ! [[ $out =~ ^($wanted)$ ]]; then
         fail "$name" "got: $out" "wanted: $wanted" "$(cat secret.log)"
     elif grep -E "$secrets" secret.log > found; then
-        fail "$name: no secret is told" "$(cat found)"
+        fail "$name: no secrets in messages" "$(cat found)"
     else
-        pass "$name: $wanted, and no secret is told"
+        pass "$name: $wanted, no secrets in messages"
     fi
 }
 
 debugging "password, cookie, header, query and proxy" same \
           "$demand" query=key=S3CRET-query
 for fault in 403 404 whole start:1 gzip; do
-    debugging "all that, $fault at first" refused "$demand" "fail=$fault*"
-    debugging "all that, $fault" EIO "$demand" "$far fail=$fault*"
+    debugging "... $fault at the start" refused "$demand" "fail=$fault*"
+    debugging "... $fault" EIO "$demand" "$far fail=$fault*"
 done
-debugging "all that, and a bit of all" EIO "$demand" \
+debugging "... several faults" EIO "$demand" \
           '/well bytes=0-* fail=503' "$far fail=reset,hang,close:100,401"
-like "... among it a time-out" "$(cat secret.log)" 'timed out.*next try'
-unlike "... for which the proxy is not blamed" "$(cat secret.log)" \
+like "... the log has a timeout" "$(cat secret.log)" 'timed out.*next try'
+unlike "... without blaming the proxy" "$(cat secret.log)" \
        'connect to the proxy'
-debugging "all that, and a change" EIO "$demand" "$far fail=total:5"
-debugging "all that, and garbage" 'same|EIO' "$demand" "$far fail=garbage"
-debugging "all that, but not the right password" refused \
+debugging "... the file changes" EIO "$demand" "$far fail=total:5"
+debugging "... garbage" 'same|EIO' "$demand" "$far fail=garbage"
+debugging "... wrong password" refused \
           "demand=Authorization: Basic bWU6eW91Cg=="
-# A server knows what it was told, and may repeat it.
+# A server may repeat the secrets that it received.
 for text in S3CRET-password s3cret-cookie S3CRETheader key=S3CRET-query \
             "Basic ${from_proxy,,}" "$basic"; do
-    debugging "the server repeats $text as Content-Range at first" refused \
+    debugging "the server repeats $text as Content-Range at the start" refused \
               "$demand" "fail=range:bytes $text*"
     debugging "... as Content-Range" EIO "$demand" \
               "$far fail=range:bytes $text*"
-    debugging "... as ETag" EIO "$demand" ignore=if-match 'etag="1"' \
+    debugging "... as an ETag" EIO "$demand" ignore=if-match 'etag="1"' \
               "$far etag=\"$text\""
-    debugging "... as ETag that changes" EIO "$demand" ignore=if-match \
+    debugging "... as an ETag that changes" EIO "$demand" ignore=if-match \
               "etag=\"$text\"" "$far etag=\"1\""
-    # (Other codes than words are none.)
-    debugging "... as code of an error" EIO "$demand" \
+    # Only codes that are words are printed.
+    debugging "... as an error code" EIO "$demand" \
               "body=<Code>$text</Code>" "$far fail=403*"
-    debugging "... where it redirects to" refused "$demand" \
+    debugging "... as a redirect target" refused "$demand" \
               "to=http://h/${text// /%20}"
 done
-debugging "... what it says of itself" refused "$demand" fail=403 \
+debugging "an error code of the server" refused "$demand" fail=403 \
           'body=<Code>NothingSecret</Code>'
-like "... is said" "$(cat secret.log)" '403 Forbidden \(NothingSecret\)'
+like "... is in the message" \
+     "$(cat secret.log)" '403 Forbidden \(NothingSecret\)'
 secret=("url=${web[web]/\/\//\/\/me:S3CRET-password@}/well")
 demand="demand=Authorization: Basic $basic"
 debugging "user and password in the URL" same "$demand"
@@ -798,28 +809,30 @@ for text in S3CRET-password "$basic"; do
               "etag=\"$text\"" "$far etag=\"1\""
 done
 secret=("url=${web[web]}/well" resolve=S3CRET)
-debugging "resolve= of no sense" refused
-like "... is named" "$(cat secret.log)" 'resolve=.*HOST:PORT:ADDRESS'
+debugging "an invalid resolve=" refused
+like "... the message shows the syntax" \
+     "$(cat secret.log)" 'resolve=.*HOST:PORT:ADDRESS'
 secret=("url=${web[web]/\/\//\/\/me:S3CRET-password@}/well")
-debugging "... with an error" EIO "$demand" "$far fail=404"
-debugging "... with an error at first" refused "$demand" fail=404
+debugging "user and password in the URL, an error" EIO "$demand" "$far fail=404"
+debugging "... an error at the start" refused "$demand" fail=404
 secret=("url=http://me:S3CRET password@127.0.0.1/well?S3CRET")
-debugging "a URL with a mistake" refused
+debugging "an invalid URL" refused
 secret=("url=http://me:S3CRET/password@127.0.0.1:x/well?S3CRET#S3CRET")
-debugging "a URL with more mistakes" refused
+debugging "a URL with several errors" refused
 
-# --- Those that took long ---------------------------------------------
+# --- Slow cases -------------------------------------------------------
 
 end_table slower
 says 503
 between "${took[503*]}" 36000 60000
 outcome gateway
-is "a gateway is away for 30 seconds in the middle of a copy" "$out" same
-is "... nobody has said anything" "$(cat "$log")" ""
-is "... and the rest came after that ($ms ms)" \
+is "a server is down for 30 seconds in the middle of a copy: it succeeds" \
+   "$out" same
+is "... no message" "$(cat "$log")" ""
+is "... the rest was read after that ($ms ms)" \
    $((ms > 30000 && $(how_often gateway) > restarted)) 1
 outcome vanishes
-like "a web server that vanishes for ever" "$(paste -sd' ' <<< "$out")" \
+like "a server that vanishes: EIO" "$(paste -sd' ' <<< "$out")" \
      '^same EIO@[0-9]+$'
 between "${out##*@}" 36000 60000
 says 'can.t connect|[Cc]onnect'
@@ -829,26 +842,27 @@ between "${took[503:9223372036854776]}" 5000 15000
 between "${took[hang]}" 10000 30000
 between "${took[hang:1000]}" 10000 30000
 outcome one-try
-# (For a second, which may be over before valgrind has asked for the next.)
+# Only for a second, which valgrind may exceed before the next request.
 if [ -z "${QCOW_VALGRIND:-}" ]; then
-    is "a server that has failed: others have one try" "$out" \
+    is "after a permanent failure, other reads are tried once" "$out" \
        "EIO EIO same same"
     for ask in 2686975=1 2031615=2; do
         is "... requests for the block that ends at ${ask%=*}" \
            "$(how_often once "[0-9]-${ask%=*}")" "${ask#*=}"
     done
 else
-    like "a server that has failed" "$out" "EIO (EIO|same) same same"
+    like "after a permanent failure" "$out" "EIO (EIO|same) same same"
 fi
 outcome slow-first
-is "502 for ever while it starts: refused" "$rc" 1
+is "502 forever at the start: refused" "$rc" 1
 is "... after seven attempts" "$(how_often slow-first)" 7
-is "... it is said once what is being waited for" \
+is "... one warning while waiting" \
    "$(grep -c 'warning: .*/slow-first: still waiting.* 502 Bad Gateway' "$log")" 1
-is "... and nothing else but that it was in vain" "$(wc -l < "$log")" 2
+is "... and the error, no other message" "$(wc -l < "$log")" 2
 between "$ms" 3000 40000
 says 502
-refused "a server that is not there" '127\.0\.0\.1:1/x.*([Rr]efused|connect)' \
+refused "a server that refuses connections: refused" \
+        '127\.0\.0\.1:1/x.*([Rr]efused|connect)' \
         -- url=http://127.0.0.1:1/x
 
 done_testing

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Exact transcripts of what web servers are asked: what comes with the size
-# is not asked for again; a byte that is in the cache is fetched once,
-# however many want it; neighbours come with one request, streams in large
-# ones; and who reads here and there gets no more than he needs.
+# Exact transcripts of the requests that web servers receive: bytes that came
+# with the size are not requested again; a cached byte is fetched once for all
+# clients; contiguous blocks are one request, sequential reads large ones;
+# random reads request no more than they need.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
@@ -15,16 +15,16 @@ mkdir web
 text_source $((8 << 20)) disk.raw
 qemu-img convert -f raw -O qcow2 disk.raw web/plain
 first=$((0x50000))
-is "where the first L2 table is" \
+is "the first L2 table is at 256 KiB" \
    $(($(peek web/plain $((0x30000)) 8) & 0xffffffffffffff)) $((0x40000))
-is "where the first cluster is" \
+is "the first cluster is at 320 KiB" \
    $(($(peek web/plain $((0x40000)) 8) & 0xffffffffffffff)) $first
 text_source $((64 << 20)) large.raw
 qemu-img convert -c -f raw -O qcow2 large.raw web/zlib
 start_web web web latency=0.02
 
-# requests COMMAND PARAMETER...: the ranges that are asked for while a
-# libnbd command runs, in order, of the files in the order of their names.
+# requests COMMAND PARAMETER...: print the files and ranges that are requested
+# while a libnbd command runs, sorted by name and offset.
 requests ()
 {
     local command=$1 out
@@ -38,7 +38,7 @@ requests ()
         sort -s -k1,1 -k2n -t' ' | sed 's,^/,,' | paste -sd, | sed 's/,/, /g'
 }
 
-# at OFFSET LENGTH: a range of the file.
+# at OFFSET LENGTH: print a range of the file.
 at ()
 {
     echo "$1-$(($1 + $2 - 1))"
@@ -48,38 +48,39 @@ url=url=${web[web]}
 head="plain $(at 0 262144)"
 l2="plain $(at 262144 65536)"
 
-is "to open it" "$(requests 'h.get_size()' "$url/plain")" "$head"
-is "one byte: the L2 table, and a block" \
+is "opening an image: one request" \
+   "$(requests 'h.get_size()' "$url/plain")" "$head"
+is "one byte: the L2 table and a block" \
    "$(requests 'h.pread(1, 70000)' "$url/plain")" \
    "$head, $l2, plain $(at $((first + 65536)) 65536)"
-is "the bytes around it: nothing more" \
+is "more bytes of that block: no other request" \
    "$(requests 'h.pread(1, 70000); h.pread(65536, 65536); h.pread(7, 131000)' \
                "$url/plain")" \
    "$head, $l2, plain $(at $((first + 65536)) 65536)"
-is "two blocks at once" \
+is "a read of two blocks: one request" \
    "$(requests 'h.pread(100000, 70000)' "$url/plain")" \
    "$head, $l2, plain $(at $((first + 65536)) 131072)"
-is "a large read is one request, of exactly that" \
+is "a large read: one request of exactly that range" \
    "$(requests 'h.pread(1000000, 65537)' "$url/plain")" \
    "$head, $l2, plain $(at $((first + 65537)) 1000000)"
-is "a larger one, in pieces that come side by side" \
+is "2 MiB: concurrent requests for 1 MiB each" \
    "$(requests 'h.pread(2 << 20, 0)' "$url/plain")" \
    "$head, $l2, plain $(at $first 1048576), plain $(at $((first + 1048576)) 1048576)"
-is "here and there: a block each" \
+is "random reads: one block each" \
    "$(requests 'h.pread(4096, 0); h.pread(4096, 7 << 20); h.pread(4096, 3 << 20)' \
                "$url/plain")" \
    "$head, $l2, plain $(at $first 65536), plain $(at $((first + (3 << 20))) 65536), plain $(at $((first + (7 << 20))) 65536)"
 forget web
 # shellcheck disable=SC2016
 ok "a map" with_qcow 'nbdinfo --map "$uri"' -- "$url/plain"
-is "... reads no data" "$(asked web | awk '{ print $3 }' | paste -sd' ')" \
+is "... requests no data" "$(asked web | awk '{ print $3 }' | paste -sd' ')" \
    "bytes=$(at 0 262144) bytes=$(at 262144 65536)"
-is "a prefetch fetches, and then nothing is asked for" \
+is "NBD_CMD_CACHE, then reads: one request" \
    "$(requests 'h.cache(300000, 0); h.pread(300000, 0); h.pread(1, 299999)' \
                "$url/plain")" \
    "$head, $l2, plain $(at $first 327680)"
 
-# Many clients that want the same at the same time.
+# Many clients read the same ranges at the same time.
 forget web
 start_qcow -- "$url/plain"
 set_web web latency=0.3
@@ -89,19 +90,20 @@ for i in 1 2 3 4; do
     clients[i]=$!
 done
 wait "${clients[@]}"
-is "four clients read the same" "$(sort -u same?)" "same same same"
-# By one request or by two: who comes first is left to chance.
-is "... and each byte is fetched once" \
+is "four clients read the same blocks" "$(sort -u same?)" "same same same"
+# The number of requests depends on which client comes first.
+is "... each byte is requested once" \
    "$(asked web | awk -F '[ =-]' '{ print $4, $5 }' | sort -n |
       awk 'NR > 1 && $1 == end + 1 { end = $2; next }
            NR > 1 { print start "-" end }
            { start = $1; end = $2 }
            END { print start "-" end }' | paste -sd' ')" \
    "0-$((262144 + 65536 - 1)) $((first + 65536))-$((first + 196607))"
-stop_qcow || fail "the server ends"
+stop_qcow || fail "the server exits cleanly"
 set_web web
 
-# overlap NAME: how many bytes of the file were asked for more than once.
+# overlap NAME: print how many bytes of the file were requested more than
+# once.
 overlap ()
 {
     asked web "^GET /$1 " | py --stdin -c '
@@ -120,42 +122,42 @@ forget web
 # shellcheck disable=SC2016
 ok "a copy of a compressed image" \
    with_qcow 'nbdcopy "$uri" copy.raw' -- "$url/zlib"
-same_bytes "... is right" copy.raw large.raw
-is "... asks for no byte twice" "$(overlap zlib)" 0
+same_bytes "... same bytes" copy.raw large.raw
+is "... requests no byte twice" "$(overlap zlib)" 0
 n=$(how_often web)
 mib=$(((size + (1 << 20) - 1) >> 20))
-ok "... in $n requests for $mib MiB" test "$n" -le $((2 * mib))
+ok "... at most two requests per MiB ($n for $mib MiB)" \
+   test "$n" -le $((2 * mib))
 
 forget web
-ok "a client that reads on and on in small pieces" \
+ok "sequential reads of 8 KiB" \
    with_qcow "\"$python\" -m nbd -u \"\$uri\" -c '
 for i in range(0, 8 << 20, 8192):
     h.pread(8192, i)'" -- "$url/plain"
 n=$(how_often web)
-ok "... needs $n requests for 8 MiB" test "$n" -le 20
-is "... for no byte twice" "$(overlap plain)" 0
+ok "... at most 20 requests for 8 MiB ($n)" test "$n" -le 20
+is "... no byte is requested twice" "$(overlap plain)" 0
 
-# The tables of an image with small clusters, side by side: one for each
-# 2 MiB of the disk.
+# An image with many L2 tables: one for each 2 MiB of the disk.
 qemu-img create -q -f qcow2 -o cluster_size=4k,preallocation=metadata \
          web/tables 512M
 forget web
 # shellcheck disable=SC2016
-ok "a map of an image with 256 tables" \
+ok "a map of an image with 256 L2 tables" \
    with_qcow 'nbdinfo --map "$uri" > map' -- "$url/tables"
-# (A table lies between the clusters that it maps, 2 MiB apart.)
+# Each table lies among the clusters that it maps, 2 MiB from the next one.
 n=$(how_often web)
-ok "... asks for each once: $n" test "$n" -le 260
-is "... for no byte twice" "$(overlap tables)" 0
-# Where the server tells how many requests wait, it is a crowd.
+ok "... at most 260 requests ($n)" test "$n" -le 260
+is "... no byte is requested twice" "$(overlap tables)" 0
+# This server logs how many requests are in flight.
 start_web busy web latency=0.05 log=busy
 # shellcheck disable=SC2016
-ok "the same map, with a look at the server" \
+ok "the same map from a server that counts requests in flight" \
    with_qcow 'nbdinfo --map "$uri" > map' -- "url=${web[busy]}/tables"
 busiest=$(asked busy | sed 's/.*busy=//' | sort -n | tail -1)
-ok "... which has up to $busiest requests at once" test "$busiest" -ge 12
+ok "... at least 12 concurrent requests ($busiest)" test "$busiest" -ge 12
 
-# A chain: all layers' tables are asked for at the same time.
+# A chain: the tables of all layers are requested concurrently.
 backing=
 for i in 1 2 3 4 5 6; do
     qemu-img create -q -f qcow2 ${backing:+-b $backing -F qcow2} \
@@ -166,11 +168,11 @@ done
 oracle web/layer6 chain.raw
 forget busy
 # shellcheck disable=SC2016
-ok "a chain of six" \
+ok "a chain of six layers" \
    with_qcow 'nbdcopy "$uri" copy.raw' -- "url=${web[busy]}/layer6" \
              allow=image-dir
-same_bytes "... is right" copy.raw chain.raw
+same_bytes "... same bytes" copy.raw chain.raw
 busiest=$(asked busy | sed 's/.*busy=//' | sort -n | tail -1)
-ok "... is asked for side by side: $busiest requests" test "$busiest" -ge 5
+ok "... at least 5 concurrent requests ($busiest)" test "$busiest" -ge 5
 
 done_testing
