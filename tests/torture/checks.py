@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is compared of a valid image: each view of each layer, what changed
-between views, and bitmaps, with what qemu says.
+"""Comparison of valid images with qemu: each view of each layer, deltas
+between views, and bitmaps.
 
-Everything that is wrong raises Mismatch, with the first difference.
+A difference raises Mismatch, which describes the first one.
 """
 
 import os
@@ -14,16 +14,16 @@ import servers
 from servers import (DATA, HOLE, ZERO, Mismatch, NoOracle, Ours,
                      Qemu, Refused, at_places, block_status, map_of, zeros)
 
-# Disks up to this size are compared whole.
+# Disks up to this size are compared completely.
 WHOLE = 16 << 20
 IN_FLIGHT = 8
 SECTOR = 512
-# Where the header has the feature bits without which bitmaps don't count.
+# Offset of the autoclear feature bits, without which bitmaps are ignored.
 AUTOCLEAR = 88
 
 
 def windows(rng, size, *maps):
-    """What to look at of a disk: all, or what is likely to be wrong."""
+    """The ranges of a disk to compare: all of it, or the critical ones."""
     if size <= WHOLE:
         return [(0, size)] if size else []
     places = [(0, 64 << 10), (size - (64 << 10), size)]
@@ -35,7 +35,7 @@ def windows(rng, size, *maps):
         for start, end, flags in runs:
             if flags not in (DATA, ZERO) or total > 12 << 20:
                 continue
-            # Both ends of those that are long.
+            # Both ends of long extents.
             parts = [(start, end)] if end - start < 1 << 20 else \
                 [(start, start + (1 << 19)), (end - (1 << 19), end)]
             for low, high in parts:
@@ -52,8 +52,8 @@ def windows(rng, size, *maps):
 
 
 class Disk:
-    """A state of a disk, as qemu tells it: its bytes in `windows`, its map,
-    and what its bitmaps call dirty."""
+    """A state of a disk, as qemu sees it: its bytes in `windows`, its map,
+    and its dirty bitmaps."""
 
     def __init__(self, rng, q, bitmaps=()):
         self.size = q.h.get_size()
@@ -75,7 +75,7 @@ class Disk:
 
     @classmethod
     def of_file(cls, path):
-        """A raw file, as a backing file may be."""
+        """A raw backing file."""
         disk = cls.__new__(cls)
         with open(path, "rb") as f:
             disk.parts = [f.read()]
@@ -84,7 +84,7 @@ class Disk:
         return disk
 
     def pieces(self, start, end):
-        """(start, end, bytes) of what is known in a range."""
+        """(start, end, bytes) of the windows' parts in a range."""
         for (low, high), data in zip(self.windows, self.parts):
             a, b = max(start, low), min(end, high)
             if a < b:
@@ -97,7 +97,7 @@ def first_difference(a, b):
 
 
 def check_reads(rng, h, disk):
-    """All of it, in pieces of any length and in any order, some at once."""
+    """Read all windows in pieces of any length, in any order, concurrently."""
     todo = []
     for (low, high), data in zip(disk.windows, disk.parts):
         at = low
@@ -140,7 +140,7 @@ def check_reads(rng, h, disk):
 
 
 def same_kinds(runs):
-    """Without what depends on the holes of the image's files."""
+    """Remove differences that depend on the holes of the image's files."""
     out = []
     for start, end, flags in runs:
         if flags == ZERO:
@@ -153,7 +153,7 @@ def same_kinds(runs):
 
 
 def same_map(got, wanted, dense):
-    """(Where the files have holes, qemu does not always look for them.)"""
+    """(If the files have holes, qemu does not always report them.)"""
     if not dense:
         got, wanted = same_kinds(got), same_kinds(wanted)
     if got != wanted:
@@ -167,12 +167,12 @@ def check_zeros(runs, disk):
         if flags & ZERO:
             for a, b, data in disk.pieces(start, end):
                 if not zeros(data):
-                    raise Mismatch("%d..%d is called zero, but has data"
+                    raise Mismatch("%d..%d is reported as zero, but has data"
                                    % (a, b))
 
 
 def check_questions(rng, h, runs, size, unit=1):
-    """Block status of any offset and length, of one extent or all."""
+    """Request block status of any range, of one extent or all."""
     places = [(0, size), (size - 1, 1)]
     for start, end, _ in rng.sample(runs, min(len(runs), 6)):
         places += [(start, end - start), (end - 1, min(size - end, 4096) + 1)]
@@ -205,7 +205,7 @@ def clip(entries, count):
 
 
 def check_view(rng, h, disk, dense):
-    """A full view.  Returns its map."""
+    """Compare a full view.  Returns its map."""
     if h.get_size() != disk.size:
         raise Mismatch("the size is %d instead of %d" % (h.get_size(),
                                                          disk.size))
@@ -220,21 +220,21 @@ def check_view(rng, h, disk, dense):
     return runs
 
 
-# --- What has changed -------------------------------------------------
+# --- Deltas -----------------------------------------------------------
 
 
 class State:
-    """One side of a delta.  What happened up to it is in its layer's first
-    STAGES stages."""
+    """One side of a delta: the state after the first STAGES stages of its
+    layer."""
 
     def __init__(self, name, layer, stages, disk):
         self.name, self.layer, self.stages = name, layer, stages
         self.disk = disk
-        self.runs = None        # our map of it, if it is an export
+        self.runs = None        # the plugin's map, if it is an export
 
 
 def written(layer, stages):
-    """The clusters that a layer got in some of its stages, as ranges."""
+    """The clusters written in some stages of a layer, as ranges."""
     for ranges in layer.touched[stages]:
         for start, end in ranges:
             yield (start // layer.cluster * layer.cluster,
@@ -242,8 +242,8 @@ def written(layer, stages):
 
 
 def may_differ(old, new):
-    """Where the two states can differ at all, as ranges."""
-    # Clients that think in sectors get no part of one as unchanged.
+    """The ranges in which the two states can differ."""
+    # A partial last sector always counts as changed.
     end = list(new.layer.layers())[-1].size
     out = [(end // SECTOR * SECTOR, end)]
     if old.layer is new.layer:
@@ -254,28 +254,28 @@ def may_differ(old, new):
     between = new.layer.below
     while between is not old.layer:
         out += written(between, slice(None))
-        # It cuts off what is under it.
+        # A layer's end hides everything below it.
         out.append((between.size, 1 << 63))
         between = between.below
     return out
 
 
 def check_changes(runs, old, new):
-    """The map must be true, and may not say more than has happened."""
+    """Unchanged extents must be equal, others must have been written."""
     touched = may_differ(old, new)
     common = min(old.disk.size, new.disk.size)
     for start, end, flags in runs:
         if flags == HOLE:
             if end > old.disk.size:
-                raise Mismatch("%d..%d is new, but called unchanged"
+                raise Mismatch("%d..%d is new, but reported as unchanged"
                                % (start, end))
             for a, b, data in new.disk.pieces(start, end):
                 for c, d, before in old.disk.pieces(a, b):
                     if before != data[c - a:d - a]:
-                        raise Mismatch("%d..%d differs, but is called "
+                        raise Mismatch("%d..%d differs, but is reported as "
                                        "unchanged" % (c, d))
             continue
-        # What has changed is what the newer state has there.
+        # Changed extents have the flags of the newer state.
         for low, high, wanted in at_places(new.runs, start, end):
             if flags != wanted:
                 raise Mismatch("%d..%d has flags %d instead of %d"
@@ -299,14 +299,14 @@ def check_delta(rng, server, old, new, name):
     check_changes(runs, old, new)
     if runs:
         check_questions(rng, h, runs, new.disk.size, SECTOR)
-    # Changed or not, all of it is there.
+    # A delta serves all data, changed or not.
     check_reads(rng, h, new.disk)
     h.shutdown()
 
 
 def check_recipe(directory, server, old, new, name):
-    """An overlay over the older state, of what changed, made by qemu-img as
-    the man page has it, is the newer one."""
+    """An incremental copy with qemu-img, as in the man page, equals the newer
+    state."""
     uri = "nbd+unix:///%s?socket=%s" % (
         name.replace(" ", "%20"), server.server.socket)
     for path, disk in ("old.raw", old.disk), ("new.raw", new.disk):
@@ -330,7 +330,7 @@ def check_recipe(directory, server, old, new, name):
 
 
 def by_bitmap(runs, dirty):
-    """The map of an export for a bitmap: what is clean is a hole."""
+    """The map of an export for a bitmap: clean extents are holes."""
     out = []
     for start, end, flags in runs:
         for low, high, is_dirty in at_places(dirty, start, end):
@@ -354,7 +354,7 @@ def check_bitmap(rng, server, name, active, dense):
     h.shutdown()
 
 
-# --- A layer and all that it has --------------------------------------
+# --- Layers -----------------------------------------------------------
 
 
 def qemu_disk(chain, layer, path=None, bitmaps=()):
@@ -367,12 +367,12 @@ def qemu_disk(chain, layer, path=None, bitmaps=()):
 
 
 def snapshot_disk(chain, layer, number):
-    """What there is after going back to it, in a copy of the image."""
+    """The disk after 'qemu-img snapshot -a' in a copy of the image."""
     path = layer.path + ".applied"
     full = os.path.join(chain.dir, path)
     shutil.copyfile(os.path.join(chain.dir, layer.path), full)
     if layer.bitmaps:
-        # qemu goes back only if there are none.
+        # 'qemu-img snapshot -a' fails if the image has bitmaps.
         with open(full, "r+b") as f:
             f.seek(AUTOCLEAR)
             f.write(bytes(8))
@@ -386,8 +386,8 @@ def snapshot_disk(chain, layer, number):
 
 
 def states_of(chain, layer, lower):
-    """What there is to compare: the active state, the snapshots, the layers
-    below, of which LOWER holds those known already."""
+    """The states to compare: the current one, the snapshots, and those layers
+    below that are in LOWER."""
     active = State("", layer, len(layer.touched),
                    qemu_disk(chain, layer, bitmaps=layer.bitmaps))
     snapshots = []
@@ -403,7 +403,7 @@ def states_of(chain, layer, lower):
 
 
 def server_of(chain, layer):
-    """A server with a random choice of what should not matter."""
+    """A server with random settings that must not affect the data."""
     rng = chain.rng
     params = [layer.path] + layer.our_parameters()
     if rng.random() < 0.4:
@@ -417,14 +417,14 @@ def describe(e, *what):
 
 
 def pairs_of(rng, active, snapshots, below):
-    """Some of the pairs of states for deltas."""
+    """A random choice of pairs of states for deltas."""
     pairs = [(old, new) for new in snapshots + [active]
              for old in snapshots + below if old is not new]
     return rng.sample(pairs, min(len(pairs), 5))
 
 
 def check_layer(chain, layer, lower, stats):
-    """Everything about a layer; its content goes into LOWER."""
+    """Check a layer completely.  Adds its content to LOWER."""
     rng = chain.rng
     if layer.sort == "raw":
         lower[layer.number] = Disk.of_file(os.path.join(chain.dir, layer.path))
@@ -462,8 +462,7 @@ def check_layer(chain, layer, lower, stats):
 
 
 def check_chain(chain, stats):
-    """All layers, from the base up; some of those in between are only
-    looked at as a part of the others."""
+    """Check the layers from the base up, except some of those in between."""
     lower = {}
     for layer in chain.layers:
         if layer is chain.top or chain.rng.random() < 0.6:

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Damage: fields of a valid image are changed at random, and what comes of
-it is judged.
+"""Damage: fields of a valid image are changed at random.
 
-Allowed is that the server refuses the image (with status 1 and a message
-that names the file), and that a read is EIO; all else must be what qemu
-reads.  Where we differ from qemu on purpose is written in `Judge` and
-`DOCUMENTED`, and nowhere else.  Whatever happens, the server must not
-die, hang or make a sanitizer report.
+The server may refuse the image (with status 1 and a message that names the
+file), and reads may be EIO; all other data must be what qemu reads.  `Judge`
+implements the intended differences from qemu.  The server must not die, hang
+or cause a sanitizer's report.
 """
 
 import os
@@ -23,11 +21,12 @@ from servers import (HOLE, ZERO, Mismatch, NoOracle, Ours, Qemu, Refused,
 
 OFFSET_MASK = 0x00fffffffffffe00
 COPIED = 1 << 63
-# A map of a disk that damage has made huge is not looked at to its end.
+# Of a disk that damage has made huge, only this many block status responses
+# are read.
 MOST_ANSWERS = 40
-# How many reads that fail are divided further, for each view.
+# The number of differing reads that are divided further, per view.
 MOST_FAILURES = 1500
-# How often qemu is asked anew, likewise.
+# The number of restarts of qemu, per view.
 MOST_RESTARTS = 20
 
 V1_HEADER = [("magic", 0, 4), ("version", 4, 4), ("backing_offset", 8, 8),
@@ -59,8 +58,8 @@ BITMAP = [("table", 0, 8), ("table_size", 8, 4), ("flags", 12, 4),
 
 
 class Layout:
-    """Where the fields of an image are: `fields` has lists of (name,
-    offset, size) for each sort of them, as far as they make sense."""
+    """The fields of an image: `fields` has a list of (name, offset, size) for
+    each kind, as far as the image is valid."""
 
     def __init__(self, data):
         self.data = data
@@ -139,7 +138,7 @@ class Layout:
                     streams.append((field[0] + " stream", stream, 16))
 
     def stream(self, value):
-        """Where a compressed cluster begins."""
+        """The host offset of a compressed cluster."""
         bits = self.cluster.bit_length() - 1
         if self.version == 1:
             return value & ((1 << 63 - bits) - 1) if value >> 63 else 0
@@ -167,7 +166,7 @@ class Layout:
 
     def look_at_luks(self, at):
         out = [("luks." + n, at + o, s) for n, o, s in LUKS_HEADER]
-        # The first slot is the one that counts.
+        # The first slot has the key.
         for slot in 0, 0, 0, 1, 7:
             out += [("luks.slot[%d].%s" % (slot, n), at + 208 + 48 * slot + o,
                      s) for n, o, s in LUKS_SLOT]
@@ -201,14 +200,14 @@ class Layout:
         self.fields["dirty"] = out
 
 
-# How often each sort of field is changed.
+# The relative frequency of changes, by kind of field.
 WEIGHTS = {"header": 3, "l1": 3, "l2": 2, "used l2": 10, "stream": 2,
            "extension": 2, "luks": 3, "snapshot": 3, "dirty": 2, "name": 1,
            "refcount": 0.2}
 
 
 def another_number(rng, old, bits, length, cluster):
-    """A number instead of OLD, rather one that nearly makes sense."""
+    """A number to replace OLD, often close to a valid one."""
     shift = cluster.bit_length() - 1
     choices = [
         lambda: old ^ 1 << rng.randrange(bits),
@@ -234,7 +233,7 @@ def another_number(rng, old, bits, length, cluster):
 
 
 def change_field(rng, data, layout, field, kinds):
-    """Other bytes for a field."""
+    """The new bytes of a field."""
     name, at, size = field
     old = bytes(data[at:at + size])
     if size > 8 or size == 0 or "magic" in name:
@@ -243,13 +242,13 @@ def change_field(rng, data, layout, field, kinds):
             new[rng.randrange(len(new))] ^= 1 << rng.randrange(8)
         return bytes(new)
     if kinds and rng.random() < 0.2:
-        # What is elsewhere: entries that share a cluster, fields swapped.
+        # The value of another field: entries then share a cluster.
         other = rng.choice(kinds)
         if other[2] == size:
             return bytes(data[other[1]:other[1] + size])
     number = int.from_bytes(old, "big")
     if name.startswith("luks") and "iterations" in name:
-        # One that is refused, or one that takes no time.
+        # A number that is refused, or that takes little time.
         bit = rng.choice(list(range(12)) + [29, 30, 31])
         return (number ^ 1 << bit).to_bytes(size, "big")
     return another_number(rng, number, 8 * size, len(data),
@@ -257,7 +256,7 @@ def change_field(rng, data, layout, field, kinds):
 
 
 class Change:
-    """Other bytes at a place of a file, or another length of it."""
+    """New bytes at an offset of a file, or a new length."""
 
     def __init__(self, what, at, new=None):
         self.what, self.at, self.new = what, at, new
@@ -272,7 +271,7 @@ class Change:
             data[self.at:self.at + len(self.new)] = self.new
 
     def makes_bitmaps(self):
-        """Of another extension, of the header."""
+        """True if it turns another header extension into that of bitmaps."""
         return self.new == BITMAPS and bool(EXTENSION_TYPE.match(self.what))
 
     def __str__(self):
@@ -282,7 +281,7 @@ class Change:
 
 
 def choose_changes(rng, data):
-    """1 to 20 changes of a file."""
+    """Choose 1 to 20 changes of a file."""
     layout = Layout(data)
     fields = layout.fields
     sorts = [s for s in fields if s in WEIGHTS]
@@ -301,36 +300,36 @@ def choose_changes(rng, data):
         new = change_field(rng, data, layout, field, fields[sort])
         if new != data[field[1]:field[1] + field[2]]:
             out.append(Change(field[0], field[1], new))
-    # Lengths last: an offset counts in the file as it was.
+    # Lengths last: the offsets refer to the original file.
     return sorted(out, key=lambda c: c.new is None)
 
 
-# --- What comes of it -------------------------------------------------
+# --- Comparison -------------------------------------------------------
 
-# Who reads the disk needs no refcounts and no bitmaps, and of snapshots only
-# the one that is read; qemu reads all of them at once, and refuses images
-# in which they are damaged.  So qemu is asked without such damage.
+# Reading the disk needs no refcounts, no bitmaps, and of the snapshots only
+# the one that is read.  qemu loads all of them at once, and refuses the image
+# if they are damaged.  So qemu gets the image without such damage.
 NOT_NEEDED = re.compile(r"bitmap\[|refcount|"
                         r"extension 0x23852875 (data|length)")
 EXTENSION_TYPE = re.compile(r"extension 0x\w+ type$")
 BITMAPS = bytes.fromhex("23852875")
-# (We are told the formats of backing files where an image can't say them.)
+# With backing-format=, the plugin ignores the recorded formats.
 FORMAT = re.compile(r"extension 0xe2792aca")
 SNAPSHOT_TABLE = re.compile(r"snapshot\[\d+\]\.\w+$")
-# We do not look for the snapshots of backing files.
+# The plugin does not read the snapshot table of backing files.
 SNAPSHOTS = re.compile(r"nb_snapshots|snapshots_offset|snapshot\[")
 LAST_OF_AUTOCLEAR = 95
-# Where the file is cut, they may be gone altogether.
+# If the file is truncated, these may be missing altogether.
 CUT_OFF = re.compile(r"[Bb]itmap|[Ss]napshot|refcount")
-# Files beyond this are not changed.
+# Larger files are not changed.
 LARGEST = 256 << 20
-# To us "qcow" as the format of a backing file is any version of it.
+# The plugin accepts any version for the backing format "qcow".
 ANY_VERSION = re.compile(r"qcow \(v1\) does not support qcow version|"
                          r"Unsupported qcow2 version 1\b")
 
 
 class Case:
-    """One damaged copy of a chain, or of a part of it from its base up."""
+    """One damaged copy of a chain, or of its lower part."""
 
     def __init__(self, rng, chain, number):
         self.rng, self.chain = rng, chain
@@ -340,7 +339,7 @@ class Case:
         self.victim = self.layer.path if rng.random() < 0.7 else \
             rng.choice(victims)
         if os.path.getsize(os.path.join(chain.dir, self.victim)) > LARGEST:
-            # A data file, of which nothing is looked at but its length.
+            # A data file, of which only the length is relevant.
             self.victim = self.layer.path
         with open(os.path.join(chain.dir, self.victim), "rb") as f:
             self.data = f.read()
@@ -349,7 +348,7 @@ class Case:
         self.make()
 
     def make(self):
-        """The damaged file, beside the others."""
+        """Write the damaged file, and link the others."""
         shutil.rmtree(self.dir, ignore_errors=True)
         os.mkdir(self.dir)
         for name in self.layer.files():
@@ -364,7 +363,7 @@ class Case:
         for change in changes:
             change.apply(data)
         if not bitmaps and len(data) > LAST_OF_AUTOCLEAR:
-            # Without this bit they don't count.
+            # Without this bit, bitmaps are ignored.
             data[LAST_OF_AUTOCLEAR] &= ~1
         with open(os.path.join(self.dir, self.victim), "wb") as f:
             f.write(data)
@@ -382,7 +381,7 @@ class Case:
         shutil.rmtree(self.dir)
 
     def reduce(self):
-        """Leave only those changes that are needed to see the mismatch."""
+        """Drop the changes that are not needed for the mismatch."""
         for change in list(self.changes):
             left = [c for c in self.changes if c is not change]
             whole, self.changes = self.changes, left
@@ -397,8 +396,7 @@ class Case:
         self.make()
 
     def header(self, layer):
-        """(version, name of the backing file, crypt_method), as they are
-        now."""
+        """The present (version, name of the backing file, crypt_method)."""
         path = os.path.join(self.dir, layer.path)
         if layer.sort == "raw" or not os.path.exists(path):
             return 0, None, 0
@@ -410,12 +408,12 @@ class Case:
             name = None
             if at and 0 < size < 1024 and at < 1 << 32:
                 f.seek(at)
-                # (Everybody takes it for a string in C.)
+                # qemu and the plugin end it at a NUL byte.
                 name = os.fsdecode(f.read(size).split(b"\0")[0])
         return version, name, crypt
 
     def sizes(self):
-        """Of the layers that are images, the top first, as they are now."""
+        """The present sizes of the layers that are images, the top first."""
         out = []
         for layer in self.layers():
             if layer.sort != "raw":
@@ -425,7 +423,7 @@ class Case:
         return out
 
     def layers(self):
-        """The chain as it is now: damage may leave out a part of it."""
+        """The present chain, of which damage may have removed a part."""
         known = {layer.path: layer for layer in self.layer.layers()}
         layer = self.layer
         while layer and layer.path in known:
@@ -434,7 +432,7 @@ class Case:
             layer = known.get(self.header(layer)[1])
 
     def qemu_options(self):
-        """As Layer.qemu_options; and the passphrases."""
+        """Like Layer.qemu_options; also returns the passphrases."""
         secrets = []
         version = self.header(self.layer)[0]
         options = {"driver": "qcow" if version == 1 else "qcow2",
@@ -451,7 +449,7 @@ class Case:
         return without_empty(options), secrets
 
     def our_parameters(self):
-        """As Layer.our_parameters."""
+        """Like Layer.our_parameters."""
         out = ["allow=image-dir"]
         layers = list(self.layers())
         if any(layer.sort == "v1" for layer in layers):
@@ -483,7 +481,7 @@ class Case:
         self.examine_bitmaps(ours)
 
     def compare(self, h, stats, snapshot=None):
-        """A view, with what qemu says."""
+        """Compare a view with qemu's."""
         options, secrets = self.qemu_options()
         judge = Judge(self, h, stats, snapshot)
         try:
@@ -505,15 +503,15 @@ class Case:
                 self.unheal()
         if self.is_cut() and CUT_OFF.search(why) or ANY_VERSION.search(why):
             return
-        # We take the name of a snapshot as well as its id.
+        # The plugin accepts names of snapshots as well as ids.
         if snapshot is None or "napshot" not in why:
-            raise Mismatch("qemu refuses what we serve: " + why)
+            raise Mismatch("qemu refuses what the plugin serves: " + why)
 
     def compare_healed(self, judge, theirs):
-        """What we serve of the damaged file, with what qemu makes of it
-        without the damage that matters only to qemu.  But the place of that
-        may be guest data too, where an entry was made to point to it: then
-        what we serve of the same file must be the same."""
+        """Compare a view of the damaged file with qemu's view of the file
+        without the damage that matters only to qemu.  If an entry points to
+        such damage, it is guest data too: then compare the plugin's view of
+        that file."""
         try:
             judge.judge(theirs)
         except Mismatch:
@@ -524,8 +522,8 @@ class Case:
                       judge.snapshot).judge(theirs)
 
     def heal(self, snapshot):
-        """Put another file in the place of the one that is served, without
-        the damage that matters only to qemu.  False, if there is none."""
+        """Replace the file by one without the damage that matters only to
+        qemu.  Returns False if there is none."""
         harmless = [NOT_NEEDED]
         if snapshot is None:
             harmless.append(SNAPSHOT_TABLE)
@@ -555,16 +553,16 @@ class Case:
                    for c in self.changes)
 
     def eio_is_explained(self):
-        """May a read be EIO, where qemu has data?  Beyond the end of a file
-        it has zeros; but what it makes of them may be data: by decrypting
-        them, or if they are a table, from the layer below; and a stream
-        may even be whole without what was cut."""
+        """True if a read may be EIO where qemu has data.  Beyond the end of a
+        file qemu reads zeros, but these can become data: by decryption, or,
+        in a table, from the layer below; and a stream may be complete
+        without the truncated part."""
         return (self.is_cut() or self.layer.below is not None
                 or any(layer.encryption for layer in self.layer.layers()))
 
     def examine_deltas(self, ours):
-        """What is called unchanged must be the same, as we read both sides;
-        and each side has been compared with qemu's."""
+        """Unchanged extents must be equal in both views of the plugin, each
+        of which has been compared with qemu."""
         names = [number for number, _ in self.layer.snapshots]
         pairs = [(old, new) for old in names for new in names + [""]
                  if old != new]
@@ -577,7 +575,7 @@ class Case:
             check_unchanged(self.rng, h, before, after)
 
     def examine_bitmaps(self, ours):
-        """Nothing can be said, but that it is survived."""
+        """The server must survive it; nothing else is known."""
         for name in self.layer.bitmaps:
             try:
                 h = ours.connect("bitmap:" + name)
@@ -590,8 +588,7 @@ class Case:
 
 
 def without_empty(options):
-    """Without options of backing files that say nothing: for raw files qemu
-    takes none."""
+    """Remove empty options of backing files: raw files accept none."""
     below = options.get("backing")
     if below is not None:
         if without_empty(below):
@@ -616,7 +613,7 @@ def read(h, length, at):
 
 
 def check_unchanged(rng, h, before, after):
-    """The map of a delta that may be damaged, by both its sides."""
+    """Check the map of a delta against both of its sides."""
     size = h.get_size()
     runs = map_of(h, size, most=MOST_ANSWERS)
     for start, end in windows(rng, size, runs):
@@ -625,13 +622,13 @@ def check_unchanged(rng, h, before, after):
                 length = min(1 << 16, high - at)
                 new = read(after, length, at)
                 if flags == HOLE:
-                    # (Damage that both have is the same, too.)
+                    # EIO on both sides counts as equal.
                     if new != read(before, length, at):
-                        raise Mismatch("a delta: %d bytes at %d are called "
-                                       "unchanged, and differ" % (length, at))
+                        raise Mismatch("a delta: %d bytes at %d are unchanged "
+                                       "in the map, but differ" % (length, at))
                 elif flags & ZERO and (new is None or not zeros(new)):
-                    raise Mismatch("a delta: %d bytes at %d are called zero"
-                                   % (length, at))
+                    raise Mismatch("a delta: %d bytes at %d are reported as "
+                                   "zero, but have data" % (length, at))
 
 
 class Judge:
@@ -641,10 +638,10 @@ class Judge:
         self.rng, self.h, self.stats = case.rng, h, stats
         self.snapshot = snapshot
         self.eio_is_explained = case.eio_is_explained()
-        # qemu's driver for version 1 remembers the last cluster that it has
-        # inflated by its offset alone: also if it could not inflate all of
-        # it, or if another entry has another length for it.  So it must be
-        # asked anew.
+        # qemu's driver for version 1 caches the last decompressed cluster by
+        # its offset alone, even if decompression failed, or if another entry
+        # has another length for it.  So a different result must be confirmed
+        # by a new qemu process.
         self.fickle = any(case.header(layer)[0] == 1
                           for layer in case.layers())
         self.odd_ends = {size // 512 for size in case.sizes()[1:]
@@ -664,7 +661,7 @@ class Judge:
                 start += length
 
     def common_size(self, ours, theirs):
-        # qemu shows a snapshot in the current size of the disk, and cuts
+        # qemu shows a snapshot in the current size of the disk, and rounds
         # sizes down to whole sectors.
         if self.snapshot is None and ours // 512 != theirs // 512:
             raise Mismatch("the size is %d instead of %d" % (ours, theirs))
@@ -700,11 +697,11 @@ class Judge:
                 self.differ(at, ours, theirs)
             return
         if self.fickle and ours != theirs:
-            # (Where we can't read, qemu may give what it likes.)
+            # EIO that is explained needs no confirmation.
             if ours is None and self.eio_is_explained:
                 pass
             elif self.restarts == MOST_RESTARTS:
-                count(self.stats, "sectors not compared, qemu is fickle")
+                count(self.stats, "sectors not compared, qemu restarts")
                 return
             else:
                 self.restarts += 1
@@ -713,7 +710,7 @@ class Judge:
         if ours is None:
             self.is_damaged(at, length, theirs)
         elif theirs is None:
-            raise Mismatch("%d bytes at %d: qemu can't read them, we give %s"
+            raise Mismatch("%d bytes at %d: unreadable in qemu, but read as %s"
                            % (length, at, ours[:8].hex()))
         elif ours == theirs or self.is_cut_down(at, theirs):
             self.check_map(at, ours)
@@ -721,8 +718,8 @@ class Judge:
             self.differ(at, ours, theirs)
 
     def is_cut_down(self, at, theirs):
-        """Is that where a backing file ends amid a sector?  qemu cuts sizes
-        down to whole sectors there, too, and has zeros beyond."""
+        """True in the last sector of a backing file that ends within it: qemu
+        rounds its size down, and reads zeros there."""
         return at // 512 in self.odd_ends and zeros(theirs)
 
     def differ(self, at, ours, theirs):
@@ -732,7 +729,7 @@ class Judge:
                           theirs[n:n + 8].hex()))
 
     def is_damaged(self, at, length, theirs):
-        """What is EIO must be no zeros in the map."""
+        """EIO must not be zero in the map."""
         count(self.stats, "sectors EIO")
         if theirs is not None and not zeros(theirs):
             if not self.eio_is_explained:
@@ -741,11 +738,11 @@ class Judge:
             count(self.stats, "sectors EIO, and data in qemu")
         for low, high, flags in at_places(self.runs, at, at + length):
             if flags & ZERO and high - low == length:
-                raise Mismatch("%d bytes at %d are EIO, but called zero"
+                raise Mismatch("%d bytes at %d are EIO, but reported as zero"
                                % (length, at))
 
     def check_map(self, at, data):
         for low, high, flags in at_places(self.runs, at, at + len(data)):
             if flags & ZERO and not zeros(data[low - at:high - at]):
-                raise Mismatch("%d..%d is called zero, but has data"
+                raise Mismatch("%d..%d is reported as zero, but has data"
                                % (low, high))

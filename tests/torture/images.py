@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Random valid images, made by qemu: chains of one to five layers of any
-kind, each with a history.
+kind, each with a history of writes.
 
-`Chain (rng, directory)` chooses and makes one.  What it chose is in its
-layers, and `describe ()` says it.  The same rng makes the same chain again,
-but for the keys and salts of encrypted images.
+`Chain (rng, directory, luks_clock)` chooses and creates one; `describe ()`
+lists its properties.  The same rng creates the same chain, except for the
+keys and salts of encrypted images.
 
-qemu-io's commands may fail, as a compressed write does where there is
-something already: then the image is what it is.  It is qemu that says what
-it holds.
+Some qemu-io commands may fail, for example a compressed write to an
+allocated cluster.  That does not matter: the content is whatever qemu reads
+afterwards.
 """
 
 import math
@@ -32,7 +32,7 @@ SOURCE_SIZE = 256 << 10
 
 def passphrases(layers):
     """The parameters for layers of (encryption, passphrase), the top first.
-    LUKS takes the first one that fits, AES what is left, in order."""
+    LUKS uses the first one that fits, AES the others, in order."""
     layers = list(layers)
     luks = dict.fromkeys(text for kind, text in layers if kind == "luks")
     return ["passphrase=" + text for text in
@@ -40,14 +40,14 @@ def passphrases(layers):
 
 
 def make_sources(directory):
-    """What is written: each sector once, of any compressibility."""
+    """Write the data files: unique sectors of varying compressibility."""
     rng = random.Random(1)
     for n in range(SOURCES):
         with open(os.path.join(directory, "src%d" % n), "wb") as f:
             for sector in range(SOURCE_SIZE // 512):
                 mark = b"%d.%d." % (n, sector)
-                # Text; noise; and both, so that the compressed length is
-                # anything up to that of the cluster and beyond.
+                # Text, noise, and both, for compressed lengths up to and
+                # beyond that of the cluster.
                 noise = (0, 0, 64, 512, rng.randrange(512))[
                     n % 5 if sector % 7 else 4]
                 f.write((mark + rng.randbytes(noise) + mark * 512)[:512])
@@ -66,10 +66,10 @@ class Layer:
         self.snapshots = []     # (id, number of stages before it)
         self.bitmaps = []
         self.touched = []       # a list of ranges for each stage
-        self.log = []           # the commands, for whom it may concern
+        self.log = []           # the commands, for debugging
 
     def layers(self):
-        """This one and those below it."""
+        """This layer and those below it."""
         layer = self
         while layer:
             yield layer
@@ -79,7 +79,7 @@ class Layer:
         return [layer.secret for layer in self.layers() if layer.encryption]
 
     def files(self):
-        """The names of all files that it is made of."""
+        """The names of the files of these layers."""
         out = []
         for layer in self.layers():
             out.append(layer.path)
@@ -88,8 +88,8 @@ class Layer:
         return out
 
     def qemu_options(self, path=None):
-        """How qemu is to open it: its files are those that it names.  PATH
-        is another file than that of this layer."""
+        """qemu's options to open it; qemu finds other files by their recorded
+        names.  PATH replaces the file of this layer."""
         number = 0
 
         def keys(layer):
@@ -112,10 +112,10 @@ class Layer:
         return options
 
     def our_parameters(self):
-        """What our plugin needs beside the file's name."""
+        """The plugin's parameters, besides the file name."""
         out = ["allow=image-dir"]
         below = list(self.layers())[1:]
-        # Version 1 does not say what its backing file is.
+        # Version 1 does not record the format of its backing file.
         if any(layer.sort == "v1" for layer in self.layers()):
             out += ["backing-format=" + ("raw" if layer.format == "raw"
                                          else "qcow") for layer in below]
@@ -166,7 +166,7 @@ class Chain:
         self.flush()
         for layer in self.layers:
             if layer.sort != "raw":
-                # (The command that changes it has no status of its own.)
+                # The status of qemu-io's truncate is not known.
                 with open(os.path.join(self.dir, layer.path), "rb") as f:
                     layer.size, = struct.unpack_from(">Q", f.read(32), 24)
         self.top = self.layers[-1]
@@ -178,9 +178,9 @@ class Chain:
     def describe(self):
         return "\n".join(layer.describe() for layer in reversed(self.layers)) \
             + "\n" + ("no holes in the files" if self.dense
-                      else "as qemu left the files")
+                      else "holes as qemu left them")
 
-    # --- What it shall be ---------------------------------------------
+    # --- Choice -------------------------------------------------------
 
     def choose(self):
         rng = self.rng
@@ -191,7 +191,7 @@ class Chain:
             sorts = ["v1", "v2", "v2", "v3", "v3", "v3", "ext", "ext"]
             if number == 0 and count > 1:
                 sorts += ["raw"] * 5
-            if self.huge:       # for which version 1 needs large tables
+            if self.huge:       # version 1 would need large tables
                 sorts = [s for s in sorts if s not in ("v1", "raw")]
             layer = Layer(number, rng.choice(sorts), below)
             self.choose_shape(layer)
@@ -208,12 +208,12 @@ class Chain:
             layer.size = size
             return
         low, high = {"v1": (9, 16), "ext": (14, 21)}.get(layer.sort, (9, 21))
-        # So that there are not too many of them.
+        # Limit the number of clusters.
         while low < high and size >> low > 1500:
             low += 1
         if self.huge:
             low = max(low, 16)
-        # Small ones are cheaper, and have more borders.
+        # Prefer small clusters: they are cheaper and have more boundaries.
         bits = min(rng.randint(low, high), rng.randint(low, high))
         layer.cluster = 1 << bits
         unit = rng.choice((512, 512, 512, 4096, layer.cluster))
@@ -252,7 +252,7 @@ class Chain:
         if layer.sort in ("v3", "ext") and is_top and rng.random() < 0.25:
             layer.bitmaps = rng.sample(BITMAP_NAMES, rng.randint(1, 2))
 
-    # --- Making it ----------------------------------------------------
+    # --- Creation -----------------------------------------------------
 
     def run(self, *argv, may_fail=False, luks=False):
         status, text = servers.qemu(*argv, cwd=self.dir,
@@ -316,7 +316,7 @@ class Chain:
         image.save(os.path.join(self.dir, layer.path))
 
     def make_dense(self, name):
-        """Write out the holes of a file."""
+        """Fill the holes of a file."""
         path = os.path.join(self.dir, name)
         if os.path.getsize(path) > 64 << 20:
             self.dense = False
@@ -326,10 +326,11 @@ class Chain:
         with open(path, "r+b") as f:
             f.write(data)
 
-    # --- Its history --------------------------------------------------
+    # --- History ------------------------------------------------------
 
     def opening(self, layer):
-        """How qemu-io opens it; the passphrases are those of the top."""
+        """The name by which qemu-io opens it, with the numbers of the top's
+        passphrases."""
         options = layer.qemu_options()
         names = {id(other): i for i, other in enumerate(
             other for other in reversed(self.layers) if other.encryption)}
@@ -346,7 +347,7 @@ class Chain:
                                if layer.encryption])
 
     def flush(self):
-        """Let qemu-io do all that is pending."""
+        """Run the pending commands in qemu-io."""
         if not self.pending:
             return
         argv = ["qemu-io"] + self.all_secrets()
@@ -358,7 +359,7 @@ class Chain:
         self.pending = []
 
     def qemu_img(self, command, layer, *argv, may_fail=False):
-        """qemu-img COMMAND ARGV... IMAGE [REST]: None stands for it."""
+        """Run qemu-img COMMAND ARGV...; in ARGV, None stands for the image."""
         self.flush()
         layer.log.append("qemu-img %s %s" % (command, " ".join(
             a or "IMAGE" for a in argv)))
@@ -395,14 +396,14 @@ class Chain:
         layer.size = size
 
     def new_size(self, layer, size):
-        # qemu resizes no v2 image that has snapshots, and no v1 image.
+        # qemu can't resize v1 images, or v2 images with snapshots.
         if layer.sort == "v1" or layer.sort == "v2" and layer.snapshots:
             return size
         new = int(self.nominal * self.rng.uniform(0.3, 1.5))
         return max(512, new // 512 * 512)
 
     def snapshot(self, layer, stage):
-        # Names may repeat, and be the id of another.
+        # Names may repeat, or equal the id of another snapshot.
         name = self.rng.choice(SNAPSHOT_NAMES)
         if self.qemu_img("snapshot", layer, "-q", "-c", name, None,
                          may_fail=True):
@@ -417,10 +418,10 @@ class Chain:
             layer.bitmaps.append(name)
 
     def session(self, layer, size, used, touched, commands):
-        """Some writes, after these commands."""
+        """Add random writes to these commands."""
         count = self.rng.choice((0, 2, 5, 10, 20, 40))
-        # First, for qemu 7.2 spoils an image when compressed clusters are
-        # freed and others written after.
+        # Compressed writes come first: qemu 7.2 corrupts an image if
+        # compressed clusters are freed and others written later.
         if not layer.data_file:
             for _ in range(count // 2):
                 commands += self.compressed(layer, size, used, touched)
@@ -432,7 +433,7 @@ class Chain:
                              self.opening(layer)] + commands + ["close"]
 
     def anchor(self, layer, size):
-        """Where something may happen: borders are as likely as all else."""
+        """A random offset, often at a boundary."""
         rng = self.rng
         if self.huge:
             at = rng.choice(self.hot) + rng.randrange(4 << 20)
@@ -455,7 +456,7 @@ class Chain:
             length = min(cluster, size - c * cluster)
             if c in used or length <= 0:
                 continue
-            # One at a time: of several, any may be written first.
+            # One cluster per command: qemu may write several in any order.
             out.append("write -q -c -s ../src%d %d %d" % (
                 rng.randrange(SOURCES), c * cluster, length))
             used.add(c)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Programs that the torture test runs: ours, which must not die, and qemu's,
-which say what is right.
+"""The programs that the torture test runs: nbdkit with the plugin, and qemu's
+as the oracle.
 
-A server gets its listening socket from here, as systemd would hand it over:
-so a client can connect at once, and if the server ends the client is told.
-Nobody waits for ever: after TIMEOUT a server is killed, its clients fail,
-and `hung` tells why.
+A server inherits its listening socket, as with systemd's socket activation:
+so a client can connect at once, and its connection is closed if the server
+exits.  After TIMEOUT a server is killed, which `hung` records; then its
+clients fail.
 
-From the environment, as in tests/functions.sh: QCOW_PLUGIN, QCOW_PRELOAD,
+Environment, as in tests/functions.sh: QCOW_PLUGIN, QCOW_PRELOAD,
 QCOW_VALGRIND and QCOW_TIMEOUT.
 """
 
@@ -30,9 +30,9 @@ TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PLUGIN = os.environ.get("QCOW_PLUGIN",
                         os.path.join(TOP, "nbdkit-qcow-plugin.so"))
 TIMEOUT = int(os.environ.get("QCOW_TIMEOUT", "120"))
-# What qemu does not do by then, on a damaged image, it does never.
+# In seconds.  A qemu that takes longer on a damaged image hangs.
 QEMU_TIMEOUT = 30
-# Damaged images make qemu ask for any amount of memory.
+# A damaged image can make qemu allocate any amount of memory.
 QEMU_MEMORY = 4 << 30
 
 SANITIZER = re.compile(r"(Address|Thread|Leak|UndefinedBehavior)Sanitizer"
@@ -41,15 +41,15 @@ DATA, HOLE, ZERO, HOLE_ZERO = 0, 1, 2, 3
 
 
 class Mismatch(Exception):
-    """What this test is here to find."""
+    """The plugin has failed the test."""
 
 
 class Refused(Exception):
-    """A server did not start, or not with this export, and said why."""
+    """A server refused the image or the export, with a message."""
 
 
 class NoOracle(Exception):
-    """qemu has made something that it can't read itself: prove nothing."""
+    """qemu can't read the image: there is nothing to compare with."""
 
 
 def clean_environment():
@@ -62,7 +62,7 @@ ENVIRONMENT = clean_environment()
 
 
 def secret_objects(secrets):
-    """What qemu's programs need to know of the passphrases s0, s1, ..."""
+    """The options that define the passphrases s0, s1, ... for qemu."""
     out = []
     for i, secret in enumerate(secrets):
         out += ["--object", "secret,id=s%d,data=%s"
@@ -71,7 +71,7 @@ def secret_objects(secrets):
 
 
 def qemu(*argv, cwd, preload=None):
-    """Run one of qemu's programs; (status, what it said)."""
+    """Run one of qemu's programs.  Returns (status, output)."""
     env = ENVIRONMENT if preload is None else \
         dict(ENVIRONMENT, LD_PRELOAD=preload)
     try:
@@ -90,8 +90,8 @@ def json_name(options):
 
 
 class Watchdog(threading.Thread):
-    """Kills servers whose time is over.  (One for all: servers are many,
-    and short-lived.)"""
+    """Kills servers after their deadlines.  (One thread for all: there are
+    many short-lived servers.)"""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -122,14 +122,15 @@ watchdog = None
 
 
 def start_watchdog():
-    """In the process that starts the servers: threads survive no fork."""
+    """To be called in the process that starts the servers: threads do not
+    survive a fork."""
     global watchdog
     watchdog = Watchdog()
     watchdog.start()
 
 
 class Server:
-    """A process that serves NBD on a socket which it inherits."""
+    """A process that serves NBD on an inherited socket."""
 
     def __init__(self, argv, cwd, timeout, memory=None):
         self.dir = tempfile.mkdtemp(prefix="server.", dir=cwd)
@@ -138,7 +139,7 @@ class Server:
         self.hung = False
         self.status = None
         listener = socket.socket(socket.AF_UNIX)
-        # (A path has at most 108 bytes, and TMPDIR may be long.)
+        # A path has at most 108 bytes, and TMPDIR may be long.
         listener.bind(self.socket)
         listener.listen(20)
         self.pid = self.start(argv, cwd, listener, memory)
@@ -147,7 +148,7 @@ class Server:
         watchdog.watch(self, timeout)
 
     def start(self, argv, cwd, listener, memory):
-        # LISTEN_PID must be the process that there is after the exec.
+        # LISTEN_PID must be the PID after the exec.
         pid = os.fork()
         if pid:
             return pid
@@ -174,11 +175,11 @@ class Server:
         try:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
-            pass                # it has ended
+            pass                # it has exited
 
     def connect(self, export="", contexts=(), structured=True):
         h = nbd.NBD()
-        # qemu-nbd reads any bytes, whatever it says of its block size.
+        # qemu-nbd accepts unaligned reads, whatever block size it advertises.
         h.set_strict_mode(h.get_strict_mode() & ~nbd.STRICT_ALIGN)
         h.set_export_name(export)
         for context in contexts:
@@ -188,7 +189,7 @@ class Server:
         return h
 
     def wait(self, seconds):
-        """The status of a process that has ended by then, or None."""
+        """The status of the process if it exits in time, or None."""
         if self.status is None:
             poll = select.poll()
             poll.register(self.pidfd, select.POLLIN)
@@ -202,8 +203,8 @@ class Server:
             return f.read()
 
     def discard(self):
-        """Whatever it does, it ends here.  (Again, where it could not be
-        started again.)"""
+        """Kill it and remove its files.  (This may be called twice, if a
+        restart fails.)"""
         if self.pidfd is None:
             return
         watchdog.forget(self)
@@ -216,9 +217,9 @@ class Server:
 
 
 class Ours:
-    """nbdkit with the plugin; a context manager.  Refused if it does not
-    start, with a message that names one of the FILES.  At the end it must
-    be there still, and end well."""
+    """nbdkit with the plugin; a context manager.  Raises Refused if it does
+    not start, with a message that names one of the FILES.  At the end, it must
+    still run, and exit cleanly."""
 
     def __init__(self, params, cwd, files, options=()):
         self.params, self.cwd, self.files = params, cwd, files
@@ -246,7 +247,7 @@ class Ours:
 
     def not_started(self):
         if self.server.wait(30) is None:
-            # It lives on; so it is the export that it refuses.
+            # It still runs: it refuses the export, not the image.
             self.check_log()
             raise Refused(self.names_a_file(self.server.text()))
         self.check_log()
@@ -260,7 +261,7 @@ class Ours:
         for line in text.splitlines():
             if "error:" in line and any(name in line for name in self.files):
                 return line
-        raise Mismatch("a refusal that names no file: " + text[-3000:])
+        raise Mismatch("a refusal without a file name: " + text[-3000:])
 
     def check_log(self):
         text = self.server.text()
@@ -268,7 +269,7 @@ class Ours:
             raise Mismatch("a sanitizer reports: " + text[-6000:])
 
     def connect(self, export):
-        """Another client.  Refused, if the export can't be had."""
+        """Connect another client.  Raises Refused if the export is refused."""
         if export == "" and self.first:
             h, self.first = self.first, None
             return h
@@ -280,12 +281,12 @@ class Ours:
             self.alive()
             text = self.server.text()[before:]
             if not text.strip():
-                raise Mismatch("the export %s is refused without a word: %s"
+                raise Mismatch("the export %s is refused without a message: %s"
                                % (export, e)) from e
             raise Refused(text.strip().splitlines()[0]) from e
 
     def alive(self):
-        # The kernel may take a moment to see that it has died.
+        # A process may still be exiting when its socket is already closed.
         if self.server.wait(0.01) is not None:
             self.check_log()
             if self.server.hung:
@@ -294,9 +295,9 @@ class Ours:
 
     def ended(self, when):
         status = self.server.status
-        out = "nbdkit ended %s with status %d" % (when, status)
+        out = "nbdkit exited %s with status %d" % (when, status)
         if status in (-signal.SIGTERM, -signal.SIGKILL):
-            out += " (killed by somebody else, or for want of memory)"
+            out += " (killed by another process, or out of memory)"
         return out + ": " + self.server.text()[-3000:]
 
     def __exit__(self, kind, value, traceback):
@@ -308,7 +309,7 @@ class Ours:
             try:
                 self.alive()
             except Mismatch as e:
-                # Of which the error is only the consequence.
+                # The error is only the consequence of this.
                 raise e from value
             if kind is not None:
                 return
@@ -316,7 +317,7 @@ class Ours:
             status = self.server.wait(TIMEOUT)
             self.check_log()
             if status is None or self.server.hung:
-                raise Mismatch("nbdkit does not end when told to")
+                raise Mismatch("nbdkit does not exit on SIGTERM")
             if status != 0:
                 raise Mismatch(self.ended("at the end"))
         finally:
@@ -324,8 +325,8 @@ class Ours:
 
 
 class Qemu:
-    """qemu-nbd with an image, read-only; a context manager.  Refused if it
-    does not start."""
+    """qemu-nbd with an image, read-only; a context manager.  Raises Refused if
+    it does not start."""
 
     def __init__(self, options, cwd, secrets=(), bitmaps=(), snapshot=None):
         self.argv = ["qemu-nbd", "-r", "-t", "-e", "4"]
@@ -343,8 +344,8 @@ class Qemu:
         self.server = Server(self.argv, self.cwd, QEMU_TIMEOUT, QEMU_MEMORY)
         try:
             self.h = self.server.connect("", self.contexts)
-            # With structured replies qemu-nbd 7.2 closes the connection
-            # when it can't read.
+            # With structured replies, qemu-nbd 7.2 closes the connection on a
+            # read error.
             self.plain = self.server.connect("", structured=False)
         except nbd.Error:
             self.server.wait(30)
@@ -363,7 +364,7 @@ class Qemu:
 
     def __exit__(self, kind, value, traceback):
         failed = kind is not None and issubclass(kind, nbd.Error)
-        # (Some of its assertions fail for damaged images.)
+        # Damaged images may fail its assertions.
         died = failed and self.server.wait(1) == -signal.SIGABRT
         hung = self.server.hung
         self.h = self.plain = None
@@ -373,12 +374,12 @@ class Qemu:
                 from value
 
 
-# --- What is asked of either ------------------------------------------
+# --- Requests ---------------------------------------------------------
 
 
 def block_status(h, count, offset, context=nbd.CONTEXT_BASE_ALLOCATION,
                  flags=0):
-    """[(length, flags)], as answered."""
+    """The response, as [(length, flags)]."""
     got = []
 
     def callback(name, at, entries, error):
@@ -390,7 +391,7 @@ def block_status(h, count, offset, context=nbd.CONTEXT_BASE_ALLOCATION,
 
 
 def map_of(h, size, context=nbd.CONTEXT_BASE_ALLOCATION, most=None):
-    """All extents, (start, end, flags), merged; of at most MOST answers."""
+    """All extents, merged, as (start, end, flags); at most MOST requests."""
     out, at, asked = [], 0, 0
     while at < size and (most is None or asked < most):
         asked += 1
@@ -409,7 +410,7 @@ def map_of(h, size, context=nbd.CONTEXT_BASE_ALLOCATION, most=None):
 
 
 def at_places(runs, start, end):
-    """The parts of the runs in a range, and what they say."""
+    """The parts of the runs in a range, with their flags."""
     for low, high, flags in runs:
         if low >= end:
             break
