@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What bench and growth share: the readers that are compared, running
-clients of them, and what the machine is.
+"""Shared by bench and growth: the readers that are compared, their clients,
+and a description of the machine.
 """
 
 import json
@@ -18,13 +18,13 @@ from shapes import KIB
 HERE = os.path.dirname(os.path.abspath(__file__))
 DEFAULT_DIR = "/var/tmp/nbdkit-qcow-plugin-bench"
 
-# A client that takes longer, in seconds, has a server that hangs: qemu's
-# curl driver does when it is asked for much at once.
+# In seconds.  If a client takes longer, its server hangs: qemu's curl driver
+# does for large concurrent requests.
 CLIENT_LIMIT = 600
 
 
 class Readers:
-    """Servers of the images, by each of those that are compared."""
+    """Servers of the images, for each of the compared readers."""
 
     def __init__(self, plugin, directory, delay_server=None):
         self.images = Images(directory)
@@ -50,15 +50,16 @@ class Readers:
         return nbdkit("null", "size=%d" % size)
 
     def nothing(self, size):
-        """A server that does nothing, and says that all is data."""
+        """A server that does nothing, and reports only data."""
         return nbdkit("--filter=noextents", "null", "size=%d" % size)
 
     def by_qcow2dec(self, image):
-        """The filter of another nbdkit over its file plugin."""
+        """The qcow2dec filter of another nbdkit over its file plugin."""
         return nbdkit("--filter=qcow2dec", "file",
                       "file=" + self.image(image), program=self.qcow2dec)
 
-    # The same over http.  The NBD server's .web is the web server.
+    # The same over http.  The attribute web of the NBD server is the web
+    # server.
 
     def web(self, round_trip, handshake=None):
         return WebServer(self.delay_server, self.images.directory,
@@ -89,7 +90,7 @@ class Readers:
 # ---- running clients
 
 def client(*argv):
-    """Run a client to its end: its output, and the seconds it took."""
+    """Run a client.  Returns its output, and its time in seconds."""
     start = time.monotonic()
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL,
@@ -105,8 +106,8 @@ def client(*argv):
 
 
 def client_of(running, *argv):
-    """The seconds that a client of a running server takes; argv's None is
-    the server's URI."""
+    """The seconds that a client of a running server takes.  In argv, None
+    stands for the server's URI."""
     return client(*[running.uri if a is None else a for a in argv])[1]
 
 
@@ -132,13 +133,13 @@ def server_cpu_seconds(server, *argv):
     with server as s:
         before = s.cpu_seconds()
         client_of(s, *argv)
-        time.sleep(0.05)        # its connections' threads end after that
+        time.sleep(0.05)        # for the threads of its connections to exit
         return s.cpu_seconds() - before
 
 
 def iops_of(running, size, window, seconds):
-    """fio's nbd engine, 4 KiB at queue depth 32 over one connection, for so
-    many bytes from window on."""
+    """fio's nbd engine, 4 KiB at queue depth 32 over one connection, in SIZE
+    bytes from WINDOW on."""
     out, _ = client(
         "fio", "--name=random", "--ioengine=nbd", "--uri=" + running.uri,
         "--rw=randread", "--bs=4k", "--iodepth=32", "--norandommap",
@@ -156,8 +157,8 @@ def iops(server, *where):
 
 
 def first_byte_ms(server, offset=START_OFFSET, wanted=b"\x55"):
-    """From exec to 4 KiB of data, by a client in this process that tries
-    to connect every 0.2 ms."""
+    """From exec to 4 KiB of data, by a client in this process that tries to
+    connect every 0.2 ms."""
     with server as s, s.connect() as c:
         c.go()
         data = c.read(offset, 4 * KIB)
@@ -174,7 +175,7 @@ MAP = ("nbdinfo", "--map", "--totals", None)
 
 
 def map_totals(server):
-    """Bytes of each kind of extent, as the server tells them."""
+    """Bytes of each kind of extent, as reported by the server."""
     with server as s:
         out = client("nbdinfo", "--map", "--totals", "--json", s.uri)[0]
     return {e["description"]: e["size"] for e in json.loads(out)}

@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* A web server that is far away, for the benchmark: it serves the files
- * of a directory, and each answer takes a round trip.
+/* A web server with a simulated round trip, for the benchmark.
  *
  *   delay-server DIRECTORY ROUND-TRIP-MS [HANDSHAKE-MS]
  *
- * Listens on a port of 127.0.0.1 that the kernel chooses and prints the
- * number.  An answer starts ROUND-TRIP-MS after its request was read, on
- * all connections at once; the first of a connection also waits for the
- * handshake that the kernel did in no time: HANDSHAKE-MS, if not given a
- * round trip, from when the connection was made.  What is not imitated is
- * bandwidth: once an answer has started, it comes as fast as loopback is.
+ * It serves the files of a directory on a port of 127.0.0.1 that the kernel
+ * chooses, and prints the port.  A response starts ROUND-TRIP-MS after its
+ * request was read, on all connections concurrently.  The first response of
+ * a connection also waits for the simulated handshake: HANDSHAKE-MS
+ * (default: a round trip) from when the connection was accepted.  Bandwidth
+ * is not limited: a response is sent as fast as the loopback device allows.
  *
  * HTTP/1.1 with keep-alive, without pipelining: GET and HEAD, one range,
- * strong ETags and If-Match.  GET /.stats answers at once with one line
- * of JSON, the "requests" and "connections" so far and the "bytes" of the
- * answers' bodies, and does not count itself.
+ * strong ETags and If-Match.  GET /.stats is answered immediately with one
+ * line of JSON: the number of "requests" and "connections" so far, and the
+ * "bytes" of the responses' bodies.  It does not count itself.
  *
- * A thread for each connection and sendfile: it must not be the bottleneck
- * of what is measured, also without delay.  Clients are trusted not to use
- * it up.
+ * A thread per connection, and sendfile, so that it is not the bottleneck,
+ * even without delay.  Clients are trusted.
  */
 
 #include <err.h>
@@ -55,15 +53,15 @@ static atomic_uint_fast64_t requests, connections, bytes;
 
 struct connection {
   int fd;
-  int64_t accepted; /* When. */
+  int64_t accepted; /* Time. */
   bool counted;
-  /* What was received and not yet answered. */
+  /* Received, but not yet parsed. */
   char buf[MAX_REQUEST + 1];
   size_t used;
 };
 
-/* The parts of a request that matter.  The headers' values end where their
- * line does, and are NULL if there are none.
+/* The relevant parts of a request.  A header's value ends where its line
+ * does, and is NULL if the header is missing.
  */
 struct request {
   bool head;
@@ -91,8 +89,8 @@ wait_until (int64_t due)
     ;
 }
 
-/* Waits for a whole head of a request.  Returns its length up to the empty
- * line, or 0 if no more comes.
+/* Wait for a complete head of a request.  Returns its length up to the empty
+ * line, or 0 at the end of the connection.
  */
 static size_t
 receive_head (struct connection *c)
@@ -175,7 +173,7 @@ send_file (int fd, int file, uint64_t offset, uint64_t length)
 
     if (r == -1 && errno == EINTR)
       continue;
-    if (r <= 0) /* The client left, or the file was cut. */
+    if (r <= 0) /* The client left, or the file was truncated. */
       return false;
     length -= (uint64_t) r;
     bytes += (uint64_t) r;
@@ -183,7 +181,7 @@ send_file (int fd, int file, uint64_t offset, uint64_t length)
   return true;
 }
 
-/* An answer without a file. */
+/* Send a response without a file. */
 static bool
 send_text (int fd, const char *status, const char *extra, const char *text)
 {
@@ -208,8 +206,8 @@ send_stats (int fd)
   return send_text (fd, "200 OK", "Content-Type: application/json\r\n", text);
 }
 
-/* "bytes=FIRST-LAST" or "bytes=FIRST-".  Everything else counts as no
- * range, which a server may always do.
+/* "bytes=FIRST-LAST" or "bytes=FIRST-".  Anything else counts as no range,
+ * as HTTP permits.
  */
 static bool
 parse_range (const char *range, uint64_t size, uint64_t *first, uint64_t *last)
@@ -239,7 +237,7 @@ send_open_file (int fd, int file, const struct request *rq)
 
   const uint64_t size = (uint64_t) st.st_size;
   uint64_t first = 0, last = size - 1;
-  /* A HEAD asks about the whole file. */
+  /* HEAD always concerns the whole file. */
   const bool part = !rq->head && parse_range (rq->range, size, &first, &last);
   const uint64_t length = part ? last - first + 1 : size;
 
@@ -272,7 +270,7 @@ send_open_file (int fd, int file, const struct request *rq)
 
 /* Returns false if the connection is to be closed. */
 static bool
-answer (struct connection *c, const struct request *rq)
+respond (struct connection *c, const struct request *rq)
 {
   if (strcmp (rq->path, STATS) == 0)
     return send_stats (c->fd);
@@ -287,7 +285,7 @@ answer (struct connection *c, const struct request *rq)
   }
   wait_until ((read > open ? read : open) + round_trip);
 
-  /* Only files of the directory itself. */
+  /* Only files in the directory itself. */
   const char *name = rq->path + 1;
   int file = -1;
   if (strchr (name, '/') == NULL && name[0] != '.')
@@ -314,7 +312,7 @@ serve (void *vp)
       send_text (c->fd, "400 Bad Request", "Connection: close\r\n", "");
       break;
     }
-    if (!answer (c, &rq) || rq.close)
+    if (!respond (c, &rq) || rq.close)
       break;
     length += 2; /* The empty line. */
     memmove (c->buf, c->buf + length, c->used - length);
@@ -391,7 +389,9 @@ main (int argc, char *argv[])
 
   signal (SIGTERM, stop);
   signal (SIGPIPE, SIG_IGN); /* sendfile has no MSG_NOSIGNAL. */
-  /* Threads inherit it.  The usual 50 us late would be part of each trip. */
+  /* Threads inherit it.  The default slack of 50 us would add to each round
+   * trip.
+   */
   prctl (PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 
   const int listener = listen_on_loopback ();

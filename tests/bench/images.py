@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The images that the benchmark reads.
 
-Each is made when a row first asks for it and kept in the cache
-directory.  NAME.stamp beside it holds its recipe and its size: it is
-written last, so that an image without one, or with another recipe, is
-made again.  A recipe names what the image is made from too.
+Each is made when a row first uses it, and kept.  NAME.stamp beside it holds
+its recipe and size.  It is written last: an image without it, or with
+another recipe, is made again.  A recipe includes the source image.
 
 To add an image: a function make_NAME (images, path) here, and a line in
 RECIPES.
@@ -20,18 +19,17 @@ import shapes
 from servers import Broken
 from shapes import CLUSTER, GIB, MIB, TIB, data_ranges
 
-# The content is real files: what compresses, and how evenly, decides the
-# figures.  3 GiB is many times any cache, and fits the page cache of a
-# small machine together with its compressed forms.
+# The content is real files: the figures depend on how well, and how evenly,
+# it compresses.  3 GiB is much larger than any cache, and fits in the page
+# cache of a small machine together with its compressed forms.
 CONTENT_FROM = "/usr"
 CONTENT_SIZE = 3 * GIB
-# For copies over a network that is slow, not for want of bandwidth: some
-# 100 MiB compressed.
+# For copies over a network with high latency: about 100 MiB compressed.
 WEB_CONTENT_SIZE = 256 * MIB
 
 CHANGED_TABLES = 1000
 
-# Where the start images have their only data.
+# The offset of the only data in the start images.
 START_OFFSET = 4 * TIB
 
 
@@ -41,7 +39,7 @@ class Images:
         self.warmed = set()
 
     def path(self, name):
-        """The image's path; makes the image if it has to."""
+        """The image's path; makes the image if necessary."""
         path = os.path.join(self.directory, name)
         text = self.recipe(name)
         if not is_complete(path, text):
@@ -73,18 +71,18 @@ class Images:
                 yield f
 
     def cool(self, name):
-        """Leave nothing of the image in the page cache."""
+        """Drop the image from the page cache."""
         for f in self.files(name):
             os.fsync(f.fileno())
             os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         self.warmed.discard(name)
 
     def warm(self, name):
-        """Bring the image into the page cache.
+        """Read the image into the page cache.
 
-        The first time in a run it is dropped before: pages that readahead
-        brought are not laid out as pages that a writer left, and both
-        sides of a row shall have the same kind.
+        The first time in a run it is dropped before: read-ahead lays pages
+        out differently than writers do, and both sides of a row need the
+        same layout.
         """
         if name not in self.warmed:
             self.cool(name)
@@ -115,7 +113,7 @@ def say(text):
 
 
 def run(*argv):
-    """A command that makes an image: patient, and out of the way."""
+    """Run a command that makes an image, at low priority, without limit."""
     done = subprocess.run(["nice", *argv], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
@@ -135,8 +133,8 @@ def read_range(f, start, end):
 
 
 def densest_window(path, length, step=256 * MIB):
-    """The offset, a multiple of step, of the window of that length that
-    has the most data: random reads of holes would measure nothing."""
+    """The offset, a multiple of step, of the window of that length with the
+    most data: random reads of holes would measure nothing."""
     size = os.stat(path).st_size
     with open(path, "rb") as f:
         ranges = list(data_ranges(f.fileno()))
@@ -150,8 +148,8 @@ def densest_window(path, length, step=256 * MIB):
 # ---- real content
 
 def wanted_files(top, limit):
-    """(path, lstat) of files and links in sorted order, up to that many
-    bytes; directories, before what is in them."""
+    """(path, lstat) of files and links in sorted order, up to LIMIT bytes;
+    directories precede their contents."""
     total = 0
     for where, dirs, files in os.walk(top):
         dirs.sort()
@@ -186,8 +184,8 @@ def tree_size(top):
 
 
 def data_clusters(path):
-    """(offset, content) of the clusters that the QCOW2 images made of a
-    sparse raw file have: mkfs writes zeros too."""
+    """(offset, content) of the clusters of a sparse raw file that qemu-img
+    would allocate: those that are not zeros."""
     zeros = bytes(CLUSTER)
     done = 0
     with open(path, "rb", buffering=0) as f:
@@ -215,9 +213,9 @@ def make_file_system(path, limit):
 
 
 def raw_maker(limit, holes):
-    """A raw image of a file system that has holes just where the QCOW2
-    images made of it have no cluster, or it would have more to copy than
-    they.  Or one without holes, of that one's data alone."""
+    """A raw image of a file system, with holes exactly where the QCOW2 images
+    made from it have no clusters, so that both have the same amount of data.
+    Or one without holes, with only the data of the former."""
     def make(images, path):
         made = path + ".made"
         try:
@@ -246,8 +244,8 @@ SECRET = "bench"
 
 
 def make_luks(images, path):
-    """aes-256-xts, qemu's default.  qemu-img 7.2 now and then fails to
-    measure how fast it is."""
+    """aes-256-xts, qemu's default.  qemu-img 7.2 sometimes fails to measure
+    its speed; then try again."""
     for attempt in range(10):
         try:
             run("qemu-img", "convert", "-f", "raw", "-O", "qcow2",
@@ -306,11 +304,11 @@ def chain_maker(overlays, of):
 
 
 def layers_below(path):
-    """The other files of a chain, if the image has some."""
+    """The other files of a chain, if any."""
     return sorted(glob.glob(glob.escape(path) + ".layer[0-9]*"))
 
 
-# name: (recipe, the image it is made of, the function that makes it)
+# name: (recipe, the source image, the function that makes it)
 RECIPES = {
     "content.raw":
         ("ext4 of the first %d MiB of %s, version 1"
@@ -332,7 +330,7 @@ RECIPES = {
     "zlib-2m.qcow2":
         ("qemu-img convert -c -o cluster_size=2M", "content.raw",
          converter("-c", "-o", "cluster_size=2M")),
-    # Without holes, because a web server does not tell where they are.
+    # Without holes, because HTTP does not report them.
     "web.raw":
         ("ext4 of the first %d MiB of %s without holes, version 1"
          % (WEB_CONTENT_SIZE // MIB, CONTENT_FROM), None,
@@ -343,8 +341,8 @@ RECIPES = {
         ("qemu-img convert -c", "web.raw", converter("-c", of="web.raw")),
     "empty-16t.qcow2":
         ("qemu-img create, 16T", None, make_empty),
-    # Its 256 L2 tables lie 512 MiB apart, as in an image that a guest
-    # filled; there are no holes for who reads it over http.
+    # Its 256 L2 tables lie 512 MiB apart, as in an image that a guest filled.
+    # Holes do not matter over http.
     "spread-128g.qcow2":
         ("qemu-img create -o preallocation=metadata, 128G", None,
          make_spread),
@@ -360,7 +358,7 @@ RECIPES = {
          "scattered-1t.qcow2", make_changed),
 }
 
-# What growth.py wants: how things grow.
+# For growth.
 
 SIZES = [GIB << n for n in (0, 4, 8, 10, 12, 14)]
 RUNS = [1, 4, 16, 64, 256]

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Bare libdeflate, or libzstd: inflate every compressed cluster of a QCOW2
- * image (version 2 or 3) and print what that cost.  The least that any
- * reader of the image which uses these libraries has to spend.
+/* Decompress every compressed cluster of a QCOW2 image (version 2 or 3) with
+ * libdeflate or libzstd, and print the cost: the minimum for any reader of
+ * the image that uses these libraries.
  *
  *   inflate IMAGE [THREADS]
  *
- * One pread and one call of the library for each cluster, into the same
- * buffer again and again.  It shares no code with the plugin, on purpose.
- * The image is trusted: this is no reader for anything but the bench's
- * own images.
+ * One pread and one call of the library per cluster, always into the same
+ * buffer.  It intentionally shares no code with the plugin.  The image is
+ * trusted: use it with the benchmark's own images only.
  *
  * Prints one line of JSON: "seconds" is the CPU time, user and system, of
- * all threads, without that of reading the tables; "stored" and
- * "inflated" are bytes before and after; "failed" counts the clusters
- * that the library rejects.
+ * all threads, without reading the tables; "stored" and "inflated" are bytes
+ * before and after; "failed" is the number of clusters that the library
+ * rejects.
  */
 
 #include <err.h>
@@ -37,7 +36,7 @@
 
 struct cluster {
   uint64_t offset; /* In the image's file. */
-  size_t length;   /* Upper bound, cut at the end of file. */
+  size_t length;   /* Upper bound, within the file. */
 };
 
 static int fd;
@@ -46,8 +45,8 @@ static int zstd; /* else deflate */
 static struct cluster *clusters;
 static size_t nr_clusters;
 
-/* What one thread inflates: a contiguous part of the list, as a copy with
- * several connections would.
+/* The part of one thread: a contiguous range of the list, as in a copy with
+ * several connections.
  */
 struct part {
   pthread_t thread;
@@ -123,7 +122,7 @@ read_tables (void)
   const size_t l1_size = be64 (header + 32) & 0xffffffff;
   const uint64_t l1_offset = be64 (header + 40);
   cluster_size = (size_t) 1 << cluster_bits;
-  /* An incompatible feature says that there is the field. */
+  /* The field is valid only with this incompatible feature. */
   zstd = header[7] == 3 && header[79] & 8 && header[104] == 1;
   unsigned char *l1 = allocate (l1_size * 8);
   unsigned char *l2 = allocate (cluster_size);
@@ -152,7 +151,7 @@ struct context {
   ZSTD_DCtx *zstd;
 };
 
-/* What follows a stream, up to the end of its last sector, is ignored. */
+/* Bytes between the end of the stream and of its last sector are ignored. */
 static int
 inflate_one (const struct context *c, const void *in, size_t in_length,
              void *out)
@@ -181,7 +180,7 @@ static void *
 inflate_part (void *vp)
 {
   struct part *part = vp;
-  /* A cluster's stream may be longer than the cluster by a sector or two,
+  /* A compressed cluster may be longer than a cluster by a sector or two,
    * never twice as long.
    */
   unsigned char *in = allocate (2 * cluster_size);

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Servers for the benchmark, and the smallest NBD client.
+"""Servers for the benchmark, and a minimal NBD client.
 
-A Server is a context manager: inside the `with` it is up and has
-answered a handshake, after it it has been stopped.  A server that dies
-or that exits with an error raises Broken, with what it wrote.
+A Server is a context manager: inside the `with` it runs and has completed a
+handshake; the end of the `with` stops it.  If it dies or exits with an
+error, Broken is raised, with its output.
 
-Every NBD server gets a Unix socket in a temporary directory of its own,
-and every server stays in the foreground, so that its process id, its CPU
-clock and its memory are those of the process that was started here.
+Every NBD server has a Unix socket in its own temporary directory, and every
+server stays in the foreground, so that PID, CPU clock and memory are those
+of the started process.
 """
 
 import json
@@ -22,16 +22,16 @@ import urllib.request
 
 
 class Broken(Exception):
-    """Something failed, so that there is no figure."""
+    """A measurement failed."""
 
 
-# A server that is not up by then never will be.
+# In seconds.
 START_LIMIT = 30
 STOP_LIMIT = 30
 
 
 class Server:
-    """argv holds the word SOCK where the socket's path belongs."""
+    """In argv, SOCK stands for the path of the socket."""
 
     def __init__(self, argv):
         self.template = argv
@@ -66,14 +66,14 @@ class Server:
             self.discard()
 
     def state(self):
-        """For the error of a client: it may be the server's fault."""
+        """The server's state, for the error message of a client."""
         try:
-            return self.text("ended with status %d" % self.process.wait(1))
+            return self.text("exited with status %d" % self.process.wait(1))
         except subprocess.TimeoutExpired:
             return self.text("still running")
 
     def connect(self):
-        """A client as soon as the server listens."""
+        """Connect a client as soon as the server listens."""
         while True:
             try:
                 return Client(self.socket)
@@ -81,7 +81,7 @@ class Server:
                 self.wait_for_start()
 
     def wait_for_start(self):
-        """A moment; an error if it does not start at all."""
+        """Wait 0.2 ms.  Broken if the server does not start at all."""
         self.check_alive()
         if time.monotonic() - self.started > START_LIMIT:
             raise Broken(self.text("does not listen"))
@@ -90,7 +90,7 @@ class Server:
     def check_alive(self):
         if self.process.poll() is not None:
             raise Broken(self.text(
-                "ended by itself with status %d" % self.process.returncode))
+                "exited early with status %d" % self.process.returncode))
 
     def stop(self):
         self.check_alive()
@@ -98,12 +98,12 @@ class Server:
         try:
             status = self.process.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
-            raise Broken(self.text("did not stop when asked to"))
+            raise Broken(self.text("did not exit on SIGTERM"))
         if status != 0:
             raise Broken(self.text("stopped with status %d" % status))
 
     def discard(self):
-        """Whatever happened: no process and no file stays behind."""
+        """Kill the process, if necessary, and remove all files."""
         process = getattr(self, "process", None)
         if process and process.poll() is None:
             process.kill()
@@ -118,15 +118,15 @@ class Server:
                                self.log.read()[-2000:].strip() or "(silent)")
 
     def cpu_seconds(self):
-        """User and system time so far, those of ended threads included.
+        """User and system time so far, including threads that have exited.
 
-        The CPU clock of another process (see clock_getcpuclockid(3)):
-        nanoseconds, where /proc/PID/stat counts in steps of 10 ms.
+        The CPU clock of another process (see clock_getcpuclockid(3)) has a
+        resolution of nanoseconds; that of /proc/PID/stat is 10 ms.
         """
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def peak_memory(self):
-        """VmHWM in bytes: the most that was ever resident."""
+        """VmHWM, the peak resident memory, in bytes."""
         with open("/proc/%d/status" % self.process.pid) as f:
             for line in f:
                 if line.startswith("VmHWM:"):
@@ -135,14 +135,14 @@ class Server:
 
 
 class NotWaited (Server):
-    """A server for the start row: the `with` begins at once."""
+    """A server for the start row: the `with` does not wait for it."""
 
     def wait_until_ready(self):
         pass
 
 
 def nbdkit(*args, kind=Server, program="nbdkit"):
-    """nbdkit as a user runs it: its defaults, 16 threads a connection.
+    """nbdkit as a user runs it, with its default of 16 threads per connection.
 
     -f and an explicit -U: nbdkit 1.32 would use TCP for --run.
     """
@@ -150,9 +150,9 @@ def nbdkit(*args, kind=Server, program="nbdkit"):
 
 
 def qemu_nbd(image, secret=None, kind=Server):
-    """qemu-nbd as a sensible user runs it: its own cache and aio modes
-    (writeback, threads), more than one client, not ending with one.
-    The image may be a URL, which it reads by its curl driver."""
+    """qemu-nbd as users run it: its default cache and aio modes (writeback,
+    threads), several clients, persistent.  The image may be a URL, which it
+    reads with its curl driver."""
     what = ["-f", "qcow2", image]
     if secret:
         what = ["--object", "secret,id=s,data=" + secret, "--image-opts",
@@ -162,15 +162,15 @@ def qemu_nbd(image, secret=None, kind=Server):
 
 
 class WebServer (Server):
-    """delay-server.c over a directory.  The times are in milliseconds;
-    the handshake's is a round trip if it is None."""
+    """delay-server.c over a directory.  The times are in milliseconds.  A
+    handshake of None takes a round trip."""
 
     def __init__(self, program, directory, round_trip, handshake=None):
         times = [round_trip] if handshake is None else [round_trip, handshake]
         super().__init__([program, directory, *map(str, times)])
 
     def wait_until_ready(self):
-        """It prints its port when it listens."""
+        """The server prints its port when it listens."""
         while True:
             with open(self.log.name) as f:
                 line = f.readline()
@@ -183,14 +183,14 @@ class WebServer (Server):
         return "http://127.0.0.1:%d/%s" % (self.port, name)
 
     def stats(self):
-        """Its requests, connections and bytes so far."""
+        """The number of requests, connections and bytes so far."""
         with urllib.request.urlopen(self.url(".stats"), timeout=30) as f:
             return json.load(f)
 
 
 class Client:
-    """One connection to the default export, without structured replies:
-    what the ready test and the start row need, and nothing more."""
+    """One connection to the default export, without structured replies, for
+    the ready test and the start row."""
 
     OPTION = b"IHAVEOPT"
     OPT_ABORT, OPT_LIST, OPT_GO = 2, 3, 7
@@ -227,7 +227,7 @@ class Client:
         return b"".join(parts)
 
     def option(self, number, data):
-        """How many exports the replies list."""
+        """Send an option.  Returns the number of exports in the replies."""
         self.sock.sendall(self.OPTION
                           + struct.pack(">II", number, len(data)) + data)
         found = 0

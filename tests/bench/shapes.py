@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Images of special shapes, written without qemu: chains, tables without
-order, many snapshots.
+"""Special images, written without qemu: chains, tables in random order, many
+snapshots.
 
-All are QCOW2, version 3, with clusters of 64 KiB.  `qemu-img check` finds
-nothing in those that are said to have right refcounts.
+All are QCOW2, version 3, with clusters of 64 KiB.  `qemu-img check` finds no
+errors in those that are documented to have correct refcounts.
 """
 
 import os
@@ -15,7 +15,7 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 CLUSTER = 64 * KIB
 TABLE = CLUSTER // 8            # entries of an L2 table
-COPIED = 1 << 63                # in an L1 or L2 entry: used only once
+COPIED = 1 << 63                # in an L1 or L2 entry: the refcount is 1
 
 # Mapped images share a small pool of real data.
 POOL = 1024
@@ -30,8 +30,7 @@ def packed(numbers):
 
 def header(size, l1_offset, l1_entries, refcount_table, backing="",
            snapshots=(0, 0), refcount_order=4):
-    """The first cluster; snapshots are their number and their table's
-    offset."""
+    """The first cluster.  snapshots is (number, offset of the table)."""
     name = backing.encode()
     fixed = struct.pack(">4sIQIIQIIQQIIQQQQII", b"QFI\xfb", 3,
                         4 * KIB if name else 0, len(name), 16, size, 0,
@@ -42,14 +41,14 @@ def header(size, l1_offset, l1_entries, refcount_table, backing="",
                                                                     b"\0")
 
 
-# ---- mapped to data throughout
+# ---- fully allocated images
 
 def pool_block(rng, run):
-    """Every cluster of the pool once, in runs of so many neighbours, none of
-    which is followed by the one it would follow in the pool.
+    """Every cluster of the pool once, in runs of `run` contiguous clusters; no
+    two consecutive runs are contiguous.
 
-    The first is always number 0, which has no predecessor: so no two
-    blocks are contiguous at their border either, in whatever order.
+    The first cluster is always number 0, which has no predecessor: so two
+    blocks are never contiguous either.
     """
     block = list(range(1, POOL // run))
     while True:
@@ -60,7 +59,7 @@ def pool_block(rng, run):
 
 
 def pool_table(rng, pool_offset, run):
-    """One L2 table of blocks one after the other."""
+    """One L2 table, filled with blocks."""
     entries = []
     while len(entries) < TABLE:
         entries.extend(pool_offset + CLUSTER * n for n in pool_block(rng, run))
@@ -68,10 +67,10 @@ def pool_table(rng, pool_offset, run):
 
 
 def write_mapped(path, size, run=1):
-    """Every cluster of the disk is data, in runs of so many clusters that
-    are neighbours in the file; refcounts are right below 4 TiB, from there
-    on they have no room.  16 different L2 tables take turns:
-    enough, and much quicker to make than one for each place.
+    """Every cluster of the disk is data, in runs of `run` clusters that are
+    contiguous in the file.  Refcounts are correct below 4 TiB; above, they
+    do not fit.  16 different L2 tables are repeated, which is much quicker
+    than different ones throughout.
     """
     rng = random.Random(1)
     tables = -(-size // CLUSTER // TABLE)
@@ -95,8 +94,8 @@ def write_mapped(path, size, run=1):
 
 
 def write_changed(path, source, changed):
-    """A mapped image with a snapshot, "old", since when `changed` of its L2
-    tables were written to: one cluster in each."""
+    """A mapped image with a snapshot "old", after which two clusters were
+    swapped in each of `changed` L2 tables."""
     with open(source, "rb") as f:
         whole = f.read()
     size, = struct.unpack_from(">Q", whole, 24)
@@ -137,8 +136,8 @@ def snapshot_entry(l1_offset, l1_entries, ident, name, size):
 
 
 def write_snapshots(path, count):
-    """A disk of 1 GiB, of which a cluster is used, with so many snapshots,
-    each with an L1 table of its own."""
+    """A disk of 1 GiB with one allocated cluster, and `count` snapshots, each
+    with its own L1 table."""
     size, l1, l2, data, table = GIB, 2, 3, 4, 5
     entries = b"".join(
         snapshot_entry((table + n) * CLUSTER, 2, str(n + 1),
@@ -156,12 +155,12 @@ def write_snapshots(path, count):
 
 # ---- chains
 
-# Neighbouring clusters of one layer.
+# The size of contiguous areas of one layer.
 CHAIN_PIECE = 1 * MIB
 
 
 def data_ranges(fd):
-    """The parts of a sparse file that are there."""
+    """The data ranges of a sparse file."""
     end = 0
     while True:
         try:
@@ -173,8 +172,8 @@ def data_ranges(fd):
 
 
 def write_layer(raw, path, size, backing, clusters):
-    """An image of these clusters of an open raw image.  Its refcount table
-    is empty: nobody writes to it."""
+    """An image with these clusters of an open raw image.  Its refcount table
+    is empty: the image is only read."""
     tables = sorted({c // TABLE for c in clusters})
     where = {t: (3 + n) * CLUSTER for n, t in enumerate(tables)}
     data = (3 + len(tables)) * CLUSTER
@@ -201,8 +200,8 @@ def layer_name(path, number):
 
 
 def write_chain(path, raw_path, overlays):
-    """The content of a raw image, each piece of it in one of the layers by
-    chance, as a disk looks like of which a snapshot was taken every day."""
+    """The content of a raw image, each piece of it in a random layer, like a
+    disk with daily overlays."""
     with open(raw_path, "rb") as f:
         size = os.fstat(f.fileno()).st_size
         layers = [[] for _ in range(overlays + 1)]
