@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/keep-errno.h"
 #include "base/secret.h"
 
 void *
@@ -29,6 +30,8 @@ secret_new (size_t length)
 void
 secret_free (void *secret, size_t length)
 {
+  KEEP_ERRNO;
+
   if (secret == NULL)
     return;
   explicit_bzero (secret, length);

@@ -30,9 +30,11 @@ struct passphrases {
   struct luks_limits limits;
 };
 
-/* --- AES as images had it before LUKS --- */
+/* --- AES, which images had before LUKS --- */
 
-/* That of the layer'th of such layers, counted from 0. */
+/* The index of the passphrase for a layer, which is the layer'th of those with
+ * AES, counted from 0.
+ */
 static size_t
 choose_passphrase (const struct passphrases *p, size_t layer)
 {
@@ -49,8 +51,8 @@ choose_passphrase (const struct passphrases *p, size_t layer)
   return layer < p->n ? layer : p->n - 1;
 }
 
-/* The key is the beginning of the password, filled up with zeros (qemu;
- * what the spec says of 256 bits was never true).
+/* The key is the first 16 bytes of the passphrase, padded with zeros (qemu).
+ * (The spec says 256 bits, which was never true.)
  */
 static int
 unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
@@ -83,41 +85,14 @@ unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
 
 /* --- LUKS --- */
 
-static int
-read_luks_header (const struct image *image, struct luks_header *h)
-{
-  const uint64_t offset = image->header.luks_offset;
-  uint8_t bytes[LUKS_HEADER_BYTES];
-  struct problem problem;
-
-  if (image->header.luks_length < sizeof bytes)
-    return error_report (image->context->hooks, EINVAL, image->name,
-                         "header: the LUKS extension has room for %" PRIu64
-                         " bytes: a LUKS header has %d",
-                         image->header.luks_length, LUKS_HEADER_BYTES);
-  if (offset > image->source->size
-      || image->source->size - offset < sizeof bytes)
-    return error_report (image->context->hooks, EINVAL, image->name,
-                         "header: the LUKS header at 0x%" PRIx64
-                         " lies beyond the end of the file: was the file "
-                         "truncated?",
-                         offset);
-  if (source_read (image->source, bytes, sizeof bytes, offset) == -1)
-    return -1;
-  if (luks_parse (bytes, image->header.luks_length, h, &problem) == -1)
-    return error_report (image->context->hooks, EINVAL, image->name, "%s",
-                         problem.text);
-  return 0;
-}
-
-/* What was wrong, and why that may not be the passphrase's fault. */
+/* Report that no passphrase fits, or that not all could be tried. */
 static int
 none_fits (const struct image *image, const struct passphrases *p,
-           const struct luks_header *h, const struct luks_result *result)
+           const struct luks *luks, const struct luks_result *result)
 {
   const struct qcow_hooks *hooks = image->context->hooks;
-  const unsigned active = luks_active_slots (h);
-  const uint64_t work = luks_work (h);
+  const unsigned active = luks_header_active_slots (&luks->header);
+  const uint64_t work = luks_work (luks);
   const char *which = p->n == 1 ? "the passphrase fits none"
                                 : "none of the passphrases fits one";
 
@@ -165,20 +140,22 @@ none_fits (const struct image *image, const struct passphrases *p,
 static int
 unlock_luks (struct image *image, struct passphrases *p)
 {
-  struct luks_header header;
+  const uint64_t offset = image->header.luks_offset;
+  struct luks luks;
   struct luks_result result;
 
-  if (read_luks_header (image, &header) == -1)
+  if (luks_read (image->source, offset, image->header.luks_length, &luks)
+      == -1)
     return -1;
   if (p->n == 0)
     return needs_passphrase (image, "LUKS");
-  if (luks_unlock (&header, image->source, image->header.luks_offset, p->list,
-                   p->n, &p->limits, &result)
+  if (luks_unlock (&luks, image->source, offset, p->list, p->n, &p->limits,
+                   &result)
       == -1)
     return -1;
   image->cipher = result.cipher;
   if (image->cipher == NULL)
-    return none_fits (image, p, &header, &result);
+    return none_fits (image, p, &luks, &result);
   p->used[result.passphrase] = true;
   error_debug (image->context->hooks, image->name,
                "passphrase %zu opens key slot %u", result.passphrase + 1,
@@ -188,7 +165,7 @@ unlock_luks (struct image *image, struct passphrases *p)
 
 /* --- All layers --- */
 
-/* LUKS first: it leaves the others for AES. */
+/* LUKS layers first: AES layers take the passphrases that fit none of them. */
 static int
 unlock_all (struct image *const *images, size_t n, struct passphrases *p)
 {
@@ -225,7 +202,7 @@ unlock_images (struct image *const *images, size_t n,
     .n = options->nr_passphrases,
     .limits.each = options->luks_iterations,
   };
-  int r, err;
+  int r;
 
   if (!any_encrypted (images, n)) {
     if (p.n == 0)
@@ -243,8 +220,6 @@ unlock_images (struct image *const *images, size_t n,
   if (p.used == NULL)
     return image_no_memory (images[0]);
   r = unlock_all (images, n, &p);
-  err = errno;
   free (p.used);
-  errno = err;
   return r;
 }

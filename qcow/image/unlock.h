@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Unlocking the encrypted images of a chain with the user's passphrases.
+ * Unlock the encrypted images of a chain with the user's passphrases.
  * Private to qcow/.
  *
- * Done once, by one thread, while the chain is opened.
+ * One thread does this once, while the chain is opened.
  */
 
 #ifndef QCOW_IMAGE_UNLOCK_H

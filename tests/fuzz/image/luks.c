@@ -19,7 +19,7 @@ static struct guarded header_area, result_area, data_area;
 static void
 check_slots (const struct luks_header *h, uint64_t length)
 {
-  const uint64_t bytes = h->method.key_bytes * LUKS_STRIPES;
+  const uint64_t bytes = h->key_bytes * LUKS_STRIPES;
   unsigned active = 0, i, j;
 
   for (i = 0; i < LUKS_SLOTS; ++i) {
@@ -33,7 +33,7 @@ check_slots (const struct luks_header *h, uint64_t length)
       MUST (s->material + bytes <= h->slots[j].material
             || h->slots[j].material + bytes <= s->material);
   }
-  MUST (luks_active_slots (h) == active);
+  MUST (luks_header_active_slots (h) == active);
 }
 
 /* Every method that passes the check must work; in sectors, each for
@@ -65,27 +65,27 @@ parse (struct input in, enum side side)
 {
   const uint64_t length = take_number (&in, 8);
   uint8_t *bytes = guarded_place (&header_area, side, LUKS_HEADER_BYTES);
-  struct luks_header *h
-    = (struct luks_header *) guarded_place (&result_area, side, sizeof *h);
+  struct luks *luks
+    = (struct luks *) guarded_place (&result_area, side, sizeof *luks);
   struct problem problem, unknown;
 
   memset (bytes, 0, LUKS_HEADER_BYTES);
   memcpy (bytes, in.p,
           in.left < LUKS_HEADER_BYTES ? in.left : LUKS_HEADER_BYTES);
-  memset (h, 'x', sizeof *h);
+  memset (luks, 'x', sizeof *luks);
   no_problem (&problem);
-  if (luks_parse (bytes, length, h, &problem) == -1) {
+  if (luks_parse (bytes, length, luks, &problem) == -1) {
     must_have_reason (&problem);
     return;
   }
-  MUST (cipher_check (&h->method, &unknown) == 0);
-  MUST (h->method.key_bytes > 0
-        && h->method.key_bytes <= CIPHER_MAX_KEY_BYTES);
-  MUST (digest_bytes (h->hash) > 0
-        && digest_bytes (h->hash) <= DIGEST_MAX_BYTES);
-  MUST (h->digest_iterations > 0);
-  check_slots (h, length);
-  decrypt (&h->method, h->digest_salt, side);
+  MUST (cipher_check (&luks->method, &unknown) == 0);
+  MUST (luks->method.key_bytes > 0
+        && luks->method.key_bytes <= CIPHER_MAX_KEY_BYTES);
+  MUST (digest_bytes (luks->hash) > 0
+        && digest_bytes (luks->hash) <= DIGEST_MAX_BYTES);
+  MUST (luks->header.digest_iterations > 0);
+  check_slots (&luks->header, length);
+  decrypt (&luks->method, luks->header.digest_salt, side);
 }
 
 int
@@ -96,7 +96,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   if (header_area.start == NULL) {
     MUST (libgcrypt_load () == 0);
     header_area = guarded_new (LUKS_HEADER_BYTES);
-    result_area = guarded_new (sizeof (struct luks_header));
+    result_area = guarded_new (sizeof (struct luks));
     data_area = guarded_new (CIPHER_SECTOR_BYTES * SECTORS);
   }
   for (side = AT_END; side < SIDES; ++side)

@@ -1,140 +1,48 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * luks.c: a table of single-field changes of a good header, each with what
- * must be said about it; and unlocking, with keys and digests that Python's
- * hashlib and its package 'cryptography' have computed.
+ * luks.c: a table of algorithms in a header; and unlocking, with keys and
+ * digests that Python's hashlib and its package 'cryptography' have computed.
  */
 
 #include <errno.h>
 
-#include "source/file.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/luks.h"
 
 #include "image/luks.h"
+#include "source/file.h"
 
-enum {
-  ALL = LUKS_HEADER_BYTES,
-  MATERIAL = 258048, /* of a key of 64 bytes, rounded up to 4096 */
-  FIRST = 4096,
-  LENGTH = FIRST + 8 * MATERIAL,
-};
+static struct luks luks;
 
-static uint8_t bytes[ALL];
-
-static void
-put_name (size_t offset, const char *name)
-{
-  memset (bytes + offset, 0, 32);
-  memcpy (bytes + offset, name, strlen (name));
-}
-
-/* As qemu-img makes it, by the specification's table. */
-static void
-good_header (void)
-{
-  unsigned i;
-
-  memset (bytes, 0, sizeof bytes);
-  memcpy (bytes, "LUKS\xba\xbe\0\1", 8);
-  put_name (8, "aes");
-  put_name (40, "xts-plain64");
-  put_name (72, "sha256");
-  put_be32 (bytes + 104, LENGTH / 512);
-  put_be32 (bytes + 108, 64);
-  memset (bytes + 112, 0xd1, 20);
-  memset (bytes + 132, 0x5a, 32);
-  put_be32 (bytes + 164, 1234);
-  for (i = 0; i < 8; ++i) {
-    uint8_t *slot = bytes + 208 + i * 48;
-
-    put_be32 (slot, i == 0 ? 0x00ac71f3 : 0x0000dead);
-    put_be32 (slot + 4, i == 0 ? 5678 : 0);
-    memset (slot + 8, (int) i, 32);
-    put_be32 (slot + 40, (FIRST + i * MATERIAL) / 512);
-    put_be32 (slot + 44, 4000);
-  }
-}
-
-/* The reason, or "" if it is accepted. */
 static const char *
-parse (uint64_t length, struct luks_header *h)
+parse (uint64_t length)
 {
   static struct problem problem;
 
   problem.text[0] = '\0';
-  if (luks_parse (bytes, length, h, &problem) == 0)
+  if (luks_parse (bytes, length, &luks, &problem) == 0)
     return "";
   assert_string_not_equal (problem.text, "");
   return problem.text;
 }
 
 static void
-good (void **state)
+good_algorithms (void **state)
 {
-  struct luks_header h;
-
   (void) state;
   good_header ();
-  assert_string_equal (parse (LENGTH, &h), "");
-  assert_int_equal (h.method.algorithm, CIPHER_AES);
-  assert_int_equal (h.method.mode, CIPHER_XTS);
-  assert_int_equal (h.method.iv, CIPHER_IV_PLAIN64);
-  assert_int_equal (h.method.key_bytes, 64);
-  assert_int_equal (h.hash, DIGEST_SHA256);
-  assert_int_equal (h.digest[19], 0xd1);
-  assert_int_equal (h.digest_salt[31], 0x5a);
-  assert_int_equal (h.digest_iterations, 1234);
-  assert_true (h.slots[0].active);
-  assert_int_equal (h.slots[0].iterations, 5678);
-  assert_int_equal (h.slots[0].material, FIRST);
-  assert_false (h.slots[7].active);
-  assert_int_equal (h.slots[7].salt[0], 7);
-  assert_int_equal (h.slots[7].material, FIRST + 7 * MATERIAL);
-  assert_int_equal (luks_active_slots (&h), 1);
+  assert_string_equal (parse (LENGTH), "");
+  assert_int_equal (luks.method.algorithm, CIPHER_AES);
+  assert_int_equal (luks.method.mode, CIPHER_XTS);
+  assert_int_equal (luks.method.iv, CIPHER_IV_PLAIN64);
+  assert_int_equal (luks.method.key_bytes, 64);
+  assert_int_equal (luks.hash, DIGEST_SHA256);
 }
 
-/* A change of some bytes, and what is said of it; "": nothing. */
-struct mutation {
-  size_t offset;
-  const char *hex;
-  const char *said;
-};
-
 static void
-try_mutations (const struct mutation *rows, size_t n, uint64_t length)
-{
-  struct luks_header h;
-  size_t i;
-
-  for (i = 0; i < n; ++i) {
-    const char *said;
-
-    good_header ();
-    from_hex (rows[i].hex, bytes + rows[i].offset, ALL - rows[i].offset);
-    said = parse (length, &h);
-    if ((rows[i].said[0] == '\0') != (said[0] == '\0')
-        || strstr (said, rows[i].said) == NULL)
-      fail_msg ("row %zu: expected '%s', heard '%s'", i, rows[i].said, said);
-  }
-}
-
-#define NAME_32                                                               \
-  "6161616161616161616161616161616161616161616161616161616161616161"
-
-static void
-mutations (void **state)
+algorithms (void **state)
 {
   static const struct mutation rows[] = {
-    { 0, "4c", "" },
     { 0, "4d", "magic" },
-    { 5, "bf", "magic" },
-    { 6, "0000", "version is 0" },
-    { 6, "0002", "version is 2" },
-    { 6, "ffff", "version is 65535" },
-    /* Names. */
-    { 8, NAME_32, "cipher_name does not end" },
-    { 40, NAME_32, "cipher_mode does not end" },
-    { 72, NAME_32, "hash_spec does not end" },
     { 8, "00", "cipher_name is ''" },
     { 8, "41", "cipher_name is 'Aes'" },
     { 8, "64657300", "cipher_name is 'des'" },
@@ -155,74 +63,14 @@ mutations (void **state)
     { 40, "7874732d706c61696e36343a666f6f00", "" },
     { 72, "00", "hash_spec is ''" },
     { 72, "77686972", "hash_spec is 'whir56'" },
-    /* The key. */
-    { 108, "00000000", "key of 0 bytes" },
     { 108, "00000010", "key of 16 bytes" },
     { 108, "00000020", "" },
+    { 108, "00000028", "key of 40 bytes" },
     { 108, "00000040", "" },
-    { 108, "00000080", "key of 128 bytes" },
-    { 108, "ffffffff", "key of 4294967295 bytes" },
-    { 164, "00000000", "mk_digest_iterations is 0" },
-    { 164, "ffffffff", "" },
-    /* The payload bounds the key material. */
-    { 104, "00000000", "payload_offset is 0" },
-    { 104, "00000007", "payload_offset is 7" },
-    { 104, "00000008", "key slot 0: its key material" },
-    { 104, "00000fc0", "key slot 7: its key material" },
-    { 104, "ffffffff", "" },
   };
 
   (void) state;
-  try_mutations (rows, sizeof rows / sizeof rows[0], LENGTH);
-}
-
-enum { SLOT0 = 208, SLOT1 = 208 + 48, SLOT7 = 208 + 7 * 48 };
-
-static void
-slot_mutations (void **state)
-{
-  static const struct mutation rows[] = {
-    { SLOT0, "00000000", "key slot 0: its state is 0x00000000" },
-    { SLOT7, "ffffffff", "key slot 7: its state is 0xffffffff" },
-    { SLOT0, "0000dead", "" },
-    { SLOT0 + 4, "00000000", "key slot 0: iterations is 0" },
-    { SLOT0 + 4, "ffffffff", "" },
-    { SLOT1, "00ac71f3", "key slot 1: iterations is 0" },
-    { SLOT1, "00ac71f300000001", "" },
-    { SLOT0 + 44, "00000000", "key slot 0: stripes is 0" },
-    { SLOT0 + 44, "00000f9f", "key slot 0: stripes is 3999" },
-    { SLOT7 + 44, "ffffffff", "key slot 7: stripes is 4294967295" },
-    { SLOT0 + 40, "00000000", "key slot 0: its key material" },
-    { SLOT0 + 40, "00000007", "key slot 0: its key material" },
-    { SLOT7 + 40, "ffffffff", "key slot 7: its key material" },
-    /* One sector after where slot 7 is, that its end leaves the area. */
-    { SLOT7 + 40, "00000dd1", "key slot 7: its key material" },
-    { SLOT1 + 40, "00000008", "key slots 0 and 1 overlaps" },
-    { SLOT1 + 40, "000001ff", "key slots 0 and 1 overlaps" },
-    { SLOT1 + 40, "00000201", "key slots 1 and 2 overlaps" },
-    { SLOT7 + 40, "00000008", "key slots 0 and 7 overlaps" },
-  };
-
-  (void) state;
-  assert_int_equal ((FIRST + 7 * MATERIAL) / 512, 0xdd0);
-  try_mutations (rows, sizeof rows / sizeof rows[0], LENGTH);
-}
-
-/* The room in the image counts, whatever the header says. */
-static void
-lengths (void **state)
-{
-  static const struct mutation last[]
-    = { { 0, "4c", "key slot 7: its key material" } };
-  static const struct mutation first[]
-    = { { 0, "4c", "key slot 0: its key material" } };
-  static const struct mutation fine[] = { { 0, "4c", "" } };
-
-  (void) state;
-  try_mutations (fine, 1, INT64_MAX);
-  try_mutations (last, 1, LENGTH - 1);
-  try_mutations (first, 1, FIRST + MATERIAL - 1);
-  try_mutations (first, 1, ALL);
+  try_mutations (rows, sizeof rows / sizeof rows[0], LENGTH, parse);
 }
 
 /* --- Unlocking --- */
@@ -277,12 +125,12 @@ static struct luks_result
 unlock_with (const char *const *passphrases, size_t n,
              struct luks_limits *limits)
 {
-  struct luks_header h;
   struct luks_result result;
 
-  assert_string_equal (parse (LENGTH, &h), "");
+  assert_string_equal (parse (LENGTH), "");
   assert_int_equal (
-    luks_unlock (&h, source, 1000 * 512, passphrases, n, limits, &result), 0);
+    luks_unlock (&luks, source, 1000 * 512, passphrases, n, limits, &result),
+    0);
   return result;
 }
 
@@ -343,13 +191,12 @@ static void
 too_much_work (void **state)
 {
   struct luks_result result;
-  struct luks_header h;
 
   (void) state;
   make_source ("cbc-plain64", 16, "d257f50f812ca461ddf500570e22d8acaadaface");
   /* Slot 0 asks for 5678 + 5, slot 3 for 7 + 5. */
-  assert_string_equal (parse (LENGTH, &h), "");
-  assert_int_equal (luks_work (&h), 5683 + 12);
+  assert_string_equal (parse (LENGTH), "");
+  assert_int_equal (luks_work (&luks), 5683 + 12);
   result = unlock ("tiger", 12);
   assert_int_equal (result.skipped, 0);
   assert_int_equal (result.slot, 3);
@@ -421,14 +268,9 @@ beyond_the_end (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (good),
-  cmocka_unit_test (mutations),
-  cmocka_unit_test (slot_mutations),
-  cmocka_unit_test (lengths),
-  cmocka_unit_test (unlocking),
-  cmocka_unit_test (too_much_work),
-  cmocka_unit_test (several_passphrases),
-  cmocka_unit_test (beyond_the_end),
+  cmocka_unit_test (good_algorithms),     cmocka_unit_test (algorithms),
+  cmocka_unit_test (unlocking),           cmocka_unit_test (too_much_work),
+  cmocka_unit_test (several_passphrases), cmocka_unit_test (beyond_the_end),
 };
 
 UNIT_MAIN (tests)
