@@ -17,8 +17,8 @@ char *path_directory (const char *name);
  */
 char *path_join (const char *holder, const char *name);
 
-/* The part of a path below a directory; both are absolute and normalized.
- * NULL if the path does not lie below the directory.
+/* The part of a path below a directory, as both are written.  (No slash may
+ * follow the directory.)  NULL if the path does not lie below it.
  */
 const char *path_below (const char *path, const char *directory);
 

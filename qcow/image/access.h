@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The rule of what may be opened because an image names it: nothing, but
- * what the user allows.  Used while the chain is opened, by one thread.
+ * The access rule: which files may be opened because an image names them.
  *
- * URLs are allowed by their beginning.  They are compared with all that is
- * escaped in them as it is, and what a server might take for ".." is
- * refused.
+ * - A file is opened only if a value of allow= covers it.  By default there is
+ *   none: an image may come from a stranger.
+ * - A directory covers the files whose real path lies below its own real path,
+ *   whatever is renamed or linked in the meantime.  allow=image-dir is the
+ *   directory of the image that the user names.
+ * - Only regular files are opened, and block devices below a directory that
+ * the user names.
+ * - A URL covers itself and the URLs below it.  Escaped characters are
+ * compared as they are written.  A URL with a user name, or with what a server
+ * may take for "..", is refused.
+ * - allow=any covers every regular file and every URL.
  *
- * What an image names may come from a stranger.  So a name goes through
- * realpath, must then lie below an allowed directory, and is opened from
- * that directory's descriptor in a way that can't leave it again, whoever
- * renames or links what in the meantime.  Only regular files are opened,
- * and block devices below a directory that the user has named.  While no
- * directory is allowed, no system call gets a name from an image.
+ * One thread uses this, while the chain is opened.
  */
 
 #ifndef QCOW_IMAGE_ACCESS_H
@@ -26,22 +28,25 @@
 
 struct access;
 
-/* 'allow' are nr values of allow=: "image-dir", "any", a directory or the
- * beginning of URLs; 'image' is the one that the user names.  NULL with the
- * error reported, and errno, if a directory can't be used.
+/* 'allow' are nr values of allow=: "image-dir", "any", a directory or a prefix
+ * of URLs.  They must outlive the result.  'image' is the one that the user
+ * names. NULL with the error reported, and errno: EINVAL, ENOMEM, or why a
+ * directory can't be opened.
  */
 struct access *access_new (const char *const *allow, size_t nr,
                            const struct reference *image,
                            const struct qcow_hooks *hooks);
 void access_free (struct access *access);
 
-/* Open a local file for reading if it may be opened.  The caller closes the
- * descriptor.  -1 with the error reported, and errno EPERM if it is not
- * allowed.
+/* Open a local file for reading if the rule allows it.  The caller closes the
+ * descriptor.  -1 with the error reported, and errno EPERM if the rule does
+ * not allow it.
  */
 int access_open (const struct access *access, const struct reference *ref);
 
-/* May the URL be opened?  0, or -1 with the error reported and errno EPERM. */
+/* Does the rule allow the URL?  0, or -1 with the error reported and errno
+ * EPERM.
+ */
 int access_check_url (const struct access *access,
                       const struct reference *ref);
 
