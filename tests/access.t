@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The fence: which files may be opened because an image names them.  None,
-# until the user allows it; then those in the directories that he allows,
-# whatever tricks the name, the links on its way, the type of the file or
-# a race play.  What is refused is refused with the parameter that would
-# allow it, and that parameter works.
+# The access rule: which files the server opens because an image names them.
+# By default it opens none.  With allow= it opens those in the allowed
+# directories, whatever the name, the links in its path, the type of the file
+# or a race try.  A refusal names the parameter that would allow the file, and
+# that parameter works.
 #
 # The test checks the bytes that are served, the messages, and by inotify the
 # files that are opened.  The expected bytes come from qemu.

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any name as that of an image's backing file or data file, in a
- * small tree of directories with links of all kinds, and any of them allowed
- * (1 byte: ALLOW_*).  Each file holds its own name, so what is read tells
- * what was opened; it must lie below what is allowed.
+ * libFuzzer for the access rule: any name as that of an image's backing file
+ * or data file, in a small tree of directories with links of all kinds, with
+ * any of the directories allowed (1 byte: ALLOW_*).  Each file holds its own
+ * name, so the bytes read tell which file was opened.  It must lie below an
+ * allowed directory.
  *
- * Names that are URLs are only asked about: nobody is there to answer.
+ * URLs are only checked, not opened: there is no server.
  */
 
 #include "tests/fuzz/reader.h"
@@ -33,7 +34,7 @@ enum {
 #define CLUSTER 4096
 #define PREFIX "http://example.com/images"
 
-static char root[] = "/tmp/qcow-fuzz-fence.XXXXXX";
+static char root[] = "/tmp/qcow-fuzz-access.XXXXXX";
 
 /* Where libFuzzer wants to be between two inputs. */
 static int start_fd;
