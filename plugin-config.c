@@ -1,339 +1,288 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The parameters: how they are written, kept, and given to qcow/.  See
- * plugin-config.h.
+ * The parameters on nbdkit's command line, in one table.  See plugin-config.h.
+ *
+ * nbdkit sets them one by one, before there are other threads: no locking.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
 #include "plugin-config.h"
 
-/* The values of a parameter that may be given several times.  The strings
- * are nbdkit's.
+#define COUNT(array) (sizeof (array) / sizeof (array)[0])
+
+/* What the parameters say.  Strings are nbdkit's; secrets are in memory of
+ * qcow_secret, which is ours.
  */
-struct list {
-  const char **values;
-  size_t n;
+static struct qcow_options options;
+
+enum {
+  WEB = 1,    /* for web servers */
+  HIDDEN = 2, /* may contain a secret: never show the value */
+  EMPTY = 4,  /* may be empty */
 };
 
-static const char *filename, *url;
-static const char *snapshot, *since, *bitmap;
-static struct list allow, backing, backing_formats, data_files;
-static struct list headers, resolve;
-static uint64_t cache_size = QCOW_DEFAULT_CACHE_SIZE;
-static uint64_t luks_iterations = QCOW_DEFAULT_LUKS_ITERATIONS;
-static bool force_share;
-static struct qcow_http_options http
-  = { .connections = QCOW_DEFAULT_CONNECTIONS,
-      .sslverify = true,
-      .followlocation = true };
+struct parameter {
+  const char *key;
+  int (*take) (const struct parameter *p, const char *value);
+  unsigned flags;
+  union {
+    const char **text;
+    const char *const **list;
+    bool *flag;
+    unsigned *number;
+    uint64_t *number64;
+  };
+  size_t *count; /* of the list */
+};
 
-/* Of qcow_secret. */
-static char *user_password, *cookie, *proxy_password;
-static char *access_key, *secret_key, *session_token;
-static struct list passphrases;
-
-static void
-wipe (char **secret)
+static int
+check_empty (const struct parameter *p, const char *value)
 {
-  qcow_secret_free (*secret);
-  *secret = NULL;
-}
-
-void
-config_wipe_secrets (void)
-{
-  size_t i;
-
-  for (i = 0; i < passphrases.n; ++i)
-    wipe ((char **) &passphrases.values[i]);
-  free (passphrases.values);
-  passphrases = (struct list){ NULL, 0 };
-  wipe (&user_password);
-  wipe (&cookie);
-  wipe (&proxy_password);
-  wipe (&access_key);
-  wipe (&secret_key);
-  wipe (&session_token);
-}
-
-void
-config_free (void)
-{
-  config_wipe_secrets ();
-  free (allow.values);
-  free (backing.values);
-  free (backing_formats.values);
-  free (data_files.values);
-  free (headers.values);
-  free (resolve.values);
+  if (value[0] != '\0' || (p->flags & EMPTY))
+    return 0;
+  nbdkit_error ("%s= needs a value", p->key);
+  return -1;
 }
 
 static int
-add_to_list (const char *value, struct list *list)
+check_once (const struct parameter *p, const char *value)
 {
-  const char **values;
+  if (*p->text == NULL)
+    return 0;
+  if (p->flags & HIDDEN)
+    nbdkit_error ("%s= was given before: it can only be given once", p->key);
+  else
+    nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "
+                  "only be given once",
+                  p->key, value, p->key, *p->text);
+  return -1;
+}
 
-  values = realloc (list->values, (list->n + 1) * sizeof values[0]);
-  if (values == NULL) {
+static int
+take_text (const struct parameter *p, const char *value)
+{
+  if (check_once (p, value) == -1 || check_empty (p, value) == -1)
+    return -1;
+  *p->text = value;
+  return 0;
+}
+
+static int
+append (const struct parameter *p, const char *value)
+{
+  const char **list
+    = realloc ((void *) *p->list, (*p->count + 1) * sizeof list[0]);
+
+  if (list == NULL) {
     nbdkit_error ("realloc: %m");
     return -1;
   }
-  list->values = values;
-  list->values[list->n++] = value;
+  list[(*p->count)++] = value;
+  *p->list = list;
   return 0;
 }
 
-/* Never say what the value was. */
 static int
-read_secret (const char *value, char **secret)
+take_list (const struct parameter *p, const char *value)
 {
-  char *text = NULL;
+  return check_empty (p, value) == -1 ? -1 : append (p, value);
+}
+
+/* NULL if that fails, with a message. */
+static char *
+read_secret (const char *value)
+{
+  char *text = NULL, *secret;
 
   if (nbdkit_read_password (value, &text) == -1)
+    return NULL;
+  secret = qcow_secret (text);
+  if (secret == NULL)
+    nbdkit_error ("out of memory");
+  return secret;
+}
+
+static int
+take_secret (const struct parameter *p, const char *value)
+{
+  if (check_once (p, value) == -1)
     return -1;
-  *secret = qcow_secret (text);
-  if (*secret)
+  *p->text = read_secret (value);
+  return *p->text ? 0 : -1;
+}
+
+static int
+take_secret_list (const struct parameter *p, const char *value)
+{
+  char *secret = read_secret (value);
+
+  if (secret == NULL)
+    return -1;
+  if (append (p, secret) == 0)
     return 0;
-  nbdkit_error ("out of memory");
+  qcow_secret_free (secret);
   return -1;
 }
 
 static int
-read_secret_once (const char *key, const char *value, char **secret)
+bad_value (const struct parameter *p, const char *value, const char *must_be)
 {
-  if (*secret) {
-    nbdkit_error ("%s= was given before: it can only be given once", key);
-    return -1;
-  }
-  return read_secret (value, secret);
+  nbdkit_error ("%s=%s: must be %s", p->key, value, must_be);
+  return -1;
 }
 
-/* nbdkit has said what is wrong with the value, but not of which parameter
- * it is.
+/* The same words as nbdkit_parse_bool, whose error does not say which
+ * parameter is wrong.
  */
 static int
-bad_value (const char *key, const char *value, const char *must_be)
+take_bool (const struct parameter *p, const char *value)
 {
-  nbdkit_error ("%s=%s: must be %s", key, value, must_be);
-  return -1;
+  static const char *const words[] = { "0", "1", "false", "true",
+                                       "f", "t", "no",    "yes",
+                                       "n", "y", "off",   "on" };
+  size_t i;
+
+  for (i = 0; i < COUNT (words); ++i)
+    if (strcasecmp (value, words[i]) == 0) {
+      *p->flag = i % 2;
+      return 0;
+    }
+  return bad_value (p, value, "true or false");
 }
 
-static int
-parse_bool (const char *key, const char *value, bool *var)
+/* nbdkit_parse_size does not say which parameter is wrong either.  So leave it
+ * only the numbers that are too large for it.
+ */
+static bool
+looks_like_size (const char *value)
 {
-  const int r = nbdkit_parse_bool (value);
+  const size_t digits = strspn (value, "0123456789");
+  const size_t suffix = strspn (value + digits, "bBsSkKmMgGtTpPeE");
 
-  if (r == -1)
-    return bad_value (key, value, "true or false");
-  *var = r;
-  return 0;
+  return digits > 0 && digits < 20 && suffix <= 1
+         && value[digits + suffix] == '\0';
 }
 
 /* A cache that can't fit into the address space would make reads fail once
  * it is full, not the start.
  */
 static int
-parse_cache_size (const char *value)
+take_cache_size (const struct parameter *p, const char *value)
 {
-  const int64_t r = nbdkit_parse_size (value);
   const size_t most = SIZE_MAX / 4 + 1;
+  int64_t size;
 
-  if (r == -1)
-    return bad_value ("cache-size", value, "a size, such as 64M");
-  if ((uint64_t) r > most) {
-    nbdkit_error ("cache-size=%s: must be at most %zu bytes, a quarter of the "
+  if (!looks_like_size (value))
+    return bad_value (p, value, "a size, such as 64M");
+  size = nbdkit_parse_size (value);
+  if (size == -1)
+    return -1;
+  if ((uint64_t) size > most) {
+    nbdkit_error ("%s=%s: must be at most %zu bytes, a quarter of the "
                   "address space",
-                  value, most);
+                  p->key, value, most);
     return -1;
   }
-  cache_size = (uint64_t) r;
+  *p->number64 = (uint64_t) size;
   return 0;
 }
 
 static int
-parse_luks_iterations (const char *value)
+take_unsigned (const struct parameter *p, const char *value)
 {
-  if (nbdkit_parse_uint64_t ("luks-iterations", value, &luks_iterations) == -1
-      || luks_iterations == 0)
-    return bad_value ("luks-iterations", value, "a number, at least 1");
-  return 0;
+  return nbdkit_parse_unsigned (p->key, value, p->number);
 }
 
 static int
-parse_connections (const char *value)
+take_iterations (const struct parameter *p, const char *value)
 {
-  if (nbdkit_parse_unsigned ("connections", value, &http.connections) == -1
-      || http.connections == 0)
-    return bad_value ("connections", value, "a number, at least 1");
-  return 0;
+  if (nbdkit_parse_uint64_t (p->key, value, p->number64) == -1)
+    return -1;
+  return *p->number64 > 0 ? 0 : bad_value (p, value, "a number, at least 1");
 }
 
-/* Parameters that are kept as they are. */
-enum {
-  SECRETS = 1, /* there may be some in it, so it is in no message */
-  EMPTY = 2,   /* it may be, which says: none */
-};
-static const struct text {
-  const char *key;
-  const char **var;
-  unsigned may;
-} texts[] = {
-  { "file", &filename, 0 },
-  { "url", &url, SECRETS },
-  { "snapshot", &snapshot, 0 },
-  { "since", &since, 0 },
-  { "bitmap", &bitmap, 0 },
-  { "cainfo", &http.cainfo, EMPTY },
-  { "capath", &http.capath, 0 },
-  { "endpoint-url", &http.s3.endpoint_url, SECRETS },
-  { "http-version", &http.http_version, 0 },
-  { "protocols", &http.protocols, 0 },
-  { "proxy", &http.proxy, SECRETS | EMPTY },
-  { "proxy-user", &http.proxy_user, SECRETS },
-  { "region", &http.s3.region, 0 },
-  { "unix-socket-path", &http.unix_socket_path, 0 },
-  { "user", &http.user, 0 },
-  { "user-agent", &http.user_agent, 0 },
-};
+/* clang-format off */
+#define LIST(where, name) .list = &where.name, .count = &where.nr_##name
+static const struct parameter parameters[] = {
+  { "file", take_text, 0, .text = &options.filename },
+  { "url", take_text, HIDDEN, .text = &options.url },
+  { "allow", take_list, 0, LIST (options, allow) },
+  { "backing", take_list, 0, LIST (options, backing) },
+  { "backing-format", take_list, 0, LIST (options, backing_formats) },
+  { "bitmap", take_text, 0, .text = &options.bitmap },
+  { "cache-size", take_cache_size, 0, .number64 = &options.cache_size },
+  { "data-file", take_list, 0, LIST (options, data_files) },
+  { "force-share", take_bool, 0, .flag = &options.force_share },
+  { "luks-iterations", take_iterations, 0,
+    .number64 = &options.luks_iterations },
+  { "passphrase", take_secret_list, HIDDEN, LIST (options, passphrases) },
+  { "since", take_text, 0, .text = &options.since },
+  { "snapshot", take_text, 0, .text = &options.snapshot },
 
-static int
-set_once (const struct text *t, const char *value)
+  { "cainfo", take_text, WEB | EMPTY, .text = &options.http.cainfo },
+  { "capath", take_text, WEB, .text = &options.http.capath },
+  { "connections", take_unsigned, WEB, .number = &options.http.connections },
+  { "cookie", take_secret, WEB | HIDDEN, .text = &options.http.cookie },
+  { "followlocation", take_bool, WEB, .flag = &options.http.followlocation },
+  { "header", take_list, WEB | HIDDEN, LIST (options.http, headers) },
+  { "http-version", take_text, WEB, .text = &options.http.http_version },
+  { "password", take_secret, WEB | HIDDEN, .text = &options.http.password },
+  { "protocols", take_text, WEB, .text = &options.http.protocols },
+  { "proxy", take_text, WEB | HIDDEN | EMPTY, .text = &options.http.proxy },
+  { "proxy-password", take_secret, WEB | HIDDEN,
+    .text = &options.http.proxy_password },
+  { "proxy-user", take_text, WEB | HIDDEN, .text = &options.http.proxy_user },
+  { "resolve", take_list, WEB, LIST (options.http, resolve) },
+  { "sslverify", take_bool, WEB, .flag = &options.http.sslverify },
+  { "tcp-keepalive", take_bool, WEB, .flag = &options.http.tcp_keepalive },
+  { "timeout", take_unsigned, WEB, .number = &options.http.timeout },
+  { "unix-socket-path", take_text, WEB,
+    .text = &options.http.unix_socket_path },
+  { "user", take_text, WEB, .text = &options.http.user },
+  { "user-agent", take_text, WEB, .text = &options.http.user_agent },
+
+  { "access-key", take_secret, WEB | HIDDEN,
+    .text = &options.http.s3.access_key },
+  { "endpoint-url", take_text, WEB | HIDDEN,
+    .text = &options.http.s3.endpoint_url },
+  { "region", take_text, WEB, .text = &options.http.s3.region },
+  { "secret-key", take_secret, WEB | HIDDEN,
+    .text = &options.http.s3.secret_key },
+  { "session-token", take_secret, WEB | HIDDEN,
+    .text = &options.http.s3.session_token },
+};
+/* clang-format on */
+
+void
+config_load (void)
 {
-  if (*t->var) {
-    if (t->may & SECRETS)
-      nbdkit_error ("%s= was given before: it can only be given once", t->key);
-    else
-      nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "
-                    "only be given once",
-                    t->key, value, t->key, *t->var);
-    return -1;
-  }
-  if (value[0] == '\0' && !(t->may & EMPTY)) {
-    nbdkit_error ("%s= needs a value", t->key);
-    return -1;
-  }
-  *t->var = value;
-  return 0;
-}
-
-/* Those that may be given several times. */
-static const struct {
-  const char *key;
-  struct list *list;
-} lists[] = {
-  { "allow", &allow },
-  { "backing", &backing },
-  { "backing-format", &backing_formats },
-  { "data-file", &data_files },
-  { "header", &headers },
-  { "resolve", &resolve },
-};
-
-/* Those that nobody must see. */
-static const struct {
-  const char *key;
-  char **secret;
-} secrets[] = {
-  { "access-key", &access_key },  { "cookie", &cookie },
-  { "password", &user_password }, { "proxy-password", &proxy_password },
-  { "secret-key", &secret_key },  { "session-token", &session_token },
-};
-
-#define COUNT(array) (sizeof (array) / sizeof (array)[0])
-
-static int
-append (const char *key, const char *value, struct list *list)
-{
-  if (value[0] == '\0') {
-    nbdkit_error ("%s= needs a value", key);
-    return -1;
-  }
-  return add_to_list (value, list);
-}
-
-/* It may be empty. */
-static int
-append_passphrase (const char *value)
-{
-  char *passphrase = NULL;
-
-  if (read_secret (value, &passphrase) == -1)
-    return -1;
-  if (add_to_list (passphrase, &passphrases) == 0)
-    return 0;
-  wipe (&passphrase);
-  return -1;
-}
-
-/* Those that are for web servers. */
-static const char *const web_keys[] = {
-  "access-key",     "cainfo",           "capath",         "connections",
-  "cookie",         "endpoint-url",     "followlocation", "header",
-  "http-version",   "password",         "protocols",      "proxy",
-  "proxy-password", "proxy-user",       "region",         "resolve",
-  "secret-key",     "session-token",    "sslverify",      "tcp-keepalive",
-  "timeout",        "unix-socket-path", "user",           "user-agent",
-};
-
-static void
-note_web_key (const char *key)
-{
-  size_t i;
-
-  for (i = 0; i < COUNT (web_keys); ++i)
-    if (http.given == NULL && strcmp (key, web_keys[i]) == 0)
-      http.given = web_keys[i];
+  qcow_options_init (&options);
 }
 
 int
 config_parameter (const char *key, const char *value)
 {
-  size_t i;
+  const struct parameter *p;
 
-  note_web_key (key);
-
-  if (strcmp (key, "passphrase") == 0)
-    return append_passphrase (value);
-
-  for (i = 0; i < COUNT (texts); ++i)
-    if (strcmp (key, texts[i].key) == 0)
-      return set_once (&texts[i], value);
-  for (i = 0; i < COUNT (lists); ++i)
-    if (strcmp (key, lists[i].key) == 0)
-      return append (key, value, lists[i].list);
-  for (i = 0; i < COUNT (secrets); ++i)
-    if (strcmp (key, secrets[i].key) == 0)
-      return read_secret_once (key, value, secrets[i].secret);
-
-  if (strcmp (key, "cache-size") == 0)
-    return parse_cache_size (value);
-  if (strcmp (key, "force-share") == 0)
-    return parse_bool (key, value, &force_share);
-  if (strcmp (key, "luks-iterations") == 0)
-    return parse_luks_iterations (value);
-  if (strcmp (key, "connections") == 0)
-    return parse_connections (value);
-  if (strcmp (key, "timeout") == 0)
-    return nbdkit_parse_unsigned ("timeout", value, &http.timeout);
-  if (strcmp (key, "sslverify") == 0)
-    return parse_bool (key, value, &http.sslverify);
-  if (strcmp (key, "followlocation") == 0)
-    return parse_bool (key, value, &http.followlocation);
-  if (strcmp (key, "tcp-keepalive") == 0)
-    return parse_bool (key, value, &http.tcp_keepalive);
-
+  for (p = parameters; p < parameters + COUNT (parameters); ++p)
+    if (strcmp (key, p->key) == 0) {
+      if ((p->flags & WEB) && options.http.given == NULL)
+        options.http.given = p->key;
+      return p->take (p, value);
+    }
   nbdkit_error ("unknown parameter '%s' (nbdkit qcow --help lists them)", key);
   return -1;
 }
 
-/* NULL if it is empty, too. */
+/* A variable that is empty counts as unset. */
 static const char *
 environment (const char *name)
 {
@@ -359,28 +308,56 @@ take_environment (struct qcow_s3_options *s3)
 int
 config_complete (void)
 {
-  if (filename == NULL && url == NULL) {
+  if (options.filename == NULL && options.url == NULL) {
     nbdkit_error ("you must supply the image: [file=]FILENAME or url=URL "
                   "after the plugin name on the command line");
     return -1;
   }
-  if (filename && url) {
+  if (options.filename && options.url) {
     nbdkit_error ("file= and url= can't be combined: there is one image to "
                   "serve");
     return -1;
   }
-  http.password = user_password;
-  http.cookie = cookie;
-  http.proxy_password = proxy_password;
-  http.headers = headers.values;
-  http.nr_headers = headers.n;
-  http.resolve = resolve.values;
-  http.nr_resolve = resolve.n;
-  http.s3.access_key = access_key;
-  http.s3.secret_key = secret_key;
-  http.s3.session_token = session_token;
-  take_environment (&http.s3_defaults);
+  take_environment (&options.http.s3_defaults);
   return 0;
+}
+
+struct qcow_options
+config_options (void)
+{
+  return options;
+}
+
+void
+config_wipe_secrets (void)
+{
+  const struct parameter *p;
+  size_t i;
+
+  for (p = parameters; p < parameters + COUNT (parameters); ++p)
+    if (p->take == take_secret) {
+      qcow_secret_free ((char *) *p->text);
+      *p->text = NULL;
+    }
+    else if (p->take == take_secret_list) {
+      for (i = 0; i < *p->count; ++i)
+        qcow_secret_free ((char *) (*p->list)[i]);
+      *p->count = 0;
+    }
+}
+
+void
+config_free (void)
+{
+  const struct parameter *p;
+
+  config_wipe_secrets ();
+  for (p = parameters; p < parameters + COUNT (parameters); ++p)
+    if (p->count) {
+      free ((void *) *p->list);
+      *p->list = NULL;
+      *p->count = 0;
+    }
 }
 
 /* clang-format off */
@@ -443,27 +420,3 @@ const char config_help[] =
   "secret-key=<KEY>      Secret access key.\n"
   "session-token=<TOKEN> Session token.";
 /* clang-format on */
-
-void
-config_take (struct qcow_options *o)
-{
-  o->filename = filename;
-  o->url = url;
-  o->http = http;
-  o->cache_size = cache_size;
-  o->allow = allow.values;
-  o->nr_allow = allow.n;
-  o->backing = backing.values;
-  o->nr_backing = backing.n;
-  o->backing_formats = backing_formats.values;
-  o->nr_backing_formats = backing_formats.n;
-  o->data_files = data_files.values;
-  o->nr_data_files = data_files.n;
-  o->passphrases = passphrases.values;
-  o->nr_passphrases = passphrases.n;
-  o->luks_iterations = luks_iterations;
-  o->snapshot = snapshot;
-  o->since = since;
-  o->bitmap = bitmap;
-  o->force_share = force_share;
-}

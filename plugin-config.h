@@ -2,8 +2,8 @@
  *
  * The parameters on nbdkit's command line.  Private to the plugin.
  *
- * nbdkit gives them one by one, before there are other threads.  What is
- * secret among them is in memory of qcow_secret, until it is wiped.
+ * nbdkit calls these functions in this order, from one thread, before it
+ * serves.
  */
 
 #ifndef PLUGIN_CONFIG_H
@@ -11,15 +11,18 @@
 
 #include "qcow/qcow.h"
 
-/* For nbdkit's .config, .config_complete and .config_help. */
+/* Set all parameters to their defaults. */
+void config_load (void);
+
+/* nbdkit's .config, .config_complete and .config_help. */
 int config_parameter (const char *key, const char *value);
 int config_complete (void);
 extern const char config_help[];
 
-/* Set what the parameters say; after config_complete.  The strings stay
- * ours; the secret ones are there until config_wipe_secrets.
+/* What the parameters say.  The strings and lists stay ours: secrets are valid
+ * until config_wipe_secrets, others until config_free.
  */
-void config_take (struct qcow_options *options);
+struct qcow_options config_options (void);
 
 void config_wipe_secrets (void);
 void config_free (void);

@@ -89,6 +89,7 @@ plugin_load (void)
    * depend on the headers that the plugin was built with.
    */
   before_1_34 = dlsym (RTLD_DEFAULT, "nbdkit_disconnect") == NULL;
+  config_load ();
 }
 
 static void
@@ -119,7 +120,7 @@ plugin_dump_plugin (void)
 static int
 plugin_get_ready (void)
 {
-  struct qcow_options options;
+  struct qcow_options options = config_options ();
   const struct qcow_hooks hooks = {
     .error = say_error,
     .warn = say_warning,
@@ -127,11 +128,9 @@ plugin_get_ready (void)
     .sleep = sleep_or_end,
   };
 
-  qcow_options_init (&options);
   options.debug_runs = qcow_debug_runs;
   options.debug_cache = qcow_debug_cache;
   options.debug_http = qcow_debug_http;
-  config_take (&options);
   image = qcow_open (&options, &hooks);
   config_wipe_secrets ();
   return image ? 0 : -1;

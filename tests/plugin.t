@@ -87,6 +87,11 @@ for value in '' x -1 1X 1.5M '1 M' 99999999999999999999; do
     refused "cache-size=$value: refused" "cache-size=$value: must be a size" \
             -- image.qcow2 cache-size="$value"
 done
+for bad in cache-size=abc force-share=maybe luks-iterations=x connections=0 \
+           timeout=-1; do
+    is "$bad: one message" \
+       "$(nbdkit -U - "$plugin" image.qcow2 "$bad" --run true 2>&1 | wc -l)" 1
+done
 # On 32 bits the limit is 1 GiB, on 64 bits 4 EiB.
 refused "cache-size= beyond the address space: refused" \
         'cache-size=5E: must be at most .* bytes' -- image.qcow2 cache-size=5E
