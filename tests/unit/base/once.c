@@ -19,8 +19,9 @@ static unsigned waiting;
 static __thread bool left;
 
 static int
-sleep_unless_left (unsigned ms)
+sleep_unless_left (void *opaque, unsigned ms)
 {
+  (void) opaque;
   (void) ms;
   return left ? -1 : 0;
 }

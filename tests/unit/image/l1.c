@@ -320,8 +320,9 @@ slow_readv (struct source *s, const struct source_range *ranges, size_t n,
 }
 
 static void
-slow_error (const char *text)
+slow_error (void *opaque, const char *text)
 {
+  (void) opaque;
   (void) text;
   told++;
 }

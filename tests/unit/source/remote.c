@@ -201,10 +201,11 @@ static const struct transport_ops fake_ops = {
 static __thread bool left;
 
 static int
-sleep_unless_left (unsigned ms)
+sleep_unless_left (void *opaque, unsigned ms)
 {
   const struct timespec t = { .tv_nsec = (long) ms * 1000000 };
 
+  (void) opaque;
   nanosleep (&t, NULL);
   return left ? -1 : 0;
 }
