@@ -14,7 +14,7 @@
 #include "http/url-path.h"
 #include "http/url-s3.h"
 #include "http/url-show.h"
-#include "image/access-internal.h"
+#include "image/access-refusal.h"
 
 int
 access_open_failed (const struct access *a, const struct reference *ref)

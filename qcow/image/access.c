@@ -27,7 +27,8 @@
 #include "base/path.h"
 #include "http/url-path.h"
 #include "http/url-show.h"
-#include "image/access-internal.h"
+#include "image/access-refusal.h"
+#include "image/access.h"
 
 /* --- Values of allow= --- */
 

@@ -1956,9 +1956,11 @@ wakeup_fails (void **state)
 static void
 setopt_fails (void **state)
 {
-  const struct qcow_options options = { .url = "http://127.0.0.1/x" };
+  struct qcow_options options;
 
   (void) state;
+  qcow_options_init (&options);
+  options.url = "http://127.0.0.1/x";
   unit_forget ();
   http_free (http_new (&options, &hooks)); /* loads libcurl */
   break_libcurl ();

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What access.c and access-refusal.c share: the values of allow=, and the
- * messages about what they do not cover.
+ * The messages about files that the access rule refuses, and the rule's
+ * values, which they name.  Private to access.c.
  */
 
-#ifndef QCOW_IMAGE_ACCESS_INTERNAL_H
-#define QCOW_IMAGE_ACCESS_INTERNAL_H
+#ifndef QCOW_IMAGE_ACCESS_REFUSAL_H
+#define QCOW_IMAGE_ACCESS_REFUSAL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "image/access.h"
+#include "base/hooks.h"
+#include "http/reference.h"
 
 /* One value of allow=, but "any": a directory or a prefix of URLs. */
 struct allowed {
@@ -53,4 +54,4 @@ int access_refuse_url (const struct access *access,
 int access_open_failed (const struct access *access,
                         const struct reference *ref);
 
-#endif /* QCOW_IMAGE_ACCESS_INTERNAL_H */
+#endif /* QCOW_IMAGE_ACCESS_REFUSAL_H */
