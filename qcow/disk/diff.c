@@ -41,15 +41,13 @@ cursor_move (struct diff *d, struct diff_cursor *c,
   if (!c->begun || c->map.end != end
       || d->offset - c->run.offset > c->run.length + MAX_STEP) {
     cursor_end (c);
-    map_begin (&c->map, view, d->offset, end - d->offset, false);
-    c->map.until = d->until;
+    map_begin (&c->map, view, d->lookup, d->offset, end - d->offset);
     c->begun = true;
     c->run = (struct run){ .offset = d->offset };
   }
   while (d->offset >= c->run.offset + c->run.length)
     if (map_next (&c->map, &c->run) != 1)
       return -1;
-  d->late = d->late || c->map.late;
   return 0;
 }
 
@@ -212,14 +210,13 @@ compare (struct diff *d, uint64_t *end, struct run *run, bool *changed)
 
 void
 diff_begin (struct diff *d, const struct qcow_view *view,
-            const struct diff_base *base, uint64_t offset, uint64_t length)
+            struct lookup *lookup, uint64_t offset, uint64_t length)
 {
   d->view = view;
-  d->base = base;
+  d->base = view->since;
+  d->lookup = lookup;
   d->offset = d->span_end = offset;
   d->end = offset + length;
-  d->until = UINT64_MAX;
-  d->late = false;
   d->new_upper.begun = d->old_upper.begun = false;
   d->new.begun = d->old.begun = false;
 }

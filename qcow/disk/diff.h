@@ -26,19 +26,18 @@ struct diff_cursor {
 struct diff {
   const struct qcow_view *view;
   const struct diff_base *base;
+  struct lookup *lookup;
   uint64_t offset, end; /* guest range that is still to be walked */
   uint64_t span_end;    /* how far the cursors may look */
-  uint64_t until;       /* as in struct map */
-  bool late;            /* the same */
   struct diff_cursor new_upper, old_upper, new, old;
 };
 
-/* Start to walk [offset, offset + length), which lies in the view; what
- * changed is said by comparison with 'base'.
+/* Start to walk [offset, offset + length), which lies in the view, and compare
+ * it with view->since.  The lookup must live as long as the diff.  Its
+ * kinds_only must be false: data in another place has changed.
  */
 void diff_begin (struct diff *d, const struct qcow_view *view,
-                 const struct diff_base *base, uint64_t offset,
-                 uint64_t length);
+                 struct lookup *lookup, uint64_t offset, uint64_t length);
 
 /* The next piece: *run is what the view has there (its kind only where it
  * changed, else of no meaning).  1; 0: at the end; -1: an L2 table could

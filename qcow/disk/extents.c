@@ -3,54 +3,60 @@
  * runs -> extents.
  *
  * Runs that look the same to a client are merged.  Damaged parts are data:
- * the client will read them and get its error just there, and the rest of
- * the map is of use.  Where unencrypted data lies in a hole of its file it
- * reads as zeros, which is worth telling: images with preallocated
- * metadata consist of little else.  For a cluster of an image that is
- * 'zero', since it has a place; a raw backing file has just a hole there
- * (qemu-nbd).
+ * the client reads them and gets the error just there, and the rest of the
+ * map can be used.
  *
- * A view that is compared with an older one, or has a dirty bitmap, says
- * only of what changed what it is.
+ * Unencrypted data that lies in a hole of its file reads as zeros.  Images
+ * with preallocated metadata consist of little else.  A cluster of an image
+ * is 'zero' there, because it is allocated; a raw backing file has a hole
+ * (as qemu-nbd says).  Most files have no holes, and their sources are not
+ * asked.  Of others the last answer is kept, so the source is asked once for
+ * each fragment of the file, not once for each run.
  *
- * Most files have no holes, and are not asked.  For others the answer is
- * kept during a walk, so the source is asked once for each of its
- * fragments, not once for each run.
+ * A view that is compared with an older view, or has a dirty bitmap, reports
+ * in detail only what changed.
+ *
+ * All structs belong to one request, so one thread.
  */
 
-#include "base/monotonic.h"
+#include "base/minmax.h"
 #include "disk/diff.h"
 #include "qcow.h"
 
-/* Somebody may make a chain of images of which it takes minutes to find out
- * what 4 GiB of it are, while a client waits, and the end of the server.  So
- * after a second it is told what is known by then; who wants more asks again.
+/* A hostile chain of images can make 4 GiB of extents take minutes.  After
+ * this time the client gets what is known by then, and can ask for the rest.
  */
-#define PATIENCE_MS 1000
+#define MAX_TIME_MS 1000
 
-/* How often to look at the clock. */
+/* Runs between two looks at the clock. */
 #define RUNS_PER_LOOK 8
 
-/* Merges what is added, and hands on what is complete. */
+/* Merges extents, and passes on complete ones. */
 struct merger {
   qcow_extent_fn fn;
   void *opaque;
-  bool one;
-  bool failed;    /* the callback has */
-  unsigned count; /* extents handed on */
-  unsigned runs;  /* looked at */
-  uint64_t until; /* monotonic_ms: not much longer */
+  bool one;       /* stop after the first */
+  bool failed;    /* fn has returned -1 */
+  unsigned count; /* extents passed on */
   bool have;      /* [offset, end) of 'kind' is pending */
   enum qcow_extent kind;
   uint64_t offset, end;
 };
 
-/* What is known of the holes of one source. */
+/* The last hole or data range that was found in a source. */
 struct holes {
-  bool none;
+  bool none; /* no source of the view has a hole: do not ask */
   struct source *source;
   bool hole;
   uint64_t start, end;
+};
+
+struct request {
+  const struct qcow_view *view;
+  struct lookup lookup;
+  struct holes holes;
+  struct merger merger;
+  unsigned runs; /* since the clock was read */
 };
 
 static int
@@ -66,7 +72,7 @@ flush (struct merger *m)
   return -1;
 }
 
-/* 1: go on; 0: that was enough; -1: error from the callback. */
+/* 1: continue; 0: the reply is long enough; -1: the callback failed. */
 static int
 add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
 {
@@ -85,19 +91,20 @@ add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
   return 1;
 }
 
-/* Data: find the parts of it that lie in holes of the file. */
+/* Add data, as zeros where it lies in a hole of its file. */
 static int
-add_data (struct merger *m, struct holes *h, const struct run *run)
+add_data (struct request *r, const struct run *run)
 {
   const enum qcow_extent in_hole
     = run->image ? QCOW_EXTENT_ZERO : QCOW_EXTENT_HOLE_ZERO;
+  struct holes *h = &r->holes;
   uint64_t done = 0;
-  int r = 1;
+  int added = 1;
 
-  /* Zeros in the file decrypt to anything but that. */
+  /* Zeros in the file do not decrypt to zeros. */
   if (h->none || (run->image && run->image->cipher))
-    return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
-  while (done < run->length && r == 1) {
+    return add (&r->merger, run->offset, run->length, QCOW_EXTENT_DATA);
+  while (done < run->length && added == 1) {
     const uint64_t host = run->host + done;
     uint64_t n;
 
@@ -106,43 +113,42 @@ add_data (struct merger *m, struct holes *h, const struct run *run)
       h->start = host;
       source_extent (run->source, host, &h->hole, &h->end);
     }
-    n = h->end - host;
-    if (n > run->length - done)
-      n = run->length - done;
-    r = add (m, run->offset + done, n, h->hole ? in_hole : QCOW_EXTENT_DATA);
+    n = min64 (h->end - host, run->length - done);
+    added = add (&r->merger, run->offset + done, n,
+                 h->hole ? in_hole : QCOW_EXTENT_DATA);
     done += n;
   }
-  return r;
+  return added;
 }
 
 static int
-add_run (struct merger *m, struct holes *h, const struct run *run)
+add_run (struct request *r, const struct run *run)
 {
   switch (run->kind) {
   case RUN_HOLE:
   case RUN_ZERO:
-    return add (m, run->offset, run->length, QCOW_EXTENT_HOLE_ZERO);
+    return add (&r->merger, run->offset, run->length, QCOW_EXTENT_HOLE_ZERO);
   case RUN_DATA:
-    return add_data (m, h, run);
+    return add_data (r, run);
   case RUN_COMPRESSED:
   case RUN_BAD:
     break;
   }
-  return add (m, run->offset, run->length, QCOW_EXTENT_DATA);
+  return add (&r->merger, run->offset, run->length, QCOW_EXTENT_DATA);
 }
 
-/* What add has returned, or that it is late: then it was enough. */
+/* What add returned; but 0 instead of 1 if the deadline has passed. */
 static int
-unless_late (struct merger *m, bool late, int added)
+unless_expired (struct request *r, int added)
 {
-  if (added == 1
-      && (late
-          || (++m->runs % RUNS_PER_LOOK == 0 && monotonic_ms () >= m->until)))
-    return 0;
-  return added;
+  if (added != 1)
+    return added;
+  if (++r->runs % RUNS_PER_LOOK == 0)
+    lookup_expired (&r->lookup);
+  return r->lookup.expired ? 0 : 1;
 }
 
-/* A data file that is too short has nothing but a hole behind its end. */
+/* Behind the end of a data file that is too short is a hole. */
 static bool
 is_short (const struct layer *layer)
 {
@@ -150,7 +156,7 @@ is_short (const struct layer *layer)
          && layer->source->size < layer->size;
 }
 
-/* Has no file of the view a hole that counts? */
+/* True if no file of the view has a hole that would be reported. */
 static bool
 is_solid (const struct qcow_view *v)
 {
@@ -167,87 +173,79 @@ is_solid (const struct qcow_view *v)
   return true;
 }
 
-/* 1: all was added; 0: that was enough; -1: error. */
+/* 1: all was added; 0: the reply is long enough; -1: error. */
 static int
-add_range (struct merger *m, struct holes *h, const struct qcow_view *v,
-           uint64_t offset, uint64_t length)
+add_range (struct request *r, uint64_t offset, uint64_t length)
 {
   struct map map;
   struct run run;
-  int r, added = 1;
+  int found, added = 1;
 
-  /* Where the files have no holes, the place of data in them is of no
-   * interest, and there is much less to look at.
-   */
-  map_begin (&map, v, offset, length, h->none);
-  map.until = m->until;
-  while ((r = map_next (&map, &run)) == 1) {
-    added = unless_late (m, map.late, add_run (m, h, &run));
+  map_begin (&map, r->view, &r->lookup, offset, length);
+  while ((found = map_next (&map, &run)) == 1) {
+    added = unless_expired (r, add_run (r, &run));
     if (added != 1)
       break;
   }
   map_end (&map);
-  return r == -1 ? -1 : added;
+  return found == -1 ? -1 : added;
 }
 
-/* What is unchanged, of any number of pieces; it may be nothing.  qemu-img
- * thinks in sectors, and takes one of which the first part is unchanged for
- * unchanged: so this ends at the end of a sector, of the range or of the disk.
+/* Add [offset, end), which is unchanged and may be empty.  qemu-img rounds
+ * extents to sectors, and takes a sector whose first part is unchanged for
+ * unchanged: so an unchanged extent ends at the end of a sector, of the
+ * request or of the disk.
  */
 static int
-add_unchanged (struct merger *m, struct holes *h, const struct qcow_view *v,
-               uint64_t offset, uint64_t end, uint64_t range_end)
+add_unchanged (struct request *r, uint64_t offset, uint64_t end,
+               uint64_t request_end)
 {
   uint64_t whole = end;
-  int r = 1;
+  int added = 1;
 
-  if (end != range_end && end != v->size)
-    whole &= ~(uint64_t) (QCOW_SECTOR_BYTES - 1);
-  if (whole < offset)
-    whole = offset;
+  if (end != request_end && end != r->view->size)
+    whole = round_down64 (end, QCOW_SECTOR_BYTES);
+  whole = max64 (whole, offset);
   if (whole > offset)
-    r = add (m, offset, whole - offset, QCOW_EXTENT_UNCHANGED);
-  if (r == 1 && end > whole)
-    r = add_range (m, h, v, whole, end - whole);
-  return r;
+    added = add (&r->merger, offset, whole - offset, QCOW_EXTENT_UNCHANGED);
+  if (added == 1 && end > whole)
+    added = add_range (r, whole, end - whole);
+  return added;
 }
 
-/* The parts that differ from the older view. */
+/* Report what differs from the older view. */
 static int
-add_delta (struct merger *m, struct holes *h, const struct qcow_view *v,
-           uint64_t offset, uint64_t length)
+add_delta (struct request *r, uint64_t offset, uint64_t length)
 {
   const uint64_t end = offset + length;
-  uint64_t same = offset, same_end = offset; /* unchanged, not added yet */
-  struct diff delta;
+  uint64_t same = offset, same_end = offset; /* unchanged, not yet added */
+  struct diff diff;
   struct run run;
   bool changed;
-  int r, added = 1;
+  int found, added = 1;
 
-  diff_begin (&delta, v, v->since, offset, length);
-  delta.until = m->until;
-  while (added == 1 && (r = diff_next (&delta, &run, &changed)) == 1) {
+  diff_begin (&diff, r->view, &r->lookup, offset, length);
+  while (added == 1 && (found = diff_next (&diff, &run, &changed)) == 1) {
     if (changed) {
-      added = add_unchanged (m, h, v, same, same_end, end);
+      added = add_unchanged (r, same, same_end, end);
       if (added == 1)
-        added = add_run (m, h, &run);
+        added = add_run (r, &run);
       same = run.offset + run.length;
     }
     same_end = run.offset + run.length;
-    added = unless_late (m, delta.late, added);
+    added = unless_expired (r, added);
   }
-  diff_end (&delta);
-  /* (Nothing, if it was enough before.) */
+  diff_end (&diff);
+  /* (Adds nothing if the reply is long enough.) */
   if (added != -1 && same < same_end
-      && add_unchanged (m, h, v, same, same_end, end) == -1)
+      && add_unchanged (r, same, same_end, end) == -1)
     return -1;
-  return r == -1 ? -1 : added;
+  return found == -1 ? -1 : added;
 }
 
-/* The parts that the bitmap calls dirty. */
+/* Report what the bitmap calls dirty. */
 static int
-add_dirty (struct merger *m, struct holes *h, const struct qcow_view *v,
-           uint64_t offset, uint64_t length)
+add_dirty (struct request *r, uint64_t offset, uint64_t length)
 {
   const uint64_t end = offset + length;
   int added = 1;
@@ -256,11 +254,12 @@ add_dirty (struct merger *m, struct holes *h, const struct qcow_view *v,
     bool dirty;
     uint64_t same_end;
 
-    if (bitmap_look (v->bitmap, offset, end, &dirty, &same_end) == -1)
+    if (bitmap_look (r->view->bitmap, offset, end, &dirty, &same_end) == -1)
       return -1;
-    added = dirty ? add_range (m, h, v, offset, same_end - offset)
-                  : add (m, offset, same_end - offset, QCOW_EXTENT_UNCHANGED);
-    added = unless_late (m, false, added);
+    added = dirty ? add_range (r, offset, same_end - offset)
+                  : add (&r->merger, offset, same_end - offset,
+                         QCOW_EXTENT_UNCHANGED);
+    added = unless_expired (r, added);
     offset = same_end;
   }
   return added;
@@ -270,23 +269,28 @@ int
 qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
               qcow_extent_fn fn, void *opaque)
 {
-  struct merger merger = { .fn = fn,
-                           .opaque = opaque,
-                           .one = one,
-                           .until = monotonic_ms () + PATIENCE_MS };
-  struct holes holes = { .none = is_solid (v) };
-  int r;
+  struct request r = { .view = v,
+                       .lookup = LOOKUP_INIT,
+                       .holes = { .none = is_solid (v) },
+                       .merger = { .fn = fn, .opaque = opaque, .one = one } };
+  const struct merger *m = &r.merger;
+  int added;
 
-  if (v->since)
-    r = add_delta (&merger, &holes, v, offset, count);
-  else if (v->bitmap)
-    r = add_dirty (&merger, &holes, v, offset, count);
-  else
-    r = add_range (&merger, &holes, v, offset, count);
-  /* What was found before an error is worth telling; who asks for the rest
-   * gets the error.
+  r.lookup.deadline = monotonic_ms () + MAX_TIME_MS;
+  /* The place of data tells whether it lies in a hole of its file, and
+   * whether it has changed.  If neither matters, there are far fewer runs.
    */
-  if (r == -1 && (merger.failed || (!merger.have && merger.count == 0)))
+  r.lookup.kinds_only = r.holes.none && !v->since;
+  if (v->since)
+    added = add_delta (&r, offset, count);
+  else if (v->bitmap)
+    added = add_dirty (&r, offset, count);
+  else
+    added = add_range (&r, offset, count);
+  /* Report what was found before an error.  A request for the rest gets the
+   * error.
+   */
+  if (added == -1 && (m->failed || (!m->have && m->count == 0)))
     return -1;
-  return flush (&merger);
+  return flush (&r.merger);
 }

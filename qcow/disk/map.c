@@ -20,11 +20,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 
 #include "base/minmax.h"
-#include "base/monotonic.h"
 #include "disk/map.h"
 
 /* Bytes of the guest.  With small clusters some microseconds of walking in
@@ -87,28 +85,24 @@ region_shift (const struct qcow_view *view)
 }
 
 void
-map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
-           uint64_t length, bool kinds_only)
+map_begin (struct map *m, const struct qcow_view *view, struct lookup *lookup,
+           uint64_t offset, uint64_t length)
 {
   m->view = view;
+  m->lookup = lookup;
   m->offset = offset;
   m->end = offset + length;
-  m->kinds_only = kinds_only;
-  m->at_hand = false;
-  m->max_slices = UINT_MAX;
-  m->until = UINT64_MAX;
-  m->late = false;
   m->walking = NULL;
   m->found = NULL;
   m->window = FIRST_WINDOW;
   m->window_end = offset;
   m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && view->id != 0
-                   && !kinds_only && length <= MAX_REGION_REQUEST;
+                   && !lookup->kinds_only && length <= MAX_REGION_REQUEST;
   m->region = NULL;
   m->have_next = false;
   if (one_layer (m)) {
     m->walking = &view->layers[0];
-    walk_begin (&m->walk, m->walking, offset, length, kinds_only);
+    walk_begin (&m->walk, m->walking, lookup, offset, length);
   }
 }
 
@@ -148,25 +142,10 @@ make_found (struct map *m)
   /* Ask for the tables of all layers at once, not for one after the other:
    * most will be wanted.
    */
-  if (m->view->remote && !m->at_hand)
+  if (m->view->remote && !m->lookup->cached_only)
     for (i = 0; i < n; ++i)
       walk_prefetch (&m->view->layers[i], m->offset);
   return 0;
-}
-
-/* walk_next, by the rules of the map. */
-static int
-walk_on (struct map *m, struct run *run)
-{
-  int r;
-
-  m->walk.at_hand = m->at_hand;
-  m->walk.until = m->until;
-  m->walk.max_slices = m->max_slices;
-  r = walk_next (&m->walk, run);
-  m->max_slices = m->walk.max_slices;
-  m->late = m->late || m->walk.late;
-  return r;
 }
 
 /* Make found[i] the run of the layer at m->offset. */
@@ -176,7 +155,6 @@ look_into (struct map *m, unsigned i)
   const struct layer *layer = &m->view->layers[i];
   struct run *run = &m->found[i];
   uint64_t end;
-  int r;
 
   /* Below its end a layer has nothing, nor has what is below it. */
   if (m->offset >= layer->size) {
@@ -192,10 +170,9 @@ look_into (struct map *m, unsigned i)
     if (m->walking)
       walk_release (&m->walk);
     m->walking = layer;
-    walk_begin (&m->walk, layer, m->offset, end - m->offset, m->kinds_only);
+    walk_begin (&m->walk, layer, m->lookup, m->offset, end - m->offset);
   }
-  r = walk_on (m, run);
-  return r == 1 ? 0 : -1;
+  return walk_next (&m->walk, run) == 1 ? 0 : -1;
 }
 
 /* The part of a run that lies in [offset, end). */
@@ -214,7 +191,7 @@ cut_run (const struct run *run, uint64_t offset, uint64_t end,
 static void
 next_window (struct map *m)
 {
-  if (m->until != UINT64_MAX) {
+  if (m->lookup->deadline != UINT64_MAX) {
     const uint64_t now = monotonic_ms ();
 
     if (m->window > FIRST_WINDOW && now > m->window_began + SLOW_WINDOW_MS)
@@ -274,24 +251,25 @@ fill_region (const struct qcow_view *view, uint64_t number,
   const uint64_t start = number << region_shift (view);
   const uint64_t length
     = min64 (view->size - start, UINT64_C (1) << region_shift (view));
+  struct lookup lookup = LOOKUP_INIT;
   struct map m;
   struct run run;
   int r;
-  bool not_at_hand;
+  bool not_cached;
 
+  lookup.cached_only = view->remote;
+  lookup.slices_left = REGION_SLICES (view->nr_layers);
   region->count = 0;
-  map_begin (&m, view, start, length, false);
+  map_begin (&m, view, &lookup, start, length);
   m.use_regions = false;
-  m.at_hand = view->remote;
-  m.max_slices = REGION_SLICES (view->nr_layers);
   m.window = length; /* or each window would count a slice again */
   while ((r = next_of_layers (&m, &run)) == 1 && region->count < REGION_RUNS)
     region->runs[region->count++] = run;
-  not_at_hand = r == -1 && errno == EAGAIN;
+  not_cached = r == -1 && errno == EAGAIN;
   if (r != 0)
     region->count = 0;
   map_end (&m);
-  return not_at_hand ? -1 : 0;
+  return not_cached ? -1 : 0;
 }
 
 /* Pin the region of m->offset if that is possible. */
@@ -372,17 +350,16 @@ next_piece (struct map *m, struct run *piece)
   return ask_layers (m, piece);
 }
 
-/* Is it time to tell what is known? */
+/* True if the deadline has passed, after so many pieces.  The clock is read
+ * only now and then: every few pieces, and before a new window, since a window
+ * may take long.
+ */
 static bool
-is_late (struct map *m, unsigned pieces)
+is_expired (struct map *m, unsigned pieces)
 {
-  if (m->until == UINT64_MAX)
-    return false;
-  /* A new window is asked for after long work. */
-  if ((pieces % PIECES_PER_LOOK == 0 || m->offset >= m->window_end)
-      && monotonic_ms () >= m->until)
-    m->late = true;
-  return m->late;
+  if (pieces % PIECES_PER_LOOK == 0 || m->offset >= m->window_end)
+    return lookup_expired (m->lookup);
+  return m->lookup->expired;
 }
 
 static int
@@ -399,14 +376,14 @@ next_of_layers (struct map *m, struct run *run)
   m->have_next = false;
   m->offset += run->length;
 
-  while (m->offset < m->end && !is_late (m, ++pieces)) {
+  while (m->offset < m->end && !is_expired (m, ++pieces)) {
     /* What was found is good, whatever comes next: that is for the next
      * call to find again.
      */
     if (next_piece (m, &m->next) == -1)
       break;
     if (!run_joins (run, m->next.kind, m->next.source, m->next.host,
-                    m->kinds_only)) {
+                    m->lookup->kinds_only)) {
       m->have_next = true;
       break;
     }
@@ -433,7 +410,8 @@ debug_run (const struct map *m, const struct run *run)
 int
 map_next (struct map *m, struct run *run)
 {
-  const int r = one_layer (m) ? walk_on (m, run) : next_of_layers (m, run);
+  const int r
+    = one_layer (m) ? walk_next (&m->walk, run) : next_of_layers (m, run);
 
   if (r == 1 && m->view->context->debug_runs)
     debug_run (m, run);

@@ -17,12 +17,8 @@
 
 struct map {
   const struct qcow_view *view;
+  struct lookup *lookup;
   uint64_t offset, end; /* guest range that is still to be mapped */
-  bool kinds_only;
-  bool at_hand;        /* as in struct walk; for regions (map.c) … */
-  unsigned max_slices; /* … and so is this, of all layers */
-  uint64_t until; /* monotonic_ms: after that, runs may be cut short … */
-  bool late;      /* … and it was seen that it is */
 
   struct walk walk; /* of the layer 'walking' */
   const struct layer *walking;
@@ -34,7 +30,7 @@ struct map {
   struct run *found;
   struct run found_inline[4]; /* enough for most chains */
   uint64_t window, window_end;
-  uint64_t window_began; /* if 'until' is set: monotonic_ms */
+  uint64_t window_began; /* monotonic_ms, if there is a deadline */
 
   bool use_regions;
   struct cache_entry *region; /* pinned; NULL: none */
@@ -49,17 +45,15 @@ struct map {
  */
 #define MAP_LARGEST_CACHED (16U << 10)
 
-/* Start to map [offset, offset + length), which lies in the view.  With
- * kinds_only, runs that differ in nothing but their place in a file are
- * joined, and 'source', 'host' and 'bound' are of no meaning.
+/* Start to map [offset, offset + length), which lies in the view.  The lookup
+ * must live as long as the map.
  */
-void map_begin (struct map *m, const struct qcow_view *view, uint64_t offset,
-                uint64_t length, bool kinds_only);
+void map_begin (struct map *m, const struct qcow_view *view,
+                struct lookup *lookup, uint64_t offset, uint64_t length);
 
-/* The next run, clipped to the range, or after map->until (which the user of
- * the map may set) shorter than it is.  In a view, RUN_HOLE reads as zeros.
- * 1: *run is set; 0: the range is at its end; -1: an L2 table could not be
- * read (reported; errno EIO or ENOMEM).
+/* Find the next run, clipped to the range.  In a view, RUN_HOLE reads as
+ * zeros.  1: *run is set; 0: the range is at its end; -1: an L2 table could
+ * not be read (reported; errno EIO, ENOMEM or ESHUTDOWN).
  */
 int map_next (struct map *m, struct run *run);
 

@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/monotonic.h"
 #include "base/wait.h"
 #include "disk/decrypt.h"
 #include "disk/map.h"
@@ -650,6 +649,7 @@ plan_prefetch (struct plan *plan, const struct run *run)
 static int
 do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
 {
+  struct lookup lookup = LOOKUP_INIT;
   struct plan plan;
   struct map map;
   struct run run;
@@ -660,9 +660,9 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
   decrypt_begin (&plan.decrypt);
   /* More would push out what was prefetched first. */
   plan.inflate_room = cache_capacity (v->context->cache) / 4;
-  map_begin (&map, v, offset, count, false);
   if (buf == NULL)
-    map.until = monotonic_ms () + PREFETCH_MS;
+    lookup.deadline = monotonic_ms () + PREFETCH_MS;
+  map_begin (&map, v, &lookup, offset, count);
   while ((r = map_next (&map, &run)) == 1) {
     if (buf == NULL)
       plan_prefetch (&plan, &run);
@@ -677,7 +677,7 @@ do_request (struct qcow_view *v, uint8_t *buf, uint32_t count, uint64_t offset)
         break;
       }
     }
-    if (buf == NULL && monotonic_ms () >= map.until)
+    if (buf == NULL && lookup_expired (&lookup))
       break;
   }
   map_end (&map);

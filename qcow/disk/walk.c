@@ -13,10 +13,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 
 #include "base/minmax.h"
-#include "base/monotonic.h"
 #include "disk/walk.h"
 
 /* A slice of 16 KiB has 2048 entries: 128 MiB of a disk with 64 KiB
@@ -83,19 +81,15 @@ next_boundary (uint64_t offset, unsigned shift)
 }
 
 void
-walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
-            uint64_t length, bool kinds_only)
+walk_begin (struct walk *w, const struct layer *layer, struct lookup *lookup,
+            uint64_t offset, uint64_t length)
 {
   w->layer = layer;
+  w->lookup = lookup;
   w->offset = offset;
   w->end = offset + length;
   w->slice.entry = NULL;
   w->slice_start = w->slice_end = 0;
-  w->kinds_only = kinds_only;
-  w->at_hand = false;
-  w->max_slices = UINT_MAX;
-  w->until = UINT64_MAX;
-  w->late = false;
   w->have_next = false;
 }
 
@@ -233,7 +227,7 @@ walk_prefetch (const struct layer *layer, uint64_t offset)
 
   if (image == NULL || !image->source->remote || offset >= layer->size)
     return;
-  walk_begin (&w, layer, offset, 1, true);
+  walk_begin (&w, layer, NULL, offset, 1);
   l1_index = offset >> l1_shift (&w);
   if (l1_index >= layer->l1->size)
     return;
@@ -253,14 +247,15 @@ get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
 {
   const struct image *image = w->layer->image;
   const size_t size = (size_t) 1 << slice_bits (w);
+  struct lookup *lookup = w->lookup;
 
-  if (w->max_slices == 0) {
+  if (lookup->slices_left == 0) {
     errno = ERANGE;
     return -1;
   }
-  if (w->max_slices != UINT_MAX)
-    w->max_slices--;
-  if (w->at_hand) {
+  if (lookup->slices_left != UINT_MAX)
+    lookup->slices_left--;
+  if (lookup->cached_only) {
     if (!image_peek_slice (image, key, size, &w->slice)) {
       errno = EAGAIN;
       return -1;
@@ -272,9 +267,7 @@ get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
     if (image_get_slice (image, key, size, &w->slice) == -1)
       return -1;
   }
-  /* This is what may have taken long. */
-  if (w->until != UINT64_MAX && monotonic_ms () >= w->until)
-    w->late = true;
+  lookup_expired (lookup); /* this may have taken long */
   return 0;
 }
 
@@ -428,6 +421,7 @@ extend_in_slice (struct walk *w, struct run *run)
   const uint64_t *entries = (const uint64_t *) (const void *) w->slice.data;
   const uint64_t slice_start = w->slice_start;
   const uint64_t limit = min64 (w->slice_end, w->end);
+  const bool kinds_only = w->lookup->kinds_only;
   uint64_t offset = w->offset;
 
   while (offset < limit) {
@@ -436,8 +430,7 @@ extend_in_slice (struct walk *w, struct run *run)
       &geometry, entries, (offset - slice_start) >> geometry.cluster_bits,
       offset, &end);
 
-    if (!run_joins (run, run_kind (e.kind), run->source, e.host,
-                    w->kinds_only))
+    if (!run_joins (run, run_kind (e.kind), run->source, e.host, kinds_only))
       break;
     end = min64 (end, limit);
     run->length += end - offset;
@@ -482,7 +475,7 @@ walk_next (struct walk *w, struct run *run)
       if (in_slice (w))
         break;
     }
-    if (w->offset >= w->end || w->late)
+    if (w->offset >= w->end || w->lookup->expired)
       break;
     /* What was found is good, whatever comes next: that is for the next
      * call to find again.
@@ -490,7 +483,7 @@ walk_next (struct walk *w, struct run *run)
     if (next_piece (w, &w->next) == -1)
       break;
     if (!run_joins (run, w->next.kind, w->next.source, w->next.host,
-                    w->kinds_only)) {
+                    w->lookup->kinds_only)) {
       w->have_next = true;
       break;
     }

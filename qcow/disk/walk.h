@@ -17,7 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "disk/view.h"
+#include "disk/layer.h"
+#include "disk/lookup.h"
 
 enum run_kind {
   RUN_HOLE,       /* this layer has nothing; of a view: zeros */
@@ -41,6 +42,7 @@ struct run {
 
 struct walk {
   const struct layer *layer;
+  struct lookup *lookup;
   uint64_t offset, end; /* guest range that is still to be walked */
 
   /* The slice of an L2 table that was used last: entries for
@@ -49,14 +51,6 @@ struct walk {
   struct source_pin slice;
   uint64_t slice_start, slice_end;
 
-  bool kinds_only;
-
-  /* For the user to set after walk_begin: */
-  bool at_hand;        /* use only slices that are in the cache */
-  unsigned max_slices; /* how many more to look into */
-  uint64_t until; /* monotonic_ms: after that, runs may be cut short … */
-  bool late;      /* … and it was seen that it is */
-
   /* What was found beyond the slice of the last run, and did not join
    * it.
    */
@@ -64,17 +58,14 @@ struct walk {
   struct run next;
 };
 
-/* Start to walk [offset, offset + length), which lies in the layer's size.
- * With kinds_only, runs that differ in nothing but their place in the file
- * are joined, and 'host' and 'bound' are of no meaning.
- */
-void walk_begin (struct walk *w, const struct layer *layer, uint64_t offset,
-                 uint64_t length, bool kinds_only);
+/* Start to walk [offset, offset + length), which lies in the layer's size. */
+void walk_begin (struct walk *w, const struct layer *layer,
+                 struct lookup *lookup, uint64_t offset, uint64_t length);
 
-/* The next run, clipped to the range, or shorter once it is late.  1: *run is
- * set; 0: the range is at its end; -1: an L2 table could not be read
- * (reported; errno EIO or ENOMEM), is not at hand (EAGAIN), or would be one
- * more than may be looked into (ERANGE; both are not reported).
+/* Find the next run, clipped to the range.  1: *run is set; 0: the range is
+ * at its end; -1: an L2 table could not be read (reported; errno EIO, ENOMEM
+ * or ESHUTDOWN), or the lookup does not allow it (not reported; EAGAIN or
+ * ERANGE).
  */
 int walk_next (struct walk *w, struct run *run);
 

@@ -356,10 +356,12 @@ static unsigned
 get_runs (struct qcow_view *v, uint64_t offset, bool kinds_only,
           struct run *runs, unsigned max)
 {
+  struct lookup lookup = LOOKUP_INIT;
   struct map m;
   unsigned n = 0;
 
-  map_begin (&m, v, offset, qcow_view_size (v) - offset, kinds_only);
+  lookup.kinds_only = kinds_only;
+  map_begin (&m, v, &lookup, offset, qcow_view_size (v) - offset);
   while (n < max && map_next (&m, &runs[n]) == 1)
     n++;
   map_end (&m);
