@@ -95,7 +95,8 @@ map_begin (struct map *m, const struct qcow_view *view, struct lookup *lookup,
   m->walking = NULL;
   m->found = NULL;
   m->window = FIRST_WINDOW;
-  m->window_end = offset;
+  /* One layer has no windows. */
+  m->window_end = one_layer (m) ? m->end : offset;
   m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && view->id != 0
                    && !lookup->kinds_only && length <= MAX_REGION_REQUEST;
   m->region = NULL;
@@ -237,7 +238,7 @@ ask_layers (struct map *m, struct run *piece)
 
 /* --- Regions --- */
 
-static int next_of_layers (struct map *m, struct run *run);
+static int join_pieces (struct map *m, struct run *run);
 
 /* Find out what is in the region, which may take tables that the request does
  * not need.  It must not wait for a web server for those: there, as far as
@@ -263,7 +264,7 @@ fill_region (const struct qcow_view *view, uint64_t number,
   map_begin (&m, view, &lookup, start, length);
   m.use_regions = false;
   m.window = length; /* or each window would count a slice again */
-  while ((r = next_of_layers (&m, &run)) == 1 && region->count < REGION_RUNS)
+  while ((r = join_pieces (&m, &run)) == 1 && region->count < REGION_RUNS)
     region->runs[region->count++] = run;
   not_cached = r == -1 && errno == EAGAIN;
   if (r != 0)
@@ -339,31 +340,37 @@ ask_region (struct map *m, struct run *piece)
 
 /* --- Joining --- */
 
-/* What is stored at m->offset, as far as that is known.  Does not advance.
- * 0, or -1 on error.
+/* Find what is stored at m->offset.  Does not advance m->offset.  0, or -1 on
+ * error.
  */
 static int
-next_piece (struct map *m, struct run *piece)
+find_piece (struct map *m, struct run *piece)
 {
+  if (one_layer (m))
+    return walk_next (&m->walk, piece) == 1 ? 0 : -1;
   if (m->use_regions && ask_region (m, piece))
     return 0;
   return ask_layers (m, piece);
 }
 
-/* True if the deadline has passed, after so many pieces.  The clock is read
- * only now and then: every few pieces, and before a new window, since a window
- * may take long.
+/* True if nothing more can join the run that ends at m->offset, or nothing
+ * more should, since the deadline has passed.  The clock is read only now and
+ * then: every few pieces, and before a new window, since a window may take
+ * long.  (The walk reads it after each slice.)
  */
 static bool
-is_expired (struct map *m, unsigned pieces)
+ends_here (struct map *m, unsigned pieces)
 {
+  if (m->offset >= m->end || (one_layer (m) && walk_in_slice (&m->walk)))
+    return true;
   if (pieces % PIECES_PER_LOOK == 0 || m->offset >= m->window_end)
     return lookup_expired (m->lookup);
   return m->lookup->expired;
 }
 
+/* Join pieces to the longest run.  Returns as map_next. */
 static int
-next_of_layers (struct map *m, struct run *run)
+join_pieces (struct map *m, struct run *run)
 {
   unsigned pieces = 0;
 
@@ -371,16 +378,16 @@ next_of_layers (struct map *m, struct run *run)
     return 0;
   if (m->have_next)
     *run = m->next;
-  else if (next_piece (m, run) == -1)
+  else if (find_piece (m, run) == -1)
     return -1;
   m->have_next = false;
   m->offset += run->length;
 
-  while (m->offset < m->end && !is_expired (m, ++pieces)) {
-    /* What was found is good, whatever comes next: that is for the next
-     * call to find again.
+  while (!ends_here (m, ++pieces)) {
+    /* On failure, return what was found.  The next call tries again, and
+     * returns the error.
      */
-    if (next_piece (m, &m->next) == -1)
+    if (find_piece (m, &m->next) == -1)
       break;
     if (!run_joins (run, m->next.kind, m->next.source, m->next.host,
                     m->lookup->kinds_only)) {
@@ -410,8 +417,7 @@ debug_run (const struct map *m, const struct run *run)
 int
 map_next (struct map *m, struct run *run)
 {
-  const int r
-    = one_layer (m) ? walk_next (&m->walk, run) : next_of_layers (m, run);
+  const int r = join_pieces (m, run);
 
   if (r == 1 && m->view->context->debug_runs)
     debug_run (m, run);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * (layer, guest range) -> runs.  See walk.h.
+ * (layer, guest range) -> pieces.  See walk.h.
  *
- * next_piece finds what one L2 entry says, or a stretch of empty L1
- * entries in one step; walk_next joins pieces to a run.  Within a slice
- * extend_in_slice does that in a loop of a few instructions for each
- * entry, which is what the map of a large image takes its time for.
+ * find_piece decodes one L2 entry, or steps over a stretch of empty L1
+ * entries; extend_in_slice decodes the entries that follow.  Its loop is what
+ * the map of a large image takes its time for: a few instructions per entry.
  *
  * L2 tables are read and cached in slices, so that a random read in a
  * large image does not fetch a whole table.  Entries are read in place.
@@ -90,7 +89,6 @@ walk_begin (struct walk *w, const struct layer *layer, struct lookup *lookup,
   w->end = offset + length;
   w->slice.entry = NULL;
   w->slice_start = w->slice_end = 0;
-  w->have_next = false;
 }
 
 void
@@ -323,13 +321,6 @@ enter_slice (struct walk *w, struct run *piece)
   return 1;
 }
 
-static bool
-in_slice (const struct walk *w)
-{
-  return w->slice.entry && w->offset >= w->slice_start
-         && w->offset < w->slice_end && w->offset < w->end;
-}
-
 static inline enum run_kind
 run_kind (enum entry_kind kind)
 {
@@ -378,21 +369,21 @@ entry_at (const struct entry_geometry *geometry, const uint64_t *entries,
   return e;
 }
 
-/* What is stored at w->offset, up to the end of the cluster or further.
- * Does not advance.  1, or -1 on error.
+/* Find what is stored at w->offset: one entry, or what the L1 table alone
+ * says.  Does not advance.  0, or -1 as walk_next.
  */
 static int
-next_piece (struct walk *w, struct run *piece)
+find_piece (struct walk *w, struct run *piece)
 {
   struct image *image = w->layer->image;
   struct entry e;
   uint64_t end;
 
-  if (!in_slice (w)) {
+  if (!walk_in_slice (w)) {
     const int r = enter_slice (w, piece);
 
     if (r != 1)
-      return r == 0 ? 1 : -1;
+      return r;
   }
 
   e = entry_at (
@@ -408,11 +399,11 @@ next_piece (struct walk *w, struct run *piece)
     .host = e.host,
     .bound = e.bound,
   };
-  return 1;
+  return 0;
 }
 
-/* w->offset is where 'run' ends, in the current slice: take what goes on
- * there into the run.
+/* w->offset is where 'run' ends, in the current slice.  Extend the run by the
+ * entries that join it.
  */
 static void
 extend_in_slice (struct walk *w, struct run *run)
@@ -439,11 +430,11 @@ extend_in_slice (struct walk *w, struct run *run)
   w->offset = offset;
 }
 
-/* A raw file has one run. */
+/* A raw file is one run. */
 static int
-next_raw (struct walk *w, struct run *run)
+next_raw (struct walk *w, struct run *piece)
 {
-  *run = (struct run){
+  *piece = (struct run){
     .kind = RUN_DATA,
     .offset = w->offset,
     .length = w->end - w->offset,
@@ -455,40 +446,16 @@ next_raw (struct walk *w, struct run *run)
 }
 
 int
-walk_next (struct walk *w, struct run *run)
+walk_next (struct walk *w, struct run *piece)
 {
   if (w->offset >= w->end)
     return 0;
   if (w->layer->image == NULL)
-    return next_raw (w, run);
-
-  if (w->have_next)
-    *run = w->next;
-  else if (next_piece (w, run) == -1)
+    return next_raw (w, piece);
+  if (find_piece (w, piece) == -1)
     return -1;
-  w->have_next = false;
-  w->offset += run->length;
-
-  for (;;) {
-    if (in_slice (w)) {
-      extend_in_slice (w, run);
-      if (in_slice (w))
-        break;
-    }
-    if (w->offset >= w->end || w->lookup->expired)
-      break;
-    /* What was found is good, whatever comes next: that is for the next
-     * call to find again.
-     */
-    if (next_piece (w, &w->next) == -1)
-      break;
-    if (!run_joins (run, w->next.kind, w->next.source, w->next.host,
-                    w->lookup->kinds_only)) {
-      w->have_next = true;
-      break;
-    }
-    run->length += w->next.length;
-    w->offset += w->next.length;
-  }
+  w->offset += piece->length;
+  if (walk_in_slice (w))
+    extend_in_slice (w, piece);
   return 1;
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A run: a guest range that is stored in one way.  Plain data.
+ */
+
+#ifndef QCOW_DISK_RUN_H
+#define QCOW_DISK_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "format/entry.h"
+
+struct image;
+struct source;
+
+enum run_kind {
+  RUN_HOLE,       /* not allocated in the layer; in a view: reads as zeros */
+  RUN_ZERO,       /* stored as zeros */
+  RUN_DATA,       /* contiguous in 'source' from 'host' on */
+  RUN_COMPRESSED, /* part or all of one cluster; its stream is at 'host' */
+  RUN_BAD,        /* part or all of a cluster whose entry is damaged, or of
+                     what an L2 table maps whose L1 entry is damaged */
+};
+
+struct run {
+  enum run_kind kind;
+  enum entry_fault fault; /* if BAD */
+  uint64_t offset;        /* guest, bytes */
+  uint64_t length;        /* bytes, > 0 */
+  struct image *image;    /* that stores it; NULL: a raw file, or a hole */
+  struct source *source;  /* of the bytes, if DATA or COMPRESSED */
+  uint64_t host;          /* bytes; if BAD: what the entry says */
+  uint32_t bound;         /* if COMPRESSED: most bytes the stream can have */
+};
+
+/* True if what begins at the end of 'run', and is described by the other
+ * parameters, is stored in the same way: it belongs to the same run.
+ */
+static inline bool
+run_joins (const struct run *run, enum run_kind kind,
+           const struct source *source, uint64_t host, bool kinds_only)
+{
+  if (run->kind != kind)
+    return false;
+  switch (kind) {
+  case RUN_HOLE:
+  case RUN_ZERO:
+    return true;
+  case RUN_DATA:
+    return kinds_only
+           || (run->source == source && run->host + run->length == host);
+  case RUN_COMPRESSED:
+    return kinds_only;
+  case RUN_BAD:
+    break;
+  }
+  return false;
+}
+
+#endif /* QCOW_DISK_RUN_H */
