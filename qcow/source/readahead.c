@@ -8,17 +8,17 @@
 #include "base/minmax.h"
 #include "source/readahead.h"
 
-/* A read belongs to a stream if it is not further than this from its end.
- * nbdcopy has 16 requests of 512 KiB under way on a connection, which
- * arrive in nearly any order.
+/* A read belongs to a stream if it begins no further than this from its end.
+ * nbdcopy has 16 requests of 512 KiB in flight on a connection, which arrive
+ * in nearly any order.
  */
 #define BACKWARD (UINT64_C (16) << 20)
 #define FORWARD (UINT64_C (8) << 20)
 
-/* Less may be anything. */
+/* A shorter range is not called a stream yet. */
 #define LEAST_SPAN (UINT64_C (128) << 10)
 
-/* A stream's past counts up to here, then it is judged anew. */
+/* How much of a stream's past counts. */
 #define MEMORY (UINT64_C (32) << 20)
 
 /* So many large reads in parallel keep the connections busy without
@@ -69,7 +69,7 @@ find (struct readahead *ra, uint64_t offset)
   return best;
 }
 
-/* Begin a new one in place of the one that was used least recently. */
+/* Begin a stream in place of the one that was used least recently. */
 static void
 begin (struct readahead *ra, uint64_t offset, uint64_t length)
 {
@@ -87,9 +87,9 @@ begin (struct readahead *ra, uint64_t offset, uint64_t length)
                                   .used = ra->clock };
 }
 
-/* Where another stream began, somebody has read on from there: what he has
- * had is not fetched again, unless this stream really goes on there, and not
- * just reads a little over.
+/* Where another stream began, another client has read on from there.  Do not
+ * fetch that again, unless this stream really goes on there, and does not only
+ * end a little behind it.
  */
 static uint64_t
 limit (const struct readahead *ra, const struct readahead_stream *s,
@@ -131,9 +131,9 @@ readahead_note (struct readahead *ra, uint64_t offset, uint64_t length,
   if (s->ahead < s->end)
     s->ahead = s->end;
   span = s->end - s->start;
-  /* What is read again and again counts once. */
+  /* Bytes that are read again count once. */
   s->bytes = min64 (s->bytes + length, span);
-  /* At least half of what was passed was wanted. */
+  /* A stream has read at least half of the range that it has passed. */
   if (s->bytes < span / 2 || most < 2 * READAHEAD_CHUNK) {
     if (span > MEMORY) {
       s->start = s->end;
@@ -150,11 +150,10 @@ readahead_note (struct readahead *ra, uint64_t offset, uint64_t length,
     return false;
 
   window = min64 (2 * span, most - READAHEAD_CHUNK);
-  /* Not in small steps: with half of the window still ahead, wait. */
+  /* Not in small steps: only when less than half of the window is left. */
   if (s->ahead >= s->end + window / 2 && s->ahead > s->end)
     return false;
-  *to = (s->end + window + READAHEAD_CHUNK - 1) / READAHEAD_CHUNK
-        * READAHEAD_CHUNK;
+  *to = round_up64 (s->end + window, READAHEAD_CHUNK);
   *to = limit (ra, s, *to);
   *from = s->ahead;
   if (*to <= *from)

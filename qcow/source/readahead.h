@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What of a remote file will be wanted next?  Pure; the caller locks.
+ * How far to read ahead of the reads of a remote object.  Policy alone: pure
+ * functions, no I/O.  The caller holds a lock around readahead_note.
  *
- * Reads that go on where others were are a stream, and are read ahead of;
- * scattered ones are not.  Clients ask in small pieces, several at a time
- * and not quite in order, at several places at once, so a stream is judged
- * by how much was read of what it has passed.
+ * Reads that go on where others ended are a stream, which is read ahead of;
+ * scattered reads are not.  Clients send several small reads at a time, not
+ * quite in order, and at several places at once.  So what makes a stream is
+ * how much was read of the range that it has passed.
  */
 
 #ifndef QCOW_SOURCE_READAHEAD_H
@@ -14,21 +15,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What is read ahead is cut at multiples of this: with requests of so many
- * bytes, asking costs little beside sending, at most distances.
+/* Read-ahead ends at multiples of this.  A request for so many bytes takes
+ * little longer than their transfer, at most distances.
  */
 #define READAHEAD_CHUNK (UINT64_C (1) << 20)
 
-/* More than nbdcopy and a few other clients have at once. */
+/* More than nbdcopy and a few other clients have together. */
 #define READAHEAD_STREAMS 16
 
 struct readahead_stream {
   uint64_t first; /* where it began */
-  uint64_t start; /* since where 'bytes' are counted */
-  uint64_t end;   /* the furthest byte that was read, + 1 */
-  uint64_t ahead; /* what is before this was read or is read ahead */
+  uint64_t start; /* from where on 'bytes' are counted */
+  uint64_t end;   /* of the furthest read */
+  uint64_t ahead; /* all before this is read, or read ahead */
   uint64_t bytes; /* read from 'start' on */
-  uint64_t used;  /* 0: never */
+  uint64_t used;  /* the clock's time; 0: never */
 };
 
 struct readahead {
@@ -53,11 +54,10 @@ uint64_t readahead_most (const struct readahead_load *load);
 /* How many bytes one explicit prefetch may fetch. */
 uint64_t readahead_prefetch_most (uint64_t cache_bytes);
 
-/* Somebody reads [offset, offset + length), length > 0.  True: the range
- * [*from, *to) should be fetched too; 'to' is a multiple of the chunk, or
- * where another stream began, and may lie beyond the end of the file.  Nothing
- * is ever more than 'most' bytes ahead; if that is less than two chunks,
- * nothing is read ahead.
+/* A client reads [offset, offset + length), length > 0.  True: [*from, *to)
+ * should be fetched, too.  *to is a multiple of the chunk, or where another
+ * stream began, and may lie past the end of the file.  Nothing is ever more
+ * than 'most' bytes ahead; with less than two chunks, nothing is read ahead.
  */
 bool readahead_note (struct readahead *ra, uint64_t offset, uint64_t length,
                      uint64_t most, uint64_t *from, uint64_t *to);

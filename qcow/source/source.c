@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What all sources have in common: the end of the file.  See source.h.
+ * What all kinds of sources have in common: the end of the file.  See
+ * source.h.
  */
 
 #include <string.h>
 
 #include "source/source.h"
 
-/* Cut a range at the end of the source and zero what is beyond it. */
+/* Clip a range at the end of the source, and zero the buffer past it. */
 static void
 clip_range (const struct source *s, struct source_range *range)
 {

@@ -564,24 +564,49 @@ anything (void **state)
   }
 }
 
+/* --- Whether and how far --- */
+
+static void
+most (void **state)
+{
+  static const struct {
+    struct readahead_load load;
+    uint64_t most;
+  } rows[] = {
+    { { 64 * M, 0, false, false }, 8 * M },
+    { { 64 * M, 0, false, true }, 8 * M },
+    { { 64 * M, 1, true, false }, 8 * M },
+    { { 64 * M, 1, true, true }, 0 },
+    { { 64 * M, 3, true, false }, 8 * M },
+    { { 64 * M, 4, true, false }, 0 },
+    { { 64 * M, 4, false, false }, 0 },
+    { { 64 * M, 100, true, true }, 0 },
+    { { 0, 0, false, false }, 0 },
+    { { 1000, 0, false, false }, 125 },
+    { { 128 * M, 0, false, false }, 16 * M },
+    { { 129 * M, 0, false, false }, READAHEAD_MOST },
+    { { UINT64_MAX, 0, false, false }, READAHEAD_MOST },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i)
+    if (readahead_most (&rows[i].load) != rows[i].most)
+      fail_msg ("row %zu: %" PRIu64, i, readahead_most (&rows[i].load));
+  assert_int_equal (readahead_prefetch_most (64 * M), 16 * M);
+  assert_int_equal (readahead_prefetch_most (3), 0);
+}
+
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (in_order),
-  cmocka_unit_test (out_of_order),
-  cmocka_unit_test (backwards_in_groups),
-  cmocka_unit_test (neighbours),
-  cmocka_unit_test (many_clients),
-  cmocka_unit_test (among_others),
-  cmocka_unit_test (elsewhere),
-  cmocka_unit_test (scattered),
-  cmocka_unit_test (anywhere),
-  cmocka_unit_test (with_gaps),
-  cmocka_unit_test (the_same_again),
-  cmocka_unit_test (backwards),
-  cmocka_unit_test (too_little_room),
-  cmocka_unit_test (room),
-  cmocka_unit_test (room_that_changes),
-  cmocka_unit_test (at_the_end),
-  cmocka_unit_test (anything),
+  cmocka_unit_test (most),         cmocka_unit_test (in_order),
+  cmocka_unit_test (out_of_order), cmocka_unit_test (backwards_in_groups),
+  cmocka_unit_test (neighbours),   cmocka_unit_test (many_clients),
+  cmocka_unit_test (among_others), cmocka_unit_test (elsewhere),
+  cmocka_unit_test (scattered),    cmocka_unit_test (anywhere),
+  cmocka_unit_test (with_gaps),    cmocka_unit_test (the_same_again),
+  cmocka_unit_test (backwards),    cmocka_unit_test (too_little_room),
+  cmocka_unit_test (room),         cmocka_unit_test (room_that_changes),
+  cmocka_unit_test (at_the_end),   cmocka_unit_test (anything),
 };
 
 UNIT_MAIN (tests)
