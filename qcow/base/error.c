@@ -10,94 +10,14 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/keep-errno.h"
+#include "base/utf8.h"
 
 /* A message of this length needs no memory.  Longer ones, with names of up to
  * 4095 bytes, go to the heap: threads may have small stacks (128 KiB with
  * musl).
  */
 #define SHORT_MESSAGE 512
-
-/* Control characters, which a terminal would obey: those of ASCII, and the
- * C1 set, U+0080 to U+009F, which is 0xc2 0x80 to 0xc2 0x9f in UTF-8 and
- * single bytes elsewhere.  A byte of that range that continues another
- * UTF-8 character is no control character.  Returns how many bytes at p
- * are one, 0 to 2; *in_character counts the continuation bytes to come.
- */
-static unsigned
-control_length (const unsigned char *p, unsigned *in_character)
-{
-  if (*p < 0x20 || *p == 0x7f) {
-    *in_character = 0;
-    return 1;
-  }
-  if (*p >= 0x80 && *p <= 0xbf && *in_character > 0) {
-    --*in_character;
-    return 0;
-  }
-  *in_character = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc2 ? 1 : 0;
-  if (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f) {
-    *in_character = 0;
-    return 2;
-  }
-  return *p >= 0x80 && *p <= 0x9f;
-}
-
-/* Text that is being written.  As with snprintf, what has no room is only
- * counted.
- */
-struct text {
-  char *bytes;
-  size_t size;
-  size_t length; /* of all of it, without the NUL */
-};
-
-static bool
-is_cut (const struct text *t)
-{
-  return t->length >= t->size;
-}
-
-/* Append 'n' bytes, all of them or none. */
-static void
-append (struct text *t, const char *bytes, size_t n)
-{
-  t->length += n;
-  if (is_cut (t))
-    return;
-  memcpy (t->bytes + t->length - n, bytes, n);
-  t->bytes[t->length] = '\0';
-}
-
-/* Append 'in', control characters as \xNN. */
-static void
-append_escaped (struct text *t, const char *in)
-{
-  const unsigned char *p = (const unsigned char *) in;
-  unsigned in_character = 0;
-  char escaped[5];
-
-  while (*p) {
-    unsigned n = control_length (p, &in_character);
-
-    if (n == 0)
-      append (t, (const char *) p++, 1);
-    for (; n > 0; --n) {
-      snprintf (escaped, sizeof escaped, "\\x%02x", *p++);
-      append (t, escaped, 4);
-    }
-  }
-}
-
-static void
-write_message (struct text *t, const char *object, const char *text)
-{
-  t->length = 0;
-  if (object) {
-    append_escaped (t, object);
-    append (t, ": ", 2);
-  }
-  append_escaped (t, text);
-}
 
 typedef void (*message_hook) (void *opaque, const char *text);
 
@@ -107,25 +27,30 @@ typedef void (*message_hook) (void *opaque, const char *text);
 static void
 say (message_hook hook, void *opaque, const char *object, const char *text)
 {
-  char bytes[SHORT_MESSAGE] = "";
-  struct text t = { bytes, sizeof bytes, 0 };
-  char *whole = NULL;
+  const size_t object_length = strlen (object), text_length = strlen (text);
+  const size_t prefix = utf8_escape (NULL, 0, object, object_length);
+  const size_t size
+    = prefix + 2 + utf8_escape (NULL, 0, text, text_length) + 1;
+  char bytes[SHORT_MESSAGE], *allocated = NULL, *all = bytes;
 
-  write_message (&t, object, text);
-  if (is_cut (&t)) {
-    whole = malloc (t.length + 1);
-    if (whole)
-      t = (struct text){ whole, t.length + 1, 0 };
-    write_message (&t, whole ? object : NULL, text);
+  if (size > sizeof bytes)
+    all = allocated = malloc (size);
+  if (all) {
+    utf8_escape (all, size, object, object_length);
+    memcpy (all + prefix, ": ", 2);
+    utf8_escape (all + prefix + 2, size - prefix - 2, text, text_length);
   }
-  hook (opaque, t.bytes);
-  free (whole);
+  else
+    utf8_escape (bytes, sizeof bytes, text, text_length);
+  hook (opaque, all ? all : bytes);
+  free (allocated);
 }
 
 static void
 emit (message_hook hook, void *opaque, const char *object, const char *fmt,
       va_list args)
 {
+  KEEP_ERRNO;
   const int saved_errno = errno; /* for %m */
   char bytes[SHORT_MESSAGE] = "";
   char *whole = NULL;
@@ -145,7 +70,6 @@ emit (message_hook hook, void *opaque, const char *object, const char *fmt,
   va_end (again);
   say (hook, opaque, object, whole ? whole : bytes);
   free (whole);
-  errno = saved_errno;
 }
 
 const char *

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Names that come from files.  See utf8.h.
+ * Clean text.  See utf8.h.
  */
 
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/utf8.h"
 
-/* The length of the character at p[0..left), or 0 if there is none that is
- * clean.
+/* The length of the clean character that p[0..left) starts with, or 0 if it
+ * starts with none.
  */
 static size_t
 clean_character (const unsigned char *p, size_t left)
 {
-  /* The smallest character of each length: others are spelt too long. */
+  /* The smallest character of each length: below it, an encoding is overlong.
+   */
   static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
   const size_t n = *p < 0x80             ? 1
                    : (*p & 0xe0) == 0xc0 ? 2
@@ -54,29 +56,27 @@ utf8_is_clean (const char *text, size_t length)
   return true;
 }
 
-void
+size_t
 utf8_escape (char *out, size_t max, const char *text, size_t length)
 {
-  const unsigned char *p = (const unsigned char *) text;
-  size_t len = 0;
+  const char *const end = text + length;
+  size_t whole = 0, written = 0;
 
-  while (length > 0) {
-    size_t n = clean_character (p, length);
+  while (text < end) {
+    const size_t n
+      = clean_character ((const unsigned char *) text, (size_t) (end - text));
+    char escaped[5];
 
-    if (len + (n > 0 ? n : 4) >= max)
-      break;
-    if (n == 0) {
-      len += (size_t) snprintf (out + len, max - len, "\\x%02x", *p);
-      n = 1;
+    if (n == 0)
+      snprintf (escaped, sizeof escaped, "\\x%02x", (unsigned char) *text);
+    whole += n > 0 ? n : 4;
+    if (whole < max) {
+      memcpy (out + written, n > 0 ? text : escaped, whole - written);
+      written = whole;
     }
-    else {
-      size_t i;
-
-      for (i = 0; i < n; ++i)
-        out[len++] = (char) p[i];
-    }
-    p += n;
-    length -= n;
+    text += n > 0 ? n : 1;
   }
-  out[len] = '\0';
+  if (max > 0)
+    out[written] = '\0';
+  return whole;
 }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Names that come from files: may they be shown to people?  Pure.
+ * Text that comes from files and servers: is it clean, so that a terminal or a
+ * log can show it?  Pure.
+ *
+ * Clean text is valid UTF-8 (RFC 3629) without control characters (U+0000 to
+ * U+001F, U+007F to U+009F).
  */
 
 #ifndef QCOW_BASE_UTF8_H
@@ -9,14 +13,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Valid UTF-8 (RFC 3629) without control characters (U+0000 to U+001F,
- * U+007F to U+009F).
- */
 bool utf8_is_clean (const char *text, size_t length);
 
-/* Copy as much of a text as fits into a buffer of 'max' bytes, all that is
- * not clean as \xNN, and an end mark.
+/* Copy a text into a buffer of 'max' bytes, each byte that is not part of a
+ * clean character as \xNN, and add a NUL.  If the buffer is too small, cut the
+ * copy between two characters; if max is 0, write nothing.  Returns the length
+ * of the whole copy without the NUL.
  */
-void utf8_escape (char *out, size_t max, const char *text, size_t length);
+size_t utf8_escape (char *out, size_t max, const char *text, size_t length);
 
 #endif /* QCOW_BASE_UTF8_H */

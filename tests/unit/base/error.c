@@ -41,7 +41,9 @@ control_characters (void **state)
   escapes ("\xc2\x9b"
            "31m",
            "\\xc2\\x9b31m: x");
-  escapes ("\xe2\nx\x9b", "\xe2\\x0ax\\x9b: x");
+  escapes ("\xe2\nx\x9b", "\\xe2\\x0ax\\x9b: x");
+  /* Latin-1. */
+  escapes ("gr\xfc\xdf", "gr\\xfc\\xdf: x");
 }
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__

@@ -158,15 +158,18 @@ static char *
 escape (const void *text, size_t length, size_t max)
 {
   char *in = malloc (length), *out = malloc (max);
+  size_t whole;
 
   assert_true (out != NULL && (in != NULL || length == 0));
   if (length > 0)
     memcpy (in, text, length);
   memset (out, '#', max);
-  utf8_escape (out, max, in, length);
+  whole = utf8_escape (out, max, in, length);
+  assert_int_equal (whole, utf8_escape (NULL, 0, in, length));
   free (in);
   if (memchr (out, '\0', max) == NULL)
     fail_msg ("no end mark in %zu bytes", max);
+  assert_int_equal (whole < max, strlen (out) == whole);
   return out;
 }
 
