@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/wait.h"
+#include "format/header-extensions.h"
 #include "image/image.h"
 
 /* The header, its extensions and a name nearly always fit. */

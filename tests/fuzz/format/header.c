@@ -7,6 +7,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "base/minmax.h"
+#include "format/header-extensions.h"
 #include "format/header.h"
 
 #define MAX_CLUSTER (1U << QCOW_MAX_CLUSTER_BITS)

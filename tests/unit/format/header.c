@@ -7,6 +7,7 @@
 
 #include "tests/unit/unit.h"
 
+#include "format/header-extensions.h"
 #include "format/header.h"
 
 #define CLUSTER 65536
