@@ -412,7 +412,7 @@ qemu-img create -q -f qcow2 alone.qcow2 1M
 for f in nowhere dangling round fifo good.bin good.bin/ /dev/null ANY '' \
          "$tmp/nowhere/x" out/deeper/secret.bin; do
     for served in alone.qcow2 in/top.qcow2; do
-        refused "allow=$f is not a directory: $served" "allow=$f" \
+        refused "allow=$f, not a directory, for $served: refused" "allow=$f" \
                 -- $served "allow=$f"
     done
 done

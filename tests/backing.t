@@ -162,9 +162,9 @@ leads "a name in a subdirectory" dir/top dir/sub/inner.raw qemu
 # (qemu opens such a name relative to the current directory.)
 for name in file:base.raw file:./base.raw; do
     over dir/top $name
-    leads "the name $name: beside the image" dir/top dir/base.raw
+    leads "the name $name: relative to the image" dir/top dir/base.raw
     over top $name
-    leads "... in the current directory" top base.raw qemu
+    leads "... an image in the current directory" top base.raw qemu
 done
 # Names of unusual characters.
 weird=(./a:b 'with blanks' 'quote"s'"'" 'back\slash' $'new\nline'
@@ -224,7 +224,7 @@ refused "... image-dir is the top image's directory" 'base\.raw.*allow=' \
 # overrides a name that would be refused.
 place ./a:b
 over dir/top json:x
-leads "backing= in the current directory" dir/top base.raw \
+leads "backing=: relative to the current directory" dir/top base.raw \
       backing=base.raw backing-format=raw
 leads "backing= with a colon in the name" dir/top ./a:b backing=a:b
 leads "backing= with an absolute name" dir/top dir/base.raw \
@@ -232,9 +232,9 @@ leads "backing= with an absolute name" dir/top dir/base.raw \
 
 # Files that images name need allow=.
 over dir/top base.raw
-refused "without allow" "dir/top.*'base\\.raw'.*allow=image-dir" -- dir/top
+refused "without allow: refused" "dir/top.*'base\\.raw'.*allow=image-dir" -- dir/top
 over dir/top ../outer.raw
-refused "a file outside of the image's directory" \
+refused "a file outside of the image's directory: refused" \
         "dir/top.*outer\\.raw.*allow=$tmp" -- dir/top allow=image-dir
 leads "... with allow=DIR" dir/top outer.raw allow=.
 leads "... with allow=any" dir/top outer.raw allow=any
@@ -242,28 +242,28 @@ params=(allow=image-dir)
 for name in ../outer.raw "$tmp/outer.raw"; do
     over dir/sub/mid "${name/#../../..}"
     over dir/top sub/mid qcow2
-    refused "the third layer is outside: ${name/$tmp/TMP}" \
+    refused "the third layer is outside, ${name/$tmp/TMP}: refused" \
             'dir/sub/mid.*outer\.raw.*allow=' -- dir/top
 done
 ln -s ../../outer.raw dir/sub/alias
 over dir/sub/mid alias
-refused "the third layer is outside through a link" 'dir/sub/mid.*alias.*allow=' \
+refused "the third layer is outside through a link: refused" 'dir/sub/mid.*alias.*allow=' \
         -- dir/top
 
 # --- Invalid backing files --------------------------------------------
 
 cd dir || exit 1
 over top gone.raw
-refused "a missing file" 'top.*gone\.raw.*No such file' -- top
+refused "a missing file: refused" 'top.*gone\.raw.*No such file' -- top
 refused "... the message suggests backing=" 'backing=' -- top
 place moved.raw
 leads "... replaced by backing=" top moved.raw backing=moved.raw
-refused "backing= of a missing file" 'nowhere.*No such file' \
+refused "backing= of a missing file: refused" 'nowhere.*No such file' \
         -- top backing=nowhere
 over top no/such/dir/base.raw
-refused "a missing directory" 'top.*no/such/dir.*No such file' -- top
+refused "a missing directory: refused" 'top.*no/such/dir.*No such file' -- top
 over top base.raw/x
-refused "a file used as a directory" 'top.*base\.raw/x.*Not a directory' -- top
+refused "a file used as a directory: refused" 'top.*base\.raw/x.*Not a directory' -- top
 mkfifo fifo
 py -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
 ln -s nowhere dangling
@@ -271,16 +271,16 @@ ln -s loop loop
 for spec in sub:directory fifo:FIFO socket:s dangling:'No such file' \
             loop:'symbolic links' .:directory ..:directory /:directory; do
     over top "${spec%%:*}"
-    refused "not a regular file: ${spec%%:*}" "top.*(${spec#*:})" \
+    refused "not a regular file, ${spec%%:*}: refused" "top.*(${spec#*:})" \
             -- top allow=any
     over top "${spec%%:*}"
-    refused "... also with backing=" "${spec%%:*}.*(${spec#*:})" \
+    refused "... also with backing=: refused" "${spec%%:*}.*(${spec#*:})" \
             -- top backing="${spec%%:*}"
 done
 for device in /dev/null /dev/zero; do
     over top $device
     for allow in any /dev; do
-        refused "a character device: $device, allow=$allow" \
+        refused "a character device, $device, allow=$allow: refused" \
                 "top.*$device.*character device" -- top allow=$allow
     done
 done
@@ -303,7 +303,7 @@ for name in nbd:unix:/tmp/x nbd://localhost/x http://localhost/x ssh://h/x \
             'json:{"driver":"file","filename":"base.raw"}' 'json:' file: \
             :base.raw FILE:base.raw; do
     over top "$name"
-    refused "an unsupported name: $name" "top.*$(printf %s "${name%%:*}:" |
+    refused "an unsupported protocol, $name: refused" "top.*$(printf %s "${name%%:*}:" |
             sed 's/[^a-z]/./g').*" -- top allow=any
 done
 
@@ -337,7 +337,7 @@ for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
 done
 # A long name does not truncate the message.
 over top "nbd:$(printf %01000d 0)"
-refused "a long name with a protocol" 'top.*nbd:0.*backing=FILE' \
+refused "a long name with a protocol: refused" 'top.*nbd:0.*backing=FILE' \
         -- top allow=any
 over top $'odd\033[31mname\n'
 out=$(with_qcow true -- top 2>&1)
@@ -354,7 +354,7 @@ format=qcow io old 'write -q -s ../src2 0 64k'
 format=qcow oracle old old.raw
 for name in foo vmdk qed vdi vpc luks dmg nbd file Raw RAW qcow3 raw2 'raw '; do
     recorded "$name"
-    refused "the recorded format '$name'" "top.*'$name'" -- top
+    refused "the recorded format '$name': refused" "top.*'$name'" -- top
     leads "... and backing-format=raw" top base.raw backing-format=raw
 done
 # Files of those formats, with and without a recorded format: real ones, and
@@ -368,15 +368,15 @@ probed ()
     unlike "$file: qemu does not detect it as raw" \
            "$(qemu-img info -U probed 2>&1)" 'file format: raw'
     over top "$file" "$sort"
-    refused "$file, recorded" "top.*$file.*$sort" -- top
+    refused "$file, recorded: refused" "top.*$file.*$sort" -- top
     over top "$file"
     poke top 112 00000000
-    refused "$file, not recorded" "top.*$file.* $said .*backing-format=raw" \
+    refused "$file, not recorded: refused" "top.*$file.* $said .*backing-format=raw" \
             -- top
-    refused "$file, by backing=" \
+    refused "$file, by backing=: refused" \
             "top.*$file.* $said .*backing-format=raw" -- top "backing=$file"
     make_sort top v1 64k "$file" raw
-    refused "$file below version 1" "top.*$file.* $said .*backing-format=raw" \
+    refused "$file below version 1: refused" "top.*$file.* $said .*backing-format=raw" \
             -- top
     # (The file's size differs from the disk's.)
     head -c 65536 "$file" > start.raw
@@ -458,13 +458,13 @@ for file in mbr.raw disk.gz; do
 done
 for name in qcow qcow2; do
     recorded $name
-    refused "a raw file that is recorded as $name" \
+    refused "a raw file that is recorded as $name: refused" \
             "top: the backing file 'base\\.raw' is recorded as $name, but is not a QCOW image .*backing-format=raw" \
             -- top
-    refused "... a VDI image by backing=" \
+    refused "... a VDI image by backing=: refused" \
             "top: the backing file 'disk\\.vdi' is recorded as $name, but is not a QCOW image: it looks like a VDI image, and only raw" \
             -- top backing=disk.vdi
-    refused "... a disk with an MBR by backing=" \
+    refused "... a disk with an MBR by backing=: refused" \
             "'mbr\\.raw' .*: it looks like a raw disk with an MBR .*backing-format=raw" \
             -- top backing=mbr.raw
     recorded $name image
@@ -482,7 +482,7 @@ for file in image old; do
     done
     over top $file
     poke top 112 00000000
-    refused "$file, without a format" "top.*$file.*backing-format=" -- top
+    refused "$file, without a format: refused" "top.*$file.*backing-format=" -- top
     leads "... and backing-format=raw" top start.raw backing-format=raw
     leads "... and backing-format=qcow" top $file.raw backing-format=qcow
 done
@@ -491,36 +491,36 @@ poke top 112 00000000
 leads "a raw file, without a format" top base.raw qemu
 make_sort top v1 64k base.raw raw
 format=qcow leads "a raw file below version 1" top base.raw qemu
-refused "backing-format=qcow for a raw file" \
+refused "backing-format=qcow for a raw file: refused" \
         "'base\\.raw' is given as backing-format=qcow, but is not a QCOW" \
         -- top backing-format=qcow
-refused "backing-format=foo" 'backing-format.*foo' -- top backing-format=foo
-refused "an empty backing-format=" 'backing-format' -- top backing-format=
+refused "backing-format=foo: refused" 'backing-format.*foo' -- top backing-format=foo
+refused "an empty backing-format=: refused" 'backing-format' -- top backing-format=
 
 # The n-th backing-format= is for the n-th layer below the top.
 make_sort mid v1 64k old qcow
 over top mid qcow2
-refused "two layers, the second without a recorded format" \
+refused "two layers, the second without a recorded format: refused" \
         'mid.*old.*backing-format=' -- top
-refused "... with one backing-format=" 'mid.*old.*backing-format=' \
+refused "... with one backing-format=: refused" 'mid.*old.*backing-format=' \
         -- top backing-format=qcow
-leads "... with two" top old.raw backing-format=qcow backing-format=qcow
+leads "... with two: served" top old.raw backing-format=qcow backing-format=qcow
 head -c 65536 old > start.raw
 truncate -s 64k start.raw
 leads "... in their order" top start.raw backing-format=qcow \
       backing-format=raw
 
 # More parameters than layers.
-refused "backing= for an image without a backing file" 'image.*no backing file' \
+refused "backing= for an image without a backing file: refused" 'image.*no backing file' \
         -- image backing=base.raw
-refused "backing-format= for an image without a backing file" 'image.*backing-format=raw' \
+refused "backing-format= for an image without a backing file: refused" 'image.*backing-format=raw' \
         -- image backing-format=raw
 over top base.raw
-refused "backing= twice, for one layer" 'base\.raw.*other|other.*base\.raw' \
+refused "backing= twice, for one layer: refused" 'base\.raw.*other|other.*base\.raw' \
         -- top backing=base.raw backing=other
-refused "backing-format= twice, for one layer" 'backing-format=qcow' \
+refused "backing-format= twice, for one layer: refused" 'backing-format=qcow' \
         -- top backing-format=raw backing-format=qcow
-refused "backing= a third time" 'no backing file|third' \
+refused "backing= a third time: refused" 'no backing file|third' \
         -- top backing=mid backing-format=qcow backing=base.raw backing=third
 cd ..
 
@@ -536,26 +536,26 @@ ring b v3 a
 ring c v1 b
 params=(allow=image-dir backing-format={qcow,qcow,qcow,qcow})
 for image in a b c; do
-    refused "a loop of three, from $image" "$image.*loop" -- $image
+    refused "a loop of three, from $image: refused" "$image.*loop" -- $image
 done
 ring top v3 b
-refused "a loop of three, from above it" 'b.*loop' -- top
+refused "a loop of three, from above it: refused" 'b.*loop' -- top
 ring a v3 b
 for image in a b; do
-    refused "a loop of two, from $image" "$image.*loop" -- $image
+    refused "a loop of two, from $image: refused" "$image.*loop" -- $image
 done
 for name in a ./a "$tmp/a" sub/../a; do
     mkdir -p sub
     ring a v3 "$name"
-    refused "a loop of one, ${name/$tmp/TMP}" 'a.*loop' -- a
+    refused "a loop of one, ${name/$tmp/TMP}: refused" 'a.*loop' -- a
 done
 ln -s a alias
 ln a hard
 for name in alias hard; do
     ring a v3 $name
-    refused "a loop of one through another name, $name" 'loop' -- a
+    refused "a loop of one through another name, $name: refused" 'loop' -- a
 done
-refused "a loop by backing=" 'loop' -- a backing=a
+refused "a loop by backing=: refused" 'loop' -- a backing=a
 unset QCOW_TIMEOUT
 params=(allow=image-dir)
 # An image over its own file as raw is not a loop.
@@ -602,7 +602,7 @@ same_map "256 layers below the top" layer1
 params+=(cache-size=64K)
 serves "... with a small cache" layer1 deep.raw --cluster 512 --connections 2
 params=(allow=image-dir)
-refused "257 layers below the top" 'layer[0-9]+.*256' -- layer0
+refused "257 layers below the top: refused" 'layer[0-9]+.*256' -- layer0
 cd ..
 
 # An empty chain whose map takes long to read: a block status request returns
@@ -646,7 +646,7 @@ make_sort mid v3 4M base.qcow2 qcow2
 make_sort top v3 4M mid qcow2
 head -c 4M src1 > disk.raw
 if writer_start -f qcow2 base.qcow2; then
-    refused "a writer has the lowest layer open" 'base\.qcow2.*force-share' \
+    refused "a writer has the lowest layer open: refused" 'base\.qcow2.*force-share' \
             -- top
     params=(allow=image-dir force-share=true)
     serves "... with force-share=true" top disk.raw --random 20
@@ -674,12 +674,12 @@ is "damage in the lowest layer: EIO only where it is visible" \
    "$(status_of top disk.raw 65536)" "0 5 same; 5 1 EIO; 6 58 same"
 like "... the message names the layer" "$(cat status.log)" 'base\.qcow2'
 poke mid 0 00
-refused "a layer without the QCOW magic" 'mid.*([Mm]agic|not a QCOW)' -- top
+refused "a layer without the QCOW magic: refused" 'mid.*([Mm]agic|not a QCOW)' -- top
 poke mid 0 51
 poke base.qcow2 79 20
-refused "a layer with an unknown feature" 'base\.qcow2.*incompatible' -- top
+refused "a layer with an unknown feature: refused" 'base\.qcow2.*incompatible' -- top
 poke base.qcow2 79 00
 poke base.qcow2 32 00000001
-refused "a layer that is encrypted" 'base\.qcow2.*(AES|[Ee]ncrypt)' -- top
+refused "a layer that is encrypted: refused" 'base\.qcow2.*(AES|[Ee]ncrypt)' -- top
 
 done_testing

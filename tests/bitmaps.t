@@ -306,16 +306,16 @@ for spec in 512:4001:0 4096:1000:512:-b,base.raw,-F,raw \
         ok "... block status of any range" asks "$(to bitmap:$b)" wanted.map \
            $seed
     done
-    bytes "... the bytes" bitmap:b4k oracle.raw
+    bytes "... reads return the disk" bitmap:b4k oracle.raw
     stop_qcow || fail "$what: the server exits cleanly"
     params+=(bitmap=b64k)
-    serves "... the bytes with bitmap=" $image oracle.raw \
+    serves "... also with bitmap=" $image oracle.raw \
            --cluster "$cluster" --borders 20 --random 40
     py expected.py $image b64k > wanted.map
     # shellcheck disable=SC2016
     with_qcow 'py "$gen/nbd-map.py" --short "$uri"' -- $image \
               > got.map 2> log
-    same_text "... and the map with it" got.map wanted.map
+    same_text "... bitmap= serves the same map" got.map wanted.map
     params=()
 done
 is "most maps have clean and dirty ranges ($mixed)" $((mixed > 15)) 1
@@ -337,7 +337,7 @@ for spec in 512:20M:512 4096:200M:512 65536:1700M:512 65536:1T:64k \
     ok "$what, seed $seed: qemu accepts it" qemu-img check -f qcow2 $image
     dense $image
     start_qcow -- $image || { fail "$what: start"; continue; }
-    dirty "... its map" b
+    dirty "... the map equals the expected one" b
     ok "... of $(grep -c . wanted.map) extents: block status of any range" \
        asks "$(to bitmap:b)" wanted.map $seed
     stop_qcow || fail "$what: the server exits cleanly"
@@ -377,8 +377,8 @@ is "... the written ranges are data" \
    "$(awk '$3 == 0 { n += $2 } END { print n }' wanted.map)" \
    $((5 * 65536 + 65536 + 52736))
 dirty "over a raw data file, by 4 KiB" b4k
-bytes "... its bytes" bitmap:b4k disk.raw
-ok "... a backup of what changed" qemu-img convert -f raw -O qcow2 \
+bytes "... reads return the disk" bitmap:b4k disk.raw
+ok "... an incremental backup" qemu-img convert -f raw -O qcow2 \
    -B full.qcow2 -F qcow2 "$(to bitmap:b64k)" incr.qcow2
 oracle incr.qcow2 got.raw
 same_bytes "... is complete" got.raw disk.raw
@@ -419,7 +419,7 @@ for spec in 65536:23M:64k 65536:9999872:4k 4096:3M:1M 512:1M:512; do
                       select(.depth == 0).length] | add')" \
                "$(awk '$3 != 1 { n += $2 } END { print n }' wanted.map)"
         fi
-        ok "... in place" qemu-img convert -n -f raw -O raw -B target.raw \
+        ok "... an update in place" qemu-img convert -n -f raw -O raw -B target.raw \
            -F raw "$(to bitmap:turn$turn)" target.raw
         same_bytes "... is complete" target.raw oracle.raw
         stop_qcow || fail "$what: the server exits cleanly"
@@ -550,13 +550,13 @@ bad ()
     shift 3
     mutate "$@"
     [ "$who" = we ] ||
-        not_ok "$name: qemu refuses it, too" \
+        not_ok "$name: refused by qemu" \
                py expected.py bad.qcow2 b
-    refuses "$name" b "bad\.qcow2.*($re)"
+    refuses "$name: refused" b "bad\.qcow2.*($re)"
     bytes "... the disk" "" oracle.raw
     map_is "... the other bitmap can be used" c c.map
     stop_qcow || fail "$name: the server exits cleanly"
-    refused "... bitmap=b" "bad\.qcow2.*($re)" -- bad.qcow2 bitmap=b
+    refused "... bitmap=b is refused" "bad\.qcow2.*($re)" -- bad.qcow2 bitmap=b
 }
 
 # none NAME REGEX OFFSET HEX...: passes if no bitmap can be used, and a single
@@ -566,33 +566,33 @@ none ()
     local name=$1 re=$2
     shift 2
     mutate "$@"
-    refuses "$name: b" b 'no export.*bitmap:b'
-    refuses "... c" c 'no export.*bitmap:c'
+    refuses "$name: b is refused" b 'no export.*bitmap:b'
+    refuses "... c is refused" c 'no export.*bitmap:c'
     bytes "... the disk" "" oracle.raw
     is "... none is listed" "$(exports "$uri")" 'export="": export="snap":'
     is "... there is one warning" "$(grep -c warning: "$log")" 1
     like "... with the reason" "$(grep warning: "$log")" \
          "bad\.qcow2.*bitmaps.*($re)"
     stop_qcow || fail "$name: the server exits cleanly"
-    refused "... bitmap=b" 'bad\.qcow2.*bitmap=b' -- bad.qcow2 bitmap=b
+    refused "... bitmap=b is refused" 'bad\.qcow2.*bitmap=b' -- bad.qcow2 bitmap=b
 }
 
 mutate
-map_is "the undamaged image: b" b b.map
-map_is "... c" c c.map
+map_is "the undamaged image: b can be used" b b.map
+map_is "... c, too" c c.map
 for n in base lower nope '' snap B 'b ' bb; do
-    refuses "a bitmap that does not exist: '$n'" "$n" "bad\.qcow2.*'bitmap:$n'"
+    refuses "a bitmap '$n' that does not exist: refused" "$n" "bad\.qcow2.*'bitmap:$n'"
 done
 is "bitmaps of lower layers are not listed" "$(exports "$uri")" \
    'export="": export="snap": export="bitmap:b": export="bitmap:c":'
 stop_qcow || fail "the server exits cleanly"
 for n in base lower nope snap bitmap:b; do
-    refused "bitmap=$n: no such bitmap" "good\.qcow2.*bitmap=$n" -- good.qcow2 bitmap=$n
+    refused "bitmap=$n, which does not exist: refused" "good\.qcow2.*bitmap=$n" -- good.qcow2 bitmap=$n
 done
-refused "bitmap= without a name" 'bitmap=' -- good.qcow2 bitmap=
-refused "bitmap= twice" 'bitmap=c' -- good.qcow2 bitmap=b bitmap=c
+refused "bitmap= without a name: refused" 'bitmap=' -- good.qcow2 bitmap=
+refused "bitmap= twice: refused" 'bitmap=c' -- good.qcow2 bitmap=b bitmap=c
 for with in snapshot=snap since=snap since=backing since=layer:1; do
-    refused "bitmap= with $with" 'bitmap=' -- good.qcow2 bitmap=b $with
+    refused "bitmap= with $with: refused" 'bitmap=' -- good.qcow2 bitmap=b $with
 done
 # shellcheck disable=SC2016
 not_ok "bitmap=b: other exports are refused" \
@@ -644,14 +644,14 @@ none "extra data beyond the directory" 'directory' $((entry + 20)) 00010000
 # image, so all bitmaps are stale.
 mutate 95 00
 for n in b c; do
-    not_ok "without the autoclear bit: qemu refuses $n, too" \
+    not_ok "without the autoclear bit: qemu refuses $n" \
            py expected.py bad.qcow2 $n
-    refuses "... $n" $n "'$n'.*(autoclear|know)"
+    refuses "... the plugin, too" $n "'$n'.*(autoclear|know)"
 done
 bytes "... the disk" "" oracle.raw
 is "... none is listed" "$(exports "$uri")" 'export="": export="snap":'
 stop_qcow || fail "the server exits cleanly"
-refused "... bitmap=c" "'c'.*(autoclear|know)" -- bad.qcow2 bitmap=c
+refused "... bitmap=c is refused" "'c'.*(autoclear|know)" -- bad.qcow2 bitmap=c
 
 # Clients open every listed export, and some print nothing if one fails, so
 # unusable bitmaps are not listed.
@@ -680,7 +680,7 @@ done
 
 # Two bitmaps of one name: the first one is used.
 mutate $((c + 24)) 62
-map_is "two bitmaps of one name: the first" b b.map
+map_is "two bitmaps of one name: the first is served" b b.map
 is "... is listed once" "$(exports "$uri")" \
    'export="": export="snap": export="bitmap:b":'
 stop_qcow || fail "the server exits cleanly"
@@ -688,7 +688,7 @@ stop_qcow || fail "the server exits cleanly"
 # While qemu has the image open for writing.
 cp good.qcow2 bad.qcow2
 writer_start -f qcow2 bad.qcow2 || fail "a writer starts"
-refused "a bitmap in use by qemu" 'in use' \
+refused "a bitmap in use by qemu: refused" 'in use' \
         -- bad.qcow2 force-share=true bitmap=b
 writer_stop
 start_qcow -- bad.qcow2 || fail "start"
@@ -714,9 +714,9 @@ for n in $((data + 512)) "$end" $((0x00fffffffffff000)) $((data + 1)) 2 \
     cp $image bad.qcow2
     poke bad.qcow2 $((table + 8)) "$(printf %016x "$n")"
     start_qcow -- bad.qcow2 || fail "start"
-    ok "a table entry of $n: EIO there" asks \
+    ok "a table entry of $n: EIO for its range" asks \
        "$(to bitmap:b)" wanted.map $seed $((16 << 20)) $((32 << 20))
-    ok "... the bytes" py "$gen/nbd-compare.py" "$(to bitmap:b)" \
+    ok "... reads return the disk" py "$gen/nbd-compare.py" "$(to bitmap:b)" \
        oracle.raw --random 20
     not_ok "... a backup fails" qemu-img convert -n -f raw -O raw \
            -B oracle.raw -F raw "$(to bitmap:b)" got.raw
@@ -743,7 +743,7 @@ cp $image bad.qcow2
 dd if=$image bs=8 skip=$((table / 8)) count=5 status=none |
     dd of=bad.qcow2 bs=64k seek=$((end / 65536)) status=none
 poke bad.qcow2 "$entry" "$(printf %016x $end)"
-refused "a file truncated within a bitmap's table" 'bad\.qcow2.*table.*end' \
+refused "a file truncated within a bitmap's table: refused" 'bad\.qcow2.*table.*end' \
         -- bad.qcow2 bitmap=b
 
 # An unusable directory of 64 MiB (sparse) is not kept in memory.

@@ -56,14 +56,14 @@ for cluster in 65536 4096; do
            'qemu-img dd -f raw -O raw bs=1M if="$uri" of=copy.raw'
     copies "nbdcopy from an nbdkit started by socket activation" \
            'nbdcopy -- [ nbdkit -f "$plugin" '"$image"' ] copy.raw'
-    ok "nbdcopy to null:" \
+    ok "nbdcopy to null: succeeds" \
        with_qcow 'nbdcopy "$uri" null:' -- "$image"
-    ok "qemu-img compare" \
+    ok "qemu-img compare finds no difference" \
        with_qcow "qemu-img compare -f raw -F qcow2 \"\$uri\" $image" \
        -- "$image"
 
     # qemu-img's view of our map and of qemu-nbd's.
-    ok "qemu-img map" \
+    ok "qemu-img map succeeds" \
        with_qcow 'qemu-img map -f raw --output=json "$uri" > got.json' \
        -- "$image"
     with_qemu 'qemu-img map -f raw --output=json "$uri" > wanted.json' "$image"
@@ -78,13 +78,13 @@ qemu-img create -q -f qcow2 sparse.qcow2 1G
 io sparse.qcow2 'write -q -s src0 0 64k' 'write -q -s src1 512M 1M' \
    'write -q -z 600M 64M' 'write -q -c -s src2 700M 64k'
 oracle sparse.qcow2 sparse.raw
-ok "a sparse disk: nbdcopy" \
+ok "a sparse disk: nbdcopy succeeds" \
    with_qcow 'nbdcopy "$uri" copy.raw' -- sparse.qcow2
-ok "... is equal" qemu-img compare -f raw -F raw copy.raw sparse.raw
+ok "... the copy is equal" qemu-img compare -f raw -F raw copy.raw sparse.raw
 used=$(stat -c %b copy.raw)
 is "... keeps its holes" $((used <= 8192)) 1
 rm -f copy.raw
-ok "a sparse disk: qemu-img convert" \
+ok "a sparse disk: qemu-img convert succeeds" \
    with_qcow 'qemu-img convert -f raw -O raw "$uri" copy.raw' \
    -- sparse.qcow2
 used=$(stat -c %b copy.raw)
@@ -93,15 +93,15 @@ is "... keeps its holes" $((used <= 8192)) 1
 # The properties that nbdinfo prints.
 # shellcheck disable=SC2016
 with_qcow 'nbdinfo --json "$uri"' -- "$image" > info.json
-is "nbdinfo: size" "$(jq '.exports[0]."export-size"' info.json)" "$size"
+is "nbdinfo: the disk's size" "$(jq '.exports[0]."export-size"' info.json)" "$size"
 is "nbdinfo: read-only" "$(jq '.exports[0].is_read_only' info.json)" true
 is "nbdinfo: multi-conn" "$(jq '.exports[0].can_multi_conn' info.json)" true
-is "nbdinfo: cache" "$(jq '.exports[0].can_cache' info.json)" true
+is "nbdinfo: can_cache" "$(jq '.exports[0].can_cache' info.json)" true
 is "nbdinfo: minimum block size" \
    "$(jq '.exports[0].block_size_minimum' info.json)" 1
 is "nbdinfo: maximum block size" \
    "$(jq '.exports[0].block_size_maximum' info.json)" 4294967295
-is "nbdinfo: contexts" \
+is "nbdinfo: only base:allocation" \
    "$(jq -c '.exports[0].contexts' info.json)" '["base:allocation"]'
 for cluster in 512 4096 65536 1048576 2097152; do
     qemu-img create -q -f qcow2 -o cluster_size=$cluster empty.qcow2 8M
@@ -118,7 +118,7 @@ is "nbdinfo --list: one export without a name" \
           jq -c '[.exports[]."export-name"]')" '[""]'
 # shellcheck disable=SC2016
 out=$(with_qcow 'nbdinfo "$uri"' -- "$image" 2>&1)
-like "nbdinfo: a description" "$out" 'description: .*[a-z]'
+like "nbdinfo: the export has a description" "$out" 'description: .*[a-z]'
 
 # nbdsh: cache requests, then reads of cached data; writes are refused.
 cat > session.py <<'END'
@@ -153,19 +153,19 @@ not_ok "qemu-io can't open it for writing" \
 oracle=oracle65536.raw
 for option in --no-sr --mask-handshake=0; do
     rm -f copy.raw
-    ok "nbdkit $option: nbdcopy" \
+    ok "nbdkit $option: nbdcopy succeeds" \
        with_qcow 'nbdcopy "$uri" copy.raw' $option -- "$image"
-    same_bytes "nbdkit $option: the bytes" copy.raw $oracle
+    same_bytes "... the copy is equal" copy.raw $oracle
 done
 rm -f copy.raw
 # shellcheck disable=SC2016
-ok "nbdkit -o: nbdcopy" with_qcow 'nbdcopy "$uri" copy.raw' -o -- "$image"
-same_bytes "nbdkit -o: the bytes" copy.raw $oracle
+ok "nbdkit -o: nbdcopy succeeds" with_qcow 'nbdcopy "$uri" copy.raw' -o -- "$image"
+same_bytes "... the copy is equal" copy.raw $oracle
 for threads in 1 2 64; do
     rm -f copy.raw
-    ok "nbdkit -t $threads: nbdcopy" \
+    ok "nbdkit -t $threads: nbdcopy succeeds" \
        with_qcow 'nbdcopy "$uri" copy.raw' -t $threads -- "$image"
-    same_bytes "nbdkit -t $threads: the bytes" copy.raw $oracle
+    same_bytes "... the copy is equal" copy.raw $oracle
 done
 
 # A qcow2 file inside a qcow2 disk (iotest 072).
@@ -174,8 +174,8 @@ truncate -s %64k inner.qcow2
 qemu-img convert -f raw -O qcow2 inner.qcow2 outer.qcow2
 rm -f copy.raw
 # shellcheck disable=SC2016
-ok "qcow2 in qcow2" with_qcow \
+ok "a qcow2 file in a qcow2 disk: qemu-img convert succeeds" with_qcow \
    'qemu-img convert -f qcow2 -O raw "$uri" copy.raw' -- outer.qcow2
-same_bytes "... its bytes" copy.raw oracle4096.raw
+same_bytes "... the copy is equal" copy.raw oracle4096.raw
 
 done_testing

@@ -17,8 +17,8 @@ as_qemu ()
     wanted=$(with_qemu "py $gen/nbd-status.py --reconnect \"\$uri\" $3 $4" \
                        "$2" 2> /dev/null |
                  paste -s -d ';' | sed 's/;/; /g')
-    is "$1: qemu" "$wanted" "$5"
-    is "$1" "$(status_of "$2" "$3" "$4")" "$5"
+    is "$1: status in qemu" "$wanted" "$5"
+    is "$1: our status" "$(status_of "$2" "$3" "$4")" "$5"
 }
 
 # Iotest 214: two clusters of 2 MiB.

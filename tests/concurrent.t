@@ -23,7 +23,7 @@ for i in small:512 middle:4096 large:65536; do
     image=${i%:*}.qcow2 raw=${i%:*}.raw cluster=${i#*:}
     for cache in '' 64K 1M; do
         # shellcheck disable=SC2016
-        ok "clusters of $cluster, 8 connections, ${cache:+cache-size=}$cache" \
+        ok "clusters of $cluster, 8 connections, cache-size=${cache:-default}" \
            with_qcow "$python $gen/nbd-compare.py \"\$uri\" $raw \
                --cluster $cluster --borders 60 --random 150 \
                --connections 8 --in-flight 16 --seed $seed" \
@@ -37,9 +37,9 @@ for i in small:512 middle:4096 large:65536; do
               -- $image cache-size=$cache 2>&1); rc=$?
         if [ $rc -eq 0 ] || { [ $rc -eq 1 ] && grep -q cache-size <<< "$out"; }
         then
-            pass "clusters of $cluster, cache-size=$cache"
+            pass "clusters of $cluster, cache-size=$cache: served or refused"
         else
-            fail "clusters of $cluster, cache-size=$cache" "$out"
+            fail "clusters of $cluster, cache-size=$cache: served or refused" "$out"
         fi
     done
 done
@@ -65,11 +65,11 @@ if start_qcow -- large.qcow2 cache-size=256K; then
     done
     is "all clients at once: no failures" "$bad$(cat compare.log)" 0
     for n in 1 2 3 4; do
-        same_bytes "all clients at once: copy $n" copy$n.raw large.raw
+        same_bytes "... copy $n equals the disk" copy$n.raw large.raw
     done
     nbdinfo --map "$uri" > map2
-    same_text "all clients at once: the map" map1 map2
-    ok "... a later client" nbdcopy "$uri" null:
+    same_text "... the map is the same as later" map1 map2
+    ok "... a later client can copy" nbdcopy "$uri" null:
     stop_qcow || fail "the server exits cleanly"
 fi
 
@@ -81,7 +81,7 @@ for n in 1 2 3 4; do
 done
 for n in 1 2 3 4; do
     wait "${jobs[n - 1]}"
-    same_bytes "four servers of one image: copy $n" copy$n.raw middle.raw
+    same_bytes "four servers of one image: copy $n equals the disk" copy$n.raw middle.raw
 done
 
 # A damaged cluster among good ones, read by all connections at once: a failed

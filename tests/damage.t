@@ -39,7 +39,7 @@ damaged ()
 
 check ()
 {
-    is "$1" "$(status_of image.qcow2 disk.raw 65536)" "$2"
+    is "$1: $2" "$(status_of image.qcow2 disk.raw 65536)" "$2"
     case $2 in
         *EIO*) like "$1: the message" "$(cat status.log)" \
                     'image\.qcow2: damaged .*guest offset 0x[0-9a-f]+.* host offset 0x[0-9a-f]+: ' ;;
@@ -177,7 +177,7 @@ truncate -s $((last + 32)) image.qcow2
 oracle image.qcow2 oracle.raw
 serves "an L1 table that is partly beyond the end of the file" image.qcow2 oracle.raw --cluster 512
 truncate -s "$last" image.qcow2
-refused "an L1 table that starts at the end of the file" 'image\.qcow2.*L1|l1' \
+refused "an L1 table that starts at the end of the file: refused" 'image\.qcow2.*L1|l1' \
         -- image.qcow2
 
 # One message for a repeated error.
@@ -210,7 +210,7 @@ like "a truncated file: the clusters before the end can be read" "$out" '^0 [0-9
 like "... those beyond it are EIO" "$out" 'EIO'
 unlike "... no other results" "$out" 'different|zero|EINVAL'
 lines=$(wc -l < messages)
-is "... with few messages ($lines)" $((lines >= 1 && lines <= 100)) 1
+is "... there are few messages ($lines)" $((lines >= 1 && lines <= 100)) 1
 
 # nbdcopy and qemu-img fail on a damaged image, and the server survives.
 # (One request at a time: nbdkit before 1.34 may fail an assertion when a
@@ -241,7 +241,7 @@ if start_qcow -- image.qcow2; then
     is "after truncation: EIO beyond the new end" \
        "$(py "$gen/nbd-status.py" "$uri" disk.raw 65536 | paste -sd,)" \
        "0 8 same,8 8 EIO"
-    like "... the message" "$(cat "$log")" \
+    like "... the message says so" "$(cat "$log")" \
          'image\.qcow2: the file was truncated while being served: it had [0-9]+ bytes, now it has at most [0-9]+$'
     is "... once" "$(wc -l < "$log")" 1
     stop_qcow || fail "the server exits cleanly"

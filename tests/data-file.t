@@ -178,7 +178,7 @@ done
 # A hole of terabytes, data at both ends.
 create image data 4T -o cluster_size=2M
 io image 'write -q -P 5 0 64k' 'write -q -P 6 4398046445568 64k'
-as_files "4 TiB" image data
+as_files "4 TiB, sparse" image data
 # shellcheck disable=SC2016
 ok "4 TiB: data at both ends" with_qcow 'qemu-io -r -f raw -c "read -P 5 0 64k" \
    -c "read -P 0 64k 1M" -c "read -P 6 4398046445568 64k" "$uri"' -- image
@@ -208,9 +208,9 @@ damaged ()
         wanted=$(with_qemu "py $gen/nbd-status.py --reconnect \
                             \"\$uri\" disk.raw 65536" image 2> log |
                      paste -s -d ';' | sed 's/;/; /g')
-        is "$name: qemu" "$wanted" "$status"
+        is "$name: $status in qemu" "$wanted" "$status"
     fi
-    is "$name" "$(status_of image disk.raw 65536)" "$status"
+    is "$name: $status" "$(status_of image disk.raw 65536)" "$status"
     like "$name: a message" "$(cat status.log)" 'image'
     is "$name: the map reports data" \
        "$(our_map image | awk '{ print $1, $2, $3 }')" "0 1048576 0"
@@ -247,7 +247,7 @@ qemu-img create -q -f qcow2 image 1M
 poke image 88 0000000000000002
 ! qemu-io -r -f qcow2 -c 'read 0 512' image > log 2>&1 ||
     fail "raw=on without a data file: qemu refuses it, too"
-refused "raw=on without a data file" 'image.*(raw|autoclear)' -- image
+refused "raw=on without a data file: refused" 'image.*(raw|autoclear)' -- image
 
 # --- Names ------------------------------------------------------------
 
@@ -291,12 +291,12 @@ for name in ssh://me:SECRET@host/disk.raw 'json:{"password":"SECRET"}'; do
     rm -f -- "$name"
     for allow in image-dir any ../elsewhere; do
         out=$(with_qcow true -- image "allow=$allow" 2>&1)
-        like "... without the file, allow=$allow" "$out" \
+        like "... without the file, allow=$allow: a message with the protocol" "$out" \
              "image: .*data file '?${name%%:*}:"
         unlike "... without the secret" "$out" SECRET
     done
     out=$(params=(); with_qcow true -- image 2>&1)
-    like "... with nothing allowed" "$out" "image: .*data file '${name%%:*}:"
+    like "... with nothing allowed: a message with the protocol" "$out" "image: .*data file '${name%%:*}:"
     unlike "... without the secret" "$out" SECRET
 done
 rm -r ssh:
@@ -318,12 +318,12 @@ leads "the file beside the image, not the one in the current directory" dir/imag
 leads "... with an absolute name of the image" "$tmp/dir/image"
 rm data.raw
 ln -s ../dir/image links/image
-refused "the image is a link without the file beside it" 'links/image.*data\.raw' -- links/image
+refused "the image is a link without the file beside it: refused" 'links/image.*data\.raw' -- links/image
 ln dir/data.raw links/data.raw
 leads "... with the file beside the link" links/image
 mv dir/data.raw elsewhere
 ln -s ../elsewhere/data.raw dir/data.raw
-refused "a link out of the image's directory" 'dir/image.*data\.raw.*allow=' \
+refused "a link out of the image's directory: refused" 'dir/image.*data\.raw.*allow=' \
         -- dir/image
 leads "... with allow=DIR" dir/image allow=elsewhere
 rm dir/data.raw
@@ -338,7 +338,7 @@ leads "a NUL ends the name" image
 # data-file= replaces the name.  It is relative to the current directory and
 # needs no allow=.
 named gone.raw moved.raw
-refused "a missing file" 'image.*gone\.raw.*No such file' -- image
+refused "a missing file: refused" 'image.*gone\.raw.*No such file' -- image
 refused "... the message suggests data-file=" 'data-file=' -- image
 params=()
 leads "data-file=" image data-file=moved.raw
@@ -347,24 +347,24 @@ leads "... relative to the current directory" dir/image data-file=moved.raw
 leads "... with an absolute name" dir/image data-file="$tmp/moved.raw"
 mv moved.raw file:moved
 leads "... with a colon in the name" dir/image data-file=file:moved
-refused "data-file= of a missing file" 'nowhere.*No such file' \
+refused "data-file= of a missing file: refused" 'nowhere.*No such file' \
         -- dir/image data-file=nowhere
 for name in 'no name' 'an empty one'; do
     named '' data.raw
     # (Replaced by an unknown extension.)
     [ "$name" != 'no name' ] || poke image 112 12345678
-    refused "$name in the image" 'image.*data-file=' -- image allow=any
+    refused "$name in the image: refused" 'image.*data-file=' -- image allow=any
     leads "... with data-file=" image data-file=data.raw
 done
 
 # Files that images name need allow=.
 named data.raw
-refused "without allow" "image.*'data\\.raw'.*allow=image-dir" -- image
+refused "without allow: refused" "image.*'data\\.raw'.*allow=image-dir" -- image
 refused "... the message suggests data-file=" "data-file=" -- image
 leads "allow=image-dir" image allow=image-dir
 named ../elsewhere/x.raw elsewhere/x.raw
 mv image dir/image
-refused "a file outside of the image's directory" \
+refused "a file outside of the image's directory: refused" \
         "dir/image.*x\\.raw.*allow=$tmp/elsewhere" -- dir/image allow=image-dir
 leads "... with allow=DIR" dir/image allow=elsewhere
 leads "... with allow=any" dir/image allow=any
@@ -372,10 +372,10 @@ params=(allow=image-dir)
 
 # An image without a data file.
 qemu-img convert -f raw -O qcow2 disk.raw plain.qcow2
-refused "data-file= for an image without a data file" 'plain\.qcow2.*data file' \
+refused "data-file= for an image without a data file: refused" 'plain\.qcow2.*data file' \
         -- plain.qcow2 data-file=disk.raw
 named data.raw
-refused "data-file= twice, for one image" 'image.*data-file=other' \
+refused "data-file= twice, for one image: refused" 'image.*data-file=other' \
         -- image data-file=data.raw data-file=other
 
 # --- Invalid data files -----------------------------------------------
@@ -393,10 +393,10 @@ for spec in sub:directory dir:directory fifo:FIFO socket:s \
     named "$name" ''
     for allow in image-dir any; do
         case $name:$allow in /dev*:image-dir) continue ;; esac
-        refused "not a regular file: $name, allow=$allow" \
+        refused "not a regular file, $name, allow=$allow: refused" \
                 "image.*$name.*(${spec#*:})" -- image allow=$allow
     done
-    refused "... also with data-file=" "$name.*(${spec#*:})" \
+    refused "... also with data-file=: refused" "$name.*(${spec#*:})" \
             -- image data-file="$name"
 done
 named data.raw
@@ -442,16 +442,16 @@ for image in mid top above; do
                  --borders 100
 done
 mv base.data elsewhere
-refused "a missing data file of the third layer" \
+refused "a missing data file of the third layer: refused" \
         'base\.qcow2.*base\.data.*No such file' -- above.qcow2
-refused "data-file= is for the uppermost data file" \
+refused "... data-file= applies to the uppermost one: refused" \
         'base\.qcow2.*base\.data.*No such file' \
         -- above.qcow2 data-file=elsewhere/base.data
 serves_params=("${params[@]}")
 params+=(data-file=top.data data-file=elsewhere/base.data)
 serves "data-file= for both layers" above.qcow2 oracle.raw
 params=("${serves_params[@]}")
-refused "data-file= a third time" 'data-file=third' -- above.qcow2 \
+refused "data-file= a third time: refused" 'data-file=third' -- above.qcow2 \
         data-file=top.data data-file=elsewhere/base.data data-file=third
 mv elsewhere/base.data base.data
 cp --sparse=always base.data sparse && mv sparse base.data
@@ -462,7 +462,7 @@ like "holes of a lower layer's data file are zeros" "$(our_map mid.qcow2)" '1310
 named data.raw
 dense data.raw
 if writer_start -f raw data.raw; then
-    refused "a writer has the data file open" 'data\.raw.*force-share' -- image
+    refused "a writer has the data file open: refused" 'data\.raw.*force-share' -- image
     leads "... with force-share=true" image force-share=true
     writer_stop
 else

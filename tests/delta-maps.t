@@ -48,7 +48,7 @@ qemu-img create -q -f qcow2 -b odd.raw -F raw odd.qcow2 1M
 qemu-img snapshot -c old odd.qcow2
 qemu-img resize -q odd.qcow2 1536K
 if start_qcow -- odd.qcow2; then
-    says "unchanged, across the end of a backing file" 512 <<'END'
+    says "unchanged extents merge across the end of a backing file" 512 <<'END'
 old..: 0+2048:1 2048+1024:3
 END
     stop_qcow || fail "the server exits cleanly"
@@ -148,7 +148,7 @@ for spec in 3:none:raw 2:none:raw 3:full.raw:raw 3:empty.qcow2:qcow2 \
     # qemu can read the image, too.
     oracle image.qcow2 oracle.raw
     start_qcow -- image.qcow2 || fail "start"
-    says "all pairs of kinds, version $version, backing: $backing" 65536 \
+    says "all pairs of cluster kinds, version $version, backing: $backing" 65536 \
          < kinds.txt
     stop_qcow || fail "the server exits cleanly"
 done
@@ -371,7 +371,7 @@ since=backing..mon|4 now
 LIST
 while IFS='|' read -r set re; do
     read -r -a args <<< "$set"
-    refused "$set" "$re" -- image.qcow2 "${args[@]}"
+    refused "$set: refused" "$re" -- image.qcow2 "${args[@]}"
 done <<'LIST'
 since=nope|image\.qcow2.*nope
 since=layer:2|image\.qcow2.*layer:2
@@ -385,12 +385,12 @@ since=mon bitmap=b|since.*bitmap|bitmap.*since
 LIST
 over=
 ladder image.qcow2 mon
-refused "since=backing without a backing file" \
+refused "since=backing without a backing file: refused" \
         'image\.qcow2: since=backing: must be .*number of backing files, 0' \
         -- image.qcow2 since=backing
 qemu-img create -q -f qcow2 alone.qcow2 1M
 for point in backing layer:1 mon; do
-    refused "since=$point without snapshots or backing file" \
+    refused "since=$point without snapshots or backing file: refused" \
             "alone\.qcow2: since=$point: there is nothing to compare with" \
             -- alone.qcow2 since=$point
 done
@@ -439,7 +439,7 @@ export QCOW_VALGRIND="strace -f -qq -y -e trace=$calls -o $tmp/trace"
 start_qcow -- large.qcow2 || fail "start"
 nbdinfo --map "$(to old..)" | awk '{ print $1, $2, $3 }' > got.map
 stop_qcow || fail "the server exits cleanly"
-same_text "1 TiB: the map" got.map wanted.map
+same_text "1 TiB: the map has the changed clusters" got.map wanted.map
 cat > tables.py <<'PY'
 import re
 first, *tables = map(int, open("tables").read().split())

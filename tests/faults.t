@@ -53,7 +53,7 @@ try ()
         if ! out=$("$faults" "$@" $kind "$name" 2>&1); then
             fail "$name: $kind" "$out"
         elif ! [[ $out =~ ^$kind:\ [1-9] ]]; then
-            fail "$name: $kind: no fault" "$out"
+            fail "$name: $kind: no fault was injected" "$out"
         else
             pass "$name: $out"
         fi
@@ -111,7 +111,7 @@ END
 ok "more clients than descriptors: the first one is served" timeout 60 "$python" clients.py "$uri" \
    "$sock" now.raw
 ok "... later clients are served" timeout 60 nbdcopy "$uri" copy.raw
-same_bytes "... the bytes" copy.raw now.raw
+same_bytes "... with the right bytes" copy.raw now.raw
 kill "$pid"
 
 # If the file is replaced, the server keeps serving the one that it opened.

@@ -41,7 +41,7 @@ hex () { printf %s "$1" | xxd -p; }
 for bit in 5 40 61 62 63; do
     cp base.qcow2 image.qcow2
     poke image.qcow2 72 "$(printf %016x $((1 << bit)))"
-    refused "unknown incompatible bit $bit" 'image\.qcow2.*incompatible.*' \
+    refused "unknown incompatible bit $bit: refused" 'image\.qcow2.*incompatible.*' \
             -- image.qcow2
 done
 cp base.qcow2 image.qcow2
@@ -103,7 +103,7 @@ poke image.qcow2 79 02
 served "corrupt" 'corrupt'
 poke image.qcow2 79 03
 oracle image.qcow2 oracle.raw
-serves "dirty and corrupt" image.qcow2 oracle.raw --random 30
+serves "dirty and corrupt: served" image.qcow2 oracle.raw --random 30
 
 # Lazy refcounts and refcounts of every width (iotest 112).
 qemu-img convert -f raw -O qcow2 -o lazy_refcounts=on disk.raw image.qcow2
@@ -121,7 +121,7 @@ served "an unaligned refcount block"
 cp base.qcow2 image.qcow2
 head -c 64K /dev/urandom |
     dd of=image.qcow2 bs=64K seek=2 conv=notrunc status=none
-served "garbage as refcounts"
+served "refcounts of garbage"
 
 # The active state is served, whatever the snapshots contain.
 cp base.qcow2 image.qcow2
@@ -137,7 +137,7 @@ io image.qcow2 'write -q -P 3 0 100k' 'write -q -b -P 9 0 64k'
 qemu-img snapshot -c state image.qcow2
 oracle image.qcow2 oracle.raw
 serves "VM state is not visible" image.qcow2 oracle.raw --cluster 512
-is "VM state: the size" \
+is "VM state does not affect the size" \
    "$(with_qcow 'nbdinfo --size "$uri"' -- image.qcow2)" 102400
 
 # Bitmaps.

@@ -64,7 +64,7 @@ through "log, cow, cache and readahead at once" \
 through "scan" --filter=scan -- scan-ahead=false
 
 # noextents reports everything as data.
-is "noextents: the map" \
+is "noextents: the map is all data" \
    "$(with_qcow 'nbdinfo --map "$uri"' --filter=noextents -- image.qcow2 |
           awk '{ print $1, $2, $3 }')" "0 $size 0"
 
@@ -80,23 +80,23 @@ args=()
 for c in "${list[@]}"; do args+=(-c "$c"); done
 qemu-io -f raw "${args[@]}" written.raw > /dev/null
 # shellcheck disable=SC2016
-ok "cow: write and read" with_qcow \
+ok "cow: writes and reads succeed" with_qcow \
    'qemu-io -f raw "$uri" < writes && nbdcopy "$uri" cow.raw' \
    --filter=cow -- image.qcow2
-same_bytes "cow: the bytes" cow.raw written.raw
+same_bytes "... the bytes are as written" cow.raw written.raw
 
 # offset and truncate.
 # shellcheck disable=SC2016
-ok "offset" with_qcow 'nbdcopy "$uri" offset.raw' --filter=offset \
+ok "offset: nbdcopy succeeds" with_qcow 'nbdcopy "$uri" offset.raw' --filter=offset \
    -- image.qcow2 offset=70001 range=300007
 tail -c +70002 oracle.raw | head -c 300007 > wanted.raw
-same_bytes "offset: the bytes" offset.raw wanted.raw
+same_bytes "... the bytes are equal" offset.raw wanted.raw
 # shellcheck disable=SC2016
-ok "truncate" with_qcow 'nbdcopy "$uri" truncate.raw' --filter=truncate \
+ok "truncate: nbdcopy succeeds" with_qcow 'nbdcopy "$uri" truncate.raw' --filter=truncate \
    -- image.qcow2 truncate=7000001
 cp oracle.raw wanted.raw
 truncate -s 7000001 wanted.raw
-same_bytes "truncate: the bytes" truncate.raw wanted.raw
+same_bytes "... the bytes are equal" truncate.raw wanted.raw
 
 # partition: a disk with two partitions, the second at an odd sector.
 py - <<'END'
@@ -121,9 +121,9 @@ for options in '' -c; do
     qemu-img convert $options -f raw -O qcow2 disk.raw disk.qcow2
     rm -f part.raw
     # shellcheck disable=SC2016
-    ok "partition" with_qcow 'nbdcopy "$uri" part.raw' --filter=partition \
+    ok "partition: nbdcopy succeeds" with_qcow 'nbdcopy "$uri" part.raw' --filter=partition \
        -- disk.qcow2 partition=2
-    same_bytes "partition: the bytes" part.raw wanted.raw
+    same_bytes "... the bytes are equal" part.raw wanted.raw
 done
 
 # tar: a file in an archive in the image.
@@ -133,7 +133,7 @@ tar -cf disk.tar inside
 truncate -s %512 disk.tar
 qemu-img convert -c -f raw -O qcow2 disk.tar tar.qcow2
 # shellcheck disable=SC2016
-is "tar" "$(with_qcow 'nbdcopy "$uri" - 2>/dev/null' --filter=tar \
+is "tar: the file in the archive can be read" "$(with_qcow 'nbdcopy "$uri" - 2>/dev/null' --filter=tar \
              -- tar.qcow2 tar-entry=inside/a.txt 2>/dev/null)" \
    "an image in an archive"
 

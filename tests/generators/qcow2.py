@@ -113,7 +113,7 @@ def text(tag, size):
     return lines[:size]
 
 
-# Deflate streams.  A window of 4 KiB, which is what qemu's reader has.
+# Deflate streams, by default with qemu's window of 4 KiB.
 
 def deflate(data, level=9, window=12):
     c = zlib.compressobj(level, zlib.DEFLATED, -window)
