@@ -388,7 +388,7 @@ probed ()
 for name in vmdk vdi qed vpc vhdx parallels; do
     qemu-img create -q -f $name disk.$name 1M
 done
-qemu-img create -q -f luks --object secret,id=s,data=x \
+quick_luks qemu-img create -q -f luks --object secret,id=s,data=x \
          -o key-secret=s,iter-time=10 disk.luks 64k
 probed disk.vmdk vmdk VMDK
 probed disk.vdi vdi VDI
