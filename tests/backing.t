@@ -363,7 +363,7 @@ done
 # probed FILE FORMAT [NAME]: NAME is the format's name in messages.
 probed ()
 {
-    local file=$1 sort=$2 said=${3:-$2}
+    local file=$1 sort=$2 label=${3:-$2}
     cp "$file" probed
     unlike "$file: qemu does not detect it as raw" \
            "$(qemu-img info -U probed 2>&1)" 'file format: raw'
@@ -371,12 +371,12 @@ probed ()
     refused "$file, recorded: refused" "top.*$file.*$sort" -- top
     over top "$file"
     poke top 112 00000000
-    refused "$file, not recorded: refused" "top.*$file.* $said .*backing-format=raw" \
+    refused "$file, not recorded: refused" "top.*$file.* $label .*backing-format=raw" \
             -- top
     refused "$file, by backing=: refused" \
-            "top.*$file.* $said .*backing-format=raw" -- top "backing=$file"
+            "top.*$file.* $label .*backing-format=raw" -- top "backing=$file"
     make_sort top v1 64k "$file" raw
-    refused "$file below version 1: refused" "top.*$file.* $said .*backing-format=raw" \
+    refused "$file below version 1: refused" "top.*$file.* $label .*backing-format=raw" \
             -- top
     # (The file's size differs from the disk's.)
     head -c 65536 "$file" > start.raw

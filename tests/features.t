@@ -3,9 +3,9 @@
 #
 # Feature bits, and all other parts of an image that do not affect a reader.
 # Unknown incompatible bits are refused with the name in the feature table.
-# Served are: unknown compatible and autoclear bits, unknown header extensions,
-# snapshots, VM state, bitmaps, refcounts of any width, resized and amended
-# images; dirty and corrupt images with one warning.
+# These are served: unknown compatible and autoclear bits, unknown header
+# extensions, snapshots, VM state, bitmaps, refcounts of any width, resized and
+# amended images; dirty and corrupt images with one warning.
 
 source "$(dirname "$0")/functions.sh"
 

@@ -171,7 +171,7 @@ _watch ()
 exec {_armed}> >(exec {_orders}<&0; _watch "$_orders")
 _watcher=$!
 
-# _arm PID SECONDS
+# _arm PID SECONDS: set or remove a time; see _watch.
 _arm ()
 {
     printf '%s %s\n' "$1" "$2" >&"$_armed"
@@ -227,7 +227,7 @@ py ()
     return "${response[1]}"
 }
 
-# _show none|text|binary FILE
+# _show none|text|binary FILE: print the file.  Text needs no process.
 _show ()
 {
     local text
@@ -293,7 +293,7 @@ not_ok ()
     fi
 }
 
-# is NAME GOT WANTED
+# is NAME GOT WANTED: passes if both are equal.
 is ()
 {
     if [ "$2" = "$3" ]; then
@@ -836,7 +836,7 @@ make_sort ()
              "$image" "$size" || exit 1
 }
 
-# _replay IMAGE < HISTORY
+# _replay IMAGE < HISTORY: run the output of history.py (see make_history).
 _replay ()
 {
     local image=$1 list=() line
@@ -956,7 +956,7 @@ secret_object ()
     printf 'secret,id=%s,data=%s' "$1" "${2//,/,,}"
 }
 
-# _make_luks COMMAND SECRET ARGUMENT...: qemu-img COMMAND.
+# _make_luks COMMAND SECRET ARGUMENT...: run qemu-img create or convert.
 _make_luks ()
 {
     local command=$1 secret=$2 format_option=-O out
@@ -971,7 +971,7 @@ _make_luks ()
     }
 }
 
-# create_luks IMAGE SIZE SECRET [QEMU-IMG-OPTION...]
+# create_luks IMAGE SIZE SECRET [QEMU-IMG-OPTION...]: make an empty image.
 create_luks ()
 {
     local image=$1 size=$2 secret=$3

@@ -64,7 +64,7 @@ def block_status(h, count, offset, flags=0):
 
 
 def whole_map(h, size):
-    """All extents as (start, end, flags).  One reply must have merged ones."""
+    """All extents as (start, end, flags); each reply must be merged."""
     out, at = [], 0
     while at < size:
         got = block_status(h, min(size - at, 0xffff0000), at)
