@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fuzz/coverage.sh DIRECTORY CORPORA FUZZER...: run the fuzzers that
-# were built in DIRECTORY to count lines, each over its seeds and what it has
-# found so far in CORPORA; print how many lines of each file of qcow/ that
-# reached.
+# tests/fuzz/coverage.sh DIRECTORY CORPORA FUZZER...: run the fuzzers in
+# DIRECTORY, which were built with coverage, each over its seeds and corpus in
+# CORPORA; print the line coverage of each file of qcow/.
 
 set -e -u
 dir=$1
@@ -25,6 +24,6 @@ for f in "$@"; do
 done
 llvm-profdata merge -o "$dir/profile" "${profiles[@]}"
 echo
-# Of the columns, those of lines and functions are of interest.
+# Show the columns of lines and functions only.
 llvm-cov report -show-region-summary=0 -show-branch-summary=0 \
          -instr-profile="$dir/profile" "${objects[@]}" qcow

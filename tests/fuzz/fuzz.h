@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the fuzzers share: memory between pages that nobody may touch, what
- * must hold whatever the input, and numbers taken from the input.
+ * Shared by the fuzzers: memory between guard pages, checks, and numbers and
+ * lines taken from the input.
  *
- * The sanitizers see what qcow/ does with memory, but not what libraries do
- * that were built without them; the pages see that, too.
+ * The sanitizers check memory accesses of qcow/, but not of libraries that
+ * were built without them; the guard pages catch those, too.
  *
- * To be included by the one source file of a fuzzer.
+ * To be included by the only source file of a fuzzer.
  */
 
 #ifndef FUZZ_H
@@ -25,8 +25,8 @@
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
-/* What is freed stays poisoned for a while, in 256 MiB if nobody says
- * otherwise: all that a fuzzer may have.
+/* Limit freed memory that stays poisoned: the default of 256 MiB is the whole
+ * memory limit of a fuzzer.
  */
 const char *__asan_default_options (void);
 
@@ -36,11 +36,11 @@ __asan_default_options (void)
   return "quarantine_size_mb=16";
 }
 
-/* Not assert, which a macro turns off. */
+/* Unlike assert, this does not depend on NDEBUG. */
 #define MUST(condition)                                                       \
   do                                                                          \
     if (!(condition)) {                                                       \
-      fprintf (stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__,             \
+      fprintf (stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__,             \
                #condition);                                                   \
       abort ();                                                               \
     }                                                                         \
@@ -48,7 +48,7 @@ __asan_default_options (void)
 
 /* --- Memory --- */
 
-/* Whole pages; those before 'start' and from 'end' on can't be touched. */
+/* Whole pages, between two inaccessible pages. */
 struct guarded {
   uint8_t *start, *end;
 };
@@ -66,8 +66,8 @@ guarded_new (size_t size)
   return (struct guarded){ p + page, p + page + inner };
 }
 
-/* Where an object lies: what reads or writes beyond it is caught at the one
- * side, what does so before it at the other.
+/* The position of an object: accesses beyond its end are caught AT_END, those
+ * before its start AT_START.
  */
 enum side { AT_END, AT_START, SIDES };
 
@@ -89,9 +89,9 @@ guarded_copy (const struct guarded *g, enum side side, const void *from,
   return p;
 }
 
-/* --- What a function says --- */
+/* --- Error messages --- */
 
-/* Before a call: nothing of an earlier one may be taken for its result. */
+/* Before a call: erase the message of an earlier one. */
 static inline void
 no_problem (struct problem *problem)
 {
@@ -113,7 +113,7 @@ struct input {
   size_t left;
 };
 
-/* Big-endian, as everything in images; 0 where the input is at its end. */
+/* Big-endian, as in images; 0 at the end of the input. */
 static inline uint64_t
 take_number (struct input *in, unsigned bytes)
 {
@@ -129,7 +129,7 @@ take_number (struct input *in, unsigned bytes)
   return n;
 }
 
-/* The next line, or what is left, as a new string; a NUL ends it. */
+/* The next line, or the rest, as a new string; a NUL ends it. */
 static inline char *
 take_line (struct input *in)
 {

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fuzz/make-seeds.sh DIRECTORY: what the fuzzers start with.  In
-# DIRECTORY/disk/image small images, one for each feature and version; in the
-# directories of the other fuzzers what seeds.py cuts out of these, or text.
+# tests/fuzz/make-seeds.sh DIRECTORY: write the fuzzers' seeds.
+# DIRECTORY/disk/image gets small images, one for each feature and version;
+# the directories of the other fuzzers get parts of these, cut out by
+# seeds.py, or text.
 
 set -e -u
 seeds_py=$(cd "$(dirname "$0")" && pwd)/seeds.py
@@ -31,6 +32,7 @@ make_image ()
     [ $# -eq 0 ] || qemu-io -f "$format" "$@" "$name" > /dev/null
 }
 
+# done_with IMAGE...: these are seeds.
 done_with ()
 {
     mv "$@" "$dir/disk/image"
@@ -40,14 +42,14 @@ writes=(-c 'write -P 1 0 3k' -c 'write -z 4k 1k' -c 'write -P 2 9000 100'
         -c 'write -z -u 20k 2k' -c 'write -P 3 63k 1k' -c 'write -z 63k 512')
 packed=(-c 'write -c -P 4 32k 4k' -c 'write -c -P 5 40k 4k')
 
-# What backing files were.  The fuzzer has another.
+# The backing file at creation.  The fuzzer uses another one.
 truncate -s 8k below
 
 # --- Version 1 ---
 
 make_image v1 qcow '' "${writes[0]}" "${writes[1]}" -c 'write -P 2 9000 1k'
 make_image v1-zlib qcow '' -c 'write -P 1 0 3k' -c 'write -c -P 4 32k 4k'
-# With a backing file clusters have 512 bytes.
+# With a backing file, qemu uses clusters of 512 bytes.
 make_image v1-backing qcow backing_file=below,backing_fmt=raw \
            -c 'write -P 1 0 3k' -c 'write -c -P 4 32k 512'
 done_with v1 v1-*
@@ -68,7 +70,7 @@ for bits in 9 10 12; do
     make_image v3-$bits-zstd qcow2 cluster_size=$size,compression_type=zstd \
                "${writes[@]}" "${packed[@]}"
 done
-# Zero clusters with a place in the file, and without.
+# Zero clusters, allocated or not.
 make_image v3-zeros qcow2 cluster_size=512 -c 'write -P 1 0 3k' \
            -c 'write -z 1k 1k' -c 'write -z -u 2k 512' -c 'write -z 8k 1k'
 make_image v3-preallocated qcow2 cluster_size=512,preallocation=metadata \
@@ -84,7 +86,7 @@ seeds extensions v3-9 v3-extensions
 seeds state v3-9 v3-corrupt
 done_with v2 v2-* v3-*
 
-# The smallest clusters with subclusters have 16 KiB.
+# The minimum cluster size with subclusters is 16 KiB.
 subclusters=(-c 'write -P 1 0 3k' -c 'write -z 4k 1k' -c 'write -P 3 63k 1k')
 make_image subclusters qcow2 cluster_size=16k,extended_l2=on \
            "${subclusters[@]}"
@@ -119,7 +121,7 @@ for compat in 0.10 1.1; do
     qemu-io -f qcow2 -c 'write -z 1k 9k' $name > /dev/null
     qemu-img snapshot -c three $name
 done
-# Entries with less extra data and more, as other programs write them.
+# Entries with less and more extra data, as other programs write them.
 seeds snapshot-table snapshots-1.1 snapshots-extra
 make_image snapshot-backing qcow2 \
            cluster_size=512,backing_file=below,backing_fmt=raw "${writes[@]}"
@@ -151,10 +153,10 @@ make_aes aes-v2 qcow2 cluster_size=512,encrypt.format=aes,compat=0.10
 make_aes aes-v3 qcow2 cluster_size=512,encrypt.format=aes
 done_with aes-*
 
-# A LUKS header with its key material has half a megabyte, of which the first
-# slot will do: so a tiny image gets it appended.  What its clusters hold
-# decrypts to something.  (qemu-img 7.2 can't always tell how fast the machine
-# is; then again.)
+# A LUKS header with its key material has 512 KiB, of which the first slot
+# suffices.  So it is appended to a tiny image, whose clusters then decrypt to
+# arbitrary data.  (qemu-img 7.2 sometimes fails to measure the speed: then
+# try again.)
 make_image plain qcow2 cluster_size=512 "${writes[@]}" "${packed[@]}"
 # make_luks CIPHER MODE IVGEN IV-HASH HASH
 make_luks ()
@@ -181,7 +183,7 @@ done_with luks-*
 
 # --- Chains ---
 
-# Of several sizes; what the lower ones have is at places of its own.
+# Layers of different sizes.  The lower ones have data at different offsets.
 head -c 20001 /dev/zero > raw
 printf 'raw%.0s' {1..1000} | dd of=raw bs=1000 seek=7 conv=notrunc status=none
 over=cluster_size=512,backing_file=below,backing_fmt=raw
@@ -229,7 +231,7 @@ url address 'http://[fe80::1%25eth0]:80/%2e%2e/x' '..\x' 'http://[fe80::1]' ''
 url s3 's3://bucket.name/a key/with?odd#bytes' '../x' s3://bucket.name ''
 url s3-endpoint s3://bucket/key base s3://bucket/ http://127.0.0.1:9000/
 
-# access NAME ALLOW FILE: the first as its byte in octal, see access.c
+# access NAME ALLOW FILE: ALLOW is a byte in octal, see access.c.
 access ()
 {
     printf "\\$2%s" "$3" > "$dir/image/access/$1"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the fuzzers of the whole reader share: images in memory, and the use
- * of all their views.
+ * Shared by the fuzzers of the whole reader: images in memory, and the use of
+ * all their views.
  *
- * Each view is mapped, pieces of its extents are read, and other places that
- * the input says.  Extents must be in order, zero where they say so, and
- * unchanged where they say so; and a read must give the same whole or in two
- * pieces, in buffers between pages that can't be touched.
+ * Each view is mapped, and read at pieces of its extents and at offsets from
+ * the input.  Extents must be in order; zero extents must be zero, unchanged
+ * ones equal to the older state.  A read must have the same result as two
+ * reads of its parts.  Buffers lie between guard pages.
  */
 
 #ifndef READER_H
@@ -18,19 +18,19 @@
 #include "format/format.h"
 #include "qcow/qcow.h"
 
-/* A hostile image may have 2^61 bytes: look at the beginning, the end, and
- * a few places.
+/* A hostile image may have 2^61 bytes: read the beginning, the end, and a few
+ * places.
  */
 #define MAX_READ 32768
 #define MAX_READS 24
 #define PLACES 4
 
-/* Views beyond these are as the ones before. */
+/* More views would test the same code. */
 #define MAX_VIEWS 8
 
 static struct guarded whole_area, pieces_area;
 
-/* Messages are written, though nobody reads them. */
+/* Format and check all messages. */
 static void
 hear (void *opaque, const char *text)
 {
@@ -38,8 +38,8 @@ hear (void *opaque, const char *text)
   MUST (text[0] != '\0' && strpbrk (text, "\n\r\033") == NULL);
 }
 
-/* What a view is compared with, if its extents say 'unchanged': another view,
- * or the bytes of a raw file, or none of them, if it is not known.
+/* The state that 'unchanged' extents of a view refer to: another view, or the
+ * bytes of a raw file, or neither, if not known.
  */
 struct older {
   struct qcow_view *view;
@@ -58,8 +58,8 @@ struct walk {
 
 /* --- Reading --- */
 
-/* Read a range in two ways: as a whole, and in two pieces.  The result, or
- * NULL if it can't be read.
+/* Read a range as a whole, and in two pieces.  Returns its bytes, or NULL if
+ * it can't be read.
  */
 static const uint8_t *
 read_range (struct qcow_view *v, uint64_t offset, uint32_t n)
@@ -145,7 +145,7 @@ on_extent (void *opaque, uint64_t offset, uint64_t length,
   return 0;
 }
 
-/* Map from 'offset' on; read pieces of the extents or not. */
+/* Map from 'offset' on; if 'read', read pieces of the extents. */
 static void
 map_from (struct qcow_view *v, const struct older *older, uint64_t offset,
           bool one, bool read)
@@ -164,7 +164,7 @@ map_from (struct qcow_view *v, const struct older *older, uint64_t offset,
 
 /* --- Views --- */
 
-/* 'older' if extents may say that something is unchanged, else NULL. */
+/* 'older' is NULL if no extent may be unchanged. */
 static void
 use_view (struct qcow_view *v, const struct older *older, struct input places)
 {
@@ -208,8 +208,8 @@ on_name (void *opaque, const char *name, const char *description)
   return 0;
 }
 
-/* What changed from one state to another, if there are such.  'known' is what
- * the old one holds if it is no snapshot.
+/* Use the delta between two states, if it exists.  'known' is the content of
+ * the old one if it is not a snapshot.
  */
 static void
 use_delta (struct qcow *q, const char *old, const char *new,
@@ -222,7 +222,7 @@ use_delta (struct qcow *q, const char *old, const char *new,
   MUST (asprintf (&name, "%s..%s", old, new) != -1);
   v = qcow_view_open (q, name);
   if (v) {
-    /* Names with dots in them may be taken apart elsewhere. */
+    /* A name with dots may be split at other dots. */
     if (strchr (old, '.') == NULL && strchr (new, '.') == NULL) {
       older.view = qcow_view_open (q, old);
       if (older.view == NULL && known)
@@ -236,8 +236,8 @@ use_delta (struct qcow *q, const char *old, const char *new,
   free (name);
 }
 
-/* All that are listed, and what changed from each to the one before.  'pinned'
- * if the default view may say that something is unchanged.
+/* Use all listed views, and the delta from each to the one before.  'pinned'
+ * if the default view may have unchanged extents.
  */
 static inline void
 use_all_views (struct qcow *q, bool pinned, struct input places)
@@ -265,7 +265,7 @@ use_all_views (struct qcow *q, bool pinned, struct input places)
 
 /* --- Files --- */
 
-/* An unnamed file in memory: its name in /proc. */
+/* An unnamed file in memory, with its name in /proc. */
 struct memory_file {
   int fd;
   char name[64];
@@ -288,7 +288,7 @@ new_file (void)
   return f;
 }
 
-/* What an image calls for, by its bytes, whether they are valid or not: what
+/* True if an image, valid or not, needs a passphrase or backing file: one that
  * it does not need is an error.
  */
 static inline bool
@@ -314,8 +314,8 @@ default_options (void)
 
   qcow_options_init (&options);
   options.cache_size = 1 << 20;
-  options.luks_iterations = 20000; /* 3 ms, and 12 for all */
-  options.force_share = true;      /* there is nobody else */
+  options.luks_iterations = 20000; /* 3 ms per slot, 12 in total */
+  options.force_share = true;      /* no other process uses it */
   return options;
 }
 

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# tests/fuzz/run.sh DIRECTORY SECONDS FUZZER...: run each of the fuzzers that
-# were built in DIRECTORY for so long, and say what came of it.  What one
-# finds new stays in DIRECTORY/corpus/FUZZER, and is where its next run
-# begins; an input that breaks it is kept as DIRECTORY/finding-*, and all that
-# it said in DIRECTORY/log/FUZZER.
+# tests/fuzz/run.sh DIRECTORY SECONDS FUZZER...: run each of the fuzzers in
+# DIRECTORY for SECONDS, and print the results.  New inputs are kept in
+# DIRECTORY/corpus/FUZZER for the next run, an input that fails in
+# DIRECTORY/finding-*, and the output in DIRECTORY/log/FUZZER.
 
 set -u
 dir=$1
@@ -16,7 +15,7 @@ findings=0
 table=$(printf '%-21s %12s %12s %10s %10s  %s' \
                fuzzer executions 'per second' inputs 'peak MiB' finding)
 
-# stat_of FUZZER NAME: one of the figures that libFuzzer prints at its end.
+# stat_of FUZZER NAME: print one of libFuzzer's final statistics.
 stat_of ()
 {
     sed -n "s/^stat::$2: *//p" "$dir/log/$1"
@@ -29,7 +28,7 @@ for f in "$@"; do
     mkdir -p "$corpus" "$dir/log/${f%/*}"
     echo "$f: $seconds seconds"
     finding=-
-    # Those are the limits that an image from a stranger must keep to.
+    # These limits must hold for any untrusted image.
     if ! "$dir/tests/fuzz/$f" -max_total_time="$seconds" \
          -rss_limit_mb=256 -timeout=5 -dict="$dictionary" \
          -artifact_prefix="$dir/finding-${f//\//-}-" -print_final_stats=1 -verbosity=1 \
@@ -38,7 +37,7 @@ for f in "$@"; do
         findings=$((findings + 1))
         finding=$(sed -n 's/.*Test unit written to //p' "$dir/$f.log")
         # From the first report on.
-        sed -n '/^==[0-9]*==\|runtime error\|: not so: /,$p' "$dir/log/$f" >&2
+        sed -n '/^==[0-9]*==\|runtime error\|: failed: /,$p' "$dir/log/$f" >&2
         : "${finding:=see $dir/log/$f}"
     fi
     table+=$(printf '\n%-21s %12s %12s %10s %10s  %s' "$f" \

@@ -1,18 +1,21 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# What make-seeds.sh needs that qemu-img does not write:
+# Makes the seeds that qemu-img can't write, for make-seeds.sh:
+#
 #
 #     seeds.py extensions IMAGE NEW      header extensions of all kinds
 #     seeds.py state IMAGE NEW           marked corrupt
 #     seeds.py snapshot-table IMAGE NEW  entries with other extra data
-#     seeds.py all-ones IMAGE NEW        bitmaps with entries for all ones
+#     seeds.py all-ones IMAGE NEW        bitmaps with all-ones entries
 #     seeds.py luks LUKS IMAGE NEW       a LUKS header appended to an image
-#     seeds.py chain IMAGES RAW NEW      all in one file, as chain.c wants
-#     seeds.py cut DIRECTORY             from the images in DIRECTORY/image,
-#                                        those of the other fuzzers
+#     seeds.py chain IMAGES RAW NEW      all in one file, as in chain.c
+#     seeds.py cut DIRECTORY             the seeds of other fuzzers, from the
+#                                        images in DIRECTORY/disk/image
 #
-# All images but those of 'cut' and 'chain' have version 3 and clusters of 512 bytes.
+#
+# All images, except for 'cut' and 'chain', have version 3 and clusters of 512
+# bytes.
 
 import os
 import struct
@@ -40,7 +43,7 @@ def get(form, data, offset):
 
 
 def append(image, data):
-    """Whole clusters at the end.  Where they are."""
+    """Append whole clusters.  Returns their offset."""
     image += bytes(-len(image) % CLUSTER)
     offset = len(image)
     image += data + bytes(-len(data) % CLUSTER)
@@ -48,7 +51,7 @@ def append(image, data):
 
 
 def extensions_of(image):
-    """The extensions: kind, and where the data is."""
+    """The header extensions: (type, offset of the data)."""
     version, = get("I", image, 4)
     pos = 72 if version == 2 else get("I", image, 100)[0]
     while version > 1 and pos + 8 <= len(image):
@@ -90,7 +93,7 @@ def state(image):
 
 
 def snapshot_table_of(image):
-    """The bytes of each entry."""
+    """The bytes of each entry of the snapshot table."""
     version, = get("I", image, 4)
     count, pos = get("IQ", image, 60) if version > 1 else (0, 0)
     for _ in range(count):
@@ -136,8 +139,9 @@ def all_ones(image):
 
 
 def luks(header, image):
-    """The first key slot will do, with few iterations.  (The key that comes
-    of that is another one, for which the fuzzer makes a digest.)"""
+    """Append the LUKS header with the first key slot, and few iterations.
+    (This results in a different key, for which the fuzzer computes the
+    digest.)"""
     offset, length = get("QQ", header, place_of(header, LUKS))
     for field in 164, 208 + 4:
         struct.pack_into(">I", header, offset + field, 10)
@@ -151,7 +155,7 @@ def luks(header, image):
 
 
 def chain(*files):
-    """The lengths are in sectors.  A chain may end early."""
+    """Join a chain.  The lengths are in sectors; 0 ends it early."""
     images = [bytes(f) + bytes(-len(f) % 512) for f in files[:-1]]
     lengths = [len(i) // 512 for i in images] + [0] * (4 - len(images))
     return struct.pack(">4H", *lengths) + b"".join(images) + files[-1]
@@ -160,7 +164,7 @@ def chain(*files):
 # --- Parts of images ---
 
 def compressed_clusters(image):
-    """Type, cluster_bits and stream of each, in versions 2 and 3."""
+    """(compression type, cluster_bits, stream) of each; not in version 1."""
     version, bits = get("I", image, 4)[0], get("I", image, 20)[0]
     if version == 1:
         return
@@ -181,7 +185,7 @@ def compressed_clusters(image):
 
 
 def parts_of(image):
-    """For each fuzzer what it gets of the image."""
+    """(fuzzer, seed) for the parts of the image."""
     version, bits = get("I", image, 4)[0], get("I", image, 20)[0]
     cluster = 512 if version == 1 else 1 << bits
     yield "format/header", image[:cluster].rstrip(b"\0")
