@@ -35,7 +35,7 @@ for f in "$@"; do
          "$corpus" "$dir/seeds/$f" > "$dir/log/$f" 2>&1
     then
         findings=$((findings + 1))
-        finding=$(sed -n 's/.*Test unit written to //p' "$dir/$f.log")
+        finding=$(sed -n 's/.*Test unit written to //p' "$dir/log/$f")
         # From the first report on.
         sed -n '/^==[0-9]*==\|runtime error\|: failed: /,$p' "$dir/log/$f" >&2
         : "${finding:=see $dir/log/$f}"
