@@ -50,8 +50,8 @@ int walk_next (struct walk *w, struct run *piece);
 static inline bool
 walk_in_slice (const struct walk *w)
 {
-  return w->slice.entry && w->offset >= w->slice_start && w->offset < w->slice_end
-         && w->offset < w->end;
+  return w->slice.entry && w->offset >= w->slice_start
+         && w->offset < w->slice_end && w->offset < w->end;
 }
 
 /* If the image is remote: prefetch the L2 table of 'offset'. */
