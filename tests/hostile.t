@@ -90,8 +90,8 @@ for n, at in enumerate(range(0, size // 512 * 512, step)):
             print(n, errno.errorcode[e.errnum])
 END
 
-# judge.py CUT: print up to three differences to stderr (cluster, ours,
-# qemu's) and the number of EIO clusters of ours to stdout.
+# judge.py CUT: print up to three differences (cluster, the plugin's result,
+# qemu's) to stderr, and the number of the plugin's EIO clusters to stdout.
 cat > judge.py <<'END'
 import sys
 cut = sys.argv[1] == "1"

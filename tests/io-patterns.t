@@ -97,9 +97,9 @@ for cluster in 512 1024 4096 16384 65536; do
     rm -f image.qcow2 oracle.raw
 done
 
-# Iotest 014: clusters data, data, hole, data, compressed, compressed, hole,
-# hole, compressed.  A snapshot between the two halves: the active tables have
-# clusters with and without COPIED.
+# Iotest 014: the cluster pattern data, data, unallocated, data, compressed,
+# compressed, unallocated, unallocated, compressed.  A snapshot between the
+# two halves: the active tables have clusters with and without COPIED.
 qemu-img create -q -f qcow2 -o cluster_size=4096 image.qcow2 6G
 nine ()
 {

@@ -4,7 +4,6 @@
 # Many clients of several servers at once, some of which vanish: a short run
 # of tests/soak over images of several kinds.
 #
-#
 #   QCOW_LOAD_SECONDS   duration of the request mix (default 8); if set, the
 #                       test prints figures
 #   QCOW_LOAD_CLIENTS   number of connections (default 60)

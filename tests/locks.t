@@ -52,8 +52,9 @@ else
     fail "start a writer"
 fi
 
-# Only the locks of a writer are refused, here with raw byte locks: also those
-# of a writer that shares the image with other writers, or only resizes it.
+# The plugin refuses an image with a writer's byte locks only, among them
+# those of a writer that shares the image with other writers, or only resizes
+# it.
 hold ()
 {
     "$python" - image.qcow2 "$@" > held <<'END' &
@@ -204,7 +205,7 @@ written_before_lock "changed before the lock: the disk shrinks" \
     "qemu-img resize --shrink late.qcow2 1M" late.qcow2 \
     '[ "$(nbdinfo --size "$uri")" = 1048576 ] && nbdcopy "$uri" null:'
 
-# A refused image has no locks left.
+# A refused image is left without locks.
 poke image.qcow2 20 00000019
 refused "a bad header: refused" 'cluster_bits' -- image.qcow2
 is "... leaves no locks" "$(py locks.py image.qcow2)" ""

@@ -12,7 +12,8 @@ params=(passphrase=tiger)
 head -c 300K /dev/urandom > noise
 luks_of noise good tiger
 
-# The first extension is the LUKS header's: its offset and length, at 120.
+# The first header extension has the offset and length of the LUKS header, at
+# 120.
 [ "$(peek good 112 4)" = $((0x0537be77)) ] ||
     fail "the first header extension is at 112"
 luks=$(peek good 120 8)

@@ -141,7 +141,7 @@ truncate -s $((65536 * 6)) hidden/below/base.qcow2
 asks '' $((3 << 20))
 said "a file that was truncated" \
      "error: base\\.qcow2: the file was truncated while being served"
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # snapshot= serves one view only.
 start_qcow -- hidden/top.qcow2 backing=disk.raw backing-format=raw \
@@ -150,7 +150,7 @@ told=0
 asks unknown
 said "an unknown export with snapshot=" \
      "error: top\\.qcow2: there is no export 'unknown': only one view" broken
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # A web server that responds with an error.
 start_web web hidden/www
@@ -165,7 +165,7 @@ set_web web fail=404*
 asks '' $((3 << 20))
 said "an error of the web server" \
      "error: web\\.qcow2: can't read [0-9]+ bytes at 0x[0-9a-f]+.*: the web server answers 404"
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 # A web server that redirects endlessly.
 set_web web
@@ -175,6 +175,6 @@ set_web web to="${web[web]}"
 asks '' $((3 << 20))
 said "a redirect that is not followed" \
      'error: web\.qcow2: .* redirects to web\.qcow2, which is not followed'
-stop_qcow || fail "the server ended well"
+stop_qcow || fail "the server exits cleanly"
 
 done_testing

@@ -4,9 +4,9 @@
 # Remote images (url=) on nginx: images of every kind, with their snapshots,
 # deltas and bitmaps, have the content and map of the local file, with any
 # cache size and number of connections, through filters and with many clients.
-# Invalid images are refused with the same message as local ones.  URLs in any
-# spelling.  The server sees range requests only, and each byte is requested
-# once.
+# Invalid images are refused with the same message as local ones.  URLs may
+# have any spelling.  The server receives range requests only, and each byte is
+# requested once.
 #
 # (Parameters for the server, TLS and HTTP/2 are in web-options.t, chains in
 # web-chains.t.)

@@ -7,7 +7,7 @@
 # it is served.
 #
 # Where qemu refuses the same header, the test checks that too: a mutation
-# that qemu accepts may not be one.
+# that qemu accepts may be valid.
 
 source "$(dirname "$0")/functions.sh"
 

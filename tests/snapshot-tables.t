@@ -64,7 +64,7 @@ cp image.qcow2 named.qcow2
 at=$(peek image.qcow2 64 8)
 poke image.qcow2 $((at + 16)) 5e0be100   # 2020-01-01 00:00:00 UTC
 
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 # The name of the second dup opens the first; 1 and 12 are ids of others; ''
 # is the disk itself.
 wanted=({1..20})
@@ -131,7 +131,7 @@ done
 # shellcheck disable=SC2016
 is "nbdkit -e" 9 "$(with_qcow 'echo "$uri" | py --stdin begins.py' \
                           -e 'two words' -- image.qcow2)"
-start_qcow -- image.qcow2 snapshot=dup || fail "start"
+start_qcow -- image.qcow2 snapshot=dup || fail "the server starts"
 for n in mon dup 2 nosuch; do
     not_ok "with snapshot=dup, the export $n is refused" \
            nbdinfo --size "$(to "$n")"
@@ -166,7 +166,7 @@ table image.qcow2 'like=1 id=mon name=a' 'like=2 id=b name=mon' \
       'like=3 id=%c3%bc%20/ name=a' 'like=4 id= name=e' 'like=5 id= name=' \
       'like=6 id=twice name=f' 'like=7 id=twice name=g' \
       'like=8 id=%0a name=%00' 'like=9 id=i name=i%00' 'like=10 id=%00j name=j'
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 is "ids that are not numbers, and odd names" \
    "$(begins mon b 'ü /' e '' twice g $'\n' i j a f)" \
    "1 2 3 4 200 6 7 8 9 10 1 6"
@@ -185,12 +185,13 @@ stop_qcow || fail "the server exits cleanly"
 
 # Up to the limit of 65536 snapshots: 9,999 of them are listed, clients can
 # open all of them, and the server takes little memory.
-# peak: the most memory that the server has used, in KiB.
+
+# peak: print the peak memory of the server, in KiB.
 peak ()
 {
     awk '/VmHWM/ { print $2 }' "/proc/$pid/status"
 }
-start_qcow -- named.qcow2 || fail "start"
+start_qcow -- named.qcow2 || fail "the server starts"
 begins '' > /dev/null
 least=$(peak)
 stop_qcow || fail "the server exits cleanly"
@@ -198,7 +199,7 @@ for count in 1000 9999 10000 65536; do
     cp named.qcow2 image.qcow2
     table image.qcow2 "like=2 name=snap-{} times=$((count - 1))" \
           'like=7 name=last'
-    start_qcow -- image.qcow2 || fail "start"
+    start_qcow -- image.qcow2 || fail "the server starts"
     is "$count snapshots: the first and the last, by id and name" \
        "$(begins 1 snap-1 $count last)" "2 2 7 7"
     for n in 1 2; do
@@ -235,7 +236,7 @@ not_ok "... refused by qemu, too" in_qemu
 cp named.qcow2 image.qcow2
 table image.qcow2 'like=1 name=a fill=4096' 'like=2 name=b fill=4097' \
       'like=3 name=c fill=65535' 'like=4 id=d name=d fill=4000'
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 name=$(printf '%04095d' 0)
 is "snapshots with names of 4096 bytes and more" \
    "$(begins 1 "a${name//0/x}" 2 3 d)" \
@@ -256,7 +257,7 @@ for more in 0 8; do
     is "a table of 64 MiB + $more bytes" "$bytes" $(((64 << 20) + more))
     if [ $more -eq 0 ]; then
         ok "... qemu opens the image" in_qemu
-        start_qcow -- image.qcow2 || fail "start"
+        start_qcow -- image.qcow2 || fail "the server starts"
         is "... the plugin serves it" "$(begins x y)" "1 2"
         ok "... the exports can be listed" py "$gen/nbd-list.py" "$uri"
         stop_qcow || fail "the server exits cleanly"
@@ -280,7 +281,7 @@ for compat in 1.1 0.10; do
           "like=1 size=512000 vm=$vm extra=15" \
           "like=1 size=512000 vm=$vm" "like=1 size=1024 vm=$vm extra=24" \
           "like=1 size=2097152 vm=$vm extra=1024"
-    start_qcow -- image.qcow2 || fail "start"
+    start_qcow -- image.qcow2 || fail "the server starts"
     is "extra data, compat $compat: the disk sizes" \
        "$(for n in {1..6}; do nbdinfo --size "$(to $n)"; done | xargs)" \
        "1048576 1048576 1048576 512000 1024 2097152"
@@ -312,7 +313,7 @@ qemu-img snapshot -c one good.qcow2
 table good.qcow2 'like=1 name=a times=40' 'like=1 name=bb fill=3000'
 cp good.qcow2 image.qcow2
 truncate -s $((at + bytes - 7)) image.qcow2
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 is "the file ends within the padding of the last entry: served" \
    "$(begins 1 41)" "1 1"
 stop_qcow || fail "the server exits cleanly"
@@ -364,7 +365,7 @@ table image.qcow2 'like=1' 'like=1 name=large entries=4194305' \
       'like=1 name=biggest size=0xffffffffffffffff' 'like=1 name=last'
 cp image.qcow2 bad.qcow2
 bad=(large endless crooked far farther cut big biggest)
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 for n in "${bad[@]}"; do
     before=$(wc -l < "$log")
     not_ok "an invalid L1 table, $n: opening the snapshot fails" \
@@ -433,7 +434,7 @@ done
 params=()
 cp good.qcow2 image.qcow2
 table image.qcow2 'like=1 size=0x7ffffffffffffe00 entries=32'
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 is "8 EiB with an L1 table for 1 MiB: the size" "$(nbdinfo --size "$(to 1)")" \
    9223372036854775296
 py - "$(to 1)" > got <<'END'
@@ -530,7 +531,7 @@ for _ in range(100):
     time.sleep(0.1)
 print(len(again))
 END
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 py many.py "$uri" > many.out 2>&1
 fit=$(head -1 many.out)
 is "$fit tables of 32 MiB fill 512 MiB" \

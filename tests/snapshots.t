@@ -124,7 +124,7 @@ for spec in 512:400:1:compat=1.1: 512:400:1:compat=1.1:base.raw \
     make_history image.qcow2 $((first + n)) $((cluster * clusters)) \
                  "$cluster" 5 "$resize" "$create" "$backing"
     what="clusters of $cluster, $create${backing:+ over $backing}, seed $seed"
-    start_qcow -- image.qcow2 || { fail "$what: start"; continue; }
+    start_qcow -- image.qcow2 || { fail "$what: the server starts"; continue; }
     current=$(qemu-img info -U --output=json image.qcow2 |
               jq '."virtual-size"')
     mapfile -t all < <(ids image.qcow2)
@@ -170,7 +170,7 @@ for id in $(ids ten.qcow2); do
     go_back ten.qcow2 "$id" "ten$id.raw"
 done
 for cache in 64M 64K; do
-    start_qcow -- ten.qcow2 cache-size=$cache || fail "start"
+    start_qcow -- ten.qcow2 cache-size=$cache || fail "the server starts"
     jobs=() bad=
     for id in {1..10}; do
         { timeout -k 5 "${QCOW_TIMEOUT:-120}" \
@@ -238,7 +238,7 @@ for part in 0 1 2 3; do
     io_script image.qcow2 < list
     qemu-img snapshot -c "part$part" image.qcow2
 done
-start_qcow -- image.qcow2 || fail "start"
+start_qcow -- image.qcow2 || fail "the server starts"
 for id in 1 2 3 4; do
     go_back image.qcow2 $id oracle.raw
     gives "patterns of iotest 014 after part $id" "part$((id - 1))" oracle.raw
@@ -281,8 +281,8 @@ like "... the description has its 64-bit size" \
      "$(with_qcow 'py "$gen/nbd-list.py" "$uri"' -- image.qcow2)" 1099511631872
 params=()
 
-# The current backing file counts, not the one when the snapshot was taken, up
-# to the snapshot's size, even if the disk is smaller.
+# A snapshot reads from the current backing file, not from the one at the time
+# of the snapshot, up to the snapshot's size, even if the disk is smaller.
 head -c 3000000 src1 > then.raw
 head -c 3000000 src2 > today.raw
 qemu-img create -q -f qcow2 -b then.raw -F raw image.qcow2 4M

@@ -208,7 +208,7 @@ opened ()
         grep -vE "^(pid[0-9]+|$libraries) O" | sort -u
 }
 while read -r image exports wanted; do
-    start_qcow -- "$image" allow=image-dir || fail "start"
+    start_qcow -- "$image" allow=image-dir || fail "the server starts"
     for export in ${exports//,/ }; do
         [ "$export" = - ] && export=
         ok "a copy of $image, '$export'" nbdcopy "$(to "$export")" null:

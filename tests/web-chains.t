@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Chains of images and data files, all or some of them on a web server.  Their
-# content equals qemu's for the same local files.  Which names are followed:
-# none by default; then those covered by allow=, whatever tricks the name
-# plays.  The message about a refused name suggests an allow= that works.
+# content equals qemu's for the same local files.  By default, no name in an
+# image is followed; with allow=, the names that it covers are, whatever
+# tricks a name plays.  The message about a refused name suggests an allow=
+# that works.
 #
 # The tests also check that the web server received no request for a refused
 # name.

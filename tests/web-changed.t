@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Remote files that change while they are served.  However the change shows
-# (strong or weak ETag, Last-Modified or length), the client gets EIO, the log
-# has one message, and no read mixes two versions.  If-Match is sent for
-# strong ETags only.
+# Remote files that change while they are served.  Whether the change shows in
+# a strong or weak ETag, in Last-Modified or in the length, the client gets
+# EIO, the log has one message, and no read mixes two versions.  If-Match is
+# sent for strong ETags only.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"

@@ -530,7 +530,7 @@ for way in auth to-other/auth near near/gone; do
            "s3cr3t|s1gnature|p:w|$(cut -c 1-20 secret)|${basic#* }"
 done
 
-# Nor when the parameter that contains the secret is invalid.
+# The same for messages about the parameter that contains the secret.
 qemu-img create -q -f qcow2 -u -b 'ftp://me:S3CRET@h/x?sig=S3CRET' -F raw \
          ftp.qcow2 1M
 qemu-img create -q -f qcow2 -u -F raw \

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Redirects: which ones are followed, and how many; the redirect target is
-# cached, and requested anew when it expires; secrets are sent to the origin
+# cached, and requested again when it expires; secrets are sent to the origin
 # of the user's URL only.
 #
 # The servers 'web' and 'other' are different origins, since their ports
@@ -55,7 +55,7 @@ sees ()
 # says REGEX: a line of the log matches.
 says ()
 {
-    like "... a message: $1" "$(cat "$log")" "$1"
+    like "... the message matches: $1" "$(cat "$log")" "$1"
 }
 
 # counts FIRST-WEB FIRST-OTHER WEB OTHER: the number of requests to each

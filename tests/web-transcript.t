@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Exact transcripts of the requests that web servers receive: bytes that came
-# with the size are not requested again; a cached byte is fetched once for all
-# clients; contiguous blocks are one request, sequential reads large ones;
-# random reads request no more than they need.
+# Exact transcripts of the requests that web servers receive.  The first
+# response has the size and the first bytes of the file, which are not
+# requested again.  A cached byte is fetched once for all clients.  Contiguous
+# blocks are one request, sequential reads large ones; random reads request no
+# more than they need.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"

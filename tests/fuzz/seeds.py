@@ -3,7 +3,6 @@
 #
 # Makes the seeds that qemu-img can't write, for make-seeds.sh:
 #
-#
 #     seeds.py extensions IMAGE NEW      header extensions of all kinds
 #     seeds.py state IMAGE NEW           marked corrupt
 #     seeds.py snapshot-table IMAGE NEW  entries with other extra data
@@ -12,7 +11,6 @@
 #     seeds.py chain IMAGES RAW NEW      all in one file, as in chain.c
 #     seeds.py cut DIRECTORY             the seeds of other fuzzers, from the
 #                                        images in DIRECTORY/disk/image
-#
 #
 # All images, except for 'cut' and 'chain', have version 3 and clusters of 512
 # bytes.
