@@ -228,7 +228,7 @@ for sub in monolithicFlat streamOptimized; do
 done
 printf '# an old tool'"'"'s\r\n\r\nversion=1\r\n' > text.vmdk
 named 'a VMDK image' 'qemu-img' text.vmdk
-qemu-img create -q -f luks --object secret,id=s,data=x \
+quick_luks qemu-img create -q -f luks --object secret,id=s,data=x \
          -o key-secret=s,iter-time=10 disk.luks 64k
 named 'a LUKS disk' 'nbdkit-luks-filter' disk.luks
 poke disk.luks 6 0002
