@@ -642,8 +642,8 @@ class Judge:
         # its offset alone, even if decompression failed, or if another entry
         # has another length for it.  So a different result must be confirmed
         # by a new qemu process.
-        self.fickle = any(case.header(layer)[0] == 1
-                          for layer in case.layers())
+        self.must_confirm = any(case.header(layer)[0] == 1
+                                for layer in case.layers())
         self.odd_ends = {size // 512 for size in case.sizes()[1:]
                          if size % 512}
         self.failures = self.restarts = 0
@@ -693,10 +693,10 @@ class Judge:
             if self.failures < MOST_FAILURES:
                 self.compare(at, middle - at)
                 self.compare(middle, at + length - middle)
-            elif None not in (ours, theirs) and not self.fickle:
+            elif None not in (ours, theirs) and not self.must_confirm:
                 self.differ(at, ours, theirs)
             return
-        if self.fickle and ours != theirs:
+        if self.must_confirm and ours != theirs:
             # EIO that is explained needs no confirmation.
             if ours is None and self.eio_is_explained:
                 pass
