@@ -252,19 +252,23 @@ done
 
 for bad in region=eu/west endpoint-url=ftp://host endpoint-url=http://host/?x \
            $'cookie=a=b\nc' $'user-agent=x\ry'; do
-    refused "bad ${bad%%=*}= with allow=any" "${bad%%=*}=.*(must|is not)" \
+    refused "an invalid ${bad%%=*}= with allow=any: refused" \
+            "${bad%%=*}=.*(must|is not)" \
             -- image.qcow2 "$bad" allow=any
 done
-refused "access-key= alone with allow=any" 'secret-key is missing' \
+refused "access-key= without secret-key=, with allow=any: refused" \
+        'secret-key is missing' \
         -- image.qcow2 access-key=S3CRET allow=any
-refused "secret-key= alone with allow=any" 'access-key is missing' \
+refused "secret-key= without access-key=, with allow=s3://: refused" \
+        'access-key is missing' \
         -- image.qcow2 secret-key=S3CRET allow=s3://bucket
-refused "a line break in a key with allow=any" 'has a line break' \
+refused "a line break in a key, with allow=any: refused" 'has a line break' \
         -- image.qcow2 access-key=x $'secret-key=S3\nCRET' allow=any
-refused "a region with a URL that is not s3://" 'region=.*is not a region' \
+refused "an invalid region= with an http:// URL: refused" \
+        'region=.*is not a region' \
         -- url=http://127.0.0.1:1/x region=eu/west
-# The environment is not meant for this image.
-ok "... but the environment may have anything" \
+# Settings in the environment may be for other programs.
+ok "invalid settings in the environment: accepted for a local image" \
    env AWS_REGION=eu/west AWS_ACCESS_KEY_ID=x AWS_ENDPOINT_URL=ftp://x \
        nbdkit -U - "$plugin" image.qcow2 allow=any user=me --run "$copy"
 
