@@ -21,11 +21,11 @@
  */
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/wait.h"
+#include "disk/damage.h"
 #include "disk/decrypt.h"
 #include "disk/map.h"
 #include "qcow.h"
@@ -106,54 +106,6 @@ copy_out (const struct job *job, const uint8_t *cluster)
     memcpy (job->dest, cluster + in_cluster (job), (size_t) job->run.length);
 }
 
-/* Views of the same image may have different damage at the same offset. */
-static uint64_t
-place_of (const struct run *run, uint64_t offset)
-{
-  return offset ^ (run->host * UINT64_C (0x9e3779b97f4a7c15) + run->fault);
-}
-
-/* The guest offset tells people which part of the disk is lost, the host
- * offset where to look in the file.
- */
-static int
-damaged_cluster (const struct run *run, const char *what)
-{
-  struct image *image = run->image;
-  const uint64_t cluster = run->offset & ~(image_cluster_size (image) - 1);
-
-  return error_report_once (&image->damage, place_of (run, cluster),
-                            image->context->hooks, EIO, image->name,
-                            "damaged cluster at guest offset 0x%" PRIx64
-                            ", host offset 0x%" PRIx64 ": %s",
-                            cluster, run->host, what);
-}
-
-/* One message for all that an L2 table would map. */
-static int
-damaged_table (const struct run *run)
-{
-  struct image *image = run->image;
-  const unsigned shift = header_l1_shift (&image->header);
-  const uint64_t start = run->offset >> shift << shift;
-
-  return error_report_once (
-    &image->damage, place_of (run, start), image->context->hooks, EIO,
-    image->name,
-    "damaged L1 entry: everything from guest offset 0x%" PRIx64
-    " to 0x%" PRIx64 " is lost, host offset 0x%" PRIx64 ": %s",
-    start, start + ((UINT64_C (1) << shift) - 1), run->host,
-    entry_fault_text (run->fault));
-}
-
-static int
-damaged (const struct run *run)
-{
-  if (run->fault == FAULT_L1_UNALIGNED || run->fault == FAULT_L1_PAST_END)
-    return damaged_table (run);
-  return damaged_cluster (run, entry_fault_text (run->fault));
-}
-
 /* --- Compressed clusters --- */
 
 /* 1: done; 0: it is damaged, but nobody wants to read it now; -1. */
@@ -170,8 +122,7 @@ inflate_to (struct workspace *s, const struct job *job, uint8_t *out)
     return image_no_memory (image);
   if (job->dest == NULL)
     return 0;
-  return damaged_cluster (&job->run, "the compressed data does not inflate "
-                                     "to one cluster");
+  return damage_report_stream (&job->run);
 }
 
 /* The stream is in memory: finish the job. */
@@ -621,7 +572,7 @@ plan_read (struct plan *plan, const struct run *run, uint8_t *dest)
   case RUN_BAD:
     break;
   }
-  return damaged (run);
+  return damage_report_entry (run);
 }
 
 /* The same for a prefetch.  Damage is for those who read it to find. */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Messages about damaged parts of an image.  The guest offset says which
+ * part of the disk is lost, the host offset where to look in the file.
+ *
+ * Each place is reported once, and no more than ERROR_FILTER_MAX places of an
+ * image (error.h).  The filter locks itself, so any thread may call these.
+ */
+
+#ifndef QCOW_DISK_DAMAGE_H
+#define QCOW_DISK_DAMAGE_H
+
+#include "disk/run.h"
+
+/* Report the L1 or L2 entry of a RUN_BAD.  Returns -1 with errno EIO. */
+int damage_report_entry (const struct run *run);
+
+/* Report that the stream of a RUN_COMPRESSED does not inflate to a cluster.
+ * Returns -1 with errno EIO.
+ */
+int damage_report_stream (const struct run *run);
+
+#endif /* QCOW_DISK_DAMAGE_H */
