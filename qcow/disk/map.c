@@ -22,8 +22,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "disk/map.h"
+#include "disk/prefetch.h"
 
 /* Bytes of the guest.  With small clusters some microseconds of walking in
  * each layer; of a larger window, more would be thrown away by clients that
@@ -120,6 +122,8 @@ map_release (struct map *m)
 void
 map_end (struct map *m)
 {
+  KEEP_ERRNO;
+
   map_release (m);
   if (m->found != m->found_inline)
     free (m->found);
@@ -140,12 +144,8 @@ make_found (struct map *m)
     return error_no_memory (m->view->context->hooks, m->view->name);
   for (i = 0; i < n; ++i)
     m->found[i].offset = m->found[i].length = 0;
-  /* Ask for the tables of all layers at once, not for one after the other:
-   * most will be wanted.
-   */
-  if (m->view->remote && !m->lookup->cached_only)
-    for (i = 0; i < n; ++i)
-      walk_prefetch (&m->view->layers[i], m->offset);
+  if (!m->lookup->cached_only)
+    prefetch_layers (m->view, m->offset);
   return 0;
 }
 

@@ -14,15 +14,9 @@
 #include <inttypes.h>
 
 #include "base/minmax.h"
+#include "disk/prefetch.h"
+#include "disk/slice.h"
 #include "disk/walk.h"
-
-/* A slice of 16 KiB has 2048 entries: 128 MiB of a disk with 64 KiB
- * clusters.  A read of 16 KiB from the page cache takes little longer than
- * one of 4 KiB, and a map of a whole image has a quarter of the look-ups;
- * beyond that, gains are small, and random reads over a large image would
- * fill the cache with entries that nobody wants.
- */
-#define SLICE_BITS 14
 
 /* The constants of an image's geometry. */
 static unsigned
@@ -36,36 +30,6 @@ static unsigned
 l1_shift (const struct walk *w)
 {
   return header_l1_shift (&w->layer->image->header);
-}
-
-/* log2 of the bytes of an L2 entry. */
-static unsigned
-entry_shift (const struct walk *w)
-{
-  return w->layer->image->geometry.extended ? 4 : 3;
-}
-
-static unsigned
-slice_bits (const struct walk *w)
-{
-  const unsigned bits = entry_l2_table_shift (&w->layer->image->geometry);
-
-  return bits < SLICE_BITS ? bits : SLICE_BITS;
-}
-
-/* log2 of the guest bytes that a slice spans. */
-static unsigned
-slice_shift (const struct walk *w)
-{
-  return cluster_bits (w) + slice_bits (w) - entry_shift (w);
-}
-
-/* Where in its L2 table the slice of w->offset begins, in bytes. */
-static uint64_t
-slice_in_table (const struct walk *w)
-{
-  return (w->offset & ((UINT64_C (1) << l1_shift (w)) - 1))
-         >> slice_shift (w) << slice_bits (w);
 }
 
 /* The next boundary of 1 << shift bytes after 'offset', or the largest
@@ -119,132 +83,12 @@ empty_l1_end (const struct walk *w, uint64_t offset)
   return min64 (i << shift, w->end);
 }
 
-/* --- Remote images --- */
-
-/* No request for tables is larger. */
-#define TABLE_PART (UINT64_C (1) << 20)
-
-/* How many tables, and bytes of them, are asked for ahead. */
-#define MAX_TABLES_AHEAD 64
-#define MAX_TABLE_BYTES_AHEAD (UINT64_C (4) << 20)
-
-/* L1 entries without a table do not end a walk from one to the next. */
-#define MAX_TABLES_APART 1024
-
-/* The part of the table at 'host' that has the byte 'in_table'. */
-static struct source_range
-table_part (const struct image *image, uint64_t host, uint64_t in_table)
-{
-  const uint64_t bytes = UINT64_C (1)
-                         << entry_l2_table_shift (&image->geometry);
-  const uint64_t start = in_table / TABLE_PART * TABLE_PART;
-
-  return (struct source_range){ host + start,
-                                (size_t) min64 (bytes - start, TABLE_PART),
-                                NULL };
-}
-
-/* Which tables to ask for with the one of this L1 entry: those of the entries
- * from the result on, *count of them.  None, unless tables are asked for in
- * their order; then more and more, and before the last ones are used up.  A
- * table that is cached and was not asked for changes nothing.
- */
-static uint64_t
-plan_ahead (struct image *image, uint64_t l1_index, bool cached,
-            unsigned *count)
-{
-  const uint64_t first
-    = __atomic_load_n (&image->first_table, __ATOMIC_RELAXED);
-  const uint64_t next = __atomic_load_n (&image->next_table, __ATOMIC_RELAXED);
-  unsigned n = __atomic_load_n (&image->tables_ahead, __ATOMIC_RELAXED);
-  const bool asked = first <= l1_index && l1_index < next;
-  const bool goes_on
-    = next > 0 && l1_index >= next && l1_index - next < MAX_TABLES_APART;
-
-  *count = 0;
-  if (asked ? n == 0 || next - l1_index > n / 2 : cached)
-    return next;
-  if (asked || goes_on)
-    n = n == 0 ? 1 : n < MAX_TABLES_AHEAD / 2 ? 2 * n : MAX_TABLES_AHEAD - 1;
-  else
-    n = 0;
-  __atomic_store_n (&image->first_table, l1_index, __ATOMIC_RELAXED);
-  __atomic_store_n (&image->next_table, asked ? next : l1_index + 1,
-                    __ATOMIC_RELAXED);
-  __atomic_store_n (&image->tables_ahead, n, __ATOMIC_RELAXED);
-  *count = n;
-  return asked ? next : l1_index + 1;
-}
-
-/* The slice 'key' of the table of this L1 entry is wanted: ask for the table
- * if it is not cached, and for those that will be wanted next.  What is cached
- * or in flight is not asked for again.
- */
-static void
-ask_for_tables (const struct layer *layer, uint64_t l1_index,
-                uint64_t in_table, struct cache_key key, size_t size)
-{
-  struct image *image = layer->image;
-  struct source_range ranges[MAX_TABLES_AHEAD];
-  struct source_pin slice;
-  const bool cached = image_peek_slice (image, key, size, &slice);
-  uint64_t bytes = 0, i;
-  unsigned ahead, left;
-  size_t n = 0;
-
-  if (cached)
-    cache_release (slice.entry);
-  else
-    ranges[n++] = table_part (image, key.host - in_table, in_table);
-  i = plan_ahead (image, l1_index, cached, &ahead);
-  for (left = ahead;
-       i < layer->l1->size && left > 0 && bytes < MAX_TABLE_BYTES_AHEAD
-       && i - l1_index < MAX_TABLES_APART;
-       ++i) {
-    const struct entry e = entry_l1 (&image->geometry, layer->l1->entries[i]);
-
-    if (e.kind != ENTRY_NORMAL)
-      continue;
-    ranges[n] = table_part (image, e.host, 0);
-    bytes += ranges[n++].length;
-    left--;
-  }
-  if (ahead > 0)
-    __atomic_store_n (&image->next_table, i, __ATOMIC_RELAXED);
-  if (n > 0)
-    source_prefetch (image->source, ranges, n);
-}
-
-void
-walk_prefetch (const struct layer *layer, uint64_t offset)
-{
-  struct image *image = layer->image;
-  struct walk w;
-  struct entry e;
-  uint64_t l1_index, in_table;
-
-  if (image == NULL || !image->source->remote || offset >= layer->size)
-    return;
-  walk_begin (&w, layer, NULL, offset, 1);
-  l1_index = offset >> l1_shift (&w);
-  if (l1_index >= layer->l1->size)
-    return;
-  e = entry_l1 (&image->geometry, layer->l1->entries[l1_index]);
-  if (e.kind != ENTRY_NORMAL)
-    return;
-  in_table = slice_in_table (&w);
-  ask_for_tables (layer, l1_index, in_table,
-                  (struct cache_key){ e.host + in_table, image->id, 0 },
-                  (size_t) 1 << slice_bits (&w));
-}
-
-/* Pin a slice of this L1 entry's table. */
+/* Pin the slice for w->offset. */
 static int
-get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
-           struct cache_key key)
+get_slice (struct walk *w, struct cache_key key)
 {
   const struct image *image = w->layer->image;
-  const size_t size = (size_t) 1 << slice_bits (w);
+  const size_t size = (size_t) 1 << slice_bits (image);
   struct lookup *lookup = w->lookup;
 
   if (lookup->slices_left == 0) {
@@ -261,7 +105,7 @@ get_slice (struct walk *w, uint64_t l1_index, uint64_t in_table,
   }
   else {
     if (image->source->remote)
-      ask_for_tables (w->layer, l1_index, in_table, key, size);
+      prefetch_table (w->layer, w->offset);
     if (image_get_slice (image, key, size, &w->slice) == -1)
       return -1;
   }
@@ -276,19 +120,10 @@ static int
 enter_slice (struct walk *w, struct run *piece)
 {
   struct image *image = w->layer->image;
-  const uint64_t l1_index = w->offset >> l1_shift (w);
-  const uint64_t slice_mask = (UINT64_C (1) << slice_shift (w)) - 1;
-  struct cache_key key;
-  uint64_t in_table;
-  struct entry e;
+  const struct entry e = layer_l1_entry (w->layer, w->offset >> l1_shift (w));
+  const unsigned shift = slice_shift (image);
 
   walk_release (w);
-
-  if (l1_index >= w->layer->l1->size)
-    e = (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
-  else
-    e = entry_l1 (&image->geometry, w->layer->l1->entries[l1_index]);
-
   switch (e.kind) {
   case ENTRY_NORMAL:
     break;
@@ -312,12 +147,12 @@ enter_slice (struct walk *w, struct run *piece)
     return 0;
   }
 
-  in_table = slice_in_table (w);
-  key = (struct cache_key){ e.host + in_table, image->id, 0 };
-  if (get_slice (w, l1_index, in_table, key) == -1)
+  if (get_slice (w,
+                 slice_key (image, e.host + slice_in_table (image, w->offset)))
+      == -1)
     return -1;
-  w->slice_start = w->offset & ~slice_mask;
-  w->slice_end = next_boundary (w->offset, slice_shift (w));
+  w->slice_start = w->offset >> shift << shift;
+  w->slice_end = next_boundary (w->offset, shift);
   return 1;
 }
 

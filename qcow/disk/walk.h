@@ -54,9 +54,6 @@ walk_in_slice (const struct walk *w)
          && w->offset < w->slice_end && w->offset < w->end;
 }
 
-/* If the image is remote: prefetch the L2 table of 'offset'. */
-void walk_prefetch (const struct layer *layer, uint64_t offset);
-
 /* Unpin the slice.  To be called before anything that may wait, and at the
  * end.  walk_next may be called again.
  */

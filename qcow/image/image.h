@@ -20,6 +20,16 @@
 #include "image/context.h"
 #include "source/source.h"
 
+/* Of a remote image: the L2 tables of the L1 entries [first, end) were
+ * prefetched last, 'count' of them at once (disk/prefetch.c).  Only a hint, so
+ * without a lock: its users read and write it with atomic operations, for
+ * which i386 needs the alignment.
+ */
+struct tables_ahead {
+  _Alignas(8) uint64_t first, end;
+  unsigned count;
+};
+
 struct image {
   struct context *context;
   const char *name;      /* the source's: for messages */
@@ -33,12 +43,7 @@ struct image {
   uint32_t id;                    /* in the chain: the owner in cache keys */
   struct quota_client workspaces; /* under the lock of their pool */
 
-  /* Of a remote image: the L2 tables of these L1 entries were asked for, so
-   * many at once.  Only a hint, so nobody locks it; atomic, for which i386
-   * needs the alignment.
-   */
-  _Alignas(8) uint64_t first_table, next_table;
-  unsigned tables_ahead;
+  struct tables_ahead ahead;
 };
 
 /* Read and check the header.  The image owns the source from now on, also

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Where the L2 entry for a guest offset is: in which table, and in which slice
+ * of it.  L2 tables are read and cached in slices, so that a random read in a
+ * large image does not fetch a whole table.  Pure.
+ */
+
+#ifndef QCOW_DISK_SLICE_H
+#define QCOW_DISK_SLICE_H
+
+#include <stdint.h>
+
+#include "disk/layer.h"
+
+/* A slice of 16 KiB has 2048 entries: 128 MiB of a disk with 64 KiB clusters.
+ * Reading 16 KiB from the page cache takes little longer than 4 KiB, and a map
+ * of a whole image needs a quarter of the look-ups.  Larger slices gain
+ * little, and random reads would fill the cache with entries that are not
+ * used.
+ */
+#define SLICE_BITS 14
+
+/* log2 of a slice's bytes: it is not larger than the table. */
+static inline unsigned
+slice_bits (const struct image *image)
+{
+  const unsigned bits = entry_l2_table_shift (&image->geometry);
+
+  return bits < SLICE_BITS ? bits : SLICE_BITS;
+}
+
+/* log2 of the guest bytes that a slice maps. */
+static inline unsigned
+slice_shift (const struct image *image)
+{
+  const unsigned entry_shift = image->geometry.extended ? 4 : 3;
+
+  return image->geometry.cluster_bits + slice_bits (image) - entry_shift;
+}
+
+/* Where in its L2 table the slice for a guest offset begins, in bytes. */
+static inline uint64_t
+slice_in_table (const struct image *image, uint64_t offset)
+{
+  const unsigned l1_shift = header_l1_shift (&image->header);
+
+  return (offset & ((UINT64_C (1) << l1_shift) - 1))
+         >> slice_shift (image) << slice_bits (image);
+}
+
+/* Of the slice at 'host' of the image's file. */
+static inline struct cache_key
+slice_key (const struct image *image, uint64_t host)
+{
+  return (struct cache_key){ host, image->id, 0 };
+}
+
+/* What an L1 entry says.  What is beyond the L1 table is unallocated. */
+static inline struct entry
+layer_l1_entry (const struct layer *layer, uint64_t l1_index)
+{
+  if (l1_index >= layer->l1->size)
+    return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
+  return entry_l1 (&layer->image->geometry, layer->l1->entries[l1_index]);
+}
+
+#endif /* QCOW_DISK_SLICE_H */
