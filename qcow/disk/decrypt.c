@@ -1,80 +1,72 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Reading encrypted data.  See decrypt.h.
+ * Decrypting data.  See decrypt.h.
  */
 
 #include <errno.h>
 #include <string.h>
 
+#include "base/minmax.h"
 #include "codec/libgcrypt.h"
 #include "disk/decrypt.h"
+#include "image/image.h"
 
-void
-decrypt_begin (struct decrypt_batch *s)
-{
-  s->nr_pieces = s->nr_parts = 0;
-}
-
-bool
-decrypt_is_full (const struct decrypt_batch *s)
-{
-  return s->nr_pieces > DECRYPT_RUNS - DECRYPT_RANGES
-         || s->nr_parts > DECRYPT_PARTS - 2;
-}
-
-static struct source_range
-add_piece (struct decrypt_batch *s, const struct run *run, uint64_t offset,
-           uint64_t length, uint8_t *buf)
+/* Whole sectors from the guest offset on, which are read to 'buf'. */
+static struct decrypt_step *
+add_sectors (struct decrypt_batch *b, const struct run *run, uint64_t offset,
+             uint64_t length, uint8_t *buf, struct ranges *ranges)
 {
   const uint64_t host = run->host + (offset - run->offset);
+  struct decrypt_step *step = &b->steps[b->nr_steps++];
 
-  s->pieces[s->nr_pieces++]
-    = (struct decrypt_piece){ run->image, buf, (size_t) length,
-                              image_cipher_sector (run->image, offset, host) };
-  return (struct source_range){ host, (size_t) length, buf };
+  *step = (struct decrypt_step){
+    .image = run->image,
+    .sector = image_cipher_sector (run->image, offset, host),
+    .buf = buf,
+    .length = (size_t) length,
+  };
+  ranges_add (ranges, run->source, host, (size_t) length, buf);
+  return step;
 }
 
-/* [offset, offset + length) of the guest, within one sector. */
-static struct source_range
-add_part (struct decrypt_batch *s, const struct run *run, uint64_t offset,
-          uint64_t length, uint8_t *dest)
+/* The bytes [offset, end) of the guest, which lie within one sector. */
+static void
+add_edge (struct decrypt_batch *b, const struct run *run, uint64_t offset,
+          uint64_t end, uint8_t *dest, struct ranges *ranges)
 {
-  struct decrypt_part *part = &s->parts[s->nr_parts++];
+  const uint64_t skip = offset % CIPHER_SECTOR_BYTES;
+  struct decrypt_step *step
+    = add_sectors (b, run, offset - skip, CIPHER_SECTOR_BYTES,
+                   b->edges[b->nr_edges++], ranges);
 
-  part->dest = dest;
-  part->skip = (size_t) (offset % CIPHER_SECTOR_BYTES);
-  part->length = (size_t) length;
-  return add_piece (s, run, offset - part->skip, CIPHER_SECTOR_BYTES,
-                    part->sector);
+  step->dest = dest;
+  step->skip = (size_t) skip;
+  step->wanted = (size_t) (end - offset);
 }
 
-/* A run fits into the client's buffer, so its lengths fit into size_t.
- *
- * Sectors begin at the same places for the guest and in the file: clusters
- * do, and what is smaller are subclusters of 512 bytes or more.
+/* Runs begin and end anywhere, but guest and host offset are equal modulo the
+ * size of a sector: clusters and subclusters begin at sectors.  A run is not
+ * longer than the client's buffer, so its lengths fit into size_t.
  */
-size_t
-decrypt_add (struct decrypt_batch *s, const struct run *run, uint8_t *dest,
-             struct source_range ranges[DECRYPT_RANGES])
+void
+decrypt_batch_add (struct decrypt_batch *b, const struct run *run,
+                   uint8_t *dest, struct ranges *ranges)
 {
-  const uint64_t mask = CIPHER_SECTOR_BYTES - 1;
-  const uint64_t end = run->offset + run->length;
-  const uint64_t whole = (run->offset + mask) & ~mask, whole_end = end & ~mask;
-  size_t n = 0;
+  const uint64_t start = run->offset, end = start + run->length;
+  const uint64_t whole = round_up64 (start, CIPHER_SECTOR_BYTES);
+  const uint64_t whole_end = round_down64 (end, CIPHER_SECTOR_BYTES);
 
   if (whole > whole_end) { /* within one sector */
-    ranges[n++] = add_part (s, run, run->offset, run->length, dest);
-    return n;
+    add_edge (b, run, start, end, dest, ranges);
+    return;
   }
-  if (run->offset < whole)
-    ranges[n++] = add_part (s, run, run->offset, whole - run->offset, dest);
+  if (start < whole)
+    add_edge (b, run, start, whole, dest, ranges);
   if (whole < whole_end)
-    ranges[n++] = add_piece (s, run, whole, whole_end - whole,
-                             dest + (whole - run->offset));
+    add_sectors (b, run, whole, whole_end - whole, dest + (whole - start),
+                 ranges);
   if (whole_end < end)
-    ranges[n++] = add_part (s, run, whole_end, end - whole_end,
-                            dest + (whole_end - run->offset));
-  return n;
+    add_edge (b, run, whole_end, end, dest + (whole_end - start), ranges);
 }
 
 static int
@@ -88,21 +80,18 @@ cannot_decrypt (struct image *image)
 }
 
 int
-decrypt_run (struct decrypt_batch *s)
+decrypt_batch_run (struct decrypt_batch *b)
 {
   size_t i;
 
-  for (i = 0; i < s->nr_pieces; ++i) {
-    const struct decrypt_piece *p = &s->pieces[i];
+  for (i = 0; i < b->nr_steps; ++i) {
+    const struct decrypt_step *s = &b->steps[i];
 
-    if (cipher_decrypt (p->image->cipher, p->buf, p->length, p->sector) == -1)
-      return cannot_decrypt (p->image);
+    if (cipher_decrypt (s->image->cipher, s->buf, s->length, s->sector) == -1)
+      return cannot_decrypt (s->image);
+    if (s->dest)
+      memcpy (s->dest, s->buf + s->skip, s->wanted);
   }
-  for (i = 0; i < s->nr_parts; ++i) {
-    const struct decrypt_part *part = &s->parts[i];
-
-    memcpy (part->dest, part->sector + part->skip, part->length);
-  }
-  decrypt_begin (s);
+  b->nr_steps = b->nr_edges = 0;
   return 0;
 }

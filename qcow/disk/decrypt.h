@@ -1,69 +1,62 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Reading encrypted data: which sectors to read for runs, and their
- * decryption once they are there.  Private to qcow/.
+ * Decrypting data: the steps of a request that follow its reads.
  *
- * Data comes in sectors of 512 bytes.  Whole ones are read straight to where
- * the plain bytes are wanted and decrypted there; where a run begins or ends
- * within one, that one is read and decrypted beside, and the part that is
- * wanted is copied.
+ * Data is encrypted in sectors of 512 bytes.  Whole sectors are read to where
+ * the client wants the bytes, and are decrypted there.  Where a run begins or
+ * ends within a sector, that sector is read into memory of the batch, and a
+ * part of it is copied after decryption.
  *
- * A struct decrypt_batch belongs to one thread.
+ * A batch belongs to one thread.
  */
 
 #ifndef QCOW_DISK_DECRYPT_H
 #define QCOW_DISK_DECRYPT_H
 
 #include "codec/cipher.h"
-#include "disk/walk.h"
+#include "disk/ranges.h"
+#include "disk/run.h"
 
-/* So many runs fit. */
-#define DECRYPT_RUNS 64
-
-/* One run needs so many ranges at most: one that both begins and ends within
- * a sector.
+/* One run needs at most so many ranges of its source, and steps: the sectors
+ * that it fills, and one at each end.
  */
-#define DECRYPT_RANGES 3
+#define DECRYPT_MAX_RANGES 3
 
-/* Parts of sectors.  Requests have two at most, unless the disks of several
- * layers end within a sector.
+/* Sectors that are not wanted as a whole.  One run has two at most.  So has a
+ * request, unless the disks of several layers end within a sector.
  */
-#define DECRYPT_PARTS 4
+#define DECRYPT_EDGES 4
 
-struct decrypt_batch {
-  size_t nr_pieces, nr_parts;
+/* Whole sectors that have been read. */
+struct decrypt_step {
+  struct image *image;
+  uint64_t sector; /* number of the first one, for its IV */
+  uint8_t *buf;
+  size_t length; /* bytes */
 
-  /* Whole sectors, to be decrypted where they are. */
-  struct decrypt_piece {
-    struct image *image;
-    uint8_t *buf;
-    size_t length;
-    uint64_t sector; /* for the IV */
-  } pieces[DECRYPT_RUNS];
-
-  /* A sector of which only [skip, skip + length) is wanted. */
-  struct decrypt_part {
-    uint8_t sector[CIPHER_SECTOR_BYTES];
-    uint8_t *dest;
-    size_t skip, length;
-  } parts[DECRYPT_PARTS];
+  /* Then copy the bytes [skip, skip + wanted) to 'dest', if that is not
+   * NULL.
+   */
+  uint8_t *dest;
+  size_t skip, wanted;
 };
 
-void decrypt_begin (struct decrypt_batch *s);
+/* Set nr_steps and nr_edges to 0 to initialize it. */
+struct decrypt_batch {
+  size_t nr_steps, nr_edges;
+  struct decrypt_step steps[RANGES_MAX];
+  uint8_t edges[DECRYPT_EDGES][CIPHER_SECTOR_BYTES];
+};
 
-/* Is there perhaps no room for one more run? */
-bool decrypt_is_full (const struct decrypt_batch *s);
-
-/* Take a run of encrypted data, whose plain bytes are wanted at 'dest'.
- * Returns how many ranges of its source have to be read for it, which it
- * puts into 'ranges'.
+/* Add a run of encrypted data, whose plain bytes are wanted at 'dest', and add
+ * to 'ranges' what has to be read for it.  Both must have room.
  */
-size_t decrypt_add (struct decrypt_batch *s, const struct run *run,
-                    uint8_t *dest, struct source_range ranges[DECRYPT_RANGES]);
+void decrypt_batch_add (struct decrypt_batch *b, const struct run *run,
+                        uint8_t *dest, struct ranges *ranges);
 
-/* All ranges are read: decrypt them and begin anew.  0, or -1 with the error
- * reported and errno EIO or ENOMEM.
+/* Decrypt, after all ranges have been read, and empty the batch.  0, or -1
+ * with the error reported and errno EIO or ENOMEM.
  */
-int decrypt_run (struct decrypt_batch *s);
+int decrypt_batch_run (struct decrypt_batch *b);
 
 #endif /* QCOW_DISK_DECRYPT_H */

@@ -3,8 +3,6 @@
  * What is prefetched.  See prefetch.h.
  */
 
-#include <stdbool.h>
-
 #include "base/cache.h"
 #include "base/minmax.h"
 #include "disk/prefetch.h"
@@ -140,4 +138,87 @@ prefetch_layers (const struct qcow_view *view, uint64_t offset)
   if (view->remote)
     for (i = 0; i < view->nr_layers; ++i)
       prefetch_table (&view->layers[i], offset);
+}
+
+/* --- Data and streams --- */
+
+/* Prefetch all ranges, neighbours of one source in one call. */
+static void
+prefetch_all (struct ranges *ranges)
+{
+  size_t i, n;
+
+  for (i = 0; i < ranges->n; i += n) {
+    for (n = 1; i + n < ranges->n; ++n)
+      if (ranges->sources[i + n] != ranges->sources[i])
+        break;
+    source_prefetch (ranges->sources[i], &ranges->list[i], n);
+  }
+  ranges->n = 0;
+}
+
+void
+prefetch_other_sources (const struct ranges *ranges)
+{
+  size_t i;
+
+  for (i = 1; i < ranges->n; ++i)
+    if (ranges->sources[i] != ranges->sources[0]
+        && ranges->sources[i]->remote) {
+      struct source_range range = ranges->list[i];
+
+      source_prefetch (ranges->sources[i], &range, 1);
+    }
+}
+
+void
+prefetch_streams (struct ranges *streams, size_t room)
+{
+  uint64_t bytes = 0;
+  size_t i;
+
+  for (i = 0; i < streams->n; ++i)
+    bytes += streams->list[i].length;
+  if (bytes > room)
+    prefetch_all (streams);
+  streams->n = 0;
+}
+
+/* --- What clients ask for --- */
+
+void
+prefetch_begin (struct prefetch *p, const struct cache *cache)
+{
+  p->ranges.n = 0;
+  p->inflate_room = cache_capacity (cache) / 4;
+}
+
+/* Damage is reported by the read that finds it. */
+bool
+prefetch_add (struct prefetch *p, const struct run *run)
+{
+  switch (run->kind) {
+  case RUN_HOLE:
+  case RUN_ZERO:
+  case RUN_BAD:
+    return false;
+  case RUN_DATA:
+    ranges_add (&p->ranges, run->source, run->host, (size_t) run->length,
+                NULL);
+    return false;
+  case RUN_COMPRESSED:
+    break;
+  }
+  if (p->inflate_room >= image_cluster_size (run->image)) {
+    p->inflate_room -= image_cluster_size (run->image);
+    return true;
+  }
+  ranges_add (&p->ranges, run->source, run->host, run->bound, NULL);
+  return false;
+}
+
+void
+prefetch_run (struct prefetch *p)
+{
+  prefetch_all (&p->ranges);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Prefetch: which tables are requested from their source before
+ * Prefetch: which tables and clusters are requested from their source before
  * they are needed.
  *
  * 1. L2 tables.  If a slice of an L2 table of a remote image is not cached,
@@ -11,6 +11,13 @@
  * 2. Layers.  Before a map looks into several layers, the tables of all of
  *    them are prefetched: most will be needed, and this takes one round trip
  *    instead of one for each layer.
+ * 3. Reads.  Before a request waits for one source, what it needs from other
+ *    remote ones is prefetched.  Compressed streams that do not fit into the
+ *    workspace are read in parts; before the first part, all are prefetched.
+ * 4. Prefetches that a client asks for (qcow_prefetch).  Compressed clusters
+ *    are inflated into the cache, up to a quarter of its size, since more
+ *    would evict the first ones.  Everything else is left to the sources.  A
+ *    request ends after a second: a hint is not worth more.
  *
  * What else of a remote source is read ahead, because its bytes are read in
  * order, is decided in source/readahead.h.
@@ -22,14 +29,43 @@
 #ifndef QCOW_DISK_PREFETCH_H
 #define QCOW_DISK_PREFETCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "disk/layer.h"
+#include "disk/ranges.h"
+#include "disk/run.h"
 
 /* Rule 1: the slice for this guest offset is needed. */
 void prefetch_table (const struct layer *layer, uint64_t offset);
 
 /* Rule 2: a map of the view begins at this guest offset. */
 void prefetch_layers (const struct qcow_view *view, uint64_t offset);
+
+/* Rule 3: the ranges will be read, those of the first one's source first. */
+void prefetch_other_sources (const struct ranges *ranges);
+
+/* Rule 3: these streams will be read, 'room' bytes at once.  Empties the
+ * list.
+ */
+void prefetch_streams (struct ranges *streams, size_t room);
+
+/* Rule 4. */
+#define PREFETCH_MS 1000
+
+struct prefetch {
+  struct ranges ranges;
+  uint64_t inflate_room; /* bytes that may still be inflated */
+};
+
+void prefetch_begin (struct prefetch *p, const struct cache *cache);
+
+/* True: the caller must inflate the run's cluster into the cache.  False:
+ * there is nothing more to do, or prefetch_run does it.  p->ranges must have
+ * room for one more.
+ */
+bool prefetch_add (struct prefetch *p, const struct run *run);
+
+void prefetch_run (struct prefetch *p);
 
 #endif /* QCOW_DISK_PREFETCH_H */

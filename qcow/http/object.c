@@ -13,11 +13,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/url-show.h"
 #include "base/keep-errno.h"
 #include "base/monotonic.h"
 #include "base/wait.h"
 #include "http/driver.h"
+#include "http/url-show.h"
 
 /* While an image is opened, warn if the server takes longer. */
 #define SLOW_MS 2000

@@ -14,12 +14,12 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/url-show.h"
 #include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "http/handle.h"
 #include "http/request.h"
+#include "http/url-show.h"
 
 #define MAX_REDIRECTS 10
 

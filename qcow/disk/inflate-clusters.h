@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The compressed clusters of a request: reading their streams, inflating them,
+ * and the cache of inflated clusters.
+ *
+ * Streams that lie together are read together into a workspace.  A cluster
+ * that is needed as a whole is inflated into the client's buffer and not
+ * cached, since clients that read whole clusters seldom read them again.  Of
+ * any other cluster the cache gets all of it, and the client a part.
+ *
+ * A batch belongs to one thread.  Two threads that need the same cluster share
+ * one inflation (single-flight).  No lock is held during I/O or inflation.  So
+ * that no two threads wait for each other:
+ * - the caller has nothing pinned;
+ * - a thread waits for a workspace before it claims entries of the cache;
+ * - it loads all that it has claimed before it waits for other threads.
+ */
+
+#ifndef QCOW_DISK_INFLATE_CLUSTERS_H
+#define QCOW_DISK_INFLATE_CLUSTERS_H
+
+#include "disk/ranges.h"
+#include "disk/run.h"
+#include "image/context.h"
+
+/* Where a cluster is inflated to, if that is not done already. */
+enum inflate_state {
+  INFLATE_TODO,
+  INFLATE_TO_DEST,
+  INFLATE_TO_CACHE,  /* the entry is claimed; then copy */
+  INFLATE_TO_MEMORY, /* the workspace, as the cache is full; then copy */
+  INFLATE_ELSEWHERE, /* another thread inflates it into the entry */
+  INFLATE_DONE,
+};
+
+/* Part or all of one cluster. */
+struct inflate_job {
+  struct run run;
+  uint8_t *dest; /* NULL: only into the cache */
+  enum inflate_state state;
+  struct cache_entry *entry; /* pinned, if TO_CACHE or ELSEWHERE */
+  uint8_t *in;               /* the stream, in the workspace */
+  size_t in_length;
+};
+
+/* Set nr_jobs to 0 to initialize it. */
+struct inflate_batch {
+  size_t nr_jobs;
+  struct inflate_job jobs[RANGES_MAX];
+};
+
+/* Add a RUN_COMPRESSED whose content is wanted at 'dest', or if that is NULL
+ * in the cache.  The batch must have room.
+ */
+static inline void
+inflate_batch_add (struct inflate_batch *b, const struct run *run,
+                   uint8_t *dest)
+{
+  b->jobs[b->nr_jobs++]
+    = (struct inflate_job){ .run = *run, .dest = dest, .state = INFLATE_TODO };
+}
+
+/* Inflate all clusters and empty the batch.  If streams have to be read,
+ * 'ranges' is read with the first of them, and emptied.  It must have room for
+ * one range for each job.  0, or -1 with the error reported and errno EIO,
+ * ENOMEM or ESHUTDOWN.
+ */
+int inflate_batch_run (struct inflate_batch *b, struct context *context,
+                       struct ranges *ranges);
+
+#endif /* QCOW_DISK_INFLATE_CLUSTERS_H */
