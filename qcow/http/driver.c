@@ -2,8 +2,10 @@
  *
  * Driving transfers.  See http.h.
  *
- * Requests are submitted (under the lock), then waiting, then active; after a
- * failed try, waiting again.  Only the driver thread moves them on.
+ * Other threads submit requests under the lock.  The driver thread keeps them
+ * in a list.  Those with a libcurl handle are active: they have a connection
+ * and are in the multi handle.  The others wait until they are due, and for a
+ * connection.
  *
  * libcurl could limit connections itself (CURLMOPT_MAX_TOTAL_CONNECTIONS and
  * CURLMOPT_MAX_HOST_CONNECTIONS).  But transfers that wait for a connection
@@ -22,7 +24,6 @@
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "http/driver.h"
-#include "http/handle.h"
 
 /* The driver looks for submitted requests at least so often. */
 #define MAX_WAIT_MS 1000
@@ -44,35 +45,11 @@ finish (struct request *r, int err)
   f->done (f, err);
 }
 
-static void
-unlink_request (struct request **list, struct request *r)
-{
-  while (*list != r)
-    list = &(*list)->next;
-  *list = r->next;
-}
-
-/* Append a list of requests. */
-static void
-append_requests (struct request **list, struct request *more)
-{
-  while (*list)
-    list = &(*list)->next;
-  *list = more;
-}
-
-static void
-append_request (struct request **list, struct request *r)
-{
-  r->next = NULL;
-  append_requests (list, r);
-}
-
-/* Make the requests that were submitted wait: the first one first. */
+/* Append the requests that were submitted: the first one first. */
 static void
 take_submitted (struct http *h)
 {
-  struct request *list = NULL, *r;
+  struct request **end = &h->requests, *list = NULL, *r;
 
   pthread_mutex_lock (&h->lock);
   while ((r = h->submitted) != NULL) {
@@ -81,80 +58,50 @@ take_submitted (struct http *h)
     list = r;
   }
   pthread_mutex_unlock (&h->lock);
-  append_requests (&h->waiting, list);
+  while (*end)
+    end = &(*end)->next;
+  *end = list;
 }
 
-/* --- Transfers --- */
-
-static CURLcode
-get_handle (struct http *h, CURL **easy)
-{
-  CURLcode code;
-
-  if (h->nr_idle > 0) {
-    *easy = h->idle[--h->nr_idle];
-    return CURLE_OK;
-  }
-  *easy = curl_easy_init ();
-  if (*easy == NULL)
-    return CURLE_OUT_OF_MEMORY;
-  code = request_prepare_handle (&h->context, *easy);
-  if (code != CURLE_OK) {
-    curl_easy_cleanup (*easy);
-    *easy = NULL;
-  }
-  return code;
-}
-
-static void
-put_handle (struct http *h, struct request *r)
-{
-  handle_release (r->easy);
-  if (h->nr_idle < sizeof h->idle / sizeof h->idle[0])
-    h->idle[h->nr_idle++] = r->easy;
-  else
-    curl_easy_cleanup (r->easy);
-  r->easy = NULL;
-}
-
-/* End the transfer of an active request, which is in no list then.  A handle
- * that can't be removed must not be reused: its clean-up removes it.
+/* End an active request's transfer.  (Freeing a handle that can't be removed
+ * removes it.)
  */
 static void
 end_transfer (struct http *h, struct request *r)
 {
-  KEEP_ERRNO;
-
-  if (curl_multi_remove_handle (h->multi, r->easy) == CURLM_OK)
-    put_handle (h, r);
-  else {
-    curl_easy_cleanup (r->easy);
-    r->easy = NULL;
-  }
-  unlink_request (&h->active, r);
+  curl_multi_remove_handle (h->multi, r->easy);
+  request_free_try (r);
   quota_give (&h->connections, &r->object->origin->client);
 }
 
-/* Begin a transfer for a request that is in no list.  0, or -1 with the error
- * reported and errno.
- */
+/* End a request. */
+static void
+end_request (struct http *h, struct request *r, int err)
+{
+  struct request **link = &h->requests;
+
+  if (r->easy)
+    end_transfer (h, r);
+  while (*link != r)
+    link = &(*link)->next;
+  *link = r->next;
+  finish (r, err);
+}
+
+/* Make a request active.  0, or -1 with the error reported and errno. */
 static int
 begin_transfer (struct http *h, struct request *r)
 {
-  CURLcode code = get_handle (h, &r->easy);
+  const CURLcode code = request_begin_try (r);
   CURLMcode added = CURLM_OK;
 
-  if (code == CURLE_OK)
-    code = request_set_up (r);
   if (code == CURLE_OK)
     added = curl_multi_add_handle (h->multi, r->easy);
   if (code == CURLE_OK && added == CURLM_OK) {
     quota_take (&h->connections, &r->object->origin->client);
-    append_request (&h->active, r);
     return 0;
   }
-  if (r->easy)
-    put_handle (h, r);
+  request_free_try (r);
   request_fail_in_libcurl (
     r, code == CURLE_OUT_OF_MEMORY || added == CURLM_OUT_OF_MEMORY,
     code != CURLE_OK ? curl_easy_strerror (code)
@@ -169,18 +116,16 @@ start_due (struct http *h)
   const uint64_t now = monotonic_ms ();
   struct request *r, *next;
 
-  for (r = h->waiting; r; r = next) {
+  for (r = h->requests; r; r = next) {
     next = r->next;
-    if (request_is_hopeless (r, now)) {
-      unlink_request (&h->waiting, r);
-      finish (r, EIO);
-    }
+    if (r->easy)
+      continue;
+    if (request_is_hopeless (r, now))
+      end_request (h, r, EIO);
     else if (r->due <= now
-             && quota_may_take (&h->connections, &r->object->origin->client)) {
-      unlink_request (&h->waiting, r);
-      if (begin_transfer (h, r) == -1)
-        finish (r, errno);
-    }
+             && quota_may_take (&h->connections, &r->object->origin->client)
+             && begin_transfer (h, r) == -1)
+      end_request (h, r, errno);
   }
 }
 
@@ -192,8 +137,9 @@ time_to_wait (const struct http *h)
   uint64_t wait = MAX_WAIT_MS;
   const struct request *r;
 
-  for (r = h->waiting; r; r = r->next)
-    if (quota_may_take (&h->connections, &r->object->origin->client))
+  for (r = h->requests; r; r = r->next)
+    if (r->easy == NULL
+        && quota_may_take (&h->connections, &r->object->origin->client))
       wait = min64 (wait, r->due > now ? r->due - now : 0);
   return (int) wait;
 }
@@ -207,18 +153,22 @@ collect (struct http *h)
   int left;
 
   while ((msg = curl_multi_info_read (h->multi, &left)) != NULL) {
-    enum request_next next;
     struct request *r;
 
     if (msg->msg != CURLMSG_DONE)
       continue;
     curl_easy_getinfo (msg->easy_handle, CURLINFO_PRIVATE, &r);
-    next = request_end_try (r, msg->data.result);
-    end_transfer (h, r);
-    if (next == REQUEST_AGAIN)
-      append_request (&h->waiting, r);
-    else
-      finish (r, next == REQUEST_DONE ? 0 : errno);
+    switch (request_end_try (r, msg->data.result)) {
+    case REQUEST_DONE:
+      end_request (h, r, 0);
+      break;
+    case REQUEST_AGAIN:
+      end_transfer (h, r);
+      break;
+    case REQUEST_FAIL:
+      end_request (h, r, errno);
+      break;
+    }
     any = true;
   }
   return any;
@@ -232,19 +182,10 @@ drop_cancelled (struct http *h, bool all)
 {
   struct request *r, *next;
 
-  for (r = h->active; r; r = next) {
+  for (r = h->requests; r; r = next) {
     next = r->next;
-    if (all || __atomic_load_n (&r->fetch->cancel, __ATOMIC_ACQUIRE)) {
-      end_transfer (h, r);
-      finish (r, ESHUTDOWN);
-    }
-  }
-  for (r = h->waiting; r; r = next) {
-    next = r->next;
-    if (all || __atomic_load_n (&r->fetch->cancel, __ATOMIC_ACQUIRE)) {
-      unlink_request (&h->waiting, r);
-      finish (r, ESHUTDOWN);
-    }
+    if (all || __atomic_load_n (&r->fetch->cancel, __ATOMIC_ACQUIRE))
+      end_request (h, r, ESHUTDOWN);
   }
 }
 
@@ -255,16 +196,18 @@ static void
 libcurl_failed (struct http *h, CURLMcode code)
 {
   const struct timespec pause = { .tv_nsec = LIBCURL_PAUSE_MS * 1000000L };
-  struct request *r;
+  struct request *r, *next;
 
   nanosleep (&pause, NULL);
   if (++h->failures < MAX_LIBCURL_FAILURES)
     return;
-  while ((r = h->active) != NULL) {
+  for (r = h->requests; r; r = next) {
+    next = r->next;
+    if (r->easy == NULL)
+      continue;
     request_fail_in_libcurl (r, code == CURLM_OUT_OF_MEMORY,
                              curl_multi_strerror (code));
-    end_transfer (h, r);
-    finish (r, errno);
+    end_request (h, r, errno);
   }
 }
 
@@ -417,7 +360,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   }
   h->context.hooks = hooks;
   h->context.debug = options->debug_http;
-  h->context.random = monotonic_ms ();
+  h->context.seed = (unsigned) monotonic_ms ();
   pthread_mutex_init (&h->lock, NULL);
   if (http_settings_take (&h->context.settings, options, hooks) == 0) {
     h->connections.slots = h->context.settings.connections;
@@ -428,14 +371,11 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   return NULL;
 }
 
-/* Handles must not outlive the multi handle that has their connections. */
 void
 http_hang_up (struct http *h)
 {
   if (h == NULL)
     return;
-  while (h->nr_idle > 0)
-    curl_easy_cleanup (h->idle[--h->nr_idle]);
   if (h->multi)
     curl_multi_cleanup (h->multi);
   h->multi = NULL;

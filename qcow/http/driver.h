@@ -23,13 +23,10 @@ struct http {
   pthread_t worker;
 
   /* The rest belongs to the thread that drives. */
-  struct request *waiting; /* to be started, in this order */
-  struct request *active;  /* their handles are in 'multi' */
+  struct request *requests; /* the oldest first */
   struct origin *origins;
-  struct quota connections;         /* of active requests */
-  CURL *idle[HTTP_MAX_CONNECTIONS]; /* handles for reuse */
-  unsigned nr_idle;
-  unsigned failures; /* of libcurl itself, in a row */
+  struct quota connections; /* of active requests */
+  unsigned failures;        /* of libcurl itself, in a row */
 };
 
 /* Drive the transfers until one is over, or for at most 'max_ms'.  Only before

@@ -27,7 +27,7 @@
   } while (0)
 
 static CURLcode
-prepare_tls (const struct http_settings *s, CURL *easy)
+set_tls (CURL *easy, const struct http_settings *s)
 {
   SET (easy, CURLOPT_SSL_VERIFYPEER, s->sslverify ? 1L : 0L);
   SET (easy, CURLOPT_SSL_VERIFYHOST, s->sslverify ? 2L : 0L);
@@ -40,9 +40,8 @@ prepare_tls (const struct http_settings *s, CURL *easy)
   return CURLE_OK;
 }
 
-CURLcode
-handle_prepare (CURL *easy, const struct http_settings *s,
-                curl_write_callback on_body)
+static CURLcode
+set_parameters (CURL *easy, const struct http_settings *s)
 {
   SET (easy, CURLOPT_NOSIGNAL, 1L);
   SET (easy, CURLOPT_QUICK_EXIT, 1L);
@@ -74,8 +73,7 @@ handle_prepare (CURL *easy, const struct http_settings *s,
     SET (easy, CURLOPT_PROXYUSERNAME, s->proxy_user);
   if (s->proxy_password)
     SET (easy, CURLOPT_PROXYPASSWORD, s->proxy_password);
-  SET (easy, CURLOPT_WRITEFUNCTION, on_body);
-  return prepare_tls (s, easy);
+  return set_tls (easy, s);
 }
 
 /* libcurl before 8.0 can't reuse a connection that began with HTTP/2 without
@@ -106,9 +104,6 @@ is_signed (const struct http_settings *s, const struct handle_request *r)
   return r->object->s3 && is_own (s, r->url) && sign_is_wanted (s);
 }
 
-/* A handle keeps what it was given, and may go to another server next: so all
- * of it is set for each request.
- */
 static CURLcode
 set_credentials (CURL *easy, const struct http_settings *s,
                  const struct handle_request *r)
@@ -162,28 +157,28 @@ add_headers (const struct http_settings *s, const struct handle_request *r,
 }
 
 static CURLcode
-set_request (CURL *easy, const struct handle_request *r, void *opaque,
-             char *error)
+set_request (CURL *easy, const struct handle_request *r)
 {
   char range[64];
 
   snprintf (range, sizeof range, "%" PRIu64 "-%" PRIu64, r->first, r->last);
   SET (easy, CURLOPT_URL, r->url->text);
   SET (easy, CURLOPT_RANGE, range);
-  SET (easy, CURLOPT_PRIVATE, opaque);
-  SET (easy, CURLOPT_WRITEDATA, opaque);
-  SET (easy, CURLOPT_ERRORBUFFER, error);
+  SET (easy, CURLOPT_WRITEFUNCTION, r->on_body);
+  SET (easy, CURLOPT_WRITEDATA, r->opaque);
+  SET (easy, CURLOPT_PRIVATE, r->opaque);
+  SET (easy, CURLOPT_ERRORBUFFER, r->error);
   return CURLE_OK;
 }
 
 CURLcode
 handle_set_up (CURL *easy, const struct http_settings *s,
-               const struct handle_request *r, void *opaque, char *error,
-               struct curl_slist **headers)
+               const struct handle_request *r, struct curl_slist **headers)
 {
-  CURLcode code = set_request (easy, r, opaque, error);
+  CURLcode code = set_parameters (easy, s);
 
-  *headers = NULL;
+  if (code == CURLE_OK)
+    code = set_request (easy, r);
   if (code == CURLE_OK)
     code = set_reuse (easy, s, r->url);
   if (code == CURLE_OK)
@@ -194,12 +189,4 @@ handle_set_up (CURL *easy, const struct http_settings *s,
     return errno == ENOMEM ? CURLE_OUT_OF_MEMORY : CURLE_AUTH_ERROR;
   SET (easy, CURLOPT_HTTPHEADER, *headers);
   return CURLE_OK;
-}
-
-void
-handle_release (CURL *easy)
-{
-  curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, NULL);
-  curl_easy_setopt (easy, CURLOPT_HTTPHEADER, NULL);
-  curl_easy_setopt (easy, CURLOPT_WRITEDATA, NULL);
 }

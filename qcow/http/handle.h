@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Setting libcurl's easy handles up: the user's parameters, and one request
- * for a range of an object.
+ * Setting libcurl's easy handles up, each for one request for a range of an
+ * object.  (A handle costs 1.5 microseconds.  With a new one for each request,
+ * no request sees what another one was given.)
  *
  * User names, passwords, cookies, headers and keys go to the origin of the
  * user's own URL, and what is in an object's URL to its origin: never
@@ -23,21 +24,17 @@ struct handle_request {
   const struct url *url;         /* the one that is asked */
   uint64_t first, last;          /* bytes of the object */
   const struct version *version; /* the one that is wanted; NULL: any */
+
+  curl_write_callback on_body;
+  void *opaque; /* for on_body, and CURLINFO_PRIVATE */
+  char *error;  /* CURL_ERROR_SIZE bytes */
 };
 
-/* Set the options that are the same for all requests. */
-CURLcode handle_prepare (CURL *easy, const struct http_settings *s,
-                         curl_write_callback on_body);
-
-/* Set a prepared handle up for a request.  'opaque' is CURLINFO_PRIVATE and
- * for on_body; 'error' has CURL_ERROR_SIZE bytes.  The headers are a new list,
- * for http_free_headers when the transfer is over, also after a failure.
+/* Set a new handle up.  *headers, which is NULL before, must stay until the
+ * handle is freed; then http_free_headers frees it, also after a failure.
  */
 CURLcode handle_set_up (CURL *easy, const struct http_settings *s,
-                        const struct handle_request *r, void *opaque,
-                        char *error, struct curl_slist **headers);
-
-/* Make a handle forget its request. */
-void handle_release (CURL *easy);
+                        const struct handle_request *r,
+                        struct curl_slist **headers);
 
 #endif /* QCOW_HTTP_HANDLE_H */

@@ -69,7 +69,7 @@ static void
 warn_if_slow (struct http_object *o, uint64_t began)
 {
   const struct http *h = o->http;
-  const struct request *r = h->active ? h->active : h->waiting;
+  const struct request *r = h->requests;
 
   if (o->slow_start || r == NULL || monotonic_ms () - began < SLOW_MS)
     return;

@@ -16,18 +16,18 @@
 
 #define PLACEHOLDER "(not shown: it contains a secret)"
 
-/* So many characters of a secret in a row are too much: a text may have been
- * cut before we see it.
+/* So many characters of a secret in a row count as the secret, since servers
+ * and libcurl may cut texts.
  */
 #define WINDOW 8
 
-/* Less than that is in many words: it counts only as a word of its own. */
+/* A shorter secret is a part of many words: it counts only as a whole word. */
 #define SHORT 4
 
-/* Nothing that is shown comes from beyond that. */
+/* More than is ever shown of a text. */
 #define LOOK_AT 2048
 
-/* What a longer text is cut to, in bytes once it is escaped. */
+/* Bytes of a longer text that are shown, once it is escaped. */
 #define SHOWN (REDACTED_MAX - sizeof "...")
 
 static void
@@ -57,7 +57,7 @@ append (struct secrets *s, char *secret)
   s->list[s->n++] = secret;
 }
 
-/* As it is, and without escapes if it has some. */
+/* Add it as it is, and without its escapes if it has some. */
 static void
 add_part (struct secrets *s, const char *secret, size_t length)
 {
@@ -125,7 +125,7 @@ secrets_add_login (struct secrets *s, const char *user, const char *password)
   append (s, encoded);
 }
 
-/* Parameters of presigned URLs whose values are no secrets, but words of
+/* Parameters of presigned URLs whose values are not secret, but occur in
  * ordinary messages: "host", "https", the name of a region.
  */
 static bool
@@ -183,7 +183,7 @@ is_word_character (const char *text, size_t length, size_t i)
   return i < length && isalnum ((unsigned char) text[i]);
 }
 
-/* A word of its own in the text? */
+/* True if it is a whole word of the text. */
 static bool
 has_word (const char *text, size_t length, const char *word, size_t n)
 {

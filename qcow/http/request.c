@@ -14,7 +14,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "http/handle.h"
@@ -49,9 +48,18 @@ request_new (struct http_object *o, struct fetch *f)
 }
 
 void
+request_free_try (struct request *r)
+{
+  curl_easy_cleanup (r->easy);
+  http_free_headers (r->headers);
+  r->easy = NULL;
+  r->headers = NULL;
+}
+
+void
 request_free (struct request *r)
 {
-  http_free_headers (r->headers);
+  request_free_try (r);
   target_release (r->target);
   free (r);
 }
@@ -204,12 +212,6 @@ request_is_hopeless (const struct request *r, uint64_t now)
                                    r->fetch->offset + r->length, now));
 }
 
-CURLcode
-request_prepare_handle (const struct request_context *c, CURL *easy)
-{
-  return handle_prepare (easy, &c->settings, on_body);
-}
-
 /* After a redirect the target is set.  Else begin at the remembered target, or
  * at the object's own URL.
  */
@@ -226,7 +228,7 @@ choose_target (struct request *r)
 }
 
 CURLcode
-request_set_up (struct request *r)
+request_begin_try (struct request *r)
 {
   const struct http_object *o = r->object;
   struct handle_request h;
@@ -239,17 +241,20 @@ request_set_up (struct request *r)
   r->filled_before = r->expected = r->filled;
   r->began = monotonic_ms ();
   r->error[0] = '\0';
-  http_free_headers (r->headers);
-  r->headers = NULL;
+  r->easy = curl_easy_init ();
+  if (r->easy == NULL)
+    return CURLE_OUT_OF_MEMORY;
   h = (struct handle_request){
     .object = &o->own->url,
     .url = &r->target->url,
     .first = r->fetch->offset + r->filled,
     .last = r->fetch->offset + r->length - 1,
     .version = known_version (o),
+    .on_body = on_body,
+    .opaque = r,
+    .error = r->error,
   };
-  return handle_set_up (r->easy, &o->context->settings, &h, r, r->error,
-                        &r->headers);
+  return handle_set_up (r->easy, &o->context->settings, &h, &r->headers);
 }
 
 /* --- Failures --- */
@@ -329,13 +334,6 @@ failure_of (const struct request *r)
   };
 }
 
-/* True if the try went to the remembered target. */
-static bool
-is_remembered (const struct request *r)
-{
-  return r->hops == 0 && is_redirected (r);
-}
-
 static void
 forget_target (struct request *r)
 {
@@ -347,14 +345,6 @@ forget_target (struct request *r)
   }
 }
 
-static uint64_t
-next_random (struct request_context *c)
-{
-  c->random = c->random * UINT64_C (6364136223846793005)
-              + UINT64_C (1442695040888963407);
-  return c->random >> 33;
-}
-
 static struct retry_decision
 decide (struct request *r, enum retry_cause cause, unsigned kind)
 {
@@ -364,8 +354,8 @@ decide (struct request *r, enum retry_cause cause, unsigned kind)
     .status = kind,
     .now = monotonic_ms (),
     .progress = r->filled - r->filled_before,
-    .random = next_random (c),
-    .remembered = is_remembered (r),
+    .random = (uint64_t) rand_r (&c->seed),
+    .remembered = r->hops == 0 && is_redirected (r),
     .serving = c->serving,
     .responded = r->object->known || kind >= 100,
     .recovered = r->object->history.given_up == 0,
@@ -378,28 +368,19 @@ decide (struct request *r, enum retry_cause cause, unsigned kind)
   return retry_decide (&r->retry, &f);
 }
 
-static void
-note_failure (const struct request *r, bool given_up)
-{
-  KEEP_ERRNO;
-  const uint64_t begin = r->fetch->offset;
-
-  retry_note_failure (&r->object->history, begin + r->filled,
-                      begin + r->length, given_up, monotonic_ms ());
-}
-
 /* The try failed.  'kind' is as for report. */
 static enum request_next
 failed (struct request *r, enum retry_cause cause, unsigned kind,
         const char *why)
 {
   const struct retry_decision d = decide (r, cause, kind);
+  const uint64_t now = monotonic_ms (), begin = r->fetch->offset;
 
   switch (d.action) {
   case RETRY_LATER:
     /* Redirects are followed anew: they may have led to a broken server. */
     r->hops = 0;
-    r->due = monotonic_ms () + d.delay;
+    r->due = now + d.delay;
     snprintf (r->why, sizeof r->why, "%s", why);
     error_debug (r->object->context->hooks, r->object->own->url.name,
                  "%s; next try in %" PRIu64 " ms", why, d.delay);
@@ -412,12 +393,13 @@ failed (struct request *r, enum retry_cause cause, unsigned kind,
   case RETRY_FAIL:
     break;
   }
+  if (cause != RETRY_NO_MEMORY)
+    retry_note_failure (&r->object->history, begin + r->filled,
+                        begin + r->length, d.action == RETRY_GIVE_UP, now);
   if (r->judged && r->verdict == VERDICT_CHANGED)
     report_change (r);
   else
     report (r, d.err, kind, why);
-  if (cause != RETRY_NO_MEMORY)
-    note_failure (r, d.action == RETRY_GIVE_UP);
   return REQUEST_FAIL;
 }
 
@@ -466,17 +448,23 @@ check_hop (const struct request *r, const struct url *next,
   return 0;
 }
 
-/* As url_parse.  Only the user's own URLs may use s3://. */
+/* Take a redirect's URL.  0, or -1, the reason, and errno ENOMEM or EINVAL.
+ * (Only the user's own URLs may use s3://.)
+ */
 static int
-parse_location (const char *location, struct url *next,
-                struct problem *problem)
+parse_location (const struct request *r, const char *location,
+                struct url *next, struct problem *problem)
 {
   const struct url_s3 none = { NULL, "" };
 
-  if (strncasecmp (location, "http", 4) == 0)
-    return url_parse (location, &none, next, problem);
+  if (strncasecmp (location, "http", 4) != 0)
+    problem_set (problem, "only http and https are");
+  else if (url_parse (location, &none, next, problem) == -1)
+    return -1;
+  else if (check_hop (r, next, problem) == 0)
+    return 0;
   errno = EINVAL;
-  return problem_set (problem, "only http and https are");
+  return -1;
 }
 
 static enum request_next
@@ -512,32 +500,28 @@ static enum request_next
 follow (struct request *r, long status)
 {
   struct url next = { .name = NULL };
-  char *location = NULL;
+  struct target *target = NULL;
   struct problem problem;
-  struct target *target;
+  char *location = NULL;
   enum request_next then;
-  bool taken;
 
   curl_easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
   if (location == NULL)
     return failed_without_location (r, status);
-  taken = parse_location (location, &next, &problem) == 0;
-  if ((!taken && errno != ENOMEM)
-      || (taken && check_hop (r, &next, &problem) == -1)) {
-    then = failed_to_follow (r, status, location, &next, &problem);
-    url_free (&next);
-    return then;
+  if (parse_location (r, location, &next, &problem) == 0)
+    target = target_new (&next, r->object->own);
+  if (target) {
+    target_release (r->target);
+    r->target = target;
+    r->hops++;
+    r->due = 0;
+    return REQUEST_AGAIN;
   }
-  target = taken ? target_new (&next, r->object->own) : NULL;
-  if (target == NULL) {
-    url_free (&next);
-    return failed (r, RETRY_NO_MEMORY, (unsigned) status, "out of memory");
-  }
-  target_release (r->target);
-  r->target = target;
-  r->hops++;
-  r->due = 0;
-  return REQUEST_AGAIN;
+  then = errno == ENOMEM
+           ? failed (r, RETRY_NO_MEMORY, (unsigned) status, "out of memory")
+           : failed_to_follow (r, status, location, &next, &problem);
+  url_free (&next);
+  return then;
 }
 
 /* --- Ending a try --- */

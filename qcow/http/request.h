@@ -25,8 +25,8 @@ struct request_context {
   const struct qcow_hooks *hooks;
   struct http_settings settings;
   bool debug;
-  bool serving; /* the worker thread drives; set before it starts */
-  uint64_t random;
+  bool serving;  /* the worker thread drives; set before it starts */
+  unsigned seed; /* of rand_r */
 };
 
 /* The server of some objects, wherever it redirects to. */
@@ -70,7 +70,7 @@ struct request {
   size_t piece, in_piece; /* where the next byte goes */
 
   /* This try. */
-  CURL *easy; /* NULL: no transfer */
+  CURL *easy; /* NULL: there is none */
   struct curl_slist *headers;
   struct target *target; /* where it goes */
   bool judged;           /* verdict is set */
@@ -94,11 +94,11 @@ struct request {
 struct request *request_new (struct http_object *o, struct fetch *f);
 void request_free (struct request *r);
 
-/* Prepare a new handle for requests. */
-CURLcode request_prepare_handle (const struct request_context *c, CURL *easy);
+/* Begin a try: set r->easy up.  After a failure, too, request_free_try. */
+CURLcode request_begin_try (struct request *r);
 
-/* Set r->easy up for the next try. */
-CURLcode request_set_up (struct request *r);
+/* Free what belongs to a try. */
+void request_free_try (struct request *r);
 
 /* True if the request must fail with EIO without a message: a request for such
  * bytes has just failed, or the object has changed.

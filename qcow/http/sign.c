@@ -28,8 +28,8 @@
 
 #define SPACES " \t\n\v\f\r"
 
-/* What libcurl makes of a line for CURLOPT_HTTPHEADER.  False: it does not
- * send that header.
+/* Parse a line as CURLOPT_HTTPHEADER does.  False: libcurl does not send that
+ * header.
  */
 static bool
 parse_header (const char *line, struct sigv4_header *h)
@@ -84,7 +84,7 @@ sign_replaces (const struct http_settings *s, const char *header)
          || (s->session_token && is_called (header, "x-amz-security-token"));
 }
 
-/* May a proxy change it on the way? */
+/* True if a proxy may change the header. */
 static bool
 is_changed_by_proxies (const char *line)
 {
@@ -115,8 +115,8 @@ append (struct curl_slist **list, const char *name, const char *value)
   return r;
 }
 
-/* What must be there before it is signed.  The host is said here, so that
- * what is signed is what is sent.
+/* Append the headers that must be signed.  The host is one of them, so that
+ * libcurl sends what is signed.
  */
 static int
 append_signed (const struct http_settings *s, const struct url *url,
@@ -131,7 +131,7 @@ append_signed (const struct http_settings *s, const struct url *url,
            : 0;
 }
 
-/* The value of the Authorization header: a new string, or NULL with errno. */
+/* The value of the Authorization header: a new string, or NULL and errno. */
 static char *
 authorization (const struct http_settings *s, const struct url *url,
                const char *date, const struct curl_slist *list)
