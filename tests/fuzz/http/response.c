@@ -68,7 +68,7 @@ judge (struct input *in, uint64_t offset, uint64_t length,
 {
   const struct response a = take_response (in);
   struct problem problem;
-  struct good good = { 0 };
+  uint64_t good = 0;
   enum verdict verdict;
   uint64_t first, last, total;
 
@@ -82,12 +82,12 @@ judge (struct input *in, uint64_t offset, uint64_t length,
   if (verdict != VERDICT_GOOD)
     return false;
   check_version (seen);
-  MUST (good.length > 0 && good.length <= length);
+  MUST (good > 0 && good <= length);
   /* All of it was said by the server, and of the same object. */
   MUST (a.content_range
         && response_content_range (a.content_range, &first, &last, &total));
   MUST (first == offset && last >= first && last < total);
-  MUST (good.length - 1 <= last - first);
+  MUST (good - 1 <= last - first);
   MUST (known == NULL ? total <= INT64_MAX && seen->size == total
                       : total == UINT64_MAX || total == known->size);
   return true;
