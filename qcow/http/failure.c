@@ -11,6 +11,7 @@
 #include "http/failure.h"
 #include "http/response.h"
 
+/* Write what messages may show of a text. */
 static void
 show (const struct failure *f, char out[REDACTED_MAX], const char *text)
 {
@@ -19,22 +20,27 @@ show (const struct failure *f, char out[REDACTED_MAX], const char *text)
 
 /* --- Statuses --- */
 
+/* Find any of the words, a list that ends with NULL. */
+static bool
+has_any (const char *text, size_t length, const char *const *words)
+{
+  for (; *words; ++words)
+    if (memmem (text, length, *words, strlen (*words)))
+      return true;
+  return false;
+}
+
 /* Servers that expect TLS respond to plain HTTP with 400 and a page that says
  * so, each in its own words.
  */
 static bool
 expects_tls (const struct failure *f, long status)
 {
-  static const char *const words[]
-    = { "to HTTPS port", "to an HTTPS server", "SSL-enabled server port" };
-  size_t i;
+  static const char *const words[] = { "to HTTPS port", "to an HTTPS server",
+                                       "SSL-enabled server port", NULL };
 
-  if (status != 400 || url_is_https (&f->target->url))
-    return false;
-  for (i = 0; i < sizeof words / sizeof words[0]; ++i)
-    if (memmem (f->body, f->body_length, words[i], strlen (words[i])))
-      return true;
-  return false;
+  return status == 400 && !url_is_https (&f->target->url)
+         && has_any (f->body, f->body_length, words);
 }
 
 /* Append " (CODE)".  A code that is not shown has brackets of its own. */
@@ -65,7 +71,7 @@ failure_of_status (const struct failure *f, long status, char out[FAILURE_MAX])
 
 /* --- Transfers --- */
 
-/* "host port 80", as libcurl calls the server. */
+/* Write "HOST port PORT", as libcurl's texts have it. */
 static void
 name_server (const struct url *url, char *out, size_t max)
 {
@@ -81,8 +87,8 @@ name_server (const struct url *url, char *out, size_t max)
                                  : "80");
 }
 
-/* What libcurl has tried to reach is another host than the URL's; 8.23 also
- * says that it is a proxy.
+/* True if libcurl's text names another host than the URL's, or says that it is
+ * a proxy (8.23).
  */
 static bool
 names_proxy (const struct failure *f)
@@ -100,8 +106,9 @@ names_proxy (const struct failure *f)
   return strncmp (f->error + n, server, strlen (server)) != 0;
 }
 
-/* Was it the proxy that could not be reached?  After a time-out libcurl does
- * not say what it has tried; there may be servers that need no proxy.
+/* True if it was the proxy that could not be reached.  After a time-out
+ * libcurl does not tell.  Then it was the proxy, unless some servers need
+ * none.
  */
 static bool
 is_proxy (const struct failure *f, CURLcode code)
@@ -114,7 +121,7 @@ is_proxy (const struct failure *f, CURLcode code)
          && getenv ("NO_PROXY") == NULL;
 }
 
-/* Without a login. */
+/* The proxy without its login. */
 static const char *
 name_proxy (const struct http_settings *s)
 {
@@ -140,9 +147,9 @@ connection_error (const struct failure *f, CURLcode code)
   return text ? text : curl_easy_strerror (code);
 }
 
-/* Did it get as far as that before the time was over?  (Where a connection is
- * used again, there is no time of connecting; libcurl 8.23 has one in any
- * case, but says what has timed out.)
+/* True if there was a connection.  After a time-out: a connection that is
+ * reused has no time of connecting, but one of sending.  libcurl 8.23 always
+ * has a time of connecting, but its text says what has timed out.
  */
 static bool
 is_connected (const struct failure *f, CURLcode code)
@@ -158,8 +165,8 @@ is_connected (const struct failure *f, CURLcode code)
          && strncmp (f->error, connecting, strlen (connecting)) != 0;
 }
 
-/* False if it is not something between us and the server that could not be
- * reached.
+/* Describe that a proxy or a socket could not be reached.  False: it was not
+ * that.
  */
 static bool
 describe_connection (const struct failure *f, CURLcode code,
@@ -183,9 +190,8 @@ describe_connection (const struct failure *f, CURLcode code,
   return true;
 }
 
-/* What libcurl says may quote what the server has sent, the URL of a proxy,
- * and the password in it, or the entry of resolve= that it does not
- * understand.
+/* libcurl's text may quote what the server has sent, the URL of a proxy with a
+ * password, or the entry of resolve= that it does not understand.
  */
 static const char *
 reason_of (const struct failure *f, CURLcode code)
@@ -202,25 +208,22 @@ reason_of (const struct failure *f, CURLcode code)
   return text;
 }
 
-/* What may help, or "". */
+/* A hint that may help, or "". */
 static const char *
 hint_for (const struct failure *f, CURLcode code)
 {
   static const char *const no_tls[]
     = { "wrong version number", "unexpected TLS packet", "http request",
-        "packet length too long" };
-  size_t i;
+        "packet length too long", NULL };
 
   if (code == CURLE_PEER_FAILED_VERIFICATION)
     return " (cainfo=FILE names authorities to trust)";
   if (code == CURLE_UNSUPPORTED_PROTOCOL && strstr (f->error, "HTTP/0.9"))
     return ": what listens there does not speak HTTP, or only https";
-  if (code != CURLE_SSL_CONNECT_ERROR)
-    return "";
-  for (i = 0; i < sizeof no_tls / sizeof no_tls[0]; ++i)
-    if (strstr (f->error, no_tls[i]))
-      return ": what listens there does not speak TLS (is it http instead of "
-             "https?)";
+  if (code == CURLE_SSL_CONNECT_ERROR
+      && has_any (f->error, strlen (f->error), no_tls))
+    return ": what listens there does not speak TLS (is it http instead of "
+           "https?)";
   return "";
 }
 

@@ -2,9 +2,9 @@
  *
  * Signatures of AWS, version 4.  See sigv4.h.
  *
- * A request is written in a canonical form, whose hash, the time and the
- * scope (day, region, service) are signed by a key that is derived from the
- * secret key and the scope.
+ * The signature is of the hash of the request's canonical form, the time and
+ * the scope (day, region, service).  Its key is derived from the secret key
+ * and the scope.
  */
 
 #include <ctype.h>
@@ -29,7 +29,7 @@
 
 /* --- The canonical request --- */
 
-/* Encode bytes, whatever is encoded in them already, and return the end. */
+/* Encode bytes, some of which may be encoded already, and return the end. */
 static char *
 encode (char *out, const char *in, size_t length, const char *keep)
 {
@@ -131,7 +131,7 @@ put_query (char *out, const char *query)
   return out;
 }
 
-/* By name, and those of one name in their order. */
+/* By name; equal names keep their order. */
 static int
 compare_headers (const void *a, const void *b)
 {
@@ -165,7 +165,7 @@ put_name (char *out, const struct sigv4_header *h)
   return out;
 }
 
-/* Without white space at its ends, and with one space for others. */
+/* Trim the value, and replace other white space by one space. */
 static char *
 put_value (char *out, const char *value)
 {
@@ -203,7 +203,7 @@ put_headers (char *out, const struct sigv4_header *const *sorted, size_t nr)
   return out;
 }
 
-/* "host;x-amz-date", with an end mark. */
+/* Write "host;x-amz-date". */
 static void
 put_names (char *out, const struct sigv4_header *const *sorted, size_t nr)
 {
@@ -219,7 +219,7 @@ put_names (char *out, const struct sigv4_header *const *sorted, size_t nr)
   *out = '\0';
 }
 
-/* What is enough for the canonical request. */
+/* An upper bound of the canonical request's size. */
 static size_t
 canonical_size (const struct sigv4_request *r)
 {
@@ -268,14 +268,14 @@ to_hex (const uint8_t bytes[HASH_BYTES], char out[HEX_LENGTH + 1])
     sprintf (out + 2 * i, "%02x", bytes[i]);
 }
 
-/* The next key of a chain, in place of the last. */
+/* Replace a key by the next one of the chain. */
 static int
 derive (uint8_t key[DIGEST_MAX_BYTES], const char *text, size_t length)
 {
   return digest_hmac (DIGEST_SHA256, key, HASH_BYTES, text, length, key);
 }
 
-/* Of "AWS4" and the secret key. */
+/* The first key of the chain, from "AWS4" and the secret key. */
 static int
 first_key (const char *secret_key, const char *day,
            uint8_t key[DIGEST_MAX_BYTES])
@@ -312,8 +312,7 @@ sign (const struct sigv4_signer *s, const char *date, const char *text,
   return r;
 }
 
-/* The value of the header, once the names and the canonical request are known.
- */
+/* The value of the header for these names and this canonical request. */
 static char *
 authorize (const char *canonical, const char *names,
            const struct sigv4_signer *s, const char *date)

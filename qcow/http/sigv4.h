@@ -27,11 +27,11 @@ struct sigv4_request {
   const char *target; /* path and query; percent-encoded */
   const struct sigv4_header *headers;
   size_t nr_headers;
-  const char *payload_hash; /* SHA-256 of the body in hexadecimal digits, or
-                               what stands for it in x-amz-content-sha256 */
+  const char *payload_hash; /* as in x-amz-content-sha256: the SHA-256 of the
+                               body in hexadecimal digits, or a word */
 };
 
-/* Who signs, for what. */
+/* The signer, and the scope of the signature. */
 struct sigv4_signer {
   const char *access_key, *secret_key;
   const char *region, *service;
