@@ -45,22 +45,22 @@ finish (struct request *r, int err)
   f->done (f, err);
 }
 
-/* Append the requests that were submitted: the first one first. */
-static void
+/* Append the requests that were submitted.  False: http_stop was called. */
+static bool
 take_submitted (struct http *h)
 {
-  struct request **end = &h->requests, *list = NULL, *r;
+  struct request **end = &h->requests;
+  bool stop;
 
-  pthread_mutex_lock (&h->lock);
-  while ((r = h->submitted) != NULL) {
-    h->submitted = r->next;
-    r->next = list;
-    list = r;
-  }
-  pthread_mutex_unlock (&h->lock);
   while (*end)
     end = &(*end)->next;
-  *end = list;
+  pthread_mutex_lock (&h->lock);
+  *end = h->submitted;
+  h->submitted = NULL;
+  h->submitted_end = &h->submitted;
+  stop = h->stop;
+  pthread_mutex_unlock (&h->lock);
+  return !stop;
 }
 
 /* End an active request's transfer.  (Freeing a handle that can't be removed
@@ -211,14 +211,14 @@ libcurl_failed (struct http *h, CURLMcode code)
   }
 }
 
-void
-driver_step (struct http *h, int max_ms)
+/* Drive the transfers until one is over, or for at most 'max_ms'. */
+static void
+step (struct http *h, int max_ms)
 {
   CURLMcode code;
   bool ended;
   int running;
 
-  take_submitted (h);
   drop_cancelled (h, false);
   start_due (h);
   code = curl_multi_perform (h->multi, &running);
@@ -233,25 +233,21 @@ driver_step (struct http *h, int max_ms)
     libcurl_failed (h, code);
 }
 
-static bool
-is_stopping (struct http *h)
-{
-  bool stop;
-
-  pthread_mutex_lock (&h->lock);
-  stop = h->stop;
-  pthread_mutex_unlock (&h->lock);
-  return stop;
-}
-
 static void *
 work (void *opaque)
 {
   struct http *h = opaque;
 
-  while (!is_stopping (h))
-    driver_step (h, MAX_WAIT_MS);
+  while (take_submitted (h))
+    step (h, MAX_WAIT_MS);
   return NULL;
+}
+
+void
+driver_step (struct http *h, int max_ms)
+{
+  take_submitted (h);
+  step (h, max_ms);
 }
 
 /* --- For other threads --- */
@@ -285,8 +281,8 @@ http_submit (struct http_object *o, struct fetch *f)
   stop = h->stop;
   first = h->submitted == NULL;
   if (!stop) {
-    r->next = h->submitted;
-    h->submitted = r;
+    *h->submitted_end = r;
+    h->submitted_end = &r->next;
   }
   pthread_mutex_unlock (&h->lock);
   if (stop)
@@ -361,6 +357,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   h->context.hooks = hooks;
   h->context.debug = options->debug_http;
   h->context.seed = (unsigned) monotonic_ms ();
+  h->submitted_end = &h->submitted;
   pthread_mutex_init (&h->lock, NULL);
   if (http_settings_take (&h->context.settings, options, hooks) == 0) {
     h->connections.slots = h->context.settings.connections;

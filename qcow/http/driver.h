@@ -18,8 +18,9 @@ struct http {
   CURLM *multi; /* any thread may call curl_multi_wakeup */
 
   pthread_mutex_t lock;
-  struct request *submitted; /* under the lock; the last first */
-  bool stop;                 /* under the lock */
+  struct request *submitted;      /* under the lock; the first one first */
+  struct request **submitted_end; /* under the lock; its last 'next' */
+  bool stop;                      /* under the lock */
   pthread_t worker;
 
   /* The rest belongs to the thread that drives. */
@@ -30,7 +31,7 @@ struct http {
 };
 
 /* Drive the transfers until one is over, or for at most 'max_ms'.  Only before
- * http_start, by the only thread.
+ * http_start.
  */
 void driver_step (struct http *h, int max_ms);
 

@@ -61,18 +61,13 @@ set_parameters (CURL *easy, const struct http_settings *s)
   SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
   SET (easy, CURLOPT_TIMEOUT, s->timeout);
   SET (easy, CURLOPT_TCP_KEEPALIVE, s->tcp_keepalive ? 1L : 0L);
-  if (s->user_agent)
-    SET (easy, CURLOPT_USERAGENT, s->user_agent);
-  if (s->unix_socket_path)
-    SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket_path);
-  if (s->resolve)
-    SET (easy, CURLOPT_RESOLVE, s->resolve);
-  if (s->proxy)
-    SET (easy, CURLOPT_PROXY, s->proxy);
-  if (s->proxy_user)
-    SET (easy, CURLOPT_PROXYUSERNAME, s->proxy_user);
-  if (s->proxy_password)
-    SET (easy, CURLOPT_PROXYPASSWORD, s->proxy_password);
+  /* For all of these, NULL is libcurl's default. */
+  SET (easy, CURLOPT_USERAGENT, s->user_agent);
+  SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket_path);
+  SET (easy, CURLOPT_RESOLVE, s->resolve);
+  SET (easy, CURLOPT_PROXY, s->proxy);
+  SET (easy, CURLOPT_PROXYUSERNAME, s->proxy_user);
+  SET (easy, CURLOPT_PROXYPASSWORD, s->proxy_password);
   return set_tls (easy, s);
 }
 

@@ -243,7 +243,7 @@ redact (char out[REDACTED_MAX], const char *text, const struct secrets *a,
   char all[4 * REDACTED_MAX];
   const size_t length = strnlen (text, REDACTED_MAX);
 
-  if (secrets_in_text (a, text) || secrets_in_text (b, text)) {
+  if ((a && secrets_in_text (a, text)) || (b && secrets_in_text (b, text))) {
     snprintf (out, REDACTED_MAX, "%s", PLACEHOLDER);
     return;
   }

@@ -49,7 +49,7 @@ bool secrets_in_text (const struct secrets *s, const char *text);
 
 /* Write what messages may show of a text: its beginning, escaped (utf8.h),
  * with "..." if it is longer; or that it is not shown, since a secret of 'a'
- * or 'b' is in it.
+ * or 'b', which may be NULL, is in it.
  */
 void redact (char out[REDACTED_MAX], const char *text, const struct secrets *a,
              const struct secrets *b);

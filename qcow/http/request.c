@@ -78,12 +78,6 @@ show (const struct request *r, char out[REDACTED_MAX], const char *text)
           &r->target->secrets);
 }
 
-static void
-show_in_response (void *opaque, char out[REDACTED_MAX], const char *text)
-{
-  show (opaque, out, text);
-}
-
 static const struct version *
 known_version (const struct http_object *o)
 {
@@ -112,8 +106,8 @@ judge (struct request *r)
     .content_length = header_value (r->easy, "Content-Length"),
     .etag = header_value (r->easy, "ETag"),
     .last_modified = header_value (r->easy, "Last-Modified"),
-    .show = show_in_response,
-    .opaque = r,
+    .secrets = &o->context->settings.secrets,
+    .more_secrets = &r->target->secrets,
   };
   struct version seen;
   uint64_t length;

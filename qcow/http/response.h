@@ -37,11 +37,8 @@ struct response {
   const char *content_range, *content_encoding, *content_length;
   const char *etag, *last_modified;
 
-  /* Write what messages may show of a text of the server.  NULL: they may
-   * show all of it, escaped.
-   */
-  void (*show) (void *opaque, char out[REDACTED_MAX], const char *text);
-  void *opaque;
+  /* What messages must not show; as for redact. */
+  const struct secrets *secrets, *more_secrets;
 };
 
 enum verdict {
