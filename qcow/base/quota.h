@@ -21,9 +21,6 @@ struct quota {
   unsigned clients, busy; /* busy: those that have a slot */
 };
 
-/* A client that is not counted in quota.clients starts with used = 1, as if
- * it already had a slot.
- */
 struct quota_client {
   unsigned used;
 };

@@ -438,22 +438,6 @@ url_free (struct url *url)
   *url = (struct url){ .name = NULL };
 }
 
-int
-url_copy (const struct url *from, struct url *to)
-{
-  *to = (struct url){
-    .name = strdup (from->name),
-    .text = strdup (from->text),
-    .origin = strdup (from->origin),
-    .host = strdup (from->host),
-    .s3 = from->s3,
-  };
-  if (to->name && to->text && to->origin && to->host)
-    return 0;
-  url_free (to);
-  return -1;
-}
-
 bool
 url_is_https (const struct url *url)
 {

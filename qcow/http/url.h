@@ -55,9 +55,6 @@ int url_parse_prefix (const char *text, struct url *url,
 /* Does a request for it use TLS? */
 bool url_is_https (const struct url *url);
 
-/* Copy it without user and password.  0, or -1: out of memory. */
-int url_copy (const struct url *from, struct url *to);
-
 /* Free the strings, and wipe the secret ones.  A URL of zeros is fine. */
 void url_free (struct url *url);
 

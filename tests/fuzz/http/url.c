@@ -137,17 +137,6 @@ check_prefix (const struct url *u, const char *text)
   url_free (&prefix);
 }
 
-static void
-check_copy (const struct url *u)
-{
-  struct url copy;
-
-  MUST (url_copy (u, &copy) == 0);
-  MUST (strcmp (copy.name, u->name) == 0 && copy.s3 == u->s3);
-  MUST (copy.user == NULL && copy.password == NULL);
-  url_free (&copy);
-}
-
 /* The request for it can be signed. */
 static void
 check_signature (const struct url *u)
@@ -214,7 +203,6 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     MUST (u.name && u.text && u.origin);
     MUST (url_is_one (text));
     check_url (&u);
-    check_copy (&u);
     check_signature (&u);
     if (!u.s3)
       check_s3_form (&u);
