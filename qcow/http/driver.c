@@ -10,7 +10,7 @@
  * libcurl could limit connections itself (CURLMOPT_MAX_TOTAL_CONNECTIONS and
  * CURLMOPT_MAX_HOST_CONNECTIONS).  But transfers that wait for a connection
  * inside libcurl use up their timeout=, and when a connection is free, libcurl
- * looks at the first of them only: if that is for a server that hangs, all
+ * (7.88) tries the first of them only: if that is for a server that hangs, all
  * others wait, too.  So the driver counts connections by origin (quota.h).
  */
 

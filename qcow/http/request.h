@@ -13,9 +13,9 @@
 
 #include "base/error.h"
 #include "base/quota.h"
-#include "http/reference.h"
 #include "http/failure.h"
 #include "http/http.h"
+#include "http/reference.h"
 #include "http/response.h"
 #include "http/retry.h"
 #include "http/target.h"
@@ -25,7 +25,7 @@ struct request_context {
   const struct qcow_hooks *hooks;
   struct http_settings settings;
   bool debug;
-  bool serving;  /* the worker thread drives; set before it starts */
+  bool serving;  /* the worker thread drives; set before others run */
   unsigned seed; /* of rand_r */
 };
 
