@@ -3,7 +3,6 @@
  * Memory for keys.  See secret.h.
  */
 
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,7 +18,7 @@ secret_new (size_t length)
 
   if (p == MAP_FAILED)
     return NULL;
-  /* Without it, or beyond RLIMIT_MEMLOCK, the memory is as any other: no
+  /* A system that does not support this, or has a low RLIMIT_MEMLOCK, is no
    * reason to refuse the image.
    */
   (void) madvise (p, length, MADV_DONTDUMP);
@@ -38,16 +37,23 @@ secret_free (void *secret, size_t length)
   munmap (secret, length);
 }
 
-void
-secret_free_string (char *secret)
-{
-  if (secret)
-    explicit_bzero (secret, malloc_usable_size (secret));
-  free (secret);
-}
-
 int
 secret_lock (const void *secret, size_t length)
 {
   return mlock (secret, length);
+}
+
+void
+secret_free_buffer (void *buffer, size_t length)
+{
+  if (buffer)
+    explicit_bzero (buffer, length);
+  free (buffer);
+}
+
+void
+secret_free_string (char *string)
+{
+  if (string)
+    secret_free_buffer (string, strlen (string));
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Memory for keys: never in a core dump, not swapped out if the system
- * allows that, wiped when it is freed.
+ * Memory for keys and passphrases: never in a core dump, not swapped out if
+ * the system allows that, wiped when it is freed.
  *
- * Each piece has pages of its own, so this is for a few pieces.  It has no
- * lock: whoever made a piece owns it.
+ * Each secret has pages of its own, so this is for a few of them.  No locking:
+ * the caller owns what secret_new returns.
  */
 
 #ifndef QCOW_BASE_SECRET_H
@@ -12,20 +12,22 @@
 
 #include <stddef.h>
 
-/* 'length' > 0 bytes of zeros.  NULL if out of memory. */
+/* Allocate 'length' > 0 bytes of zeros.  Returns NULL if out of memory. */
 void *secret_new (size_t length);
 
-/* NULL is ignored. */
+/* Wipe and free them.  NULL is ignored. */
 void secret_free (void *secret, size_t length);
 
-/* Wipe and free a string of ordinary memory, all that was allocated for it.
- * NULL is ignored.
- */
-void secret_free_string (char *secret);
-
-/* Keep it in memory.  secret_new has done so, but it ends with a fork.  0,
- * or -1 with errno if the system does not allow it.
+/* Lock the memory again: secret_new locks it, but a fork ends that.  Returns
+ * 0, or -1 with errno if the system does not allow it.
  */
 int secret_lock (const void *secret, size_t length);
+
+/* For secrets in ordinary memory of malloc: wipe and free it.  NULL is
+ * ignored.  secret_free_string wipes a string up to its NUL, so whoever
+ * shortens such a string wipes the rest himself.
+ */
+void secret_free_buffer (void *buffer, size_t length);
+void secret_free_string (char *string);
 
 #endif /* QCOW_BASE_SECRET_H */

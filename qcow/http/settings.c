@@ -437,11 +437,13 @@ add_proxy (struct secrets *secrets, const char *proxy)
 {
   const char *begin = strstr (proxy, "://"), *end = strrchr (proxy, '@');
   char *login, *password;
+  size_t length;
 
   begin = begin ? begin + 3 : proxy;
   if (end == NULL || end < begin)
     return 0;
-  login = strndup (begin, (size_t) (end - begin));
+  length = (size_t) (end - begin);
+  login = strndup (begin, length);
   if (login == NULL)
     return -1;
   secrets_add (secrets, login);
@@ -452,7 +454,7 @@ add_proxy (struct secrets *secrets, const char *proxy)
   if (password)
     url_unescape (password);
   secrets_add_login (secrets, login, password);
-  secret_free_string (login);
+  secret_free_buffer (login, length);
   return 0;
 }
 

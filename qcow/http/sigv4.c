@@ -115,7 +115,8 @@ put_query (char *out, const char *query)
   const size_t length = strlen (query);
   struct parameter *parameters
     = malloc ((length / 2 + 1) * sizeof parameters[0]);
-  char *encoded = malloc (3 * length + 2);
+  const size_t room = 3 * length + 2;
+  char *encoded = malloc (room);
   size_t nr, i;
 
   if (parameters && encoded) {
@@ -127,7 +128,7 @@ put_query (char *out, const char *query)
   else
     out = NULL;
   free (parameters);
-  secret_free_string (encoded);
+  secret_free_buffer (encoded, room);
   return out;
 }
 

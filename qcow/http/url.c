@@ -84,7 +84,8 @@ url_unescape (char *s)
     }
     *s++ = c;
   }
-  *s = '\0';
+  /* What is cut off may be the end of a password. */
+  memset (s, '\0', (size_t) (in - s) + 1);
   return clean;
 }
 

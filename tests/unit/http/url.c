@@ -1195,7 +1195,21 @@ tricky (void **state)
     }
 }
 
+/* In place, and nothing of a longer text is left behind the end. */
+static void
+unescape (void **state)
+{
+  char text[] = "p%61ss%2fwor%64", control[] = "a%0ab%20";
+
+  (void) state;
+  assert_true (url_unescape (text));
+  assert_memory_equal (text, "pass/word\0\0\0\0\0\0", sizeof text);
+  assert_false (url_unescape (control));
+  assert_memory_equal (control, "a%0ab \0\0", sizeof control);
+}
+
 static const struct CMUnitTest tests[] = {
+  cmocka_unit_test (unescape),
   cmocka_unit_test (take_apart),
   cmocka_unit_test (zones),
   cmocka_unit_test (hosts),
