@@ -186,6 +186,23 @@ no_memory (const struct qcow *q, const struct qcow_options *options)
                           options->filename ? options->filename : "url=");
 }
 
+/* How many layers can have compressed clusters: raw files and images with a
+ * data file have none.
+ */
+static unsigned
+count_inflating_layers (const struct chain *chain)
+{
+  unsigned i, n = 0;
+
+  for (i = 0; i < chain->nr_layers; ++i) {
+    const struct image *image = chain->layers[i].image;
+
+    if (image && image->data == image->source)
+      ++n;
+  }
+  return n;
+}
+
 static int
 open_all (struct qcow *q, const struct qcow_options *options)
 {
@@ -199,8 +216,8 @@ open_all (struct qcow *q, const struct qcow_options *options)
   if (q->chain == NULL || open_tables (q) == -1
       || choose_view (q, options) == -1)
     return -1;
-  q->context.workspaces = workspace_pool_new (chain_largest_cluster (q->chain),
-                                              q->chain->nr_layers);
+  q->context.workspaces = workspace_pool_new (
+    chain_largest_cluster (q->chain), count_inflating_layers (q->chain));
   if (q->context.workspaces == NULL)
     return no_memory (q, options);
   http_hang_up (q->context.http);

@@ -2,8 +2,11 @@
  *
  * A bounded pool of working memory.  See workspace.h.
  *
- * Last in, first out: the memory that was used last is the one that the
- * processor's cache still knows.
+ * Last in, first out, since the processor's cache may still have the memory
+ * that was used last.
+ *
+ * Locking: the pool's lock guards all of it, and the clients' counts.  A
+ * workspace belongs to the thread that took it.
  */
 
 #include <errno.h>
@@ -14,13 +17,13 @@
 #include "base/wait.h"
 #include "codec/workspace.h"
 
-/* All of it: small beside the 64 MiB that a server may take beyond
- * nbdkit's own.
+/* All workspaces together: little of the 64 MiB that the server may use beyond
+ * nbdkit's own memory.
  */
 #define POOL_BYTES (24U << 20)
 
-/* Never more than this many, however small the clusters: inflating is
- * bound by the processor, and waiting for a disk gains little beyond.
+/* Even for small clusters: inflating is bound by the processor, and more
+ * requests that wait for a disk gain little.
  */
 #define MAX_WORKSPACES 16
 #define MIN_WORKSPACES 2
@@ -33,12 +36,14 @@
 
 struct workspace_pool {
   pthread_mutex_t lock;
-  pthread_cond_t for_first; /* there is a place for a party that has none … */
-  unsigned waiting_first;   /* … for which so many wait */
-  pthread_cond_t for_more;  /* perhaps for one that has some, too */
+  /* Signalled when there may be a slot for a client that has none ... */
+  pthread_cond_t for_first;
+  unsigned waiting_first; /* threads that wait for it */
+  /* ... or for any client. */
+  pthread_cond_t for_more;
   size_t in_size, out_size;
   struct quota quota;
-  struct workspace *idle; /* those that were made, and nobody uses */
+  struct workspace *idle;
 };
 
 struct workspace_pool *
@@ -113,43 +118,43 @@ make_workspace (const struct workspace_pool *pool)
 
 static int
 wait_a_while (struct workspace_pool *pool, const struct quota_client *client,
-              const struct qcow_hooks *hooks, struct timespec *look_up)
+              const struct qcow_hooks *hooks, struct timespec *next_poll)
 {
   int r;
 
   if (client->used > 0)
-    return hooks_wait (hooks, &pool->for_more, &pool->lock, look_up);
+    return hooks_wait (hooks, &pool->for_more, &pool->lock, next_poll);
   pool->waiting_first++;
-  r = hooks_wait (hooks, &pool->for_first, &pool->lock, look_up);
+  r = hooks_wait (hooks, &pool->for_first, &pool->lock, next_poll);
   pool->waiting_first--;
   return r;
 }
 
-/* Until there is a place, which is taken then.  False: there is no sense in
- * waiting any more.  (The hook is asked at once, for many may have to wait
- * one after the other.)
+/* Wait for a slot and take it.  Returns false if the sleep hook says that the
+ * thread must stop waiting.  It is called before the first wait, too, so that
+ * many requests of a client that is gone do not wait one after another.
  */
 static bool
-wait_for_place (struct workspace_pool *pool, struct quota_client *client,
-                const struct qcow_hooks *hooks)
+wait_for_slot (struct workspace_pool *pool, struct quota_client *client,
+               const struct qcow_hooks *hooks)
 {
-  struct timespec look_up = { .tv_sec = 0 };
+  struct timespec next_poll = { .tv_sec = 0 };
   bool given_up = false;
 
   while (!quota_may_take (&pool->quota, client) && !given_up)
-    given_up = wait_a_while (pool, client, hooks, &look_up) == -1;
+    given_up = wait_a_while (pool, client, hooks, &next_poll) == -1;
   if (!given_up)
     quota_take (&pool->quota, client);
   return !given_up;
 }
 
 static void
-give_place (struct workspace_pool *pool, struct quota_client *client)
+give_slot (struct workspace_pool *pool, struct quota_client *client)
 {
   quota_give (&pool->quota, client);
   if (pool->waiting_first > 0)
     pthread_cond_signal (&pool->for_first);
-  /* For some of those who wait it is the first place now. */
+  /* For some waiting clients, it is the first slot now. */
   else if (client->used == 0)
     pthread_cond_broadcast (&pool->for_more);
   else
@@ -164,7 +169,7 @@ workspace_get (struct workspace_pool *pool, struct quota_client *client,
   bool mine;
 
   pthread_mutex_lock (&pool->lock);
-  mine = wait_for_place (pool, client, hooks);
+  mine = wait_for_slot (pool, client, hooks);
   if (mine)
     s = pool->idle;
   if (s)
@@ -178,7 +183,7 @@ workspace_get (struct workspace_pool *pool, struct quota_client *client,
   s = make_workspace (pool);
   if (s == NULL) {
     pthread_mutex_lock (&pool->lock);
-    give_place (pool, client);
+    give_slot (pool, client);
     pthread_mutex_unlock (&pool->lock);
     errno = ENOMEM;
   }
@@ -192,6 +197,6 @@ workspace_put (struct workspace_pool *pool, struct quota_client *client,
   pthread_mutex_lock (&pool->lock);
   s->next = pool->idle;
   pool->idle = s;
-  give_place (pool, client);
+  give_slot (pool, client);
   pthread_mutex_unlock (&pool->lock);
 }

@@ -2,10 +2,10 @@
  *
  * Working memory of requests that inflate: a bounded pool.
  *
- * A thread that finds the pool empty waits until another is done, so the
- * memory does not grow with the number of clients.  That can't end in a
- * deadlock as long as whoever waits here holds nothing that another
- * thread waits for (claims of the cache above all).
+ * A thread that finds the pool empty waits until another thread is done, so
+ * the memory does not grow with the number of clients.  To avoid a deadlock, a
+ * thread that calls workspace_get must hold nothing that another thread waits
+ * for, such as an entry of the cache that it has claimed.
  */
 
 #ifndef QCOW_CODEC_WORKSPACE_H
@@ -28,19 +28,21 @@ struct workspace {
 
 struct workspace_pool;
 
-/* For clusters of at most that many bytes, and so many parties (quota.h).
- * NULL if out of memory.
+/* For clusters of at most cluster_size bytes.  'clients' (quota.h) are the
+ * layers that can have compressed clusters.  Returns NULL if out of memory.
  */
 struct workspace_pool *workspace_pool_new (size_t cluster_size,
                                            unsigned clients);
 void workspace_pool_free (struct workspace_pool *pool);
 
-/* Wait for a scratch, give it back.  NULL with errno ENOMEM, or ESHUTDOWN if
- * the hook says that it is of no use to wait.
+/* Wait for a workspace.  Returns NULL with errno ENOMEM, or ESHUTDOWN if the
+ * sleep hook says that the thread must stop waiting.
  */
 struct workspace *workspace_get (struct workspace_pool *pool,
                                  struct quota_client *client,
                                  const struct qcow_hooks *hooks);
+
+/* Give it back. */
 void workspace_put (struct workspace_pool *pool, struct quota_client *client,
                     struct workspace *s);
 
