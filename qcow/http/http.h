@@ -71,8 +71,6 @@ struct http_object *http_open (struct http *h, struct url *url,
 /* All its fetches must be done. */
 void http_close (struct http_object *o);
 
-/* For messages; lives as long as the object. */
-const char *http_object_name (const struct http_object *o);
 uint64_t http_object_size (const struct http_object *o);
 
 /* True if its server once responded so quickly that latency does not matter.

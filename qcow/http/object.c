@@ -173,12 +173,6 @@ http_close (struct http_object *o)
   free (o);
 }
 
-const char *
-http_object_name (const struct http_object *o)
-{
-  return o->own->url.name;
-}
-
 uint64_t
 http_object_size (const struct http_object *o)
 {
