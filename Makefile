@@ -59,9 +59,14 @@ plugindir ?= $(shell $(PKG_CONFIG) --define-variable=prefix=$(prefix) \
                                    --variable=plugindir nbdkit)
 mandir ?= $(prefix)/share/man
 
+# Where the headers of the libraries are.  The first use sets the variable to
+# the result, so pkg-config runs once.
+MODULE_CPPFLAGS = $(eval MODULE_CPPFLAGS := $(shell $(PKG_CONFIG) --cflags $(MODULES)))$(MODULE_CPPFLAGS)
+TEST_CPPFLAGS = $(eval TEST_CPPFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka))$(TEST_CPPFLAGS)
+
 # 64-bit file offsets; the plugin exports only plugin_init and the debug flags.
 ALL_CPPFLAGS = $(CPPFLAGS) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -Iqcow \
-               -DVERSION='"$(VERSION)"'
+               -DVERSION='"$(VERSION)"' $(MODULE_CPPFLAGS)
 ALL_CFLAGS = $(CFLAGS) -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) \
              $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined \
                            -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
@@ -108,10 +113,11 @@ $(BUILD)/%.o: %.c $(BUILD)/.libraries
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(UNIT_TESTS:%=%.o): ALL_CPPFLAGS += $(TEST_CPPFLAGS)
 $(UNIT_TESTS:%=%.o): | $(BUILD)/.cmocka
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(QCOW_OBJECTS)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(shell $(PKG_CONFIG) --libs cmocka)
 
 $(BUILD)/tests/bench/inflate: $(BUILD)/tests/bench/inflate.o
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIBS)
@@ -234,7 +240,8 @@ analyze:
 	  build/analyze/nbdkit-qcow-plugin.so
 	cppcheck --quiet --std=c11 --error-exitcode=1 \
 	  --enable=warning,performance,portability --suppress=ctuuninitvar \
-	  $(ALL_CPPFLAGS) $(PLUGIN_SOURCES) $(QCOW_SOURCES)
+	  $(filter-out $(MODULE_CPPFLAGS),$(ALL_CPPFLAGS)) \
+	  $(PLUGIN_SOURCES) $(QCOW_SOURCES)
 	clang-tidy --quiet $(PLUGIN_SOURCES) $(QCOW_SOURCES) -- -std=gnu11 $(ALL_CPPFLAGS)
 
 # The default seed is different each time; a failure prints how to repeat it.

@@ -44,6 +44,25 @@ for target in check try deps soak bench; do
            'install-packages|apt|sudo'
 done
 
+# Libraries in a place of their own.
+cat > pkg-config-elsewhere <<'END'
+#!/bin/sh
+case "$*" in
+    --cflags*) shift; for m; do printf -- '-I/opt/%s/include ' "$m"; done ;;
+    --libs*) shift; for m; do printf -- '-L/opt/%s/lib ' "$m"; done ;;
+    *) exec pkg-config "$@" ;;
+esac
+END
+chmod +x pkg-config-elsewhere
+plan=$(plan unit "$so" PKG_CONFIG="$tmp/pkg-config-elsewhere")
+for module in nbdkit libdeflate zlib libzstd libgcrypt libcurl; do
+    like "the headers of $module are where pkg-config says" "$plan" \
+         "-I/opt/$module/include .*$object"
+done
+like "... and those of cmocka, for the unit tests" "$plan" \
+     '-I/opt/cmocka/include .*-c -o [^ ]*/unit/base/utf8\.o'
+like "... and its library" "$plan" '-o [^ ]*/unit/base/utf8 .*-L/opt/cmocka/lib'
+
 # pkg-config on a system with an old nbdkit.
 cat > old-pkg-config <<'END'
 #!/bin/sh
