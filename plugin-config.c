@@ -360,6 +360,23 @@ config_free (void)
     }
 }
 
+#define MOUNT "unpack it first, or mount what is in it: nbdfuse DIR/NAME "
+const char *const config_hints[QCOW_NR_HINTS] = {
+  [QCOW_HINT_FORCE_SHARE] = "stop that process, or use force-share=true if "
+                            "you know better",
+  [QCOW_HINT_PASSPHRASE] = "passphrase=+FILE, or passphrase=- to be asked "
+                           "for it",
+  [QCOW_HINT_CAINFO] = "cainfo=FILE names authorities to trust",
+  [QCOW_HINT_UNKNOWN] = "nbdkit's file plugin serves raw images",
+  [QCOW_HINT_RAW] = "nbdkit-file-plugin serves it as it is",
+  [QCOW_HINT_IMAGE] = "qemu-img can convert it",
+  [QCOW_HINT_LUKS] = "nbdkit-luks-filter over nbdkit-file-plugin decrypts it",
+  [QCOW_HINT_GZIP] = MOUNT "[ nbdkit --filter=gzip file FILE ]",
+  [QCOW_HINT_XZ] = MOUNT "[ nbdkit --filter=xz file FILE ]",
+  [QCOW_HINT_PACKED] = "unpack it first",
+  [QCOW_HINT_TAR] = MOUNT "[ nbdkit --filter=tar file FILE tar-entry=ENTRY ]",
+};
+
 /* clang-format off */
 const char config_help[] =
   "[file=]<FILENAME>     The QCOW image to serve, read-only: a file or a block\n"

@@ -19,6 +19,9 @@ int config_parameter (const char *key, const char *value);
 int config_complete (void);
 extern const char config_help[];
 
+/* For struct qcow_hooks. */
+extern const char *const config_hints[QCOW_NR_HINTS];
+
 /* What the parameters say.  The strings and lists stay ours: secrets are valid
  * until config_wipe_secrets, others until config_free.
  */

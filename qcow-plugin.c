@@ -126,6 +126,7 @@ plugin_get_ready (void)
     .warn = say_warning,
     .debug = say_debug,
     .sleep = sleep_or_end,
+    .hints = config_hints,
   };
 
   options.debug_runs = qcow_debug_runs;

@@ -82,6 +82,12 @@ error_name (const struct qcow_hooks *hooks, const char *name)
   return slash[1] != '\0' ? slash + 1 : "the URL";
 }
 
+const char *
+error_hint (const struct qcow_hooks *hooks, enum qcow_hint hint)
+{
+  return hooks->hints && hooks->hints[hint] ? hooks->hints[hint] : "";
+}
+
 int
 problem_set (struct problem *problem, const char *fmt, ...)
 {

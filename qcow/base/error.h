@@ -33,6 +33,17 @@
     strcmp (name, meaning) == 0 ? "" : (meaning),                             \
     strcmp (name, meaning) == 0 ? "" : ")"
 
+/* For formats of messages: " (HINT)", or nothing if the user has no words for
+ * this hint.
+ */
+#define HINT "%s%s%s"
+#define HINT_ARGS(hooks, hint)                                                \
+  error_hint (hooks, hint)[0] == '\0' ? "" : " (", error_hint (hooks, hint),  \
+    error_hint (hooks, hint)[0] == '\0' ? "" : ")"
+
+/* Returns "" if there is no text. */
+const char *error_hint (const struct qcow_hooks *hooks, enum qcow_hint hint);
+
 /* Why a pure function refused its input.  The caller puts the file's
  * name in front.
  */

@@ -1,13 +1,36 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The functions through which the module reaches its user: messages, and a
- * sleep that the user can interrupt.  Public: qcow.h includes it.
+ * sleep that the user can interrupt; and the user's words for messages.
+ * Public: qcow.h includes it.
  */
 
 #ifndef QCOW_BASE_HOOKS_H
 #define QCOW_BASE_HOOKS_H
 
 #include <stdbool.h>
+
+/* What people can do about an error depends on the program around the module:
+ * how options are called there, and what else it can serve.
+ */
+enum qcow_hint {
+  QCOW_HINT_NONE,
+  QCOW_HINT_FORCE_SHARE, /* a writer holds the image: force_share */
+  QCOW_HINT_PASSPHRASE,  /* a passphrase is needed: passphrases */
+  QCOW_HINT_CAINFO,      /* the server's certificate is not trusted: cainfo */
+
+  /* The file is not a QCOW image, but ... */
+  QCOW_HINT_UNKNOWN, /* ... nothing that is recognized, so maybe raw */
+  QCOW_HINT_RAW,     /* ... a raw disk */
+  QCOW_HINT_IMAGE,   /* ... another program's image */
+  QCOW_HINT_LUKS,    /* ... a LUKS disk */
+  QCOW_HINT_GZIP,    /* ... compressed */
+  QCOW_HINT_XZ,
+  QCOW_HINT_PACKED, /* ... compressed with something else */
+  QCOW_HINT_TAR,    /* ... an archive */
+
+  QCOW_NR_HINTS
+};
 
 /* Any thread that works for the image may call a hook, several at once.  A
  * hook that is NULL is not called.
@@ -27,6 +50,12 @@ struct qcow_hooks {
    * which the thread works is gone.  If NULL, the module sleeps itself.
    */
   int (*sleep) (void *opaque, unsigned ms);
+
+  /* Texts for hints: hints[QCOW_NR_HINTS], each of them or all may be NULL.
+   * They must be valid as long as the image is open.  A message ends with
+   * " (HINT)" if there is one.
+   */
+  const char *const *hints;
 
   /* Private to the module, which sets it in its copy when serving starts.
    * From then on, clients may see error texts, which therefore name a file

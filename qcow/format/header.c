@@ -66,8 +66,7 @@ check_magic (const uint8_t *p, struct header *h, struct problem *problem)
   if (get_be32 (p + OFF_MAGIC) != QCOW_MAGIC)
     return problem_set (problem,
                         "not a QCOW image: it starts with "
-                        "%02x %02x %02x %02x instead of 51 46 49 fb "
-                        "(nbdkit's file plugin serves raw images)",
+                        "%02x %02x %02x %02x instead of 51 46 49 fb",
                         p[0], p[1], p[2], p[3]);
 
   h->version = get_be32 (p + OFF_VERSION);

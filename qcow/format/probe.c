@@ -7,11 +7,6 @@
 
 #include "format/probe.h"
 
-#define CONVERT "qemu-img can convert it"
-#define AS_IT_IS "nbdkit-file-plugin serves it as it is"
-#define UNPACK "unpack it first"
-#define MOUNT "unpack it first, or mount what is in it: "
-
 enum where { AT_START, AT_END };
 
 /* The first match decides.  So what a raw disk may hold comes last: the ends
@@ -25,14 +20,14 @@ static const struct mark {
   size_t length;
   struct probe probe;
 } marks[] = {
-#define MARK(where, offset, bytes, what, advice, is_image)                    \
+#define MARK(where, offset, bytes, what, hint, is_image)                      \
   {                                                                           \
-    where, offset, bytes, sizeof (bytes) - 1, { what, advice, is_image }      \
+    where, offset, bytes, sizeof (bytes) - 1, { what, hint, is_image }        \
   }
 #define IMAGE(offset, bytes, what)                                            \
-  MARK (AT_START, offset, bytes, what, CONVERT, true)
-#define OTHER(offset, bytes, what, advice)                                    \
-  MARK (AT_START, offset, bytes, what, advice, false)
+  MARK (AT_START, offset, bytes, what, QCOW_HINT_IMAGE, true)
+#define OTHER(offset, bytes, what, hint)                                      \
+  MARK (AT_START, offset, bytes, what, hint, false)
   IMAGE (0, "KDMV", "a VMDK image"),
   IMAGE (0, "COWD", "a VMDK image"),
   IMAGE (64, "\x7f\x10\xda\xbe", "a VDI image"),
@@ -43,29 +38,26 @@ static const struct mark {
   IMAGE (0, "WithouFreSpacExt", "a Parallels image"),
   IMAGE (0, "Bochs Virtual HD Image", "a Bochs image"),
   IMAGE (0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop", "a cloop image"),
-  MARK (AT_START, 0, "LUKS\xba\xbe\0\1", "a LUKS disk",
-        "nbdkit-luks-filter over nbdkit-file-plugin decrypts it", true),
+  MARK (AT_START, 0, "LUKS\xba\xbe\0\1", "a LUKS disk", QCOW_HINT_LUKS, true),
   /* The later version is to qemu a raw disk, encrypted by a guest. */
-  OTHER (0, "LUKS\xba\xbe", "a LUKS disk of a later version", AS_IT_IS),
-  MARK (AT_END, 0, "conectix", "a VHD image", CONVERT, false),
-  MARK (AT_END, 1, "conectix", "a VHD image", CONVERT, false), /* old */
-  MARK (AT_END, 0, "koly", "a DMG image", CONVERT, false),
-  OTHER (0, "\x1f\x8b\x08", "a file compressed with gzip",
-         MOUNT "nbdfuse DIR/NAME [ nbdkit --filter=gzip file FILE ]"),
+  OTHER (0, "LUKS\xba\xbe", "a LUKS disk of a later version", QCOW_HINT_RAW),
+  MARK (AT_END, 0, "conectix", "a VHD image", QCOW_HINT_IMAGE, false),
+  MARK (AT_END, 1, "conectix", "a VHD image", QCOW_HINT_IMAGE,
+        false), /* old */
+  MARK (AT_END, 0, "koly", "a DMG image", QCOW_HINT_IMAGE, false),
+  OTHER (0, "\x1f\x8b\x08", "a file compressed with gzip", QCOW_HINT_GZIP),
   OTHER (0,
          "\xfd"
          "7zXZ\0",
-         "a file compressed with xz",
-         MOUNT "nbdfuse DIR/NAME [ nbdkit --filter=xz file FILE ]"),
-  OTHER (0, "\x28\xb5\x2f\xfd", "a file compressed with zstd", UNPACK),
-  OTHER (4, "1AY&SY", "a file compressed with bzip2", UNPACK),
-  OTHER (257, "ustar", "a tar archive",
-         MOUNT "nbdfuse DIR/NAME [ nbdkit --filter=tar file FILE "
-               "tar-entry=ENTRY ]"),
-  OTHER (32769, "CD001", "an ISO 9660 image", AS_IT_IS),
-  OTHER (512, "EFI PART", "a raw disk with a GPT", AS_IT_IS),
-  OTHER (4096, "EFI PART", "a raw disk with a GPT", AS_IT_IS),
-  OTHER (510, "\x55\xaa", "a raw disk with an MBR", AS_IT_IS),
+         "a file compressed with xz", QCOW_HINT_XZ),
+  OTHER (0, "\x28\xb5\x2f\xfd", "a file compressed with zstd",
+         QCOW_HINT_PACKED),
+  OTHER (4, "1AY&SY", "a file compressed with bzip2", QCOW_HINT_PACKED),
+  OTHER (257, "ustar", "a tar archive", QCOW_HINT_TAR),
+  OTHER (32769, "CD001", "an ISO 9660 image", QCOW_HINT_RAW),
+  OTHER (512, "EFI PART", "a raw disk with a GPT", QCOW_HINT_RAW),
+  OTHER (4096, "EFI PART", "a raw disk with a GPT", QCOW_HINT_RAW),
+  OTHER (510, "\x55\xaa", "a raw disk with an MBR", QCOW_HINT_RAW),
 #undef OTHER
 #undef IMAGE
 #undef MARK
@@ -128,7 +120,7 @@ probe_format (const uint8_t *start, size_t length,
               const uint8_t end[PROBE_END_BYTES])
 {
   static const char descriptor[] = "# Disk DescriptorFile";
-  static const struct probe vmdk = { "a VMDK image", CONVERT, true };
+  static const struct probe vmdk = { "a VMDK image", QCOW_HINT_IMAGE, true };
   size_t i;
 
   if ((length >= sizeof descriptor - 1

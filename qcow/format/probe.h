@@ -11,9 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/hooks.h"
+
 struct probe {
-  const char *what;   /* "a VMDK image": for messages */
-  const char *advice; /* what the user can do with it instead */
+  const char *what; /* "a VMDK image": for messages */
+  enum qcow_hint hint;
   /* qemu reads it as this format where none is recorded (see the _probe
    * functions in its block/).  Else it is a raw disk to qemu, whatever it
    * holds.

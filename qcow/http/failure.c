@@ -216,8 +216,6 @@ hint_for (const struct failure *f, CURLcode code)
     = { "wrong version number", "unexpected TLS packet", "http request",
         "packet length too long", NULL };
 
-  if (code == CURLE_PEER_FAILED_VERIFICATION)
-    return " (cainfo=FILE names authorities to trust)";
   if (code == CURLE_UNSUPPORTED_PROTOCOL && strstr (f->error, "HTTP/0.9"))
     return ": what listens there does not speak HTTP, or only https";
   if (code == CURLE_SSL_CONNECT_ERROR
@@ -237,6 +235,9 @@ failure_of_transfer (const struct failure *f, CURLcode code,
     snprintf (out, FAILURE_MAX, "the web server sent less than it said");
   else if (!describe_connection (f, code, out)) {
     show (f, shown, reason_of (f, code));
-    snprintf (out, FAILURE_MAX, "%s%s", shown, hint_for (f, code));
+    snprintf (out, FAILURE_MAX, "%s%s" HINT, shown, hint_for (f, code),
+              HINT_ARGS (f->hooks, code == CURLE_PEER_FAILED_VERIFICATION
+                                     ? QCOW_HINT_CAINFO
+                                     : QCOW_HINT_NONE));
   }
 }

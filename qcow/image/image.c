@@ -113,8 +113,8 @@ check_probe (const struct image *image, const uint8_t *first)
   if (probe == NULL)
     return 0;
   return error_report (image->context->hooks, EINVAL, image->name,
-                       "not a QCOW image: it is %s (%s)", probe->what,
-                       probe->advice);
+                       "not a QCOW image: it is %s" HINT, probe->what,
+                       HINT_ARGS (image->context->hooks, probe->hint));
 }
 
 /* What is missing of a table may be zeros, but not of the header. */
@@ -148,7 +148,11 @@ read_header (struct image *image)
       || check_probe (image, first) == -1 || check_length (image, first) == -1)
     goto out;
   if (header_fixed (first, &image->header, &problem) == -1)
-    refuse (image, &problem);
+    error_report (
+      image->context->hooks, EINVAL, image->name, "%s" HINT, problem.text,
+      HINT_ARGS (image->context->hooks, get_be32 (first) == QCOW_MAGIC
+                                          ? QCOW_HINT_NONE
+                                          : QCOW_HINT_UNKNOWN));
   else if (image->header.version == 1)
     r = read_backing_name (image);
   else

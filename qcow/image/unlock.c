@@ -16,11 +16,11 @@
 static int
 needs_passphrase (const struct image *image, const char *how)
 {
-  return error_report (image->context->hooks, EACCES, image->name,
-                       "the image is encrypted (%s): it needs a passphrase "
-                       "(passphrase=+FILE, or passphrase=- to be asked for "
-                       "it)",
-                       how);
+  return error_report (
+    image->context->hooks, EACCES, image->name,
+    "the image is encrypted (%s): it needs a "
+    "passphrase" HINT,
+    how, HINT_ARGS (image->context->hooks, QCOW_HINT_PASSPHRASE));
 }
 
 struct passphrases {

@@ -40,8 +40,8 @@ in_use (const char *name, const struct qcow_hooks *hooks)
 {
   return error_report (hooks, EBUSY, name,
                        "the image is open for writing in another process, "
-                       "its content may change at any time (stop that "
-                       "process, or use force-share=true if you know better)");
+                       "its content may change at any time" HINT,
+                       HINT_ARGS (hooks, QCOW_HINT_FORCE_SHARE));
 }
 
 static int

@@ -44,7 +44,11 @@ unit_on_warning (void *opaque, const char *text)
   unit_warnings++;
 }
 
+static const char *const unit_hints[QCOW_NR_HINTS]
+  = { [QCOW_HINT_FORCE_SHARE] = "words of the user" };
+
 static const struct qcow_hooks unit_hooks = {
+  .hints = unit_hints,
   .error = unit_on_error,
   .warn = unit_on_warning,
 };

@@ -177,6 +177,24 @@ while_serving (void **state)
   assert_string_equal (unit_error_text, "/srv/images/disk.qcow2: x");
 }
 
+/* A hint is in brackets; without its text, or without any, it is nothing. */
+static void
+hints (void **state)
+{
+  const struct qcow_hooks without = { .error = unit_on_error };
+
+  (void) state;
+  error_report (&unit_hooks, EIO, "name", "x" HINT,
+                HINT_ARGS (&unit_hooks, QCOW_HINT_FORCE_SHARE));
+  assert_string_equal (unit_error_text, "name: x (words of the user)");
+  error_report (&unit_hooks, EIO, "name", "x" HINT,
+                HINT_ARGS (&unit_hooks, QCOW_HINT_RAW));
+  assert_string_equal (unit_error_text, "name: x");
+  error_report (&without, EIO, "name", "x" HINT,
+                HINT_ARGS (&without, QCOW_HINT_FORCE_SHARE));
+  assert_string_equal (unit_error_text, "name: x");
+}
+
 static void
 repeated (void **state)
 {
@@ -240,6 +258,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (while_serving),
   cmocka_unit_test (repeated),
   cmocka_unit_test (opaque),
+  cmocka_unit_test (hints),
 };
 
 UNIT_MAIN (tests)

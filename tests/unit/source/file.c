@@ -235,7 +235,7 @@ locked (void **state)
     assert_null (source_file_open (f.name, false, &unit_hooks));
     assert_int_equal (errno, EBUSY);
     assert_said ("open for writing in another process");
-    assert_said ("force-share=true");
+    assert_said ("at any time (words of the user)");
 
     s = source_file_open (f.name, true, &unit_hooks);
     assert_non_null (s);
