@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> one entry of the bitmap directory.  See bitmap-entry.h.
+ * bytes -> an entry of the bitmap directory.  See bitmap-entry.h.
  */
 
 #include <inttypes.h>
 
+#include "base/minmax.h"
 #include "format/bitmap-entry.h"
 
 /* Offsets of the fields (spec). */
@@ -49,12 +50,11 @@ bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
                         number, bytes);
   b->name = (const char *) p + OFF_EXTRA + b->extra_length;
   /* Each entry starts at a multiple of 8. */
-  bytes = (bytes + 7) & ~UINT64_C (7);
-  *pos += bytes < left ? (size_t) bytes : left;
+  *pos += (size_t) min64 (round_up64 (bytes, 8), left);
   return 0;
 }
 
-/* How many table entries a bitmap of the whole disk has. */
+/* The table entries of a bitmap of the whole disk. */
 static uint64_t
 entries_needed (const struct bitmap_entry *b, uint64_t size,
                 unsigned cluster_bits)

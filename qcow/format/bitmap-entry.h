@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> one entry of the directory of persistent dirty bitmaps.  Pure:
- * no I/O, no allocation.
+ * bytes -> an entry of the directory of persistent dirty bitmaps.  Pure: no
+ * I/O, no allocation.
  *
- * Source: qemu's docs/interop/qcow2.rst, and for the limits what qemu 7.2
+ * Sources: qemu's docs/interop/qcow2.rst; for the limits what qemu 7.2
  * refuses.
  */
 
@@ -16,9 +16,8 @@
 #include "base/error.h"
 #include "format/format.h"
 
-/* What an entry says.  Nothing of it is checked: a bitmap that can't be
- * used harms no other.  The name points into the directory's bytes, and
- * has no end mark.
+/* The fields are not checked: a damaged bitmap does not make the others
+ * unusable. The name points into the directory and does not end with a NUL.
  */
 struct bitmap_entry {
   uint64_t table_offset;
@@ -31,16 +30,15 @@ struct bitmap_entry {
   const char *name;
 };
 
-/* Parse the entry at directory[*pos..length), and move *pos behind it.
- * 'number' counts from 1, for the problem's text.  0, or -1 and the
- * reason.
+/* Parse the entry in directory[*pos..length), and move *pos to the next one.
+ * 'number' is the entry's, from 1, for the reason.  0, or -1 and the reason.
  */
 int bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
                         unsigned number, struct bitmap_entry *b,
                         struct problem *problem);
 
-/* Can it be relied upon, for a disk of that many bytes and clusters of
- * 1 << cluster_bits?  0, or -1 and the reason.
+/* Check that the bitmap can be used for a disk of 'size' bytes with clusters
+ * of 1 << cluster_bits bytes.  0, or -1 and the reason.
  */
 int bitmap_entry_check (const struct bitmap_entry *b, uint64_t size,
                         unsigned cluster_bits, struct problem *problem);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The texts of what can be wrong with an entry.  See entry.h.
+ * The texts of faults.  See entry.h.
  */
 
 #include <stddef.h>

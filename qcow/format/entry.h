@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One L1 or L2 entry -> what it says.  Pure, and the only place that
- * knows the bits.
+ * Decode an L1 or L2 entry.  Pure.  No other file knows the bits of entries.
  *
- * Inline, since mapping a large image is little more than this for each
- * of millions of entries.
+ * The functions are inline: mapping a large image is little more than calling
+ * them for millions of entries.
  *
- * Sources: qemu's docs/interop/qcow2.rst; the order of the decisions, the
- * indifference to reserved bits, and version 1 are qemu's.
+ * Sources: qemu's docs/interop/qcow2.rst.  The order of the checks, ignoring
+ * reserved bits, and version 1 are as in qemu.
  */
 
 #ifndef QCOW_FORMAT_ENTRY_H
@@ -16,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/minmax.h"
 #include "format/format.h"
 
 enum entry_kind {
@@ -23,7 +23,7 @@ enum entry_kind {
   ENTRY_ZERO,        /* reads as zeros, with or without a host cluster */
   ENTRY_NORMAL,      /* host: offset of the cluster; L1: of the L2 table */
   ENTRY_COMPRESSED,  /* host: offset of the stream; bound */
-  ENTRY_BAD,         /* fault; the entry can't be right */
+  ENTRY_BAD,         /* the entry is damaged: fault */
 };
 
 enum entry_fault {
@@ -33,10 +33,10 @@ enum entry_fault {
   FAULT_UNALIGNED,     /* cluster not cluster aligned */
   FAULT_PAST_END,      /* cluster starts at or after the file's end */
   FAULT_ZERO_IN_V2,    /* zero flag in a version 2 image */
-  FAULT_NO_STREAM,     /* compressed cluster of no bytes */
+  FAULT_NO_STREAM,     /* compressed cluster of 0 bytes */
   FAULT_SUBCLUSTERS,   /* a subcluster's bits contradict each other */
   FAULT_NOT_IN_PLACE,  /* in a data file, but not at its guest offset */
-  FAULT_NOT_DATA_FILE, /* compressed, although there is a data file */
+  FAULT_NOT_DATA_FILE, /* compressed, but the image has a data file */
 };
 
 struct entry {
@@ -47,17 +47,18 @@ struct entry {
   uint64_t host;          /* bytes from the start of the file */
 };
 
-/* What the meaning of an entry depends on.  file_size is the length of
- * the image file: what starts beyond it is damage, what ends beyond it
- * reads as zeros there.  A data file that is too short just ends early.
+/* What decides the meaning of entries.  A cluster of the image file that
+ * starts at or after file_size is damage; one that ends after it reads as
+ * zeros there. A data file may be too short: then all after its end reads as
+ * zeros.
  */
 struct entry_geometry {
   uint32_t version;
   unsigned cluster_bits;
-  unsigned l2_bits; /* log2 of the entries of an L2 table */
-  bool extended;    /* entries of 16 bytes, with subclusters */
-  bool data_file;   /* clusters lie in another file */
-  uint64_t file_size;
+  unsigned l2_bits;   /* log2 of the entries of an L2 table */
+  bool extended;      /* entries of 16 bytes, with subclusters */
+  bool data_file;     /* clusters lie in another file */
+  uint64_t file_size; /* of the image file, bytes */
 };
 
 static inline uint64_t
@@ -79,7 +80,7 @@ entry_bad (enum entry_fault fault, uint64_t host)
   return (struct entry){ ENTRY_BAD, fault, 0, host };
 }
 
-/* Version 1: any offset will do. */
+/* Version 1: the offset may be any. */
 static inline struct entry
 entry_l1_v1 (const struct entry_geometry *geometry, uint64_t raw)
 {
@@ -87,11 +88,9 @@ entry_l1_v1 (const struct entry_geometry *geometry, uint64_t raw)
 
   if (raw == 0)
     return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
-  /* The part of a table that may be missing is less than a cluster. */
+  /* Less than a cluster of the table may be missing at the end of the file. */
   if (raw >= geometry->file_size
-      || bytes
-             - (geometry->file_size - raw < bytes ? geometry->file_size - raw
-                                                  : bytes)
+      || bytes - min64 (bytes, geometry->file_size - raw)
            >= entry_cluster_size (geometry))
     return entry_bad (FAULT_L1_PAST_END, raw);
   return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, raw };
@@ -113,8 +112,8 @@ entry_l1 (const struct entry_geometry *geometry, uint64_t raw)
   return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, host };
 }
 
-/* Version 1: no zeros, no alignment to clusters, the exact length of a
- * compressed cluster.
+/* Version 1 has no zero clusters, does not align clusters, and stores the
+ * exact length of a compressed cluster.
  */
 static inline struct entry
 entry_l2_v1 (const struct entry_geometry *geometry, uint64_t raw)
@@ -160,9 +159,7 @@ entry_l2_compressed (const struct entry_geometry *geometry, uint64_t raw)
                          host };
 }
 
-/* What must hold for the host offset of an entry that has one, even if
- * nothing is read there (qemu).
- */
+/* Check the host offset of an entry, even if nothing is read there (qemu). */
 static inline enum entry_fault
 entry_place_fault (const struct entry_geometry *geometry, uint64_t host,
                    uint64_t guest)
@@ -174,7 +171,7 @@ entry_place_fault (const struct entry_geometry *geometry, uint64_t host,
   return FAULT_NONE;
 }
 
-/* Is a cluster allocated?  With a data file offset 0 is a good offset. */
+/* Is a cluster allocated?  In a data file offset 0 is valid. */
 static inline bool
 entry_has_place (const struct entry_geometry *geometry, uint64_t raw)
 {
@@ -192,17 +189,15 @@ entry_l2 (const struct entry_geometry *geometry, uint64_t raw, uint64_t guest)
   if (geometry->version == 1)
     return entry_l2_v1 (geometry, raw);
 
-  /* First of all: in a compressed entry the other bits mean something
-   * else.
-   */
+  /* First, since it changes the meaning of all other bits. */
   if (raw & QCOW_ENTRY_COMPRESSED)
     return entry_l2_compressed (geometry, raw);
 
   if (raw & QCOW_ENTRY_ZERO) {
     if (geometry->version < 3)
       return entry_bad (FAULT_ZERO_IN_V2, host);
-    /* A preallocated zero cluster is never read, yet a wrong offset is
-     * damage.  That it may lie past the end of the file harms nobody.
+    /* A preallocated zero cluster is never read.  Its offset must be right,
+     * but may lie past the end of the file.
      */
     fault = host ? entry_place_fault (geometry, host, guest) : FAULT_NONE;
     if (fault)
@@ -220,9 +215,9 @@ entry_l2 (const struct entry_geometry *geometry, uint64_t raw, uint64_t guest)
   return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, host };
 }
 
-/* An extended entry: what it says of subcluster 'sub'.  *end is the first
- * subcluster after it of which it says something else, or 32.  If NORMAL,
- * 'host' is the offset of the cluster; what is compressed is so as a whole.
+/* An extended entry: decode subcluster 'sub'.  *end is the next subcluster of
+ * another kind, or 32.  If NORMAL, 'host' is the offset of the cluster.  If
+ * COMPRESSED, the whole cluster is.
  */
 static inline struct entry
 entry_l2_extended (const struct entry_geometry *geometry, uint64_t raw,
@@ -269,7 +264,7 @@ entry_l2_extended (const struct entry_geometry *geometry, uint64_t raw,
   return (struct entry){ kind, FAULT_NONE, 0, host };
 }
 
-/* What a fault is, for a message: "…: host offset 0x2a00: TEXT". */
+/* The text of a fault in messages: "...: host offset 0x2a00: TEXT". */
 const char *entry_fault_text (enum entry_fault fault);
 
 #endif /* QCOW_FORMAT_ENTRY_H */

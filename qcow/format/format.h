@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * On-disk constants and limits of the QCOW formats, each with its
- * source.  "spec" is docs/interop/qcow2.rst in qemu; "qemu" is what
- * qemu 7.2 accepts, found by trying.  There is no other description of
- * version 1 than qemu.
+ * On-disk constants and limits of the QCOW formats, each with its source:
+ * "spec" is docs/interop/qcow2.rst in qemu; "qemu" is what qemu 7.2 accepts,
+ * found by experiment.  The spec does not describe version 1.
  *
- * All numbers on disk are big-endian; offsets are in bytes from the
- * start of the file.
+ * All numbers on disk are big-endian.  Offsets are in bytes from the start of
+ * the file.
  */
 
 #ifndef QCOW_FORMAT_FORMAT_H
@@ -23,7 +22,8 @@
 #define QCOW_V2_HEADER_LENGTH 72
 #define QCOW_V3_HEADER_LENGTH 104
 
-/* 512 bytes to 2 MiB (qemu; the spec sets only the lower bound). */
+/* Clusters of 512 bytes to 2 MiB (qemu; the spec sets only the lower bound).
+ */
 #define QCOW_MIN_CLUSTER_BITS 9
 #define QCOW_MAX_CLUSTER_BITS 21
 
@@ -35,7 +35,7 @@
 #define QCOW_V1_MAX_L2_BITS 13
 #define QCOW_V1_MAX_L1_BYTES INT32_MAX
 
-/* Limits that the spec leaves open and qemu sets. */
+/* Limits of qemu.  The spec has none. */
 #define QCOW_MAX_L1_BYTES (32U << 20)
 #define QCOW_MAX_REFCOUNT_TABLE_BYTES (8U << 20)
 #define QCOW_MAX_SNAPSHOTS 65536
@@ -45,7 +45,7 @@
 #define QCOW_MAX_BACKING_NAME 1023
 #define QCOW_MAX_BACKING_FORMAT 15
 
-/* Not a limit of the format: no path that Linux opens is longer. */
+/* Not a limit of the format: Linux opens no longer path. */
 #define QCOW_MAX_DATA_FILE_NAME 4095
 
 /* Incompatible feature bits (spec). */
@@ -79,8 +79,9 @@
 #define QCOW_EXT_LUKS 0x0537be77U
 #define QCOW_EXT_DATA_FILE 0x44415441U
 
-/* Dirty bitmaps: limits (qemu), flags of a directory entry, the bit of a
- * table entry without an offset that stands for a cluster of ones (spec).
+/* Dirty bitmaps: limits (qemu); type and flags of a directory entry (spec);
+ * the bit of a table entry without an offset that means a cluster of ones
+ * (spec).
  */
 #define QCOW_MAX_BITMAPS 65535
 #define QCOW_MAX_BITMAP_DIRECTORY_BYTES (64U << 20)
@@ -98,28 +99,27 @@
 #define QCOW_FEATURE_NAME_BYTES 46
 #define QCOW_FEATURE_KIND_INCOMPAT 0
 
-/* L1 and L2 entries (spec).  qemu ignores the reserved bits, so do we. */
+/* L1 and L2 entries (spec).  Reserved bits are ignored (qemu). */
 #define QCOW_ENTRY_OFFSET_MASK UINT64_C (0x00fffffffffffe00)
 #define QCOW_ENTRY_COMPRESSED (UINT64_C (1) << 62)
 #define QCOW_ENTRY_ZERO (UINT64_C (1) << 0)
 
-/* Says that a cluster is used once, which a reader has no use for, but
- * with an external data file also that a cluster at host offset 0 is
- * allocated (spec).
+/* The cluster's refcount is 1, which a reader does not need.  With an external
+ * data file the bit also says that a cluster at host offset 0 is allocated
+ * (spec).
  */
 #define QCOW_ENTRY_COPIED (UINT64_C (1) << 63)
 
-/* Version 1: bit 63 of an L2 entry; other bits are the offset (qemu). */
+/* Version 1: bit 63 of an L2 entry.  The other bits are the offset (qemu). */
 #define QCOW_V1_ENTRY_COMPRESSED (UINT64_C (1) << 63)
 
-/* Extended L2: the subclusters of a cluster, and their least size
- * (spec).
+/* Extended L2: the subclusters of a cluster, and their smallest size (spec).
  */
 #define QCOW_SUBCLUSTERS 32
 #define QCOW_SUBCLUSTER_BITS 5
 #define QCOW_MIN_SUBCLUSTER_BYTES 512
 
-/* Compressed clusters are counted in sectors of this size (spec). */
+/* The length of a compressed cluster is in sectors of this size (spec). */
 #define QCOW_SECTOR_BYTES 512
 
 /* Big-endian numbers at any alignment. */

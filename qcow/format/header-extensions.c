@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/minmax.h"
 #include "format/header-extensions.h"
 
 /* What the checks after the last extension need of the extensions. */
@@ -129,7 +130,7 @@ parse_extensions (const uint8_t *cluster, size_t start, size_t end,
       break;
     if (parse_extension (type, cluster + pos, length, h, ext, problem) == -1)
       return -1;
-    pos += ((size_t) length + 7) & ~(size_t) 7;
+    pos += (size_t) round_up64 (length, 8);
   }
   return 0;
 }

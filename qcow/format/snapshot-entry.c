@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> one entry of the snapshot table.  See snapshot-entry.h.
+ * bytes -> an entry of the snapshot table.  See snapshot-entry.h.
  */
 
 #include <inttypes.h>
 
+#include "base/minmax.h"
 #include "format/snapshot-entry.h"
 
 /* Offsets of the fields (spec). */
@@ -18,7 +19,7 @@ enum {
   OFF_EXTRA_LENGTH = 36,
   OFF_EXTRA = 40,
 
-  /* In the extra data, as far as there is so much of it. */
+  /* In the extra data, if it is long enough. */
   EXTRA_VM_STATE_SIZE = 0,
   EXTRA_DISK_SIZE = 8,
 };
@@ -64,10 +65,9 @@ snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
   s->id = (const char *) p + extra;
   s->name = s->id + s->id_length;
 
-  /* Each entry starts at a multiple of 8.  The padding of the last one
-   * need not be there.
+  /* Each entry starts at a multiple of 8.  The padding of the last one may be
+   * missing.
    */
-  bytes = (bytes + 7) & ~(size_t) 7;
-  *pos += bytes < left ? bytes : left;
+  *pos += (size_t) min64 (round_up64 (bytes, 8), left);
   return 1;
 }

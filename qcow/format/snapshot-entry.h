@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> one entry of the snapshot table.  Pure: no I/O, no allocation.
+ * bytes -> an entry of the snapshot table.  Pure: no I/O, no allocation.
  *
- * Source: qemu's docs/interop/qcow2.rst, and for the limits what qemu 7.2
+ * Sources: qemu's docs/interop/qcow2.rst; for the limits what qemu 7.2
  * refuses.
  */
 
@@ -16,9 +16,9 @@
 #include "base/error.h"
 #include "format/format.h"
 
-/* What an entry says.  Nothing of it is checked but what is said here: a
- * snapshot that can't be used harms no other.  id and name point into the
- * table's bytes; they may hold any byte and have no end mark.
+/* The fields are not checked: a damaged snapshot does not make the others
+ * unusable.  id and name point into the table.  They may hold any bytes and do
+ * not end with a NUL.
  */
 struct snapshot_entry {
   uint64_t l1_table_offset;
@@ -27,13 +27,13 @@ struct snapshot_entry {
   const char *id, *name;
   uint32_t date_seconds;  /* since 1970, UTC */
   uint64_t vm_state_size; /* bytes */
-  bool has_disk_size;     /* else the image's current size counts */
+  bool has_disk_size;     /* else the snapshot has the image's size */
   uint64_t disk_size;     /* bytes */
 };
 
-/* Parse the entry at table[*pos..length), and move *pos behind it, where
- * the next one starts.  'number' counts from 1, for the problem's text.
- * 1: done; 0: the entry does not end before 'length'; -1 and the reason.
+/* Parse the entry in table[*pos..length), and move *pos to the next one.
+ * 'number' is the entry's, from 1, for the reason.  1: done; 0: the entry ends
+ * beyond 'length'; -1 and the reason.
  */
 int snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
                           unsigned number, struct snapshot_entry *s,
