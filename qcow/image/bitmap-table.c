@@ -13,11 +13,13 @@
 #include "base/utf8.h"
 #include "image/bitmap-table.h"
 
-/* What of a bitmap is read and cached at once. */
+/* A slice of a bitmap's bits is read and cached as one block: 16 KiB, or a
+ * cluster if that is smaller.
+ */
 #define SLICE_BITS 14
 
-/* All of a bitmap's table must be there: zeros in it would say that nothing
- * has changed.
+/* The file must hold the whole table of a bitmap: zeros in it would mean that
+ * nothing has changed.
  */
 #define NO_SLACK 1
 
@@ -70,7 +72,7 @@ read_directory (struct bitmap_table *all, const struct image *image,
   return 0;
 }
 
-/* Then there are no bitmaps. */
+/* Free the directory.  Then the table has no bitmaps. */
 static void
 forget_directory (struct bitmap_table *all)
 {
@@ -122,7 +124,7 @@ bitmap_table_find (const struct bitmap_table *all, const char *name,
 
 /* --- One bitmap --- */
 
-/* -1: *problem says why it is of no use. */
+/* 0, or -1 and the reason why the bitmap can't be used. */
 static int
 check (const struct image *image, const struct bitmap_entry *b,
        struct problem *problem)
@@ -182,14 +184,10 @@ bitmap_open (struct image *image, const struct bitmap_entry *b)
                 name);
   }
   open->table = check_and_load (image, b);
-  if (open->table == NULL) {
-    const int err = errno;
-
-    free (open);
-    errno = err;
-    return NULL;
-  }
-  return open;
+  if (open->table)
+    return open;
+  free (open);
+  return NULL;
 }
 
 void
@@ -201,7 +199,7 @@ bitmap_close (struct open_bitmap *b)
   free (b);
 }
 
-/* The first bit of bits[from..to) that is not 'bit', or 'to'. */
+/* The first bit in bits[from..to) that differs from 'bit', or 'to'. */
 static uint64_t
 same_bits_end (const uint8_t *bits, uint64_t from, uint64_t to, bool bit)
 {
@@ -232,8 +230,8 @@ damaged (const struct open_bitmap *b, uint64_t offset, uint64_t host)
   return -1;
 }
 
-/* The bits of one slice: the same until when, at most to 'end'?  'host' is
- * where the cluster is that has them.
+/* Look up the offset in its slice.  'host' is the offset of the cluster of
+ * bits in the image file.
  */
 static int
 look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
@@ -253,8 +251,8 @@ look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
   struct source_pin slice;
   uint64_t last;
 
-  /* Unlike elsewhere, what the file lacks at its end is not taken for
-   * zeros: that would be to say that nothing has changed.
+  /* Unlike clusters of data, bits beyond the end of the file are not zeros:
+   * that would mean that nothing has changed.
    */
   if ((host & (image_cluster_size (b->image) - 1)) != 0
       || host + in_cluster + slice_bytes > b->image->source->size)
@@ -283,7 +281,7 @@ bitmap_look (const struct open_bitmap *b, uint64_t offset, uint64_t end,
     return damaged (b, offset, entry);
   if (host != 0)
     return look_into_slice (b, host, offset, end, dirty, same_end);
-  /* A whole cluster of zeros, or of ones, that takes no space. */
+  /* A whole cluster of zeros or of ones is not stored. */
   *dirty = entry & QCOW_BITMAP_ALL_ONES;
   *same_end = min64 ((index + 1) << shift, end);
   return 0;

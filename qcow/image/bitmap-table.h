@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The persistent dirty bitmaps of an image: reading the directory, finding
- * one, and asking one which parts of the disk are dirty.
+ * The persistent dirty bitmaps of an image: load the directory, find a bitmap,
+ * and look up which parts of the disk are dirty.
  *
- * The directory is constant once loaded.  A bitmap's table is kept like an
- * L1 table (l1.h), its content in slices in the cache.
+ * The directory is constant once it is loaded, so it needs no lock.  The table
+ * of an open bitmap is kept like an L1 table (l1.h); slices of its bits are in
+ * the cache.
  */
 
 #ifndef QCOW_IMAGE_BITMAP_TABLE_H
@@ -22,13 +23,13 @@ struct bitmap_table {
   unsigned count;
   struct bitmap_entry *list; /* in the order of the directory */
   /* The rest is private to bitmap-table.c. */
-  uint8_t *directory;         /* what names point into */
+  uint8_t *directory;         /* names point into it */
   struct name_index *by_name; /* NULL: there are no bitmaps */
 };
 
-/* Read the directory of the image.  A broken one is a warning, and no
- * bitmaps: the disk can be read all the same.  NULL if out of memory
- * (reported).  The caller frees it.
+/* Read the directory of the image.  If it is damaged, warn and return a table
+ * without bitmaps, since the disk can be read without them.  The caller frees
+ * it.  NULL if out of memory, with the error reported.
  */
 struct bitmap_table *bitmap_table_load (const struct image *image);
 void bitmap_table_free (struct bitmap_table *all);
@@ -37,11 +38,11 @@ void bitmap_table_free (struct bitmap_table *all);
 const struct bitmap_entry *bitmap_table_find (const struct bitmap_table *all,
                                               const char *name, size_t length);
 
-/* Does what the directory says of it let it be used? */
+/* Can the bitmap be used, as far as its directory entry tells? */
 bool bitmap_is_usable (const struct image *image,
                        const struct bitmap_entry *b);
 
-/* A bitmap that is in use by a view. */
+/* A bitmap that a view uses. */
 struct open_bitmap {
   struct image *image;
   struct l1_table *table;
@@ -55,8 +56,9 @@ struct open_bitmap *bitmap_open (struct image *image,
                                  const struct bitmap_entry *b);
 void bitmap_close (struct open_bitmap *b);
 
-/* Is the guest offset dirty, and how far on, within [offset, end), is all
- * the same?  0, or -1 with the error reported and errno EIO or ENOMEM.
+/* Is the guest offset dirty?  [offset, *same_end), which ends at most at
+ * 'end', is the same.  0, or -1 with the error reported and errno EIO or
+ * ENOMEM.
  */
 int bitmap_look (const struct open_bitmap *b, uint64_t offset, uint64_t end,
                  bool *dirty, uint64_t *same_end);

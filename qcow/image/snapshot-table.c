@@ -2,8 +2,8 @@
  *
  * The snapshots of an image.  See snapshot-table.h.
  *
- * The table has no length of its own: it is read in growing pieces until
- * the last entry has been seen.
+ * The header does not say how long the table is.  So it is read in growing
+ * pieces, up to the end of its last entry.
  */
 
 #include <errno.h>
@@ -12,10 +12,11 @@
 #include <string.h>
 
 #include "base/keep-errno.h"
+#include "base/minmax.h"
 #include "base/utf8.h"
 #include "image/snapshot-table.h"
 
-/* Nearly every table fits. */
+/* Nearly all tables are shorter. */
 #define FIRST_READ (UINT64_C (64) << 10)
 
 /* Parse all entries of table[0..length).  1: done; 0: there must be more
@@ -37,8 +38,8 @@ parse_table (struct snapshot_table *s, size_t length, struct problem *problem)
   return 1;
 }
 
-/* How much of the table may be there: what ends less than a cluster behind
- * the end of the file was not written out in full.
+/* The most bytes that the table can have.  (The last cluster of the file may
+ * not be written in full.)
  */
 static size_t
 most_bytes (const struct source *source, const struct header *header)
@@ -47,10 +48,9 @@ most_bytes (const struct source *source, const struct header *header)
 
   if (header->snapshots_offset >= source->size)
     return 0;
-  left = source->size - header->snapshots_offset
-         + (UINT64_C (1) << header->cluster_bits) - 1;
-  return left < QCOW_MAX_SNAPSHOT_TABLE_BYTES ? (size_t) left
-                                              : QCOW_MAX_SNAPSHOT_TABLE_BYTES;
+  left = source->size - header->snapshots_offset + header_cluster_size (header)
+         - 1;
+  return (size_t) min64 (left, QCOW_MAX_SNAPSHOT_TABLE_BYTES);
 }
 
 /* Read and parse more and more of the table until it is complete. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The snapshots of an image: reading the table, finding one.
+ * The snapshots of an image: load the table, find a snapshot.
  *
- * Constant once loaded, so it needs no lock.  L1 tables are not looked at:
- * a snapshot that can't be used harms no other.
+ * The table is constant once it is loaded, so it needs no lock.  L1 tables are
+ * not checked: a damaged snapshot does not make the others unusable.
  */
 
 #ifndef QCOW_IMAGE_SNAPSHOT_TABLE_H
@@ -21,7 +21,7 @@ struct snapshot_table {
   unsigned count;
   struct snapshot_entry *list; /* in the order of the table */
   /* The rest is private to snapshot-table.c. */
-  uint8_t *table; /* what ids and names point into */
+  uint8_t *table; /* ids and names point into it */
   struct name_index *by_id, *by_name;
 };
 
@@ -40,10 +40,9 @@ const struct snapshot_entry *
 snapshot_table_find (const struct snapshot_table *s, const char *id_or_name,
                      size_t length);
 
-/* What a client has to ask for to get this snapshot: its name if that
- * leads back to it, else its id.  A new string, NULL if out of memory; ""
- * if neither leads back to it as clean text (utf8.h), which is what can be
- * shown in a list.
+/* The export name of a snapshot in a list: its name if a client gets it by
+ * that, else its id.  Only clean text (utf8.h) can be listed: "" if neither
+ * will do. A new string, or NULL: out of memory.
  */
 char *snapshot_table_export_name (const struct snapshot_table *s,
                                   const struct snapshot_entry *snapshot);
