@@ -91,13 +91,6 @@ url_unescape (char *s)
 
 /* --- Parsing --- */
 
-static void
-lower_case (char *s)
-{
-  for (; *s; ++s)
-    *s = (char) tolower ((unsigned char) *s);
-}
-
 /* (No login is malformed: libcurl before 8.0 returns CURLUE_BAD_LOGIN if it
  * has no memory for one.)
  */
@@ -219,7 +212,7 @@ set_host (CURLU *u, const char *host, const char *zone)
 static int
 normalize_host (CURLU *u)
 {
-  char *host, *zone;
+  char *host, *zone, *p;
   int r;
 
   if (get_part (u, CURLUPART_HOST, 0, &host) == -1)
@@ -228,8 +221,8 @@ normalize_host (CURLU *u)
     curl_free (host);
     return -1;
   }
-  if (host)
-    lower_case (host);
+  for (p = host; p && *p; ++p)
+    *p = (char) tolower ((unsigned char) *p);
   r = set_host (u, host, zone);
   curl_free (host);
   curl_free (zone);
