@@ -208,6 +208,7 @@ open_all (struct qcow *q, const struct qcow_options *options)
 {
   if (http_check_options (options, &q->hooks) == -1)
     return -1;
+  /* First: what comes with a remote file's size goes into the cache. */
   q->context.cache = cache_new (options->cache_size, MAP_LARGEST_CACHED);
   q->context.l1_tables = l1_tables_new ();
   if (q->context.cache == NULL || q->context.l1_tables == NULL)

@@ -7,15 +7,15 @@
  * ENTRIES_PER_SHARD of the largest entries in each: with fewer, what is in
  * use would be evicted where many keys fall into one shard.
  *
- * Replacement is CLOCK: the entries of a shard form a ring, a hit sets a
- * flag (a hit must be cheap, and moving list members is not), the hand
- * clears flags until it finds an entry without one.  An evicted buffer of
- * the right size is used again.
+ * Eviction is CLOCK: the entries of a shard form a ring.  A hit sets a flag,
+ * which is cheaper than moving the entry in a list.  The hand clears flags
+ * until it finds an entry without one.  An evicted buffer of the right size is
+ * used again.
  *
- * Invariants under the shard's lock: an entry is in the hash table and
- * the ring, or in neither (a failed one that is still pinned by those who
- * waited for it); LOADING and pinned entries are not evicted; 'bytes' is
- * the sum of the costs of all entries of the shard that exist.
+ * Invariants under the shard's lock: an entry is in the hash table and the
+ * ring, or in neither (one that failed, and that its waiters still pin);
+ * LOADING and pinned entries are not evicted; 'bytes' is the sum of the costs
+ * of all entries of the shard that exist.
  */
 
 #include <errno.h>
@@ -40,7 +40,7 @@
 #define MIN_BUCKETS 64
 #define MAX_BUCKETS 65536
 
-/* From here on new buffers get their pages at once. */
+/* Buffers of this size or more get their pages when they are made. */
 #define LARGE_BUFFER 65536
 
 struct cache_shard {
@@ -95,7 +95,7 @@ shard_of (struct cache *c, uint64_t hash)
   return &c->shards[hash & (c->nr_shards - 1)];
 }
 
-/* The low bits chose the shard. */
+/* The low bits have chosen the shard. */
 static struct cache_entry **
 bucket_of (struct cache_shard *s, uint64_t hash)
 {
@@ -114,8 +114,8 @@ find (struct cache_shard *s, uint64_t hash, struct cache_key key)
   return NULL;
 }
 
-/* Into the hash table, and into the ring just behind the hand: the last
- * place that it will come to.
+/* Put an entry into the hash table, and into the ring just behind the hand:
+ * where the hand comes last.
  */
 static void
 link_entry (struct cache_shard *s, uint64_t hash, struct cache_entry *e)
@@ -281,8 +281,8 @@ cache_reserve (struct cache *c, size_t largest)
 
 /* --- Claims --- */
 
-/* Take the next victim out of the shard, or NULL if all are in use.  Two
- * rounds clear every flag; what is then still not found is pinned.
+/* Evict the next victim, or NULL if all entries are pinned: two rounds have
+ * cleared every flag.  The caller frees it.
  */
 static struct cache_entry *
 take_victim (struct cache_shard *s)
@@ -307,8 +307,8 @@ take_victim (struct cache_shard *s)
   return NULL;
 }
 
-/* Make room for one more entry.  A buffer of the same size that was freed
- * on the way is handed over in *data.  False if there is no room.
+/* Make room for one more entry.  *data is the buffer of an evicted entry of
+ * the same size, or stays as it is.  False if there is no room.
  */
 static bool
 make_room (struct cache_shard *s, size_t size, uint8_t **data)
@@ -327,9 +327,9 @@ make_room (struct cache_shard *s, size_t size, uint8_t **data)
   return true;
 }
 
-/* All of a buffer will be written, page by page.  To be given the pages of a
- * large one together costs a fraction of as many page faults: under some
- * hypervisors a quarter.  (Kernels before 5.14 can't.)
+/* All of a buffer will be written.  To populate a large one at once takes a
+ * fraction of the time of its page faults, under some hypervisors a quarter.
+ * (Kernels before 5.14 can't.)
  */
 static uint8_t *
 new_buffer (size_t size)
@@ -349,7 +349,7 @@ new_buffer (size_t size)
 
 static enum cache_claim
 claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
-           size_t size, int must, struct cache_entry **entry)
+           size_t size, bool must, struct cache_entry **entry)
 {
   struct cache_entry *e;
   uint8_t *data = NULL;
@@ -381,7 +381,7 @@ claim_new (struct cache_shard *s, uint64_t hash, struct cache_key key,
 }
 
 enum cache_claim
-cache_claim (struct cache *c, struct cache_key key, size_t size, int must,
+cache_claim (struct cache *c, struct cache_key key, size_t size, bool must,
              struct cache_entry **entry)
 {
   const uint64_t hash = hash_key (key);
@@ -410,7 +410,8 @@ cache_claim (struct cache *c, struct cache_key key, size_t size, int must,
   return claim;
 }
 
-/* Pin the entry of a key if it is there, and if 'ready' loaded. */
+/* Pin the entry of a key if it exists, and with 'ready' only if it is READY.
+ */
 static struct cache_entry *
 look_up (struct cache *c, struct cache_key key, bool ready)
 {
@@ -470,7 +471,7 @@ cache_fill_for_later (struct cache_entry *entry)
   fill (entry, 1);
 }
 
-/* Drop a pin of an entry that may have failed; its last user frees it. */
+/* Drop a pin.  The last one of a failed entry frees it. */
 static void
 unpin (struct cache_shard *s, struct cache_entry *e)
 {

@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One bounded cache for everything that is worth keeping: slices of L2
- * tables, inflated clusters, and regions of long chains (map.c).
+ * One bounded cache for whatever is worth keeping: blocks of remote files,
+ * slices of L2 tables and bitmaps, inflated clusters, and regions of long
+ * chains (map.c).
  *
- * A miss is loaded once, however many threads want it: cache_claim tells
- * one of them to load, the others to wait.  No lock is held while one
- * loads or uses an entry; entries are pinned instead, and a pinned entry
- * does not move or change.
+ * A miss is loaded once (single-flight): cache_claim tells one thread to load
+ * the entry, and others to wait for it.  No lock is held while a thread loads
+ * or uses an entry.  Entries are pinned instead, and a pinned entry neither
+ * moves nor changes.
  *
- * Whoever gets CACHE_MINE must call cache_fill or cache_fail, and must
- * not wait for anything in between but I/O (who loads a region, also for
- * slices): then no two threads can wait for each other.
+ * A thread that gets CACHE_MINE calls cache_fill or cache_fail whatever
+ * happens.  Until then it waits for nothing but I/O, so no two threads can
+ * wait for each other.  (A thread that loads a region also waits for slices.)
  *
- * Everything may be called by any number of threads at once, except
- * cache_new, cache_reserve and cache_free.
+ * All functions but cache_new, cache_reserve and cache_free may be called by
+ * any number of threads at once.
  */
 
 #ifndef QCOW_BASE_CACHE_H
 #define QCOW_BASE_CACHE_H
 
-#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,17 +29,19 @@
 
 struct cache;
 
-/* What is cached: where it comes from.  Different contents need different
- * keys.
+/* Where an entry's content comes from.  A key always has the same content, of
+ * the same size.
  */
 struct cache_key {
-  uint64_t host;  /* offset in the image's file; or a region's number */
-  uint32_t owner; /* an image's id; or a view's, for a region; or a source's */
-  uint32_t bound; /* of a compressed cluster; 0: a slice of an L2 table; or
-                     one of CACHE_* */
+  uint64_t host;  /* offset in the image's file; of a region or a block: its
+                     number */
+  uint32_t owner; /* id of the image; of a region: of the view; of a block: of
+                     the source */
+  uint32_t bound; /* of a compressed cluster: its length; 0: a slice of an L2
+                     table, or a region; else one of CACHE_* */
 };
 
-/* Instead of a compressed cluster's length, which is never so large. */
+/* No compressed cluster is so long. */
 #define CACHE_BITMAP UINT32_MAX      /* a slice of a dirty bitmap */
 #define CACHE_BLOCK (UINT32_MAX - 1) /* a block of a remote file */
 
@@ -56,16 +59,16 @@ struct cache_entry {
 };
 
 enum cache_claim {
-  CACHE_READY, /* pinned, data can be read */
-  CACHE_MINE,  /* pinned, data to be written by the caller */
-  CACHE_BUSY,  /* pinned, another loads it: cache_wait */
-  CACHE_FULL,  /* not there, and no room: everything is pinned */
+  CACHE_READY, /* pinned; the data can be read */
+  CACHE_MINE,  /* pinned; the caller writes the data */
+  CACHE_BUSY,  /* pinned; another thread loads it: see cache_wait */
+  CACHE_FULL,  /* not cached, and no room: everything is pinned */
   CACHE_NO_MEMORY,
 };
 
-/* A cache of 'capacity' bytes, book-keeping included, whose entries have
- * at most 'largest' bytes.  At least a few of the largest are kept
- * whatever the capacity says.  NULL if out of memory.
+/* A cache of 'capacity' bytes, book-keeping included, for entries of at most
+ * 'largest' bytes.  It holds two of the largest whatever the capacity is. NULL
+ * if out of memory.
  */
 struct cache *cache_new (uint64_t capacity, size_t largest);
 void cache_free (struct cache *c);
@@ -76,43 +79,45 @@ void cache_free (struct cache *c);
  */
 int cache_reserve (struct cache *c, size_t largest);
 
-/* Find or make the entry of a key; a key always has the same size.  With
- * 'must', room is made beyond the capacity rather than to say CACHE_FULL:
- * for small entries of which a thread pins one at a time.
+/* Find or make the entry of a key.  'must' exceeds the capacity rather than
+ * return CACHE_FULL; it is for small entries of which a thread pins one at a
+ * time.
  */
 enum cache_claim cache_claim (struct cache *c, struct cache_key key,
-                              size_t size, int must,
+                              size_t size, bool must,
                               struct cache_entry **entry);
 
-/* The entry of a key, pinned, if it is there and loaded; else NULL. */
+/* The entry of a key, pinned, if it is loaded; else NULL. */
 struct cache_entry *cache_peek (struct cache *c, struct cache_key key);
 
-/* The same, also if it is still being loaded: then wait for it. */
+/* The entry of a key, pinned, if it is loaded or being loaded, so the caller
+ * calls cache_wait; else NULL.
+ */
 struct cache_entry *cache_find (struct cache *c, struct cache_key key);
 
-/* MINE is now READY, still pinned. */
+/* MINE becomes READY, still pinned. */
 void cache_fill (struct cache_entry *entry);
 
-/* The same for what will be used later: keep it at least as long as what was
- * used by now.
+/* The same for an entry that will be used later: it stays at least as long as
+ * those that were used by now.
  */
 void cache_fill_for_later (struct cache_entry *entry);
 
-/* MINE could not be loaded: forget it.  Those who wait are told so. */
+/* MINE could not be loaded: drop the entry, and wake its waiters. */
 void cache_fail (struct cache_entry *entry);
 
-/* BUSY: wait for the loader, or until the sleep hook says -1.  0: now READY,
- * still pinned.  -1: no longer pinned; errno is EIO if the loader failed
- * (claim again), and ESHUTDOWN if the hook ended the wait, which changes
- * nothing for the loader and for other waiters.
+/* Wait until an entry is loaded.  0: READY, still pinned.  -1: no longer
+ * pinned; errno is EIO if the loader failed, so the caller may claim the key
+ * itself, or ESHUTDOWN if the sleep hook ended the wait, which changes nothing
+ * for the loader and for other waiters.
  */
 int cache_wait (struct cache_entry *entry, const struct qcow_hooks *hooks);
 
 /* Unpin. */
 void cache_release (struct cache_entry *entry);
 
-/* MINE: one pin more, which is not the loader's, and which its owner drops
- * with cache_release, or by waiting in vain.
+/* MINE: add a pin that is not the loader's.  Its owner calls cache_wait, then
+ * cache_release.
  */
 void cache_share (struct cache_entry *entry);
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/keep-errno.h"
 #include "base/wait.h"
 #include "format/header-extensions.h"
 #include "image/image.h"
@@ -100,7 +101,7 @@ image_probe (struct source *source, const uint8_t *start, size_t length,
   return 0;
 }
 
-/* Refuse by its name what is known, but not a QCOW image. */
+/* Refuse a file of another known format by that name. */
 static int
 check_probe (const struct image *image, const uint8_t *first)
 {
@@ -117,7 +118,7 @@ check_probe (const struct image *image, const uint8_t *first)
                        HINT_ARGS (image->context->hooks, probe->hint));
 }
 
-/* What is missing of a table may be zeros, but not of the header. */
+/* The end of a table may be missing, but no part of the header. */
 static int
 check_length (const struct image *image, const uint8_t *first)
 {
@@ -182,7 +183,6 @@ struct image *
 image_open (struct context *context, struct source *source, uint32_t id)
 {
   struct image *image = calloc (1, sizeof *image);
-  int err;
 
   if (image == NULL) {
     error_no_memory (context->hooks, source->name);
@@ -211,15 +211,15 @@ image_open (struct context *context, struct source *source, uint32_t id)
   return image;
 
 err:
-  err = errno;
   image_close (image);
-  errno = err;
   return NULL;
 }
 
 void
 image_close (struct image *image)
 {
+  KEEP_ERRNO;
+
   if (image == NULL)
     return;
   if (image->data != image->source)
@@ -266,7 +266,7 @@ pin_copy (const struct image *image, struct cache_key key, size_t size,
   const struct qcow_hooks *hooks = image->context->hooks;
 
   for (;;) {
-    switch (cache_claim (image->context->cache, key, size, 1, entry)) {
+    switch (cache_claim (image->context->cache, key, size, true, entry)) {
     case CACHE_READY:
       return 0;
 

@@ -2,8 +2,8 @@
  *
  * One opened QCOW file.  Private to qcow/.
  *
- * Constant once the chain is open, so it needs no lock; the error filter
- * and the sources lock themselves.
+ * Constant once the chain is open, so it needs no lock.  The error filter and
+ * the sources have their own.
  */
 
 #ifndef QCOW_IMAGE_IMAGE_H
@@ -46,28 +46,27 @@ struct image {
   struct tables_ahead ahead;
 };
 
-/* Read and check the header.  The image owns the source from now on, also
- * on failure; a data file is for the caller to open and to set, an encrypted
- * image to unlock.  NULL with the error reported and errno EINVAL, EIO or
- * ENOMEM.
+/* Read and check the header.  The image owns the source from now on, also on
+ * failure.  The caller opens and sets a data file, and unlocks an encrypted
+ * image.  NULL with the error reported and errno EINVAL, EIO or ENOMEM.
  */
 struct image *image_open (struct context *context, struct source *source,
                           uint32_t id);
 
-/* What the file that begins with 'start' is, if it is no QCOW image; NULL: not
- * known.  0, or -1 with the error reported.
+/* *probe: what the file that begins with the 'length' bytes at 'start' is, if
+ * it is no QCOW image; NULL: unknown.  0, or -1 with the error reported.
  */
 int image_probe (struct source *source, const uint8_t *start, size_t length,
                  const struct probe **probe);
 
-/* Closes the sources, too. */
+/* Close the image and its sources.  NULL is ignored.  Keeps errno. */
 void image_close (struct image *image);
 
 /* The L1 table at this place of the image; see l1.h. */
 struct l1_table *image_get_l1 (const struct image *image, uint64_t offset,
                                uint32_t size, const char *what);
 
-/* The one that the header names. */
+/* The L1 table that the header names. */
 struct l1_table *image_get_active_l1 (const struct image *image);
 
 /* Pin a slice of a table: the 'size' bytes at key.host of the image's file.

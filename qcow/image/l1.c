@@ -2,12 +2,11 @@
  *
  * L1 tables in memory.  See l1.h.
  *
- * The tables are in a list: there are as many as there are images in the
- * chain and snapshots in use, few enough, and it is only walked when a
- * connection begins.
+ * The tables are in a list, which is only walked when a connection begins: it
+ * has one for each image of the chain and each snapshot in use.
  *
- * Invariants under the lock: a table in the list has uses > 0; 'bytes' is
- * the sum of what the tables in the list take.
+ * Invariants under the lock: a table in the list has uses > 0; 'bytes' is the
+ * sum of what the tables in the list take.
  */
 
 #include <errno.h>
@@ -70,7 +69,7 @@ drop (struct l1_tables *all, struct l1_table *table)
   free (table);
 }
 
-/* Fill the table, which nobody else looks into yet. */
+/* Read the table.  No other thread reads its entries yet. */
 static int
 load (struct l1_table *table, const char *what)
 {
@@ -90,8 +89,8 @@ load (struct l1_table *table, const char *what)
   return 0;
 }
 
-/* As everywhere: what begins before the end of the file and ends less
- * than a cluster behind it was not written out in full, and is zeros.
+/* As for all tables: if less than 'slack' bytes of the end are past the end of
+ * the file, the table was not written in full, and these bytes are zeros.
  */
 static int
 check_place (const struct source *source, uint64_t offset, uint64_t bytes,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * L1 tables, and tables of bitmaps, in memory: each is there once however many
- * views use it, only as long as one does, and all together take no more than
+ * L1 tables, and the tables of bitmaps, in memory.  Views share them: a table
+ * is in memory once, as long as a view uses it.  All together take at most
  * QCOW_MAX_L1_MEMORY.
  *
- * Everything may be called by any number of threads at once, except new
- * and free.  No lock is held while a table is read; who wants a table that
- * another thread reads waits for it.
+ * All functions but new and free may be called by any number of threads at
+ * once.  No lock is held while a table is read.  Threads that want a table
+ * that another thread reads wait for it (single-flight).
  */
 
 #ifndef QCOW_IMAGE_L1_H
@@ -39,21 +39,21 @@ struct l1_table {
 /* NULL if out of memory. */
 struct l1_tables *l1_tables_new (void);
 
-/* All tables must have been put back. */
+/* NULL is ignored.  All tables must have been put back. */
 void l1_tables_free (struct l1_tables *all);
 
-/* The L1 table of 'size' entries at 'offset' of the source, read if it is
- * not there.  'slack' is how much of its end the file may lack: all but
- * less than a cluster must be there.  'what' says for messages whose table
- * it is.  NULL with the error reported and errno EINVAL (beyond the end of
- * the file), ENOMEM (too much memory in all), EIO or ESHUTDOWN (it is of no
- * use to wait, as hooks_wait).
+/* The table of 'size' entries at 'offset' of the source, which is read if no
+ * view uses it yet.  The file may lack less than 'slack' bytes of its end,
+ * which are zeros then.  'what' names the table in messages.  NULL with errno
+ * EINVAL (beyond the end of the file), ENOMEM (also: too much for all tables)
+ * or EIO and the error reported, or ESHUTDOWN if the sleep hook ended the
+ * wait.
  */
 struct l1_table *l1_table_get (struct l1_tables *all, struct source *source,
                                uint64_t offset, uint32_t size, uint64_t slack,
                                const char *what);
 
-/* The caller does not need it any more.  NULL is ignored. */
+/* Give a table back.  NULL is ignored. */
 void l1_table_put (struct l1_tables *all, struct l1_table *table);
 
 #endif /* QCOW_IMAGE_L1_H */

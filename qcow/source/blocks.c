@@ -32,7 +32,7 @@ block_claim (const struct blocks *b, struct block_list *missing,
              uint64_t number, struct cache_entry **entry)
 {
   const enum cache_claim claim = cache_claim (
-    b->cache, block_key (b, number), block_length (b, number), 0, entry);
+    b->cache, block_key (b, number), block_length (b, number), false, entry);
 
   if (claim != CACHE_MINE)
     return claim;
@@ -177,7 +177,7 @@ blocks_store (const struct blocks *b, const uint8_t *bytes, size_t length)
   for (; length > 0; length -= n, bytes += n, ++number) {
     n = block_length (b, number);
     if (n > length
-        || cache_claim (b->cache, block_key (b, number), n, 0, &entry)
+        || cache_claim (b->cache, block_key (b, number), n, false, &entry)
              != CACHE_MINE)
       break;
     memcpy (entry->data, bytes, n);

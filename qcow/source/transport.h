@@ -8,7 +8,7 @@
  * saw first.
  *
  * All operations but 'close' may be called by any number of threads at once.
- * A transport starts no thread before qcow_start_threads.
+ * A transport starts no thread before serving starts: the server may fork.
  */
 
 #ifndef QCOW_SOURCE_TRANSPORT_H
@@ -24,12 +24,12 @@ struct transport;
 
 struct transport_ops {
   /* Begin a fetch; 'done' tells how it ends, perhaps before this returns.
-   * Only after qcow_start_threads.
+   * Only once serving has started.
    */
   void (*submit) (struct transport *t, struct fetch *f);
 
   /* Fetch n ranges, n > 0, in parallel, and wait for all of them.  Sets their
-   * 'done'.  Before qcow_start_threads the calling thread does the transfers.
+   * 'done'.  Before serving starts the calling thread does the transfers.
    * 0, or -1 with the error reported and errno EIO, ENOMEM, or ESHUTDOWN if
    * the sleep hook has ended the wait: then the fetches are cancelled.
    * Whatever it returns, nothing writes to the pieces afterwards.
