@@ -2,14 +2,13 @@
  *
  * A local file or block device.
  *
- * Reads are plain preads into the caller's buffers, ranges in turn.  The
- * image is never mapped into memory: a file that shrinks must be an error
+ * Reads are plain preads into the caller's buffers, one range after the other.
+ * The image is never mapped into memory: a file that shrinks must be an error
  * and not SIGBUS.
  *
- * Holes: lseek is asked as seldom as possible, once for each fragment of
- * the file.  Most images are solid, so the first question is asked from
- * offset 0; what is found out is remembered in a sorted list, under the
- * lock, which is never held during a system call.
+ * Holes: lseek is called once for each fragment of the file.  Most images have
+ * no hole, so the first call begins at offset 0.  Known fragments are in a
+ * sorted list under the lock, which is never held during a system call.
  */
 
 #include <errno.h>
@@ -23,6 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/keep-errno.h"
+#include "base/minmax.h"
 #include "http/url-show.h"
 #include "source/file.h"
 #include "source/lock.h"
@@ -34,13 +35,13 @@ struct fragment {
   bool hole;
 };
 
-/* 24 KiB; a file with more of them forgets them all at times, which costs
- * a system call each.
+/* 24 KiB.  When the list is full, all fragments are forgotten, which costs a
+ * system call each.
  */
 #define MAX_FRAGMENTS 1024
 
-/* To find where a fragment begins, look back this far: runs are not always
- * asked for in the order of the file.
+/* How far to look back for the beginning of a fragment: callers do not always
+ * ask in the order of the file.
  */
 #define LOOK_BACK (UINT64_C (16) << 20)
 
@@ -49,9 +50,7 @@ struct source_file {
   int fd;
   struct error_filter errors;
 
-  /* Under the lock: the fragments that are known, in their order, without
-   * overlaps.
-   */
+  /* Under the lock: the known fragments, sorted, without overlaps. */
   pthread_mutex_t lock;
   size_t nr_fragments;
   struct fragment fragments[MAX_FRAGMENTS];
@@ -75,7 +74,7 @@ read_range (struct source_file *f, const struct source_range *range)
         "can't read %zu bytes at 0x%" PRIx64 ": %m", left, offset);
     }
     if (r == 0)
-      /* One message, wherever it is noticed. */
+      /* One message, whichever read finds it. */
       return error_report_once (
         &f->errors, UINT64_MAX, f->source.hooks, EIO, f->source.name,
         "the file was truncated while being served: it "
@@ -104,9 +103,9 @@ file_readv (struct source *s, const struct source_range *ranges, size_t n,
   return 0;
 }
 
-/* Ask the kernel what begins at 'offset'.  Where it can't tell, there is
- * no hole; nor where the file was cut while being served: whoever reads
- * there must get his error.
+/* Ask the kernel for the fragment at 'offset'.  If it can't tell, that is no
+ * hole.  Nor is what was truncated while being served: a client that reads
+ * there must get an error.
  */
 static struct fragment
 seek_fragment (const struct source_file *f, uint64_t offset)
@@ -149,7 +148,7 @@ fragment_index (const struct source_file *f, uint64_t offset)
   return low;
 }
 
-/* Is it known what 'offset' lies in?  If not, *after is where the last
+/* True if the fragment of 'offset' is known.  If not, *after is where the last
  * known fragment before it ends.
  */
 static bool
@@ -202,7 +201,7 @@ file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
 
   if (!recall (f, offset, &found, &from)) {
     if (offset - from > LOOK_BACK)
-      from = offset & ~(LOOK_BACK - 1);
+      from = round_down64 (offset, LOOK_BACK);
     found = seek_fragment (f, from);
     if (found.end <= offset)
       found = seek_fragment (f, offset);
@@ -227,6 +226,7 @@ static void
 file_close (struct source *s)
 {
   struct source_file *f = (struct source_file *) s;
+  KEEP_ERRNO;
 
   close (f->fd);
   pthread_mutex_destroy (&f->lock);
@@ -242,8 +242,7 @@ static const struct source_ops file_ops = {
   .close = file_close,
 };
 
-/* Refuse what is neither a regular file nor a block device, and record
- * which file it is.
+/* Refuse all but regular files and block devices, and record which file it is.
  */
 static int
 check_type (struct source_file *f)
@@ -268,8 +267,8 @@ check_type (struct source_file *f)
                                                : "a special file");
 }
 
-/* Take the length.  The file must be locked: a writer may have changed the
- * length until then.
+/* Take the length.  The file must be locked: until then a writer may change
+ * the length.
  */
 static int
 take_length (struct source_file *f)
@@ -288,9 +287,7 @@ take_length (struct source_file *f)
   return 0;
 }
 
-/* Nothing that is learned before the lock may be kept, except what can't
- * change: type and inode.
- */
+/* Before the lock, only what can't change may be recorded: type and inode. */
 static int
 lock_and_measure (struct source_file *f, bool force_share)
 {
@@ -307,7 +304,6 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
                      const struct qcow_hooks *hooks)
 {
   struct source_file *f = calloc (1, sizeof *f);
-  int err;
 
   if (f == NULL || (f->source.name = strdup (filename)) == NULL) {
     free (f);
@@ -323,9 +319,7 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
   if (lock_and_measure (f, force_share) == 0)
     return &f->source;
 
-  err = errno;
   file_close (&f->source);
-  errno = err;
   return NULL;
 }
 
@@ -333,7 +327,7 @@ struct source *
 source_file_open (const char *filename, bool force_share,
                   const struct qcow_hooks *hooks)
 {
-  /* O_NONBLOCK: a FIFO must be refused, not waited for. */
+  /* O_NONBLOCK: open must refuse a FIFO, not wait for a writer. */
   const int fd = open (filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
   if (fd == -1) {

@@ -10,13 +10,13 @@
 
 #include "source/lock.h"
 
-/* What qemu's own reader holds: it uses "consistent read", and does not
- * share "write" and "resize".
+/* The bytes that qemu holds as a reader: it uses "consistent read", and does
+ * not share "write" and "resize".
  */
 static const off_t our_bytes[] = { 100, 201, 203 };
 
-/* What must not be held by another: uses write, uses resize, does not
- * share consistent read.
+/* The bytes of a writer: it uses "write", uses "resize", or does not share
+ * "consistent read".
  */
 static const off_t writer_bytes[] = { 101, 103, 200 };
 
@@ -53,7 +53,7 @@ failed (const char *name, const struct qcow_hooks *hooks)
                 "network file system?)");
     return 0;
   }
-  /* EAGAIN or EACCES: somebody holds a real write lock. */
+  /* EAGAIN or EACCES: another process holds a real write lock. */
   if (errno == EAGAIN || errno == EACCES)
     return in_use (name, hooks);
   return error_report (hooks, errno, name, "can't lock the image: %m");
@@ -71,8 +71,8 @@ lock_image (int fd, const char *name, const struct qcow_hooks *hooks)
       return failed (name, hooks);
   }
 
-  /* Only now look: whoever comes later sees ours.  The query is for a
-   * write lock, since one for a read lock does not see read locks.
+  /* Query only now: a writer that comes later sees our locks.  The query is
+   * for a write lock, since one for a read lock does not see read locks.
    */
   for (i = 0; i < sizeof writer_bytes / sizeof writer_bytes[0]; ++i) {
     struct flock lock = one_byte (F_WRLCK, writer_bytes[i]);

@@ -15,13 +15,13 @@
 
 #include "base/error.h"
 
-/* Lock the file as a reader that shares neither writing nor resizing,
- * then see whether somebody else writes or resizes, or refuses to share
- * reading.  The locks belong to the open file description: they survive
- * a fork and go when the last descriptor is closed.
+/* Lock the file as a reader that shares neither writing nor resizing, then
+ * check that no other process writes, resizes, or refuses to share reading.
+ * The locks belong to the open file description: they survive a fork, and end
+ * when the last descriptor is closed.
  *
- * 0, also with a warning where the file system has no such locks; -1 with
- * the error reported and errno EBUSY if the image is in use.
+ * 0; also, with a warning, if the file system has no such locks.  -1 with the
+ * error reported and errno, EBUSY if the image is in use.
  */
 int lock_image (int fd, const char *name, const struct qcow_hooks *hooks);
 
