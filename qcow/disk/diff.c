@@ -2,11 +2,11 @@
  *
  * What changed from one view to another.  See diff.h.
  *
- * Two snapshots of a disk share most of their L2 tables: where both L1
- * tables name the same one, nothing is read at all.  Elsewhere the layers
- * above the common ones are compared run by run.  Only where that does not
- * decide (one of the views has zeros of its own, the other has nothing, so
- * they may be equal or not) the common layers are asked, too.
+ * Two snapshots of a disk share most of their L2 tables.  Where both L1 tables
+ * name the same one, nothing is read.  Elsewhere the layers above the common
+ * ones are compared run by run.  If one view has zeros of its own there and
+ * the other has nothing, that does not decide, and the views are compared with
+ * the common layers.
  *
  * At most four slices of L2 tables are pinned, one for each cursor.
  */
@@ -18,8 +18,8 @@
 
 /* --- Cursors --- */
 
-/* Over a gap of that many bytes a cursor goes step by step; to begin anew
- * would be to look there for nothing each time.
+/* A cursor walks through a gap of this many bytes.  To begin a new map costs
+ * more.
  */
 #define MAX_STEP (UINT64_C (1) << 20)
 
@@ -31,7 +31,7 @@ cursor_end (struct diff_cursor *c)
   c->begun = false;
 }
 
-/* Find the run at d->offset of the view. */
+/* Make c->run the run of the view at d->offset.  0, or -1 as diff_next. */
 static int
 cursor_move (struct diff *d, struct diff_cursor *c,
              const struct qcow_view *view)
@@ -51,9 +51,9 @@ cursor_move (struct diff *d, struct diff_cursor *c,
   return 0;
 }
 
-/* The part of the view that begins at d->offset; what is beyond its end, or
- * of no view at all, is a hole.  *end is moved to where the part ends, if
- * that is before it.
+/* Find the part of a run that begins at d->offset of the view.  Beyond the
+ * view's end, or if it is NULL, that is a hole.  If the part ends before *end,
+ * *end is set to its end.  0, or -1 as diff_next.
  */
 static int
 look (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
@@ -75,9 +75,10 @@ look (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
 
 /* --- Comparing --- */
 
-/* Do two parts at the same guest offset read the same, for being at the
- * same place?  Damage is not: it is for a reader to find (unless both have it
- * from the same L2 table, into which nobody looks).
+/* True if two parts at the same guest offset read the same because they are in
+ * the same place.  Damage counts as changed, so that a client reads it and
+ * gets the error.  (Not in L2 tables that both views share, which are not
+ * looked into.)
  */
 static bool
 same_place (const struct run *a, const struct run *b)
@@ -97,15 +98,17 @@ is_zero (const struct run *run)
   return run->kind == RUN_HOLE || run->kind == RUN_ZERO;
 }
 
-/* Above the common layers: zeros, whatever is below? */
+/* True if the part, of layers above the common ones, reads as zeros whatever
+ * is below.
+ */
 static bool
 is_surely_zero (const struct run *run, bool sees_lower)
 {
   return run->kind == RUN_ZERO || (run->kind == RUN_HOLE && !sees_lower);
 }
 
-/* log2 of the guest bytes that an L1 entry of both views spans, if their
- * L1 tables can be compared; else 0.
+/* log2 of the guest bytes that an L1 entry spans, if the L1 tables of both
+ * views can be compared; else 0.
  */
 static unsigned
 l1_shift (const struct diff *d)
@@ -119,7 +122,7 @@ l1_shift (const struct diff *d)
   return header_l1_shift (&top->image->header);
 }
 
-/* Which L2 table an L1 entry names; 0: none. */
+/* The offset of the L2 table that an L1 entry names; 0: none. */
 static uint64_t
 table_of (const struct layer *layer, uint64_t index)
 {
@@ -128,9 +131,9 @@ table_of (const struct layer *layer, uint64_t index)
   return layer->l1->entries[index] & QCOW_ENTRY_OFFSET_MASK;
 }
 
-/* How far from d->offset on both views have the same L2 tables, and so,
- * being of the same chain, the same below them.  The cursors must not look
- * into such tables, so d->span_end is where the next ones may begin.
+/* Returns the end of the range from d->offset on in which both views have the
+ * same L2 tables, and so the same below them, too.  The cursors must not look
+ * into such tables, so d->span_end is set to where the next may begin.
  */
 static uint64_t
 skip_same_tables (struct diff *d)
@@ -146,7 +149,7 @@ skip_same_tables (struct diff *d)
   old = &d->base->old_upper->layers[0];
   while (offset < d->end && offset < d->base->old->size) {
     const uint64_t index = offset >> shift;
-    /* Not beyond the range: no overflow. */
+    /* (Does not overflow: offsets are at most INT64_MAX.) */
     const uint64_t next = min64 ((index + 1) << shift, d->end);
 
     d->span_end = next;
@@ -158,7 +161,7 @@ skip_same_tables (struct diff *d)
   return offset;
 }
 
-/* Neither view has decided it above the common layers: compare all. */
+/* The layers above the common ones do not decide: compare the whole views. */
 static int
 compare_all (struct diff *d, uint64_t *end, struct run *run, bool *changed)
 {
@@ -179,7 +182,7 @@ compare (struct diff *d, uint64_t *end, struct run *run, bool *changed)
   const bool old_sees_lower = d->offset < b->old_lower_size;
   struct run old;
 
-  /* What the older view did not have at all has changed. */
+  /* Beyond the end of the older view, everything has changed. */
   if (d->offset >= b->old->size) {
     *changed = true;
     return look (d, &d->new, d->view, run, end);

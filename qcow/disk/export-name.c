@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What clients ask for by name.  See export-name.h.
+ * Export names.  See export-name.h.
  */
 
 #include <errno.h>
@@ -21,7 +21,7 @@ export_name_to_snapshot (const struct view_parts *p, const char *text,
   return snapshot_table_find (p->snapshots, text, length);
 }
 
-/* "layer:N" -> N, or 0. */
+/* Parse "layer:N": N, or 0 if it is not that. */
 static unsigned
 layer_number (const char *text, size_t length)
 {
@@ -56,7 +56,9 @@ export_name_to_old_point (const struct view_parts *p, const char *text,
   return point->depth > 0 && point->depth < p->chain->nr_layers;
 }
 
-/* OLD..NEW or OLD.., split at the first ".." that makes sense. */
+/* Parse OLD..NEW or OLD.., split at the first ".." at which both sides mean
+ * something.
+ */
 static bool
 name_to_delta (const struct view_parts *p, const char *name,
                struct view_point *old, struct view_point *new)
@@ -105,7 +107,7 @@ export_name_open_view (const struct view_parts *p, const char *name)
   return NULL;
 }
 
-/* Takes over the strings. */
+/* Call fn.  Takes over the strings; NULL: out of memory. */
 static int
 list_one (const struct view_parts *p, char *name, char *description,
           qcow_list_fn fn, void *opaque)
@@ -121,9 +123,10 @@ list_one (const struct view_parts *p, char *name, char *description,
   return r;
 }
 
-/* "" if the bitmap can't be listed, or another has its name, or it can't be
- * used: clients open what is listed, and some show nothing at all if they get
- * an error for one (qemu-nbd --list).
+/* The bitmap's export name, or "" if it has none: a name that nbdkit can't
+ * list, that means something else, or of a bitmap that can't be opened.
+ * Clients open what is listed, and after an error some show nothing at all
+ * (qemu-nbd --list).  NULL if out of memory.
  */
 static char *
 bitmap_export_name (const struct view_parts *p,

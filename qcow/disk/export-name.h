@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What clients ask for by name -> views, and the list of names.
+ * Export names -> views, and the list of export names.
  *
- * Names come from clients, who may be anybody, and are compared with names
- * from the image, which may come from anybody.
+ * Names come from clients, and are compared with names from the image.  Both
+ * may be hostile.  Any thread may call these functions.
  */
 
 #ifndef QCOW_DISK_EXPORT_NAME_H
@@ -12,24 +12,26 @@
 #include "disk/view.h"
 #include "qcow.h"
 
-/* A snapshot by its id or name; 'length' bytes of text. */
+/* Find a snapshot by its id, or else by its name; the text has 'length' bytes.
+ * NULL: there is none.
+ */
 const struct snapshot_entry *
 export_name_to_snapshot (const struct view_parts *p, const char *text,
                          size_t length);
 
-/* What may stand on the older side of a delta: a snapshot; "backing";
- * "layer:N" with N from 1 to the number of backing files.
+/* Parse the older side of a delta: a snapshot; "backing"; or "layer:N", with N
+ * from 1 to the number of backing files.  False: it is none of these.
  */
 bool export_name_to_old_point (const struct view_parts *p, const char *text,
                                size_t length, struct view_point *point);
 
-/* Open the view that an export name means; not "".  NULL with the error
- * reported, and errno ENOENT if there is none.
+/* Open the view that an export name other than "" means.  NULL with the error
+ * reported and errno ENOENT (there is none), or as view.h's functions.
  */
 struct qcow_view *export_name_open_view (const struct view_parts *p,
                                          const char *name);
 
-/* See qcow_list; without "". */
+/* As qcow_list, but without "". */
 int export_names_list (const struct view_parts *p, qcow_list_fn fn,
                        void *opaque);
 

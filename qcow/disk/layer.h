@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a view consists of: layers, and perhaps an older view or a dirty bitmap
- * to compare them with.  Constant once the view is open, so it needs no lock.
+ * What a view consists of: layers, and what it is compared with.  All of it is
+ * constant once the view is open, so it needs no lock.
  */
 
 #ifndef QCOW_DISK_LAYER_H
@@ -17,44 +17,43 @@
 struct layer {
   struct image *image;       /* NULL: a raw file */
   const struct l1_table *l1; /* NULL: a raw file */
-  struct source *source;     /* the raw file, or the image's data */
-  uint64_t size; /* bytes from guest offset 0 that are of interest: not more
-                    than it has, nor than the layers above it have */
+  struct source *source;     /* of the raw file, or of the image's data */
+  uint64_t size; /* bytes that are visible, from guest offset 0 on: not more
+                    than those of any layer above */
 };
 
-/* Ids of views begin here, those of images are below. */
+/* The first id of a view.  Those of images are smaller. */
 #define VIEW_FIRST_ID (UINT32_C (1) << 31)
 
 struct qcow_view {
   struct context *context;
   const char *name; /* of the image, for messages */
   char *description;
-  uint32_t id; /* which view of the chain: the owner in cache keys; 0: it
-                  has none */
-  unsigned cluster_bits; /* of the image */
+  uint32_t id;           /* the owner in cache keys; 0: nothing is cached */
+  unsigned cluster_bits; /* of the top image of the chain */
   uint64_t size;         /* bytes */
-  struct l1_table *l1;   /* of the top layer; the view holds one use of it;
-                            NULL: none */
+  struct l1_table *l1;   /* of the top layer; the view holds one use of it.
+                            NULL: another owner holds it */
 
-  /* What extents are about, if not just what there is: at most one. */
+  /* What extents are compared with.  At most one is not NULL. */
   struct diff_base *since;
   struct open_bitmap *bitmap;
 
-  bool remote;           /* at least one layer is */
+  bool remote;           /* at least one layer is remote */
   unsigned nr_layers;    /* >= 1 */
-  struct layer layers[]; /* the top first */
+  struct layer layers[]; /* layers[0] is the top */
 };
 
-/* What a view is compared with. */
+/* The older view that a view is compared with.  Two views of one chain have
+ * their lower layers in common.
+ */
 struct diff_base {
-  struct qcow_view *old; /* the older view, as a whole */
+  struct qcow_view *old; /* the whole older view */
 
-  /* The layers of each view above those that they have in common; NULL:
-   * there are none.
-   */
+  /* The layers of each view above the common ones.  NULL: it has none. */
   struct qcow_view *new_upper, *old_upper;
 
-  /* How much of the common layers each view sees, in bytes. */
+  /* How many bytes of the common layers each view sees. */
   uint64_t new_lower_size, old_lower_size;
 };
 

@@ -2,20 +2,17 @@
  *
  * (view, guest range) -> runs.  See map.h.
  *
- * For each place the layers are asked from the top down, until one has
- * something there.  A layer's answer is a run, which is kept until the map
- * has gone past its end; so in the usual case, that a layer has nothing or
- * everything far and wide, going through it costs a comparison, and the
- * tables of no layer are walked twice.
+ * One layer is walked, and its pieces are joined.  If there are several, at
+ * each offset they are looked up from the top down, until one has something
+ * there.  The last piece of each layer is kept until the map has passed its
+ * end.  Usually pieces are long, so going through a layer costs a comparison.
  *
- * How far a layer is walked at once is bounded by a window, that grows as
- * the map goes on: a client that asks for the first extent of a whole disk
- * must not have the whole disk walked through in each layer, just to get
- * a short answer.
+ * A window bounds how far a layer is walked ahead.  It grows as the map goes
+ * on.  Without it, a client that asks for the first extent of a disk would
+ * have to wait until each layer was walked to its end.
  *
- * Reads of long chains would still ask every layer for every request.  So
- * the runs of a region, REGION_CLUSTERS of the view, are kept in the cache
- * once they are known, and the next request finds them there.
+ * Each request to a long chain would still walk all layers.  So the runs of a
+ * whole region of the disk are cached, and the next request finds them there.
  */
 
 #include <errno.h>
@@ -27,47 +24,42 @@
 #include "disk/map.h"
 #include "disk/prefetch.h"
 
-/* Bytes of the guest.  With small clusters some microseconds of walking in
- * each layer; of a larger window, more would be thrown away by clients that
- * ask for one extent at a time, as qemu does.
+/* Bytes of the guest.  With small clusters this is some microseconds of
+ * walking in each layer.  For clients that ask for one extent at a time, as
+ * qemu does, much of a larger window would be walked in vain.
  */
 #define FIRST_WINDOW (UINT64_C (1) << 20)
 
-/* From this many layers on a region is worth its place in the cache.  With
- * fewer, most of the time goes elsewhere.
+/* With fewer layers, a request spends most of its time elsewhere, and a region
+ * is not worth its place in the cache.
  */
 #define REGION_MIN_LAYERS 4
 
-/* A region in clusters of the top layer, 4 MiB of the usual ones: eight
- * requests of nbdcopy.  One that has more runs than REGION_RUNS is not
- * kept: its layers are small things everywhere.
+/* log2 of a region's clusters of the top layer: 4 MiB of the usual clusters,
+ * eight requests of nbdcopy.  A region of more runs is not cached.
  */
 #define REGION_CLUSTER_BITS 6
 #define REGION_RUNS 64
 
-/* Nor is one that is in more slices of L2 tables: some for each layer, and
- * some more where the clusters of one are small.
+/* Nor is a region cached whose entries are in more slices of L2 tables.  This
+ * is some for each layer, and some more for layers with small clusters.
  */
 #define REGION_SLICES(layers) (4 * (layers) + 128)
 
-/* Longer requests are those for extents of many regions, which would only
- * fill the cache.
+/* Longer requests ask for extents of many regions, which would only fill the
+ * cache.
  */
 #define MAX_REGION_REQUEST (UINT64_C (64) << 20)
 
-/* For who does not want to wait for ever: windows that take so long do not
- * grow any more.
- */
+/* With a deadline set, windows stop growing once one takes this long. */
 #define SLOW_WINDOW_MS 50
 
-/* How often to look at the clock, when pieces are small. */
+/* Pieces between two looks at the clock. */
 #define PIECES_PER_LOOK 64
 
-/* What the cache keeps: the runs in order, without gaps.  0: too many, or not
- * worth another attempt.
- */
+/* What the cache keeps: the runs in order, without gaps. */
 struct region {
-  unsigned count;
+  unsigned count; /* 0: not known, and not worth another attempt */
   struct run runs[REGION_RUNS];
 };
 
@@ -97,8 +89,7 @@ map_begin (struct map *m, const struct qcow_view *view, struct lookup *lookup,
   m->walking = NULL;
   m->found = NULL;
   m->window = FIRST_WINDOW;
-  /* One layer has no windows. */
-  m->window_end = one_layer (m) ? m->end : offset;
+  m->window_end = one_layer (m) ? m->end : offset; /* one has no windows */
   m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && view->id != 0
                    && !lookup->kinds_only && length <= MAX_REGION_REQUEST;
   m->region = NULL;
@@ -129,7 +120,7 @@ map_end (struct map *m)
     free (m->found);
 }
 
-/* --- Asking the layers --- */
+/* --- Layers --- */
 
 static int
 make_found (struct map *m)
@@ -149,15 +140,15 @@ make_found (struct map *m)
   return 0;
 }
 
-/* Make found[i] the run of the layer at m->offset. */
+/* Make found[i] the piece of the layer at m->offset. */
 static int
-look_into (struct map *m, unsigned i)
+walk_layer (struct map *m, unsigned i)
 {
   const struct layer *layer = &m->view->layers[i];
   struct run *run = &m->found[i];
   uint64_t end;
 
-  /* Below its end a layer has nothing, nor has what is below it. */
+  /* A layer's end hides everything below it. */
   if (m->offset >= layer->size) {
     *run = (struct run){ .kind = RUN_HOLE,
                          .offset = m->offset,
@@ -188,7 +179,7 @@ cut_run (const struct run *run, uint64_t offset, uint64_t end,
     part->host += offset - run->offset;
 }
 
-/* One that is larger than the last, unless that has taken long already. */
+/* Begin a window, larger than the last one unless that took long. */
 static void
 next_window (struct map *m)
 {
@@ -203,11 +194,11 @@ next_window (struct map *m)
   m->window *= 2;
 }
 
-/* What is stored at m->offset, as far as all layers have been looked into.
- * Does not advance.  0, or -1 on error.
+/* Find what is stored at m->offset, in the topmost layer that has something
+ * there.  Does not advance.  0, or -1 as map_next.
  */
 static int
-ask_layers (struct map *m, struct run *piece)
+find_in_layers (struct map *m, struct run *piece)
 {
   uint64_t end = m->end;
   unsigned i;
@@ -220,12 +211,12 @@ ask_layers (struct map *m, struct run *piece)
   for (i = 0; i < m->view->nr_layers; ++i) {
     struct run *run = &m->found[i];
 
-    if (m->offset >= run->offset + run->length && look_into (m, i) == -1)
+    if (m->offset >= run->offset + run->length && walk_layer (m, i) == -1)
       return -1;
     end = min64 (end, run->offset + run->length);
     if (run->kind != RUN_HOLE)
       break;
-    /* What is beyond its end is nobody's. */
+    /* A layer's end hides everything below it. */
     if (m->offset >= m->view->layers[i].size)
       break;
   }
@@ -240,10 +231,9 @@ ask_layers (struct map *m, struct run *piece)
 
 static int join_pieces (struct map *m, struct run *run);
 
-/* Find out what is in the region, which may take tables that the request does
- * not need.  It must not wait for a web server for those: there, as far as
- * they are at hand.  0, or -1: they are not.  Of a local file one that can't
- * be read delays one request.
+/* Find the runs of a region.  This may need tables that the request does not
+ * need.  Those of remote images are used only if they are cached: -1 if not.
+ * Else 0, even if a table can't be read: then the region stays unknown.
  */
 static int
 fill_region (const struct qcow_view *view, uint64_t number,
@@ -263,7 +253,7 @@ fill_region (const struct qcow_view *view, uint64_t number,
   region->count = 0;
   map_begin (&m, view, &lookup, start, length);
   m.use_regions = false;
-  m.window = length; /* or each window would count a slice again */
+  m.window = length; /* each window would count its slices again */
   while ((r = join_pieces (&m, &run)) == 1 && region->count < REGION_RUNS)
     region->runs[region->count++] = run;
   not_cached = r == -1 && errno == EAGAIN;
@@ -273,9 +263,9 @@ fill_region (const struct qcow_view *view, uint64_t number,
   return not_cached ? -1 : 0;
 }
 
-/* Pin the region of m->offset if that is possible. */
+/* Pin the region of m->offset.  False if that is not possible. */
 static bool
-enter_region (struct map *m)
+get_region (struct map *m)
 {
   const uint64_t number = m->offset >> region_shift (m->view);
   const struct cache_key key = { number, m->view->id, 0 };
@@ -309,22 +299,24 @@ enter_region (struct map *m)
   return true;
 }
 
-/* What the region says of m->offset.  False if there is none that does. */
+/* Find what is stored at m->offset in its region.  False if that is not
+ * known.
+ */
 static bool
-ask_region (struct map *m, struct run *piece)
+find_in_region (struct map *m, struct run *piece)
 {
   const struct region *region;
   unsigned low = 0, high;
 
-  if (!enter_region (m)) {
-    /* Not again for each piece of the request. */
+  if (!get_region (m)) {
+    /* Do not try again for each piece of the request. */
     m->use_regions = false;
     return false;
   }
   region = (const struct region *) (const void *) m->region->data;
   if (region->count == 0)
     return false;
-  /* The last run that begins at or before the offset. */
+  /* Find the last run that begins at or before the offset. */
   high = region->count - 1;
   while (low < high) {
     const unsigned mid = low + (high - low + 1) / 2;
@@ -340,17 +332,17 @@ ask_region (struct map *m, struct run *piece)
 
 /* --- Joining --- */
 
-/* Find what is stored at m->offset.  Does not advance m->offset.  0, or -1 on
- * error.
+/* Find what is stored at m->offset.  Does not advance m->offset.  0, or -1 as
+ * map_next.
  */
 static int
 find_piece (struct map *m, struct run *piece)
 {
   if (one_layer (m))
     return walk_next (&m->walk, piece) == 1 ? 0 : -1;
-  if (m->use_regions && ask_region (m, piece))
+  if (m->use_regions && find_in_region (m, piece))
     return 0;
-  return ask_layers (m, piece);
+  return find_in_layers (m, piece);
 }
 
 /* True if nothing more can join the run that ends at m->offset, or nothing

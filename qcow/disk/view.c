@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Making views.  See view.h.
+ * Opening views.  See view.h.
  */
 
 #include <errno.h>
@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/keep-errno.h"
+#include "base/minmax.h"
 #include "base/utf8.h"
 #include "disk/view.h"
 #include "qcow.h"
@@ -22,7 +24,7 @@ top (const struct view_parts *p)
   return p->chain->layers[0].image;
 }
 
-/* --- Words --- */
+/* --- Descriptions --- */
 
 static void
 label_snapshot (char out[LABEL_MAX], const struct snapshot_entry *s)
@@ -124,8 +126,8 @@ view_describe_bitmap (const struct bitmap_entry *bitmap)
 
 /* --- One state of the disk --- */
 
-/* What the snapshot table says of an L1 table is checked only now: one bad
- * snapshot harms no other.
+/* What the snapshot table says of an L1 table is checked only now, so that a
+ * damaged snapshot does not affect others.
  */
 static struct l1_table *
 snapshot_l1 (const struct view_parts *p, const struct snapshot_entry *s)
@@ -141,7 +143,7 @@ snapshot_l1 (const struct view_parts *p, const struct snapshot_entry *s)
                   label, s->l1_size, QCOW_MAX_L1_BYTES / sizeof (uint64_t));
     return NULL;
   }
-  if (s->l1_table_offset & (image_cluster_size (image) - 1)) {
+  if (s->l1_table_offset % image_cluster_size (image) != 0) {
     error_report (p->context->hooks, EINVAL, image->name,
                   "%s: l1_table_offset is 0x%" PRIx64 ": must be a multiple "
                   "of the cluster size, %" PRIu64,
@@ -159,7 +161,9 @@ snapshot_l1 (const struct view_parts *p, const struct snapshot_entry *s)
   return image_get_l1 (image, s->l1_table_offset, s->l1_size, what);
 }
 
-/* A view without anything in it. */
+/* A view of so many layers, which are not set yet.  Takes over the
+ * description; NULL: out of memory.
+ */
 static struct qcow_view *
 new_view (const struct view_parts *p, unsigned nr_layers, char *description)
 {
@@ -180,8 +184,8 @@ new_view (const struct view_parts *p, unsigned nr_layers, char *description)
   return v;
 }
 
-/* The lower layers come from the chain as they are, but each is cut where
- * one above it ends.
+/* Set a layer to one of the chain.  What is beyond the end of the layer above
+ * is not visible.
  */
 static void
 add_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
@@ -192,13 +196,13 @@ add_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
   layer->l1 = from->l1;
   layer->source = from->image ? from->image->data : from->raw;
   layer->size = from->image ? from->image->header.size : from->raw->size;
-  if (n > 0 && layer->size > v->layers[n - 1].size)
-    layer->size = v->layers[n - 1].size;
+  if (n > 0)
+    layer->size = min64 (layer->size, v->layers[n - 1].size);
   v->remote
     |= layer->source->remote || (layer->image && layer->image->source->remote);
 }
 
-/* Ids: the active layer, then the snapshots, then the lower layers. */
+/* The ids of the active layer, then of snapshots, then of lower layers. */
 static uint32_t
 point_id (const struct view_parts *p, struct view_point point)
 {
@@ -233,16 +237,13 @@ view_open_point (const struct view_parts *p, struct view_point point)
   const unsigned n = p->chain->nr_layers - point.depth;
   struct qcow_view *v = new_view (p, n, view_describe_point (p, point));
   unsigned i;
-  int err;
 
   if (v == NULL)
     return NULL;
   if (point.depth > 0)
     add_layer (v, 0, &p->chain->layers[point.depth]);
   else if (add_top (p, v, point.snapshot) == -1) {
-    err = errno;
     qcow_view_close (v);
-    errno = err;
     return NULL;
   }
   for (i = 1; i < n; ++i)
@@ -252,10 +253,12 @@ view_open_point (const struct view_parts *p, struct view_point point)
   return v;
 }
 
-/* Also closes the older view; NULL is ignored. */
+/* Also closes the older view.  NULL is ignored. */
 static void
 diff_base_free (struct diff_base *base)
 {
+  KEEP_ERRNO;
+
   if (base == NULL)
     return;
   qcow_view_close (base->new_upper);
@@ -267,6 +270,8 @@ diff_base_free (struct diff_base *base)
 void
 qcow_view_close (struct qcow_view *v)
 {
+  KEEP_ERRNO;
+
   if (v == NULL)
     return;
   diff_base_free (v->since);
@@ -283,20 +288,17 @@ view_open_bitmap (const struct view_parts *p,
                   const struct bitmap_entry *bitmap)
 {
   struct qcow_view *v = view_open_point (p, (struct view_point){ NULL, 0 });
-  int err;
 
   if (v == NULL)
     return NULL;
   v->bitmap = bitmap_open (top (p), bitmap);
   if (v->bitmap)
     return v;
-  err = errno;
   qcow_view_close (v);
-  errno = err;
   return NULL;
 }
 
-/* The upper n layers of a view.  L1 tables and so on are the view's. */
+/* A view of the upper n layers of a view, which owns their L1 tables. */
 static struct qcow_view *
 upper_part (const struct view_parts *p, const struct qcow_view *v, unsigned n)
 {
@@ -318,12 +320,14 @@ lower_size (const struct qcow_view *v, unsigned upper)
   return upper < v->nr_layers ? v->layers[upper].size : 0;
 }
 
-/* Takes over 'old'. */
+/* Make what 'new' is compared with.  Takes over 'old', also on failure. */
 static struct diff_base *
 make_base (const struct view_parts *p, struct qcow_view *old,
            struct view_point old_point, const struct qcow_view *new)
 {
-  /* Of the same image the top layers differ; else what is above OLD. */
+  /* What differs: the top layers of two states of one image, or the layers
+   * above the one that is the older state.
+   */
   const unsigned new_upper = old_point.depth > 0 ? old_point.depth : 1;
   const unsigned old_upper = old_point.depth > 0 ? 0 : 1;
   struct diff_base *b = calloc (1, sizeof *b);
@@ -352,15 +356,12 @@ view_open_delta (const struct view_parts *p, struct view_point old_point,
 {
   struct qcow_view *v = view_open_point (p, new_point);
   struct qcow_view *old = v ? view_open_point (p, old_point) : NULL;
-  int err;
 
   if (old)
     v->since = make_base (p, old, old_point, v);
   if (v && v->since)
     return v;
-  err = errno;
   qcow_view_close (v);
-  errno = err;
   return NULL;
 }
 

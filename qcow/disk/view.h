@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a client sees: layers, one over the other; perhaps compared with
- * an older view, or with a dirty bitmap.  Private to qcow/.
+ * Opening views.  A view is what one client sees: layers, one over the other,
+ * perhaps compared with an older view or with a dirty bitmap (layer.h).
  *
- * Constant once it is open, so it needs no lock.
+ * A view is constant once it is open, so it needs no lock.  Any thread may
+ * call these functions.  qcow_view_close (qcow.h) closes a view.
  */
 
 #ifndef QCOW_DISK_VIEW_H
@@ -16,7 +17,7 @@
 #include "image/chain.h"
 #include "image/snapshot-table.h"
 
-/* What views are made of: all constant. */
+/* What views are made of.  All of it is constant, and outlives the views. */
 struct view_parts {
   struct context *context;
   const struct chain *chain;
@@ -24,30 +25,31 @@ struct view_parts {
   const struct bitmap_table *bitmaps;
 };
 
-/* A state of the disk: a snapshot, or the active layer if it is NULL, or
- * if 'depth' is not 0 the layer so many below the top.
- */
+/* One state of the disk. */
 struct view_point {
-  const struct snapshot_entry *snapshot;
-  unsigned depth;
+  const struct snapshot_entry *snapshot; /* NULL: the active layer */
+  unsigned depth; /* > 0: the layer so many below the top; then 'snapshot' is
+                     NULL */
 };
 
-/* The state, as it is.  NULL with the error reported, and errno EINVAL,
- * EIO or ENOMEM.
+/* Open a view of one state.  NULL with the error reported and errno EINVAL,
+ * EIO, ENOMEM or ESHUTDOWN.
  */
 struct qcow_view *view_open_point (const struct view_parts *p,
                                    struct view_point point);
 
-/* The same, with what changed since an older one.  new.depth is 0. */
+/* The same, and compare it with an older state.  new.depth is 0. */
 struct qcow_view *view_open_delta (const struct view_parts *p,
                                    struct view_point old,
                                    struct view_point new);
 
-/* The active layer, with what the bitmap says has changed. */
+/* Open a view of the active layer, and compare it with a dirty bitmap. */
 struct qcow_view *view_open_bitmap (const struct view_parts *p,
                                     const struct bitmap_entry *bitmap);
 
-/* For people: new strings, NULL if out of memory. */
+/* Describe it for people.  The caller frees the string.  NULL if out of
+ * memory.
+ */
 char *view_describe_point (const struct view_parts *p,
                            struct view_point point);
 char *view_describe_bitmap (const struct bitmap_entry *bitmap);

@@ -6,8 +6,7 @@
  * entries; extend_in_slice decodes the entries that follow.  Its loop is what
  * the map of a large image takes its time for: a few instructions per entry.
  *
- * L2 tables are read and cached in slices, so that a random read in a
- * large image does not fetch a whole table.  Entries are read in place.
+ * Entries are read in place, from the slice in the cache (slice.h).
  */
 
 #include <errno.h>
@@ -18,7 +17,6 @@
 #include "disk/slice.h"
 #include "disk/walk.h"
 
-/* The constants of an image's geometry. */
 static unsigned
 cluster_bits (const struct walk *w)
 {
@@ -64,8 +62,8 @@ walk_release (struct walk *w)
   w->slice_start = w->slice_end = 0;
 }
 
-/* How far the L1 entries from the one of 'offset' on are empty, or lie
- * beyond the table.
+/* Where the stretch of L1 entries without L2 tables ends that begins with the
+ * one of 'offset'.
  */
 static uint64_t
 empty_l1_end (const struct walk *w, uint64_t offset)
@@ -83,7 +81,7 @@ empty_l1_end (const struct walk *w, uint64_t offset)
   return min64 (i << shift, w->end);
 }
 
-/* Pin the slice for w->offset. */
+/* Pin the slice for w->offset, whose key this is.  0, or -1 as walk_next. */
 static int
 get_slice (struct walk *w, struct cache_key key)
 {
@@ -113,8 +111,8 @@ get_slice (struct walk *w, struct cache_key key)
   return 0;
 }
 
-/* Make the slice for w->offset the current one.  1: done; 0: there is no
- * L2 table and *piece says what is there instead; -1: error.
+/* Make the slice for w->offset the current one.  1: done; 0: there is no L2
+ * table, and *piece is set to what is there; -1 as walk_next.
  */
 static int
 enter_slice (struct walk *w, struct run *piece)
@@ -174,9 +172,9 @@ run_kind (enum entry_kind kind)
   return RUN_BAD;
 }
 
-/* The entry for 'offset', which lies in the current slice.  *end is where
- * what it says ends: the cluster's end, or that of a run of equal
- * subclusters.  If NORMAL, 'host' is the place of 'offset' itself.
+/* Decode entry 'index' of the slice, for the guest offset.  *end is set to the
+ * end of what it describes: a cluster, or a run of equal subclusters.  If
+ * NORMAL, 'host' is where the byte at 'offset' is.
  */
 static inline __attribute__ ((always_inline)) struct entry
 entry_at (const struct entry_geometry *geometry, const uint64_t *entries,
