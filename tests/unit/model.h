@@ -18,6 +18,7 @@
 
 #include "unit.h"
 
+#include "base/monotonic.h"
 #include "disk/map.h"
 
 enum {
@@ -604,6 +605,7 @@ wrong_read (struct qcow_view *v, const struct expected *e, uint8_t *buf,
 struct extents {
   const struct expected *expected;
   uint64_t next, end;
+  uint64_t deadline; /* monotonic_ms: then extents may be cut short (qcow.h) */
   unsigned count;
   const char *wrong;
 };
@@ -626,7 +628,7 @@ on_extent (void *opaque, uint64_t offset, uint64_t length,
   if ((kind == QCOW_EXTENT_DATA) != (e->looks[offset] != '0')
       || kind == QCOW_EXTENT_ZERO)
     x->wrong = "an extent of the wrong kind";
-  else if (x->next < end)
+  else if (x->next < end && monotonic_ms () < x->deadline)
     x->wrong = "extents are not joined";
   else if (x->next > end)
     x->wrong = "an extent is too long";
@@ -637,13 +639,18 @@ static inline const char *
 wrong_extents (struct qcow_view *v, const struct expected *e, uint64_t offset,
                uint64_t n, bool one)
 {
-  struct extents x = { .expected = e, .next = offset, .end = offset + n };
+  struct extents x = { .expected = e,
+                       .next = offset,
+                       .end = offset + n,
+                       .deadline = monotonic_ms () + 1000 };
 
   if (qcow_extents (v, (uint32_t) n, offset, one, on_extent, &x) == -1)
     return x.wrong ? x.wrong : "no extents";
   if (one)
     return x.count == 1 ? NULL : "not one extent";
-  return x.next == x.end ? NULL : "extents end early";
+  if (x.next != x.end && monotonic_ms () < x.deadline)
+    return "extents end early";
+  return NULL;
 }
 
 static inline const char *
