@@ -17,12 +17,6 @@
 #include "disk/slice.h"
 #include "disk/walk.h"
 
-static unsigned
-cluster_bits (const struct walk *w)
-{
-  return w->layer->image->geometry.cluster_bits;
-}
-
 /* log2 of the guest bytes that an L1 entry spans. */
 static unsigned
 l1_shift (const struct walk *w)
@@ -219,9 +213,10 @@ find_piece (struct walk *w, struct run *piece)
       return r;
   }
 
-  e = entry_at (
-    &image->geometry, (const uint64_t *) (const void *) w->slice.data,
-    (w->offset - w->slice_start) >> cluster_bits (w), w->offset, &end);
+  e = entry_at (&image->geometry,
+                (const uint64_t *) (const void *) w->slice.data,
+                (w->offset - w->slice_start) >> image->geometry.cluster_bits,
+                w->offset, &end);
   *piece = (struct run){
     .kind = run_kind (e.kind),
     .fault = e.fault,
