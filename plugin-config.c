@@ -364,6 +364,9 @@ config_free (void)
 const char *const config_hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_FORCE_SHARE] = "stop that process, or use force-share=true if "
                             "you know better",
+  [QCOW_HINT_URL] = "use url= instead of file=",
+  [QCOW_HINT_BACKING] = "name the file yourself with backing=FILE",
+  [QCOW_HINT_FORMAT_RAW] = "if it is raw, add backing-format=raw",
   [QCOW_HINT_PASSPHRASE] = "passphrase=+FILE, or passphrase=- to be asked "
                            "for it",
   [QCOW_HINT_CAINFO] = "cainfo=FILE names authorities to trust",

@@ -16,6 +16,9 @@
 enum qcow_hint {
   QCOW_HINT_NONE,
   QCOW_HINT_FORCE_SHARE, /* a writer holds the image: force_share */
+  QCOW_HINT_URL,         /* filename is a URL: url */
+  QCOW_HINT_BACKING,     /* the name of a backing file is no use: backing */
+  QCOW_HINT_FORMAT_RAW,  /* a backing file may be raw: backing_formats */
   QCOW_HINT_PASSPHRASE,  /* a passphrase is needed: passphrases */
   QCOW_HINT_CAINFO,      /* the server's certificate is not trusted: cainfo */
 

@@ -84,12 +84,16 @@ check_qcow (const struct image *above, const struct stated_format *stated,
   if (image_probe (source, start, PROBE_IMAGE_BYTES, &probe) == 0)
     error_report (
       above->context->hooks, EINVAL, above->name,
-      "the backing file " NAMED " is %s as %s, but is not a QCOW image%s%s%s",
+      "the backing file " NAMED
+      " is %s as %s, but is not a QCOW image%s%s%s" HINT,
       NAMED_SOURCE (ref, source), stated->by_user ? "given" : "recorded",
       stated->by_user ? "backing-format=qcow" : above->header.backing_format,
       probe ? ": it looks like " : "", probe ? probe->what : "",
       probe && probe->is_image ? ", and only raw and QCOW images are supported"
-                               : " (if it is raw, add backing-format=raw)");
+                               : "",
+      HINT_ARGS (above->context->hooks, probe && probe->is_image
+                                          ? QCOW_HINT_NONE
+                                          : QCOW_HINT_FORMAT_RAW));
   return FORMAT_UNKNOWN;
 }
 

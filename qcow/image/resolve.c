@@ -59,7 +59,8 @@ resolve_top (struct context *context, const struct qcow_options *options,
     return set_url (context, options, options->url, options->url, ref);
   if (url_looks_like_one (filename))
     return error_report (context->hooks, EINVAL, url_shown (filename),
-                         "is a URL, not a file (use url= instead of file=)");
+                         "is a URL, not a file" HINT,
+                         HINT_ARGS (context->hooks, QCOW_HINT_URL));
   return set_path (context, filename, filename, ref);
 }
 
@@ -115,15 +116,15 @@ skip_protocol (const struct image *image, const char *stored,
   if (url_shown (stored) != stored)
     return error_report (image->context->hooks, EINVAL, image->name,
                          "the backing file '%s' is named by a kind of URL "
-                         "that is not supported: '%.*s:' (name the file "
-                         "yourself with backing=FILE)",
-                         url_shown (stored), (int) (p - stored), stored);
+                         "that is not supported: '%.*s:'" HINT,
+                         url_shown (stored), (int) (p - stored), stored,
+                         HINT_ARGS (image->context->hooks, QCOW_HINT_BACKING));
   return error_report (image->context->hooks, EINVAL, image->name,
                        "the backing file '%s' is neither a file nor a URL "
-                       "that is supported: '%.*s:' is not (if a file is "
-                       "called so, its name would be './%s'; or name it "
-                       "yourself with backing=FILE)",
-                       stored, (int) (p - stored), stored, stored);
+                       "that is supported: '%.*s:' is not, and a file of this "
+                       "name would be './%s'" HINT,
+                       stored, (int) (p - stored), stored, stored,
+                       HINT_ARGS (image->context->hooks, QCOW_HINT_BACKING));
 }
 
 int
