@@ -4,13 +4,14 @@
  * it, read, ask for extents, close.  With base/hooks.h and base/options.h,
  * which it includes, this is all that a user of the module needs.
  *
- * The module knows nothing of nbdkit.  What it has to say goes through
- * struct qcow_hooks; functions that fail have already said why, set
- * errno and return -1 or NULL.
+ * The module knows nothing of nbdkit.  Messages go through struct qcow_hooks.
+ * A function that fails reports the error through them, sets errno and returns
+ * -1 or NULL.
  *
- * Threads: qcow_load, qcow_open, qcow_after_fork and qcow_close are called
- * by one thread while no other uses the image.  Everything between them may be
- * called by any number of threads at once, on the same view or on others.
+ * Threads: call qcow_load, qcow_open, qcow_after_fork and qcow_close while no
+ * other thread uses the image.  Between qcow_after_fork and qcow_close, any
+ * number of threads may call the other functions at once, on the same view or
+ * on others.
  */
 
 #ifndef QCOW_QCOW_H
@@ -24,19 +25,19 @@
 
 struct qcow;
 
-/* The version of libcurl, or NULL if there is none, so that URLs can't be
- * served.  Loads it.
+/* Load libcurl and return its version.  NULL: there is no libcurl, so URLs
+ * can't be served.
  */
 const char *qcow_curl_version (void);
 
-/* Once, before anything else.  0, or -1: what was found of libgcrypt is too
+/* Call this once, before anything else.  Returns 0, or -1 if libgcrypt is too
  * old.
  */
 int qcow_load (void);
 
-/* Move a text that was allocated with malloc into memory that is in no core
- * dump and, if the system allows that, not swapped out.  NULL if out of
- * memory; the text is wiped and freed in any case.
+/* Move a string of malloc into memory that is never in a core dump and, if the
+ * system allows that, not swapped out.  Wipes and frees the string in any
+ * case.  Returns NULL if out of memory.
  */
 char *qcow_secret (char *text);
 
@@ -66,23 +67,23 @@ void qcow_close (struct qcow *q);
  */
 int qcow_after_fork (struct qcow *q);
 
-/* Called for each view that a client may ask for by name, deltas aside:
- * "", the snapshots, and the bitmaps.  A name is valid UTF-8 without control
- * characters, or NULL: a view that has no such name, or none that leads to it.
- * The description is for people.  Both are valid during the call.  Returns 0,
- * or -1 with errno to end the list.
+/* qcow_list calls this for each view that a client can open by name, except
+ * deltas: "", the snapshots, and the bitmaps.  The name is valid UTF-8 without
+ * control characters, or NULL if the view has no such name or the name opens
+ * another view.  The description is for people.  Both are valid during the
+ * call.  Return 0, or -1 with errno to end the list.
  */
 typedef int (*qcow_list_fn) (void *opaque, const char *name,
                              const char *description);
 
-/* 0, or -1 if the function said so, or with errno ENOMEM. */
+/* Returns 0, or -1 with errno if 'fn' returned -1 or memory is out. */
 int qcow_list (struct qcow *q, qcow_list_fn fn, void *opaque);
 
-/* What one client sees.  "" names the default view.  Any other name is a
- * snapshot's id; or its name if no id is like that; or bitmap:NAME; or
- * OLD..NEW, where OLD is a snapshot, "backing" or "layer:N", and NEW a
- * snapshot or nothing, for the active layer.  On failure, NULL and errno
- * (ENOENT: no such view; else as qcow_open).
+/* Open what one client sees.  "" is the default view.  Any other name is, in
+ * this order, a snapshot's id; a snapshot's name; bitmap:NAME; or OLD..NEW,
+ * where OLD is a snapshot, "backing" or "layer:N", and NEW is a snapshot or
+ * empty, for the active layer.  Returns NULL on failure, with errno ENOENT if
+ * there is no such view, else as qcow_open.
  */
 struct qcow_view *qcow_view_open (struct qcow *q, const char *name);
 void qcow_view_close (struct qcow_view *v);
@@ -100,46 +101,46 @@ uint64_t qcow_view_size (const struct qcow_view *v);
  */
 uint32_t qcow_view_cluster_size (const struct qcow_view *v);
 
-/* Read 'count' bytes at 'offset' into buf; the range lies in the view.
- * 0, or -1 with errno EIO or ENOMEM; then the content of buf is
+/* Read 'count' bytes at 'offset' into buf.  The range must lie in the view.
+ * Returns 0, or -1 with errno EIO or ENOMEM; then the content of buf is
  * undefined.  A damaged cluster fails only the reads that touch it.
  */
 int qcow_read (struct qcow_view *v, void *buf, uint32_t count,
                uint64_t offset);
 
-/* Get ready for a read of this range: L2 slices and inflated clusters go
- * into the cache, the kernel is told to read the data.  Fails like
- * qcow_read, damaged clusters aside.
+/* Prepare a read of this range: load L2 slices and inflated clusters into the
+ * cache, and advise the kernel to read the data.  Fails as qcow_read does, but
+ * ignores damaged clusters.
  */
 int qcow_prefetch (struct qcow_view *v, uint32_t count, uint64_t offset);
 
 enum qcow_extent {
-  QCOW_EXTENT_DATA,      /* stored, or damaged: a read will tell */
-  QCOW_EXTENT_ZERO,      /* has a place in the image, a hole of the file */
-  QCOW_EXTENT_HOLE_ZERO, /* reads as zeros, takes no space */
-  QCOW_EXTENT_UNCHANGED, /* of a delta or a bitmap: reads as in the older
-                            state, whatever that is */
+  QCOW_EXTENT_DATA,      /* stored, or damaged (a read will fail then) */
+  QCOW_EXTENT_ZERO,      /* allocated in the image, but a hole of its file */
+  QCOW_EXTENT_HOLE_ZERO, /* reads as zeros and takes no space */
+  QCOW_EXTENT_UNCHANGED, /* in a delta or with a bitmap: the same as in the
+                            older state */
 };
 
-/* Called for each extent, ascending and without gaps or overlaps.
- * Returns 0, or -1 with errno to end the walk.
+/* qcow_extents calls this for each extent, in ascending order without gaps or
+ * overlaps.  Return 0, or -1 with errno to stop.
  */
 typedef int (*qcow_extent_fn) (void *opaque, uint64_t offset, uint64_t length,
                                enum qcow_extent kind);
 
-/* Report the extents of a range that lies in the view: the longest runs
- * of one kind, clipped to the range, from 'offset' on.  May stop before
- * the range's end (after QCOW_MAX_EXTENTS), but not before the first
- * extent is complete; 'one' stops right after that.  Only after a second all
- * that is known by then is reported, if it is something.  No data is read.
+/* Report the extents of a range, which must lie in the view: the longest runs
+ * of one kind, clipped to the range, from 'offset' on.  With 'one', stop after
+ * the first.  Else stop before the range's end after QCOW_MAX_EXTENTS.  After
+ * a second, stop wherever the walk is, if it has found anything: the last
+ * extent may be longer then than reported.  Reads tables, but no data. Returns
  * 0, or -1 with errno EIO or ENOMEM.
  */
 int qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset,
                   bool one, qcow_extent_fn fn, void *opaque);
 
-/* nbdkit 1.32 makes one system call for each extent it sends, some 3 us,
- * so this bounds one reply to about half a second; qemu-nbd's own bound
- * is the same (1 MiB of 8-byte extents).
+/* nbdkit 1.32 makes one system call of some 3 us for each extent it sends, so
+ * sending a reply takes at most half a second.  qemu-nbd has the same bound (1
+ * MiB of 8-byte extents).
  */
 #define QCOW_MAX_EXTENTS 131072
 

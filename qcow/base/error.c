@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The one way an error is made.  See error.h.
+ * Messages.  See error.h.
  */
 
 #include <errno.h>

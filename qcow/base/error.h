@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The one way an error is made: a text with the object's name in it,
- * given to the user's hook once, and errno.
+ * Messages: each starts with the name of the object that it is about, is given
+ * to the user's hook once, and sets errno if it is an error.
  *
- * Servers send the last error on to clients (nbdkit 1.42), who must not learn
- * how the server's files are called, beyond what makes a message clear.  So
- * while serving, errors and warnings name a file, or a URL, by the last
- * component of its path.  Debug messages always have all of it.
+ * Report an error at the lowest place that knows the object; callers above
+ * only return -1.
  *
- * An error is reported at the lowest place that knows the object; every
- * caller above it only passes -1 on.  Control characters are escaped
- * here, so no name from a file can play with a terminal or a log.
- * Nothing here keeps state but struct error_filter, which locks itself.
+ * Servers send the last error to clients (nbdkit 1.42), which must not learn
+ * the paths of the server's files.  So while serving, errors and warnings name
+ * a file or a URL by the last component of its path.  Debug messages always
+ * have the whole path.
+ *
+ * Everything that is not clean text (utf8.h) is escaped here, so a name from a
+ * file can't control a terminal or forge a line of a log.
+ *
+ * No state and no locking, except struct error_filter, which has its own lock.
  */
 
 #ifndef QCOW_BASE_ERROR_H
@@ -24,8 +27,8 @@
 
 #include "base/hooks.h"
 
-/* For formats of messages: a file as the user or an image names it, and in
- * brackets what that means where it is something else.
+/* For formats of messages: the name of a file as the user or an image gives
+ * it, and in brackets its meaning if that differs.
  */
 #define NAMED "'%s'%s%s%s"
 #define NAMED_ARGS(name, meaning)                                             \
@@ -44,8 +47,8 @@
 /* Returns "" if there is no text. */
 const char *error_hint (const struct qcow_hooks *hooks, enum qcow_hint hint);
 
-/* Why a pure function refused its input.  The caller puts the file's
- * name in front.
+/* Why a pure function refused its input.  The caller reports it with the name
+ * of the object.
  */
 struct problem {
   char text[1024];
@@ -55,8 +58,8 @@ struct problem {
 int problem_set (struct problem *problem, const char *fmt, ...)
   __attribute__ ((format (printf, 2, 3)));
 
-/* The name of a file or URL for the text of an error or warning: all of it, or
- * while serving its last component.  (The object's name is taken care of.)
+/* The name of another file or URL for the text of an error or warning: the
+ * whole name, or while serving its last component.  Not needed for 'object'.
  */
 const char *error_name (const struct qcow_hooks *hooks, const char *name);
 
@@ -67,7 +70,7 @@ int error_report (const struct qcow_hooks *hooks, int err, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 4, 5)));
 
-/* The same when memory is out: ENOMEM. */
+/* The same for "out of memory", with errno ENOMEM. */
 int error_no_memory (const struct qcow_hooks *hooks, const char *object);
 
 /* The same for a warning or a debug message; errno is kept. */
@@ -77,10 +80,9 @@ void error_debug (const struct qcow_hooks *hooks, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 3, 4)));
 
-/* Decides which of many errors of one object are worth a message: each
- * place once, and at most ERROR_FILTER_MAX places, since a client that
- * retries, or an image with a million bad clusters, must not fill a disk
- * with messages.
+/* Limits the messages about one object to one for each place, and to
+ * ERROR_FILTER_MAX in all.  A client that retries, or an image with a million
+ * damaged clusters, must not fill a disk with messages.
  */
 #define ERROR_FILTER_MAX 64
 
@@ -93,8 +95,8 @@ struct error_filter {
 void error_filter_init (struct error_filter *filter);
 void error_filter_destroy (struct error_filter *filter);
 
-/* Like error_report, but silent if 'place' (any number that identifies
- * what is wrong) was reported before or too much was.
+/* Like error_report, but silent if 'place', any number that identifies what is
+ * wrong, or ERROR_FILTER_MAX other places were reported before.
  */
 int error_report_once (struct error_filter *filter, uint64_t place,
                        const struct qcow_hooks *hooks, int err,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * CLOCK_MONOTONIC, the clock that nobody sets, and conditions whose time-outs
- * are of it.
+ * CLOCK_MONOTONIC, which steps neither when the system's time is set nor for
+ * leap seconds, and timed waits by it.
  */
 
 #ifndef QCOW_BASE_MONOTONIC_H
@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <time.h>
 
+/* Milliseconds since some point in the past. */
 static inline uint64_t
 monotonic_ms (void)
 {
@@ -20,6 +21,7 @@ monotonic_ms (void)
   return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
 }
 
+/* Make pthread_cond_timedwait use this clock. */
 static inline void
 monotonic_cond_init (pthread_cond_t *cond)
 {
@@ -31,7 +33,7 @@ monotonic_cond_init (pthread_cond_t *cond)
   pthread_condattr_destroy (&attr);
 }
 
-/* In so many milliseconds from now, for pthread_cond_timedwait. */
+/* 'ms' milliseconds from now, for pthread_cond_timedwait. */
 static inline struct timespec
 monotonic_deadline (long ms)
 {

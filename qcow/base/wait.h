@@ -19,10 +19,10 @@
 /* Sleep for 'ms' milliseconds through the sleep hook (see there). */
 int hooks_sleep (const struct qcow_hooks *hooks, unsigned ms);
 
-/* Wait for a condition whose clock is monotonic.h's, with 'lock' held, at most
- * until *next_poll.  When that has passed, call the sleep hook without the
- * lock and set *next_poll anew.  Returns 0, possibly without anything having
- * happened, or -1 if the hook says that the caller must stop waiting.
+/* Wait for a condition of monotonic_cond_init, with 'lock' held, but at most
+ * until *next_poll.  When that has passed, release the lock, call the sleep
+ * hook, advance *next_poll, and take the lock again.  Returns 0 (check the
+ * condition again), or -1 if the hook says that the caller must stop waiting.
  */
 int hooks_wait (const struct qcow_hooks *hooks, pthread_cond_t *cond,
                 pthread_mutex_t *lock, struct timespec *next_poll);
