@@ -8,7 +8,7 @@
  * cached, since clients that read whole clusters seldom read them again.  Of
  * any other cluster the cache gets all of it, and the client a part.
  *
- * A batch belongs to one thread.  Two threads that need the same cluster share
+ * A batch belongs to one thread.  Threads that need parts of one cluster share
  * one inflation (single-flight).  No lock is held during I/O or inflation.  So
  * that no two threads wait for each other:
  * - the caller has nothing pinned;
