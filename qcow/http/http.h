@@ -27,13 +27,6 @@
 struct http;
 struct http_object;
 
-/* Check that the options for web servers are valid and used.  Loads libcurl
- * only if the result depends on it.  0, or -1 with the error reported and
- * errno.
- */
-int http_check_options (const struct qcow_options *options,
-                        const struct qcow_hooks *hooks);
-
 /* Copies the options.  NULL with the error reported and errno. */
 struct http *http_new (const struct qcow_options *options,
                        const struct qcow_hooks *hooks);

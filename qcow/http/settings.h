@@ -14,9 +14,6 @@
 #include "http/libcurl.h"
 #include "http/redact.h"
 
-/* The most that connections= may say. */
-#define HTTP_MAX_CONNECTIONS 256
-
 /* NULL: not given. */
 struct http_settings {
   char *own_origin; /* the only one that gets what is secret */
