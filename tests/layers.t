@@ -50,4 +50,14 @@ circles=$(includes | sed -E '/ qcow\.h$/d; s/\.[ch]( |$)/\1/g' | awk '$1 != $2' 
           tsort 2>&1 > /dev/null | sed 's/^tsort: //')
 is "no include cycles" "$circles" ""
 
+# A longer file has two purposes, and a longer function is more than a screen.
+# (Tables are no functions.)
+c_files=$(find qcow *.[ch] -name '*.[ch]')
+is "no file has more than 650 lines" \
+   "$(wc -l $c_files | awk '$1 > 650 && $2 != "total" { print $2, $1 }')" ""
+is "no function has more than 60 lines" \
+   "$(awk '/^{$/ { begin = FNR }
+           /^}$/ && FNR - begin > 60 { print FILENAME ":" begin, FNR - begin }' \
+          $c_files)" ""
+
 done_testing
