@@ -345,7 +345,7 @@ decide (struct request *r, enum retry_cause cause, unsigned kind)
   struct request_context *c = r->object->context;
   struct retry_failure f = {
     .cause = cause,
-    .status = kind,
+    .status = (long) kind,
     .now = monotonic_ms (),
     .progress = r->filled - r->filled_before,
     .random = (uint64_t) rand_r (&c->seed),
