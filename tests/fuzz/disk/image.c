@@ -12,6 +12,7 @@
 #include "tests/fuzz/reader.h"
 
 #include "codec/afsplit.h"
+#include "format/header-extensions.h"
 #include "format/header.h"
 #include "image/luks.h"
 
@@ -27,12 +28,13 @@ static uint8_t raw[RAW_SIZE];
  * lead to, if they lead to one with little work.
  */
 static bool
-make_digest (const struct luks_header *h, const uint8_t *luks, size_t size,
+make_digest (const struct luks *luks, const uint8_t *area, size_t size,
              const char *passphrase, uint8_t digest[LUKS_DIGEST_BYTES])
 {
   static uint8_t material[CIPHER_MAX_KEY_BYTES * LUKS_STRIPES];
   uint8_t key[CIPHER_MAX_KEY_BYTES];
-  const size_t n = h->method.key_bytes;
+  const struct luks_header *h = &luks->header;
+  const size_t n = luks->method.key_bytes;
   const size_t bytes = (n * LUKS_STRIPES + CIPHER_SECTOR_BYTES - 1)
                        / CIPHER_SECTOR_BYTES * CIPHER_SECTOR_BYTES;
   const struct luks_slot *s = h->slots;
@@ -44,15 +46,15 @@ make_digest (const struct luks_header *h, const uint8_t *luks, size_t size,
     return false;
   memset (material, 0, bytes);
   if (s->material < size)
-    memcpy (material, luks + s->material, min64 (bytes, size - s->material));
-  MUST (digest_pbkdf2 (h->hash, passphrase, strlen (passphrase), s->salt,
+    memcpy (material, area + s->material, min64 (bytes, size - s->material));
+  MUST (digest_pbkdf2 (luks->hash, passphrase, strlen (passphrase), s->salt,
                        LUKS_SALT_BYTES, s->iterations, key, n)
         == 0);
-  c = cipher_new (&h->method, key);
+  c = cipher_new (&luks->method, key);
   MUST (c && cipher_decrypt (c, material, bytes, 0) == 0);
   cipher_free (c);
-  MUST (afsplit_merge (h->hash, material, n, LUKS_STRIPES, key) == 0);
-  MUST (digest_pbkdf2 (h->hash, key, n, h->digest_salt, LUKS_SALT_BYTES,
+  MUST (afsplit_merge (luks->hash, material, n, LUKS_STRIPES, key) == 0);
+  MUST (digest_pbkdf2 (luks->hash, key, n, h->digest_salt, LUKS_SALT_BYTES,
                        h->digest_iterations, digest, LUKS_DIGEST_BYTES)
         == 0);
   return true;
@@ -69,7 +71,7 @@ fit_passphrase (const struct memory_file *f, const uint8_t *data, size_t size,
   uint8_t digest[LUKS_DIGEST_BYTES];
   struct problem problem;
   struct header h;
-  struct luks_header luks;
+  struct luks luks;
 
   memset (cluster, 0, sizeof cluster);
   memcpy (cluster, data, min64 (size, sizeof cluster));
