@@ -329,17 +329,13 @@ config_options (void)
 }
 
 void
-config_wipe_secrets (void)
+config_wipe_passphrases (void)
 {
   const struct parameter *p;
   size_t i;
 
   for (p = parameters; p < parameters + COUNT (parameters); ++p)
-    if (p->take == take_secret) {
-      qcow_secret_free ((char *) *p->text);
-      *p->text = NULL;
-    }
-    else if (p->take == take_secret_list) {
+    if (p->take == take_secret_list) {
       for (i = 0; i < *p->count; ++i)
         qcow_secret_free ((char *) (*p->list)[i]);
       *p->count = 0;
@@ -351,9 +347,13 @@ config_free (void)
 {
   const struct parameter *p;
 
-  config_wipe_secrets ();
+  config_wipe_passphrases ();
   for (p = parameters; p < parameters + COUNT (parameters); ++p)
-    if (p->count) {
+    if (p->take == take_secret) {
+      qcow_secret_free ((char *) *p->text);
+      *p->text = NULL;
+    }
+    else if (p->count) {
       free ((void *) *p->list);
       *p->list = NULL;
       *p->count = 0;

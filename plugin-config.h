@@ -22,12 +22,12 @@ extern const char config_help[];
 /* For struct qcow_hooks. */
 extern const char *const config_hints[QCOW_NR_HINTS];
 
-/* What the parameters say.  The strings and lists stay ours: secrets are valid
- * until config_wipe_secrets, others until config_free.
+/* What the parameters say.  The strings and lists stay ours: passphrases are
+ * valid until config_wipe_passphrases, others until config_free.
  */
 struct qcow_options config_options (void);
 
-void config_wipe_secrets (void);
+void config_wipe_passphrases (void);
 void config_free (void);
 
 #endif /* PLUGIN_CONFIG_H */

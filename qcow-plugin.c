@@ -133,7 +133,7 @@ plugin_get_ready (void)
   options.debug_cache = qcow_debug_cache;
   options.debug_http = qcow_debug_http;
   image = qcow_open (&options, &hooks);
-  config_wipe_secrets ();
+  config_wipe_passphrases ();
   return image ? 0 : -1;
 }
 

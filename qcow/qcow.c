@@ -15,7 +15,7 @@
 #include "disk/export-name.h"
 #include "disk/map.h"
 #include "http/libcurl.h"
-#include "http/options.h"
+#include "http/http.h"
 #include "qcow.h"
 
 struct qcow {
@@ -207,7 +207,7 @@ count_inflating_layers (const struct chain *chain)
 static int
 open_all (struct qcow *q, const struct qcow_options *options)
 {
-  if (http_options_check (options, &q->hooks) == -1)
+  if (http_check_options (options, &q->hooks) == -1)
     return -1;
   /* First: what comes with a remote file's size goes into the cache. */
   q->context.cache = cache_new (options->cache_size, MAP_LARGEST_CACHED);

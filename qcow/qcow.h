@@ -45,8 +45,9 @@ char *qcow_secret (char *text);
 void qcow_secret_free (char *secret);
 
 /* Open an image and all files that it needs: take qemu's locks, read and
- * check headers, L1 tables, and the snapshot table.  Copies the hooks and what
- * it needs of the options.  The caller closes the result.  No thread of the
+ * check headers, L1 tables, and the snapshot table.  Copies the hooks.  The
+ * strings and lists of the options, except the passphrases, must stay valid
+ * until qcow_close, which the caller calls.  No thread of the
  * module exists when this returns, so the process may fork then, and must
  * call qcow_after_fork in any case.
  *

@@ -3,7 +3,7 @@
  * What the user of the module can choose.  Public: qcow.h includes it.
  *
  * Call qcow_options_init, then set members.  Strings and lists belong to the
- * caller; the module copies what it keeps.
+ * caller (qcow_open says for how long they must stay valid).
  */
 
 #ifndef QCOW_BASE_OPTIONS_H

@@ -360,7 +360,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   h->submitted_end = &h->submitted;
   pthread_mutex_init (&h->lock, NULL);
   if (http_settings_take (&h->context.settings, options, hooks) == 0) {
-    h->connections.slots = h->context.settings.connections;
+    h->connections.slots = h->context.settings.options.connections;
     if (new_multi (h) == 0)
       return h;
   }

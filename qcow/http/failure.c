@@ -113,7 +113,7 @@ names_proxy (const struct failure *f)
 static bool
 is_proxy (const struct failure *f, CURLcode code)
 {
-  const char *proxy = f->settings->proxy;
+  const char *proxy = f->settings->options.proxy;
 
   if (code == CURLE_COULDNT_CONNECT)
     return names_proxy (f);
@@ -125,7 +125,7 @@ is_proxy (const struct failure *f, CURLcode code)
 static const char *
 name_proxy (const struct http_settings *s)
 {
-  const char *name = s->proxy, *p;
+  const char *name = s->options.proxy, *p;
 
   if (name == NULL || name[0] == '\0')
     return "that the environment names (http_proxy, https_proxy, all_proxy)";
@@ -176,11 +176,11 @@ describe_connection (const struct failure *f, CURLcode code,
 
   if (is_connected (f, code))
     return false;
-  if (s->unix_socket_path)
+  if (s->options.unix_socket_path)
     snprintf (out, FAILURE_MAX,
               "can't connect to the Unix domain socket '%.300s' "
               "(unix-socket-path=): %s",
-              error_name (f->hooks, s->unix_socket_path),
+              error_name (f->hooks, s->options.unix_socket_path),
               connection_error (f, code));
   else if (is_proxy (f, code))
     snprintf (out, FAILURE_MAX, "can't connect to the proxy %.300s: %s",

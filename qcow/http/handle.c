@@ -29,14 +29,15 @@
 static CURLcode
 set_tls (CURL *easy, const struct http_settings *s)
 {
-  SET (easy, CURLOPT_SSL_VERIFYPEER, s->sslverify ? 1L : 0L);
-  SET (easy, CURLOPT_SSL_VERIFYHOST, s->sslverify ? 2L : 0L);
-  if (s->cainfo == NULL && s->capath == NULL)
+  SET (easy, CURLOPT_SSL_VERIFYPEER, s->options.sslverify ? 1L : 0L);
+  SET (easy, CURLOPT_SSL_VERIFYHOST, s->options.sslverify ? 2L : 0L);
+  if (s->options.cainfo == NULL && s->options.capath == NULL)
     return CURLE_OK; /* the system's authorities */
   /* Set both, since libcurl has a default for each. */
   SET (easy, CURLOPT_CAINFO,
-       s->cainfo && s->cainfo[0] != '\0' ? s->cainfo : NULL);
-  SET (easy, CURLOPT_CAPATH, s->capath);
+       s->options.cainfo && s->options.cainfo[0] != '\0' ? s->options.cainfo
+                                                         : NULL);
+  SET (easy, CURLOPT_CAPATH, s->options.capath);
   return CURLE_OK;
 }
 
@@ -59,15 +60,15 @@ set_parameters (CURL *easy, const struct http_settings *s)
   SET (easy, CURLOPT_CONNECTTIMEOUT, STALL_SECONDS);
   SET (easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_PER_SECOND);
   SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
-  SET (easy, CURLOPT_TIMEOUT, s->timeout);
-  SET (easy, CURLOPT_TCP_KEEPALIVE, s->tcp_keepalive ? 1L : 0L);
+  SET (easy, CURLOPT_TIMEOUT, s->options.timeout);
+  SET (easy, CURLOPT_TCP_KEEPALIVE, s->options.tcp_keepalive ? 1L : 0L);
   /* For all of these, NULL is libcurl's default. */
-  SET (easy, CURLOPT_USERAGENT, s->user_agent);
-  SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket_path);
+  SET (easy, CURLOPT_USERAGENT, s->options.user_agent);
+  SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->options.unix_socket_path);
   SET (easy, CURLOPT_RESOLVE, s->resolve);
-  SET (easy, CURLOPT_PROXY, s->proxy);
-  SET (easy, CURLOPT_PROXYUSERNAME, s->proxy_user);
-  SET (easy, CURLOPT_PROXYPASSWORD, s->proxy_password);
+  SET (easy, CURLOPT_PROXY, s->options.proxy);
+  SET (easy, CURLOPT_PROXYUSERNAME, s->options.proxy_user);
+  SET (easy, CURLOPT_PROXYPASSWORD, s->options.proxy_password);
   return set_tls (easy, s);
 }
 
@@ -90,7 +91,7 @@ set_reuse (CURL *easy, const struct http_settings *s, const struct url *url)
 static bool
 is_own (const struct http_settings *s, const struct url *url)
 {
-  return strcmp (url->origin, s->own_origin) == 0;
+  return s->own.origin && strcmp (url->origin, s->own.origin) == 0;
 }
 
 static bool
@@ -105,8 +106,8 @@ set_credentials (CURL *easy, const struct http_settings *s,
 {
   const struct url *object = r->object;
   const bool own = is_own (s, r->url);
-  const char *user = own ? s->user : NULL;
-  const char *password = own ? s->password : NULL;
+  const char *user = own ? s->options.user : NULL;
+  const char *password = own ? s->options.password : NULL;
 
   if (object->user && strcmp (r->url->origin, object->origin) == 0) {
     if (object->password || user == NULL || strcmp (user, object->user) != 0)
@@ -117,7 +118,7 @@ set_credentials (CURL *easy, const struct http_settings *s,
     user = password = NULL;
   SET (easy, CURLOPT_USERNAME, user);
   SET (easy, CURLOPT_PASSWORD, password);
-  SET (easy, CURLOPT_COOKIE, own ? s->cookie : NULL);
+  SET (easy, CURLOPT_COOKIE, own ? s->options.cookie : NULL);
   return CURLE_OK;
 }
 
@@ -139,12 +140,13 @@ add_headers (const struct http_settings *s, const struct handle_request *r,
              struct curl_slist **list)
 {
   const bool sign = is_signed (s, r);
-  const struct curl_slist *l;
+  const char *const *headers = s->options.headers;
+  size_t i;
 
   if (is_own (s, r->url))
-    for (l = s->headers; l; l = l->next)
-      if (!(sign && sign_replaces (s, l->data))
-          && libcurl_append (list, l->data) == -1)
+    for (i = 0; i < s->options.nr_headers; ++i)
+      if (!(sign && sign_replaces (s, headers[i]))
+          && libcurl_append (list, headers[i]) == -1)
         return -1;
   if (add_if_match (r->version, list) == -1)
     return -1;

@@ -31,7 +31,7 @@ struct handle_request {
 };
 
 /* Set a new handle up.  *headers, which is NULL before, must stay until the
- * handle is freed; then http_free_headers frees it, also after a failure.
+ * handle is freed; then libcurl_free_secrets frees it, also after a failure.
  */
 CURLcode handle_set_up (CURL *easy, const struct http_settings *s,
                         const struct handle_request *r,

@@ -27,7 +27,16 @@
 struct http;
 struct http_object;
 
-/* Copies the options.  NULL with the error reported and errno. */
+/* Check all options that can be checked before a URL is opened, and that the
+ * image can have a use for them.  Loads libcurl only if it must be asked.
+ * Returns 0, or -1 with the error reported and errno.
+ */
+int http_check_options (const struct qcow_options *options,
+                        const struct qcow_hooks *hooks);
+
+/* The options' strings and lists must outlive the result.  NULL with the
+ * error reported and errno.
+ */
 struct http *http_new (const struct qcow_options *options,
                        const struct qcow_hooks *hooks);
 

@@ -64,3 +64,13 @@ libcurl_append (struct curl_slist **list, const char *text)
   *list = longer;
   return 0;
 }
+
+void
+libcurl_free_secrets (struct curl_slist *list)
+{
+  struct curl_slist *l;
+
+  for (l = list; l; l = l->next)
+    explicit_bzero (l->data, strlen (l->data));
+  curl_slist_free_all (list);
+}

@@ -95,4 +95,7 @@ int libcurl_load (struct problem *problem);
 /* Append a copy of the text to a list.  0, or -1 with errno ENOMEM. */
 int libcurl_append (struct curl_slist **list, const char *text);
 
+/* Wipe and free a list of headers. */
+void libcurl_free_secrets (struct curl_slist *list);
+
 #endif /* QCOW_HTTP_LIBCURL_H */

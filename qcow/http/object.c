@@ -228,12 +228,11 @@ http_parse_url (const struct http *h, const char *text, const char *holder,
                 struct url *url)
 {
   const struct http_settings *s = &h->context.settings;
-  const struct url_s3 s3 = { s->endpoint_url, s->region };
+  const struct url_s3 s3 = { s->s3.endpoint_url, s->s3.region };
   struct problem problem;
 
   *url = (struct url){ .name = NULL };
-  if (strncasecmp (text, "s3:", 3) == 0
-      && http_settings_check_s3 (s, h->context.hooks) == -1)
+  if (strncasecmp (text, "s3:", 3) == 0 && http_settings_check_s3 (s) == -1)
     return -1;
   if (url_parse (text, &s3, url, &problem) == -1)
     refuse_url (h, text, holder, errno, &problem);

@@ -51,7 +51,7 @@ void
 request_free_try (struct request *r)
 {
   curl_easy_cleanup (r->easy);
-  http_free_headers (r->headers);
+  libcurl_free_secrets (r->headers);
   r->easy = NULL;
   r->headers = NULL;
 }
@@ -430,7 +430,7 @@ check_hop (const struct request *r, const struct url *next,
 {
   const struct http_settings *s = &r->object->context->settings;
 
-  if (!s->followlocation)
+  if (!s->options.followlocation)
     return problem_set (problem, "followlocation=false was given");
   if (r->hops >= MAX_REDIRECTS)
     return problem_set (problem, "there were %d redirects before",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The user's parameters for web servers, checked and copied.  They do not
- * change after http_settings_take, so any thread may read them.
+ * The user's options for web servers, checked, and what follows from them.
+ * They do not change after http_settings_take, so any thread may read them.
  */
 
 #ifndef QCOW_HTTP_SETTINGS_H
@@ -13,38 +13,43 @@
 #include "base/options.h"
 #include "http/libcurl.h"
 #include "http/redact.h"
+#include "http/url.h"
 
-/* NULL: not given. */
+#define HTTP_MAX_CONNECTIONS 256
+
 struct http_settings {
-  char *own_origin; /* the only one that gets what is secret */
-  char *user, *password, *cookie;
-  struct curl_slist *headers, *resolve;
-  char *proxy, *proxy_user, *proxy_password;
-  char *cainfo, *capath;
-  char *unix_socket_path, *user_agent;
+  const struct qcow_hooks *hooks;
+
+  /* The strings are the user's.  Paths are absolute; user and password may be
+   * those of 'own'.
+   */
+  struct qcow_http_options options;
+  struct qcow_s3_options s3; /* with the defaults */
+
+  /* The URL that the user trusts: no other origin gets the secrets of the
+   * options.  Zeros: none.
+   */
+  struct url own;
+
   bool allow_http, allow_https;
-  bool sslverify, followlocation, tcp_keepalive;
   long http_version; /* CURL_HTTP_VERSION_* */
-  long timeout;      /* seconds; 0: none */
-  unsigned connections;
-
-  char *access_key, *secret_key, *session_token;
-  char *endpoint_url, *region;
-
+  struct curl_slist *resolve;
+  char *paths[3];         /* owned, for 'options' */
   struct secrets secrets; /* all of the above that are */
 };
 
-/* 0, or -1 with the error reported and errno. */
+/* Returns 0, or -1 with the error reported and errno.  Free the settings in
+ * both cases.  libcurl is loaded.
+ */
 int http_settings_take (struct http_settings *s,
                         const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 
-/* The same for what only s3:// URLs need. */
-int http_settings_check_s3 (const struct http_settings *s,
-                            const struct qcow_hooks *hooks);
+/* Check what only s3:// URLs need.  Such options may come from the
+ * environment, so this is done when such a URL is opened.  Returns 0, or -1
+ * with the error reported and errno.
+ */
+int http_settings_check_s3 (const struct http_settings *s);
 void http_settings_free (struct http_settings *s);
-
-/* Wipe and free a list of headers, among which there may be secrets. */
-void http_free_headers (struct curl_slist *list);
 
 #endif /* QCOW_HTTP_SETTINGS_H */

@@ -73,7 +73,12 @@ has_header (const struct curl_slist *list, const char *name)
 bool
 sign_is_wanted (const struct http_settings *s)
 {
-  return s->access_key && !has_header (s->headers, "Authorization");
+  size_t i;
+
+  for (i = 0; i < s->options.nr_headers; ++i)
+    if (is_called (s->options.headers[i], "Authorization"))
+      return false;
+  return s->s3.access_key != NULL;
 }
 
 bool
@@ -81,7 +86,8 @@ sign_replaces (const struct http_settings *s, const char *header)
 {
   return is_called (header, "x-amz-date")
          || is_called (header, "x-amz-content-sha256")
-         || (s->session_token && is_called (header, "x-amz-security-token"));
+         || (s->s3.session_token
+             && is_called (header, "x-amz-security-token"));
 }
 
 /* True if a proxy may change the header. */
@@ -126,8 +132,8 @@ append_signed (const struct http_settings *s, const struct url *url,
       || append (list, "x-amz-date", date) == -1
       || append (list, "x-amz-content-sha256", EMPTY_HASH) == -1)
     return -1;
-  return s->session_token
-           ? append (list, "x-amz-security-token", s->session_token)
+  return s->s3.session_token
+           ? append (list, "x-amz-security-token", s->s3.session_token)
            : 0;
 }
 
@@ -136,9 +142,9 @@ static char *
 authorization (const struct http_settings *s, const struct url *url,
                const char *date, const struct curl_slist *list)
 {
-  const struct sigv4_signer signer = { .access_key = s->access_key,
-                                       .secret_key = s->secret_key,
-                                       .region = s->region,
+  const struct sigv4_signer signer = { .access_key = s->s3.access_key,
+                                       .secret_key = s->s3.secret_key,
+                                       .region = s->s3.region,
                                        .service = "s3" };
   struct sigv4_request request = { .method = "GET",
                                    .target = url->text + strlen (url->origin),
