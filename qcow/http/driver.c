@@ -265,8 +265,9 @@ wake (struct http *h)
  * wake it.
  */
 void
-http_submit (struct http_object *o, struct fetch *f)
+driver_submit (struct transport *t, struct fetch *f)
 {
+  struct http_object *o = (struct http_object *) t;
   struct request *r = request_new (o, f);
   struct http *h = o->http;
   bool stop, first;

@@ -35,6 +35,9 @@ struct http {
  */
 void driver_step (struct http *h, int max_ms);
 
+/* Submit a fetch (transport_ops.submit).  Not before http_start. */
+void driver_submit (struct transport *t, struct fetch *f);
+
 /* Make the fetches fail with ESHUTDOWN soon, unless they are done. */
 void driver_cancel (struct http *h, struct fetch *fetches, size_t n);
 

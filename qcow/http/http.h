@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A transport for byte ranges of web objects.  Private to qcow/.
+ * The transport of web objects: http, https and s3 URLs.  Private to qcow/.
  *
  * One struct http does all transfers of an image and its layers, through
  * libcurl's multi interface.  One thread drives them: before http_start the
@@ -19,13 +19,12 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "base/fetch.h"
 #include "base/options.h"
+#include "base/transport.h"
 #include "http/reference.h"
 #include "http/url.h"
 
 struct http;
-struct http_object;
 
 /* Check all options that can be checked before a URL is opened, and that the
  * image can have a use for them.  Loads libcurl only if it must be asked.
@@ -62,31 +61,12 @@ int http_parse_url (const struct http *h, const char *text, const char *holder,
 /* Bytes that http_open reads. */
 #define HTTP_PREFIX_BYTES (256U << 10)
 
-/* Open an object, and read its beginning to 'head': HTTP_PREFIX_BYTES, or all
- * if it is shorter.  'ref' tells messages who names it.  Takes over *url's
- * strings, also on failure.  Not after http_start.  NULL with the error
- * reported, and errno ENOENT, EACCES, EINVAL, EIO or ENOMEM.
+/* Open an object, and read its beginning as the transport's prefix.  'ref'
+ * tells messages who names it.  Takes over *url's strings, also on failure.
+ * Not after http_start.  NULL with the error reported, and errno ENOENT,
+ * EACCES, EINVAL, EIO or ENOMEM.
  */
-struct http_object *http_open (struct http *h, struct url *url,
-                               const struct reference *ref,
-                               uint8_t head[HTTP_PREFIX_BYTES]);
-/* All its fetches must be done. */
-void http_close (struct http_object *o);
-
-uint64_t http_object_size (const struct http_object *o);
-
-/* True if its server once responded so quickly that latency does not matter.
- * Any thread may call this.
- */
-bool http_object_is_near (const struct http_object *o);
-
-/* Submit a fetch.  Not before http_start. */
-void http_submit (struct http_object *o, struct fetch *f);
-
-/* Do n fetches in parallel, and wait for all; 'done' is set here.  0, or -1
- * with errno: ESHUTDOWN if the server is ending or the client is gone, else
- * EIO, ENOMEM, or while opening also ENOENT or EACCES.
- */
-int http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n);
+struct transport *http_open (struct http *h, struct url *url,
+                             const struct reference *ref);
 
 #endif /* QCOW_HTTP_HTTP_H */

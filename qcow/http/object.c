@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "base/keep-errno.h"
+#include "base/minmax.h"
 #include "base/monotonic.h"
 #include "base/wait.h"
 #include "http/driver.h"
@@ -98,9 +99,10 @@ drive (struct http_object *o, const struct waiter *w)
 /* The last fetch may be done while its driver still holds the lock; w is gone
  * only after that, since we take the lock, too.
  */
-int
-http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
+static int
+fetch_all (struct transport *t, struct fetch *fetches, size_t n)
 {
+  struct http_object *o = (struct http_object *) t;
   struct http *h = o->http;
   struct waiter w = { .http = h, .left = n };
   bool cancelled = false;
@@ -110,7 +112,7 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
   for (i = 0; i < n; ++i) {
     fetches[i].waiter = &w;
     fetches[i].done = waiter_done;
-    http_submit (o, &fetches[i]);
+    driver_submit (t, &fetches[i]);
   }
   while ((h->context.serving ? wait_for_worker (h, &w) : drive (o, &w))
          == -1) {
@@ -128,61 +130,84 @@ http_fetch_all (struct http_object *o, struct fetch *fetches, size_t n)
 
 /* --- Objects --- */
 
-struct http_object *
-http_open (struct http *h, struct url *url, const struct reference *ref,
-           uint8_t head[HTTP_PREFIX_BYTES])
+static bool
+is_near (struct transport *t)
 {
-  struct http_object *o = calloc (1, sizeof *o);
-  struct fetch_piece piece = { head, HTTP_PREFIX_BYTES };
-  struct fetch f = { .offset = 0, .pieces = &piece, .nr_pieces = 1 };
+  const struct http_object *o = (const struct http_object *) t;
 
-  if (o) {
-    o->http = h;
-    o->context = &h->context;
-    o->latency = UINT64_MAX;
-    o->ref = ref;
-    error_filter_init (&o->errors);
-    o->origin = driver_origin (h, url->origin);
-    if (o->origin)
-      o->own = target_new (url, NULL);
-  }
-  if (o == NULL || o->own == NULL) {
-    error_no_memory (h->context.hooks, url->name);
-    url_free (url);
-    http_close (o);
-    return NULL;
-  }
-  if (http_fetch_all (o, &f, 1) == 0) {
-    o->ref = NULL;
-    return o;
-  }
-  http_close (o);
-  return NULL;
+  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED) < NEAR_US;
 }
 
-void
-http_close (struct http_object *o)
+static void
+close_object (struct transport *t)
 {
   KEEP_ERRNO;
+  struct http_object *o = (struct http_object *) t;
 
-  if (o == NULL)
-    return;
   target_release (o->own);
   target_release (o->remembered);
   error_filter_destroy (&o->errors);
+  free (t->prefix);
   free (o);
 }
 
-uint64_t
-http_object_size (const struct http_object *o)
+static const struct transport_ops object_ops = {
+  .submit = driver_submit,
+  .fetch_all = fetch_all,
+  .is_near = is_near,
+  .close = close_object,
+};
+
+/* Takes over *url's strings.  NULL: out of memory; then they stay. */
+static struct http_object *
+new_object (struct http *h, struct url *url, const struct reference *ref)
 {
-  return o->version.size;
+  struct http_object *o = calloc (1, sizeof *o);
+
+  if (o == NULL)
+    return NULL;
+  o->http = h;
+  o->context = &h->context;
+  o->latency = UINT64_MAX;
+  o->ref = ref;
+  error_filter_init (&o->errors);
+  o->transport.ops = &object_ops;
+  o->transport.prefix = malloc (HTTP_PREFIX_BYTES);
+  o->origin = driver_origin (h, url->origin);
+  if (o->transport.prefix && o->origin)
+    o->own = target_new (url, NULL);
+  if (o->own) {
+    o->transport.name = o->own->url.name;
+    o->transport.identity = o->own->url.text;
+    return o;
+  }
+  close_object (&o->transport);
+  return NULL;
 }
 
-bool
-http_object_is_near (const struct http_object *o)
+struct transport *
+http_open (struct http *h, struct url *url, const struct reference *ref)
 {
-  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED) < NEAR_US;
+  struct http_object *o = new_object (h, url, ref);
+  struct transport *t = (struct transport *) o;
+  struct fetch_piece piece = { .length = HTTP_PREFIX_BYTES };
+  struct fetch f = { .offset = 0, .pieces = &piece, .nr_pieces = 1 };
+
+  if (o == NULL) {
+    error_no_memory (h->context.hooks, url->name);
+    url_free (url);
+    errno = ENOMEM;
+    return NULL;
+  }
+  piece.buf = t->prefix;
+  if (fetch_all (t, &f, 1) == -1) {
+    close_object (t);
+    return NULL;
+  }
+  o->ref = NULL;
+  t->size = o->version.size;
+  t->prefix_length = (size_t) min64 (t->size, HTTP_PREFIX_BYTES);
+  return t;
 }
 
 /* --- URLs --- */

@@ -37,6 +37,7 @@ struct origin {
 };
 
 struct http_object {
+  struct transport transport;
   struct http *http;
   struct request_context *context;
   struct origin *origin;

@@ -20,7 +20,6 @@
 #include "image/unlock.h"
 #include "source/file.h"
 #include "source/remote.h"
-#include "source/transport-http.h"
 
 /* What is needed while the chain is opened. */
 struct opening {
@@ -60,9 +59,9 @@ open_remote (struct opening *o, struct reference *ref)
 {
   if (ref->image && access_check_url (o->access, ref) == -1)
     return NULL;
-  return source_remote_new (
-    transport_http_open (o->context->http, &ref->url, ref, o->context->hooks),
-    o->context->cache, o->remotes++, o->context->hooks);
+  return source_remote_new (http_open (o->context->http, &ref->url, ref),
+                            o->context->cache, o->remotes++,
+                            o->context->hooks);
 }
 
 static struct source *

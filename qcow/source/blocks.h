@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #include "base/cache.h"
-#include "source/transport.h"
+#include "base/transport.h"
 
 #define BLOCK_BYTES (UINT64_C (64) << 10)
 

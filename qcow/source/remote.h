@@ -8,8 +8,8 @@
 #define QCOW_SOURCE_REMOTE_H
 
 #include "base/cache.h"
+#include "base/transport.h"
 #include "source/source.h"
-#include "source/transport.h"
 
 /* A source that reads through the transport, which belongs to it from now on,
  * also on failure.  The cache must outlive the source, no other source of the

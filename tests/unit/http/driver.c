@@ -23,6 +23,7 @@
 
 #include "tests/unit/unit.h"
 
+#include "base/minmax.h"
 #include "base/monotonic.h"
 #include "http/driver.h"
 #include "image/access.h"
@@ -480,7 +481,6 @@ static const struct qcow_hooks hooks = {
 static struct http *http;
 static bool stopped;
 static struct http_object *object;
-static uint8_t head[HTTP_PREFIX_BYTES];
 
 static void
 new_http (unsigned connections)
@@ -507,8 +507,7 @@ open_url (const char *text)
   struct url url;
 
   assert_int_equal (http_parse_url (http, text, "", &url), 0);
-  memset (head, 0xee, sizeof head);
-  return http_open (http, &url, NULL, head);
+  return (struct http_object *) http_open (http, &url, NULL);
 }
 
 static void
@@ -544,7 +543,8 @@ end (void)
 {
   if (!stopped)
     stop_http ();
-  http_close (object);
+  if (object)
+    object->transport.ops->close (&object->transport);
   object = NULL;
   http_free (http);
   http = NULL;
@@ -702,18 +702,19 @@ load_wait (struct load *l)
   return err;
 }
 
-/* http_fetch_all of loads.  Of several, only what is there in the end is
+/* Fetch loads.  Of several, only what is there in the end is
  * looked at: the fetches must be neighbours, so they are copies.
  */
 static int
 fetch_loads (struct http_object *o, struct load **loads, size_t n)
 {
+  struct transport *t = &o->transport;
   struct fetch *fetches;
   size_t i;
   int r, err;
 
   if (n == 1)
-    return http_fetch_all (o, &loads[0]->fetch, 1);
+    return t->ops->fetch_all (t, &loads[0]->fetch, 1);
   fetches = calloc (n, sizeof *fetches);
   if (fetches == NULL)
     abort ();
@@ -721,7 +722,7 @@ fetch_loads (struct http_object *o, struct load **loads, size_t n)
     fetches[i] = loads[i]->fetch;
     fetches[i].piece_done = NULL;
   }
-  r = http_fetch_all (o, fetches, n);
+  r = t->ops->fetch_all (t, fetches, n);
   err = errno;
   free (fetches);
   for (i = 0; i < n && r == 0; ++i)
@@ -748,9 +749,11 @@ open_sizes (void **state)
   (void) state;
   for (i = 0; i < NR (sizes); ++i) {
     begin (sizes[i], 0);
-    assert_int_equal (http_object_size (object), sizes[i]);
-    for (j = 0; j < HTTP_PREFIX_BYTES; ++j)
-      if (head[j] != (j < sizes[i] ? byte_at (j) : 0xee))
+    assert_int_equal (object->transport.size, sizes[i]);
+    assert_int_equal (object->transport.prefix_length,
+                      min64 (sizes[i], HTTP_PREFIX_BYTES));
+    for (j = 0; j < object->transport.prefix_length; ++j)
+      if (object->transport.prefix[j] != byte_at (j))
         fail_msg ("%" PRIu64 " bytes: byte %" PRIu64, sizes[i], j);
     check_asked (0, 0, HTTP_PREFIX_BYTES - 1, "");
     assert_int_equal (unit_errors, 0);
@@ -770,7 +773,7 @@ open_empty_200 (void **state)
   new_http (0);
   object = open_url (web.url);
   assert_non_null (object);
-  assert_int_equal (http_object_size (object), 0);
+  assert_int_equal (object->transport.size, 0);
   end ();
 }
 
@@ -789,7 +792,7 @@ open_in_parts (void **state)
   object = open_url (web.url);
   assert_non_null (object);
   for (j = 0; j < HTTP_PREFIX_BYTES; ++j)
-    assert_int_equal (head[j], byte_at (j));
+    assert_int_equal (object->transport.prefix[j], byte_at (j));
   check_asked (0, 0, HTTP_PREFIX_BYTES - 1, "");
   check_asked (1, 100000, HTTP_PREFIX_BYTES - 1, "\"v1\"");
   check_asked (2, 200000, HTTP_PREFIX_BYTES - 1, "\"v1\"");
@@ -869,7 +872,7 @@ open_for_image (void **state)
   web_fail ("404 Not Found", "", UINT_MAX);
   new_http (0);
   assert_int_equal (http_parse_url (http, web.url, ref.image, &url), 0);
-  object = http_open (http, &url, &ref, head);
+  object = (struct http_object *) http_open (http, &url, &ref);
   assert_null (object);
   assert_int_equal (errno, ENOENT);
   assert_int_equal (unit_errors, 1);
@@ -886,7 +889,7 @@ static void
 check_fetches (void)
 {
   static const size_t lengths[] = { 1, 65536, 3, 100000, 1, 262144, 7, 70000 };
-  const uint64_t size = http_object_size (object);
+  const uint64_t size = object->transport.size;
   struct load *loads[MAX_PIECES];
   size_t i, n;
 
@@ -992,7 +995,7 @@ connections (void **state)
   web_stall (100, 0);
   for (i = 0; i < NR (loads); ++i) {
     loads[i] = load_one (i * 200000, 1000);
-    http_submit (object, &loads[i]->fetch);
+    driver_submit (&object->transport, &loads[i]->fetch);
   }
   web_wait_held (4);
   nap (100);
@@ -1047,7 +1050,7 @@ check_submitted (struct load *l)
 {
   int err;
 
-  http_submit (object, &l->fetch);
+  driver_submit (&object->transport, &l->fetch);
   assert_int_equal (load_wait (l), 0);
   nap (20);
   assert_int_equal (load_done (l, &err), 1);
@@ -1146,7 +1149,7 @@ submit_piece_by_piece (void **state)
   begin (2000000, 0);
   assert_int_equal (http_start (http), 0);
   web_stall (25000, 0);
-  http_submit (object, &l->fetch);
+  driver_submit (&object->transport, &l->fetch);
   while (__atomic_load_n (&l->pieces_done, __ATOMIC_ACQUIRE) < 2)
     if (monotonic_ms () > until)
       fail_msg ("%zu pieces are done", l->pieces_done);
@@ -1182,7 +1185,7 @@ at_once (void **state)
   nap (50);
   began = monotonic_ms ();
   l = load_one (0, 1000);
-  http_submit (object, &l->fetch);
+  driver_submit (&object->transport, &l->fetch);
   assert_int_equal (load_wait (l), 0);
   load_free (l);
   assert_between (monotonic_ms () - began, 0, soon_ms ());
@@ -1530,7 +1533,7 @@ stop_submitted (void **state)
   web_stall (10000, 3);
   for (i = 0; i < N; ++i) {
     loads[i] = load_one (i * LENGTH, LENGTH);
-    http_submit (object, &loads[i]->fetch);
+    driver_submit (&object->transport, &loads[i]->fetch);
   }
   web_wait_held (3);
   began = monotonic_ms ();
@@ -1568,7 +1571,7 @@ stop_at_once (void **state)
     assert_int_equal (http_start (http), 0);
     for (i = 0; i < NR (loads); ++i) {
       loads[i] = load_one (i * 50000, 50000);
-      http_submit (object, &loads[i]->fetch);
+      driver_submit (&object->transport, &loads[i]->fetch);
     }
     if (round % 4 > 0)
       nap (round % 4);
@@ -1623,7 +1626,6 @@ stop_before_start (void **state)
   http_stop (NULL);
   http_hang_up (NULL);
   http_free (NULL);
-  http_close (NULL);
   assert_int_equal (http_start (NULL), 0);
 }
 
@@ -1690,7 +1692,7 @@ read_and_read (void *opaque)
     /* And some are asked for in advance, by nobody who waits. */
     loads[0] = any_load (&seed);
     loads[0]->fetch.done = done_and_free;
-    http_submit (object, &loads[0]->fetch);
+    driver_submit (&object->transport, &loads[0]->fetch);
   }
   return (void *) wrong;
 }

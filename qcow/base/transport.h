@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * How the bytes of a remote object get here: one protocol, one opened object.
- * remote.c is the only user and never asks which protocol it has.
+ * source/remote.c is the only user and never asks which protocol it has.
  *
  * A transport knows nothing of blocks, caches or clients.  It retries where
  * that may help, and delivers only bytes of the version of the object that it
@@ -11,14 +11,41 @@
  * A transport starts no thread before serving starts: the server may fork.
  */
 
-#ifndef QCOW_SOURCE_TRANSPORT_H
-#define QCOW_SOURCE_TRANSPORT_H
+#ifndef QCOW_BASE_TRANSPORT_H
+#define QCOW_BASE_TRANSPORT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/fetch.h"
+/* Where a part of the bytes goes. */
+struct fetch_piece {
+  uint8_t *buf;
+  size_t length; /* bytes, > 0 */
+};
+
+/* The bytes from 'offset' on, as many as the pieces hold together.  They lie
+ * within the object.  The transport uses the fetch and its pieces from when it
+ * is submitted until 'done' is called.
+ */
+struct fetch {
+  uint64_t offset;
+  struct fetch_piece *pieces;
+  size_t nr_pieces; /* > 0 */
+
+  /* The thread that transfers the bytes calls these, without a lock.  They
+   * must not wait.  'piece_done' is called once for each piece that is
+   * complete; NULL: not wanted.  'done' is the last call: 'err' is 0 if all
+   * pieces are complete, or an errno value; then the error is reported if it
+   * is worth a message.
+   */
+  void (*piece_done) (struct fetch *f, size_t piece);
+  void (*done) (struct fetch *f, int err);
+
+  /* For the transport alone. */
+  void *waiter;
+  bool cancel;
+};
 
 struct transport;
 
@@ -52,11 +79,11 @@ struct transport {
   char *identity; /* equal for equal objects; secret, never in messages */
   uint64_t size;  /* bytes, <= INT64_MAX */
 
-  /* The object's first bytes, if they came with the size; else NULL.  Whoever
-   * uses them frees them and sets NULL; 'close' frees what is left.
+  /* The object's first bytes, if they came with the size; else NULL.  The user
+   * of these frees them and sets NULL; 'close' frees what is left.
    */
   uint8_t *prefix;
   size_t prefix_length;
 };
 
-#endif /* QCOW_SOURCE_TRANSPORT_H */
+#endif /* QCOW_BASE_TRANSPORT_H */
