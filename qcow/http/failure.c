@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Descriptions of failed tries.  See failure.h.
+ * Descriptions of failed tries.  See request.h.
  */
 
 #include <stdio.h>
@@ -8,17 +8,24 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "http/failure.h"
-#include "http/response.h"
+#include "base/minmax.h"
+#include "http/request.h"
 
-/* Write what messages may show of a text. */
-static void
-show (const struct failure *f, char out[REDACTED_MAX], const char *text)
+void
+request_redact (const struct request *r, char out[REDACTED_MAX],
+                const char *text)
 {
-  redact (out, text, &f->settings->secrets, &f->target->secrets);
+  redact (out, text, &r->object->context->settings.secrets,
+          &r->target->secrets);
 }
 
 /* --- Statuses --- */
+
+static size_t
+body_length (const struct request *r)
+{
+  return (size_t) min64 (r->body_length, sizeof r->body);
+}
 
 /* Find any of the words, a list that ends with NULL. */
 static bool
@@ -34,37 +41,37 @@ has_any (const char *text, size_t length, const char *const *words)
  * so, each in its own words.
  */
 static bool
-expects_tls (const struct failure *f, long status)
+expects_tls (const struct request *r, long status)
 {
   static const char *const words[] = { "to HTTPS port", "to an HTTPS server",
                                        "SSL-enabled server port", NULL };
 
-  return status == 400 && !url_is_https (&f->target->url)
-         && has_any (f->body, f->body_length, words);
+  return status == 400 && !url_is_https (&r->target->url)
+         && has_any (r->body, body_length (r), words);
 }
 
 /* Append " (CODE)".  A code that is not shown has brackets of its own. */
 static void
-append_code (const struct failure *f, char out[FAILURE_MAX])
+append_code (const struct request *r, char out[FAILURE_MAX])
 {
   const size_t n = strlen (out);
   char code[64], shown[REDACTED_MAX];
 
-  response_s3_code (f->body, f->body_length, code, sizeof code);
+  response_s3_code (r->body, body_length (r), code, sizeof code);
   if (code[0] == '\0')
     return;
-  show (f, shown, code);
+  request_redact (r, shown, code);
   snprintf (out + n, FAILURE_MAX - n, shown[0] == '(' ? " %s" : " (%s)",
             shown);
 }
 
 void
-failure_of_status (const struct failure *f, long status, char out[FAILURE_MAX])
+failure_of_status (const struct request *r, long status, char out[FAILURE_MAX])
 {
   snprintf (out, FAILURE_MAX, "the web server answers %ld %s", status,
             response_status_text (status));
-  append_code (f, out);
-  if (expects_tls (f, status))
+  append_code (r, out);
+  if (expects_tls (r, status))
     strncat (out, ", since its port is one for https (the URL says http)",
              FAILURE_MAX - 1 - strlen (out));
 }
@@ -91,19 +98,19 @@ name_server (const struct url *url, char *out, size_t max)
  * a proxy (8.23).
  */
 static bool
-names_proxy (const struct failure *f)
+names_proxy (const struct request *r)
 {
   static const char begin[] = "Failed to connect to ";
   const size_t n = strlen (begin);
   char server[512];
 
-  if (strstr (f->error, " over proxy "))
+  if (strstr (r->error, " over proxy "))
     return true;
-  if (strncmp (f->error, begin, n) != 0
-      || strstr (f->error + n, " port ") == NULL)
+  if (strncmp (r->error, begin, n) != 0
+      || strstr (r->error + n, " port ") == NULL)
     return false;
-  name_server (&f->target->url, server, sizeof server);
-  return strncmp (f->error + n, server, strlen (server)) != 0;
+  name_server (&r->target->url, server, sizeof server);
+  return strncmp (r->error + n, server, strlen (server)) != 0;
 }
 
 /* True if it was the proxy that could not be reached.  After a time-out
@@ -111,12 +118,12 @@ names_proxy (const struct failure *f)
  * none.
  */
 static bool
-is_proxy (const struct failure *f, CURLcode code)
+is_proxy (const struct request *r, CURLcode code)
 {
-  const char *proxy = f->settings->options.proxy;
+  const char *proxy = r->object->context->settings.options.proxy;
 
   if (code == CURLE_COULDNT_CONNECT)
-    return names_proxy (f);
+    return names_proxy (r);
   return proxy && proxy[0] != '\0' && getenv ("no_proxy") == NULL
          && getenv ("NO_PROXY") == NULL;
 }
@@ -136,12 +143,12 @@ name_proxy (const struct http_settings *s)
 }
 
 static const char *
-connection_error (const struct failure *f, CURLcode code)
+connection_error (const struct request *r, CURLcode code)
 {
   const char *text = NULL;
   long err = 0;
 
-  curl_easy_getinfo (f->easy, CURLINFO_OS_ERRNO, &err);
+  curl_easy_getinfo (r->easy, CURLINFO_OS_ERRNO, &err);
   if (code == CURLE_COULDNT_CONNECT && err > 0)
     text = strerrordesc_np ((int) err);
   return text ? text : curl_easy_strerror (code);
@@ -152,39 +159,40 @@ connection_error (const struct failure *f, CURLcode code)
  * has a time of connecting, but its text says what has timed out.
  */
 static bool
-is_connected (const struct failure *f, CURLcode code)
+is_connected (const struct request *r, CURLcode code)
 {
   static const char connecting[] = "Connection time";
   curl_off_t connected = 0, sent = 0;
 
   if (code != CURLE_OPERATION_TIMEDOUT)
     return code != CURLE_COULDNT_CONNECT;
-  curl_easy_getinfo (f->easy, CURLINFO_CONNECT_TIME_T, &connected);
-  curl_easy_getinfo (f->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
+  curl_easy_getinfo (r->easy, CURLINFO_CONNECT_TIME_T, &connected);
+  curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
   return (connected > 0 || sent > 0)
-         && strncmp (f->error, connecting, strlen (connecting)) != 0;
+         && strncmp (r->error, connecting, strlen (connecting)) != 0;
 }
 
 /* Describe that a proxy or a socket could not be reached.  False: it was not
  * that.
  */
 static bool
-describe_connection (const struct failure *f, CURLcode code,
+describe_connection (const struct request *r, CURLcode code,
                      char out[FAILURE_MAX])
 {
-  const struct http_settings *s = f->settings;
+  const struct http_settings *s = &r->object->context->settings;
 
-  if (is_connected (f, code))
+  if (is_connected (r, code))
     return false;
   if (s->options.unix_socket_path)
-    snprintf (out, FAILURE_MAX,
-              "can't connect to the Unix domain socket '%.300s' "
-              "(unix-socket-path=): %s",
-              error_name (f->hooks, s->options.unix_socket_path),
-              connection_error (f, code));
-  else if (is_proxy (f, code))
+    snprintf (
+      out, FAILURE_MAX,
+      "can't connect to the Unix domain socket '%.300s' "
+      "(unix-socket-path=): %s",
+      error_name (r->object->context->hooks, s->options.unix_socket_path),
+      connection_error (r, code));
+  else if (is_proxy (r, code))
     snprintf (out, FAILURE_MAX, "can't connect to the proxy %.300s: %s",
-              name_proxy (s), connection_error (f, code));
+              name_proxy (s), connection_error (r, code));
   else
     return false;
   return true;
@@ -194,9 +202,9 @@ describe_connection (const struct failure *f, CURLcode code,
  * password, or the entry of resolve= that it does not understand.
  */
 static const char *
-reason_of (const struct failure *f, CURLcode code)
+reason_of (const struct request *r, CURLcode code)
 {
-  const char *text = f->error[0] ? f->error : curl_easy_strerror (code);
+  const char *text = r->error[0] ? r->error : curl_easy_strerror (code);
 
   if (strchr (text, '@') || strstr (text, "://"))
     return strcasestr (text, "proxy")
@@ -210,34 +218,35 @@ reason_of (const struct failure *f, CURLcode code)
 
 /* A hint that may help, or "". */
 static const char *
-hint_for (const struct failure *f, CURLcode code)
+hint_for (const struct request *r, CURLcode code)
 {
   static const char *const no_tls[]
     = { "wrong version number", "unexpected TLS packet", "http request",
         "packet length too long", NULL };
 
-  if (code == CURLE_UNSUPPORTED_PROTOCOL && strstr (f->error, "HTTP/0.9"))
+  if (code == CURLE_UNSUPPORTED_PROTOCOL && strstr (r->error, "HTTP/0.9"))
     return ": what listens there does not speak HTTP, or only https";
   if (code == CURLE_SSL_CONNECT_ERROR
-      && has_any (f->error, strlen (f->error), no_tls))
+      && has_any (r->error, strlen (r->error), no_tls))
     return ": what listens there does not speak TLS (is it http instead of "
            "https?)";
   return "";
 }
 
 void
-failure_of_transfer (const struct failure *f, CURLcode code,
+failure_of_transfer (const struct request *r, CURLcode code,
                      char out[FAILURE_MAX])
 {
   char shown[REDACTED_MAX];
 
   if (code == CURLE_OK)
     snprintf (out, FAILURE_MAX, "the web server sent less than it said");
-  else if (!describe_connection (f, code, out)) {
-    show (f, shown, reason_of (f, code));
-    snprintf (out, FAILURE_MAX, "%s%s" HINT, shown, hint_for (f, code),
-              HINT_ARGS (f->hooks, code == CURLE_PEER_FAILED_VERIFICATION
-                                     ? QCOW_HINT_CAINFO
-                                     : QCOW_HINT_NONE));
+  else if (!describe_connection (r, code, out)) {
+    request_redact (r, shown, reason_of (r, code));
+    snprintf (out, FAILURE_MAX, "%s%s" HINT, shown, hint_for (r, code),
+              HINT_ARGS (r->object->context->hooks,
+                         code == CURLE_PEER_FAILED_VERIFICATION
+                           ? QCOW_HINT_CAINFO
+                           : QCOW_HINT_NONE));
   }
 }

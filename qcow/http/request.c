@@ -16,7 +16,6 @@
 
 #include "base/minmax.h"
 #include "base/monotonic.h"
-#include "http/handle.h"
 #include "http/request.h"
 #include "http/url-show.h"
 
@@ -68,14 +67,6 @@ static bool
 is_redirected (const struct request *r)
 {
   return r->target && r->target != r->object->own;
-}
-
-/* Write what messages may show of a text that the server has sent. */
-static void
-show (const struct request *r, char out[REDACTED_MAX], const char *text)
-{
-  redact (out, text, &r->object->context->settings.secrets,
-          &r->target->secrets);
 }
 
 static const struct version *
@@ -225,7 +216,6 @@ CURLcode
 request_begin_try (struct request *r)
 {
   const struct http_object *o = r->object;
-  struct handle_request h;
 
   if (r->began == 0)
     retry_begin (&r->retry, &o->history, monotonic_ms ());
@@ -238,17 +228,7 @@ request_begin_try (struct request *r)
   r->easy = curl_easy_init ();
   if (r->easy == NULL)
     return CURLE_OUT_OF_MEMORY;
-  h = (struct handle_request){
-    .object = &o->own->url,
-    .url = &r->target->url,
-    .first = r->fetch->offset + r->filled,
-    .last = r->fetch->offset + r->length - 1,
-    .version = known_version (o),
-    .on_body = on_body,
-    .opaque = r,
-    .error = r->error,
-  };
-  return handle_set_up (r->easy, &o->context->settings, &h, &r->headers);
+  return handle_set_up (r, on_body);
 }
 
 /* --- Failures --- */
@@ -268,7 +248,7 @@ report (const struct request *r, int err, unsigned kind, const char *why)
   char shown[REDACTED_MAX], via[REDACTED_MAX + 32] = "";
 
   if (is_redirected (r)) {
-    show (r, shown, error_name (hooks, r->target->url.name));
+    request_redact (r, shown, error_name (hooks, r->target->url.name));
     snprintf (via, sizeof via, " (redirected to %s)", shown);
   }
   if (r->retry.failures > 1)
@@ -312,20 +292,6 @@ report_change (struct request *r)
                   r->problem.text);
   o->changed = true;
   errno = EIO;
-}
-
-static struct failure
-failure_of (const struct request *r)
-{
-  return (struct failure){
-    .hooks = r->object->context->hooks,
-    .settings = &r->object->context->settings,
-    .target = r->target,
-    .easy = r->easy,
-    .error = r->error,
-    .body = r->body,
-    .body_length = (size_t) min64 (r->body_length, sizeof r->body),
-  };
 }
 
 static void
@@ -400,10 +366,9 @@ failed (struct request *r, enum retry_cause cause, unsigned kind,
 static enum request_next
 failed_by_status (struct request *r, enum retry_cause cause, long status)
 {
-  const struct failure f = failure_of (r);
   char why[FAILURE_MAX];
 
-  failure_of_status (&f, status, why);
+  failure_of_status (r, status, why);
   if (status == 416)
     strncat (why, ": is it empty?", sizeof why - strlen (why) - 1);
   return failed (r, cause, (unsigned) status, why);
@@ -412,11 +377,10 @@ failed_by_status (struct request *r, enum retry_cause cause, long status)
 static enum request_next
 failed_in_transfer (struct request *r, CURLcode code)
 {
-  const struct failure f = failure_of (r);
   const enum retry_cause cause = retry_cause_of_curl (code, r->object->known);
   char why[FAILURE_MAX];
 
-  failure_of_transfer (&f, code, why);
+  failure_of_transfer (r, code, why);
   return failed (r, cause, (unsigned) code,
                  cause == RETRY_NO_MEMORY ? "out of memory" : why);
 }
@@ -464,10 +428,9 @@ parse_location (const struct request *r, const char *location,
 static enum request_next
 failed_without_location (struct request *r, long status)
 {
-  const struct failure f = failure_of (r);
   char said[FAILURE_MAX], why[FAILURE_MAX + 64];
 
-  failure_of_status (&f, status, said);
+  failure_of_status (r, status, said);
   snprintf (why, sizeof why, "%s, and not where to%s", said,
             r->object->own->url.s3 ? " (is the region right?)" : "");
   return failed (r, RETRY_PERMANENT, (unsigned) status, why);
@@ -481,9 +444,10 @@ failed_to_follow (struct request *r, long status, const char *location,
   char why[2048], shown[REDACTED_MAX];
   struct url_room room;
 
-  show (r, shown,
-        error_name (r->object->context->hooks,
-                    next->name ? next->name : url_hide (location, &room)));
+  request_redact (
+    r, shown,
+    error_name (r->object->context->hooks,
+                next->name ? next->name : url_hide (location, &room)));
   snprintf (why, sizeof why,
             "the web server redirects to %s, which is not followed: %.500s",
             shown, problem->text);
@@ -577,7 +541,7 @@ debug_try (const struct request *r, long status, CURLcode code)
   if (!c->debug)
     return;
   if (is_redirected (r))
-    show (r, name, r->target->url.name);
+    request_redact (r, name, r->target->url.name);
   error_debug (c->hooks, is_redirected (r) ? name : r->object->own->url.name,
                "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
                " bytes, %" PRIu64 " ms%s%s",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One fetch of an object's bytes: setting a try up, taking the response in,
- * and deciding what follows.
+ * One fetch of an object's bytes: request.c begins a try, takes the response
+ * in, and decides what follows; handle.c sets libcurl up; failure.c describes
+ * failures.
  *
  * Everything here belongs to the thread that drives the transfers, but for
  * what is marked as atomic.  An object's version does not change after
@@ -13,12 +14,15 @@
 
 #include "base/error.h"
 #include "base/quota.h"
-#include "http/failure.h"
 #include "http/http.h"
 #include "http/reference.h"
 #include "http/response.h"
 #include "http/retry.h"
+#include "http/settings.h"
 #include "http/target.h"
+
+/* Room for the description of a failure, with the end mark. */
+#define FAILURE_MAX 512
 
 /* What the requests of all objects share. */
 struct request_context {
@@ -122,5 +126,26 @@ enum request_next request_end_try (struct request *r, CURLcode code);
  */
 void request_fail_in_libcurl (const struct request *r, bool no_memory,
                               const char *why);
+
+/* --- handle.c --- */
+
+/* Set r->easy up for a try to r->target; fills r->headers, also on failure. */
+CURLcode handle_set_up (struct request *r, curl_write_callback on_body);
+
+/* --- failure.c --- */
+
+/* Write what messages may show of a text that the server has sent. */
+void request_redact (const struct request *r, char out[REDACTED_MAX],
+                     const char *text);
+
+/* Describe a status that is no success: "403 Forbidden (AccessDenied)". */
+void failure_of_status (const struct request *r, long status,
+                        char out[FAILURE_MAX]);
+
+/* Describe why there was no response, or not all of it.  CURLE_OK: the server
+ * ended it.
+ */
+void failure_of_transfer (const struct request *r, CURLcode code,
+                          char out[FAILURE_MAX]);
 
 #endif /* QCOW_HTTP_REQUEST_H */
