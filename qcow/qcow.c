@@ -233,7 +233,7 @@ qcow_curl_version (void)
 
   if (libcurl_load (&problem) == -1)
     return NULL;
-  return curl_version_info (CURLVERSION_NOW)->version;
+  return libcurl.version_info (CURLVERSION_NOW)->version;
 }
 
 static void

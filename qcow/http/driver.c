@@ -69,7 +69,7 @@ take_submitted (struct http *h)
 static void
 end_transfer (struct http *h, struct request *r)
 {
-  curl_multi_remove_handle (h->multi, r->easy);
+  libcurl.multi_remove_handle (h->multi, r->easy);
   request_free_try (r);
   quota_give (&h->connections, &r->object->origin->client);
 }
@@ -96,7 +96,7 @@ begin_transfer (struct http *h, struct request *r)
   CURLMcode added = CURLM_OK;
 
   if (code == CURLE_OK)
-    added = curl_multi_add_handle (h->multi, r->easy);
+    added = libcurl.multi_add_handle (h->multi, r->easy);
   if (code == CURLE_OK && added == CURLM_OK) {
     quota_take (&h->connections, &r->object->origin->client);
     return 0;
@@ -104,8 +104,8 @@ begin_transfer (struct http *h, struct request *r)
   request_free_try (r);
   request_fail_in_libcurl (
     r, code == CURLE_OUT_OF_MEMORY || added == CURLM_OUT_OF_MEMORY,
-    code != CURLE_OK ? curl_easy_strerror (code)
-                     : curl_multi_strerror (added));
+    code != CURLE_OK ? libcurl.easy_strerror (code)
+                     : libcurl.multi_strerror (added));
   return -1;
 }
 
@@ -152,12 +152,12 @@ collect (struct http *h)
   CURLMsg *msg;
   int left;
 
-  while ((msg = curl_multi_info_read (h->multi, &left)) != NULL) {
+  while ((msg = libcurl.multi_info_read (h->multi, &left)) != NULL) {
     struct request *r;
 
     if (msg->msg != CURLMSG_DONE)
       continue;
-    curl_easy_getinfo (msg->easy_handle, CURLINFO_PRIVATE, &r);
+    libcurl.easy_getinfo (msg->easy_handle, CURLINFO_PRIVATE, &r);
     switch (request_end_try (r, msg->data.result)) {
     case REQUEST_DONE:
       end_request (h, r, 0);
@@ -206,7 +206,7 @@ libcurl_failed (struct http *h, CURLMcode code)
     if (r->easy == NULL)
       continue;
     request_fail_in_libcurl (r, code == CURLM_OUT_OF_MEMORY,
-                             curl_multi_strerror (code));
+                             libcurl.multi_strerror (code));
     end_request (h, r, errno);
   }
 }
@@ -221,10 +221,10 @@ step (struct http *h, int max_ms)
 
   drop_cancelled (h, false);
   start_due (h);
-  code = curl_multi_perform (h->multi, &running);
+  code = libcurl.multi_perform (h->multi, &running);
   ended = collect (h);
   if (code == CURLM_OK && !ended)
-    code = curl_multi_poll (
+    code = libcurl.multi_poll (
       h->multi, NULL, 0,
       (int) min64 ((uint64_t) max_ms, (uint64_t) time_to_wait (h)), NULL);
   if (code == CURLM_OK)
@@ -258,7 +258,7 @@ driver_step (struct http *h, int max_ms)
 static void
 wake (struct http *h)
 {
-  curl_multi_wakeup (h->multi);
+  libcurl.multi_wakeup (h->multi);
 }
 
 /* The driver takes all requests that it finds, so only the first one has to
@@ -328,16 +328,16 @@ new_multi (struct http *h)
 {
   CURLMcode code;
 
-  h->multi = curl_multi_init ();
+  h->multi = libcurl.multi_init ();
   if (h->multi == NULL)
     return error_no_memory (h->context.hooks, "http");
-  code = curl_multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
-                            (long) h->connections.slots);
+  code = libcurl.multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
+                               (long) h->connections.slots);
   if (code == CURLM_OK)
     return 0;
   return error_report (h->context.hooks, EIO, "http",
                        "libcurl can't be set up: %s",
-                       curl_multi_strerror (code));
+                       libcurl.multi_strerror (code));
 }
 
 struct http *
@@ -375,7 +375,7 @@ http_hang_up (struct http *h)
   if (h == NULL)
     return;
   if (h->multi)
-    curl_multi_cleanup (h->multi);
+    libcurl.multi_cleanup (h->multi);
   h->multi = NULL;
 }
 
@@ -409,11 +409,11 @@ http_start (struct http *h)
     return 0;
   if (h->multi == NULL && new_multi (h) == -1)
     return -1;
-  code = curl_multi_wakeup (h->multi);
+  code = libcurl.multi_wakeup (h->multi);
   if (code != CURLM_OK)
     return error_report (h->context.hooks, EIO, "http",
                          "libcurl can't wake a thread: %s",
-                         curl_multi_strerror (code));
+                         libcurl.multi_strerror (code));
   h->context.serving = true;
   if (start_worker (h) == 0)
     return 0;

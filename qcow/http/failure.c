@@ -148,10 +148,10 @@ connection_error (const struct request *r, CURLcode code)
   const char *text = NULL;
   long err = 0;
 
-  curl_easy_getinfo (r->easy, CURLINFO_OS_ERRNO, &err);
+  libcurl.easy_getinfo (r->easy, CURLINFO_OS_ERRNO, &err);
   if (code == CURLE_COULDNT_CONNECT && err > 0)
     text = strerrordesc_np ((int) err);
-  return text ? text : curl_easy_strerror (code);
+  return text ? text : libcurl.easy_strerror (code);
 }
 
 /* True if there was a connection.  After a time-out: a connection that is
@@ -166,8 +166,8 @@ is_connected (const struct request *r, CURLcode code)
 
   if (code != CURLE_OPERATION_TIMEDOUT)
     return code != CURLE_COULDNT_CONNECT;
-  curl_easy_getinfo (r->easy, CURLINFO_CONNECT_TIME_T, &connected);
-  curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
+  libcurl.easy_getinfo (r->easy, CURLINFO_CONNECT_TIME_T, &connected);
+  libcurl.easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
   return (connected > 0 || sent > 0)
          && strncmp (r->error, connecting, strlen (connecting)) != 0;
 }
@@ -204,13 +204,13 @@ describe_connection (const struct request *r, CURLcode code,
 static const char *
 reason_of (const struct request *r, CURLcode code)
 {
-  const char *text = r->error[0] ? r->error : curl_easy_strerror (code);
+  const char *text = r->error[0] ? r->error : libcurl.easy_strerror (code);
 
   if (strchr (text, '@') || strstr (text, "://"))
     return strcasestr (text, "proxy")
              ? "libcurl can't use a proxy of that kind, or its URL is not "
                "valid"
-             : curl_easy_strerror (code);
+             : libcurl.easy_strerror (code);
   if (code == CURLE_SETOPT_OPTION_SYNTAX && strstr (text, "RESOLVE"))
     return "libcurl does not understand resolve=: must be HOST:PORT:ADDRESS";
   return text;

@@ -46,7 +46,7 @@
 
 #define SET(easy, option, value)                                              \
   do {                                                                        \
-    const CURLcode set = curl_easy_setopt (easy, option, value);              \
+    const CURLcode set = libcurl.easy_setopt (easy, option, value);           \
                                                                               \
     if (set != CURLE_OK)                                                      \
       return set;                                                             \
@@ -107,7 +107,7 @@ set_reuse (CURL *easy, const struct http_settings *s, const struct url *url)
   const bool fresh
     = s->http_version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
       && !url_is_https (url)
-      && curl_version_info (CURLVERSION_NOW)->version_num < 0x080000;
+      && libcurl.version_info (CURLVERSION_NOW)->version_num < 0x080000;
 
   SET (easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L);
   SET (easy, CURLOPT_FORBID_REUSE, fresh ? 1L : 0L);

@@ -46,7 +46,7 @@ libcurl_load (struct problem *problem)
                                  "curl_" #name);
   LIBCURL_FUNCTIONS (LOOK_UP)
 #undef LOOK_UP
-  if (curl_global_init (CURL_GLOBAL_DEFAULT) != CURLE_OK)
+  if (libcurl.global_init (CURL_GLOBAL_DEFAULT) != CURLE_OK)
     return problem_set (problem, "libcurl can't be initialized");
   loaded = true;
   return 0;
@@ -55,7 +55,7 @@ libcurl_load (struct problem *problem)
 int
 libcurl_append (struct curl_slist **list, const char *text)
 {
-  struct curl_slist *longer = curl_slist_append (*list, text);
+  struct curl_slist *longer = libcurl.slist_append (*list, text);
 
   if (longer == NULL) {
     errno = ENOMEM;
@@ -72,5 +72,5 @@ libcurl_free_secrets (struct curl_slist *list)
 
   for (l = list; l; l = l->next)
     explicit_bzero (l->data, strlen (l->data));
-  curl_slist_free_all (list);
+  libcurl.slist_free_all (list);
 }

@@ -49,7 +49,7 @@ request_new (struct http_object *o, struct fetch *f)
 void
 request_free_try (struct request *r)
 {
-  curl_easy_cleanup (r->easy);
+  libcurl.easy_cleanup (r->easy);
   libcurl_free_secrets (r->headers);
   r->easy = NULL;
   r->headers = NULL;
@@ -82,7 +82,7 @@ header_value (CURL *easy, const char *name)
 {
   struct curl_header *h;
 
-  return curl_easy_header (easy, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK
+  return libcurl.easy_header (easy, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK
            ? h->value
            : NULL;
 }
@@ -103,7 +103,7 @@ judge (struct request *r)
   struct version seen;
   uint64_t length;
 
-  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &a.status);
+  libcurl.easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &a.status);
   r->judged = true;
   r->verdict
     = response_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
@@ -225,7 +225,7 @@ request_begin_try (struct request *r)
   r->filled_before = r->expected = r->filled;
   r->began = monotonic_ms ();
   r->error[0] = '\0';
-  r->easy = curl_easy_init ();
+  r->easy = libcurl.easy_init ();
   if (r->easy == NULL)
     return CURLE_OUT_OF_MEMORY;
   return handle_set_up (r, on_body);
@@ -322,7 +322,7 @@ decide (struct request *r, enum retry_cause cause, unsigned kind)
   };
   curl_off_t after = 0;
 
-  curl_easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
+  libcurl.easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
   if (after > 0)
     f.retry_after = (uint64_t) after;
   return retry_decide (&r->retry, &f);
@@ -463,7 +463,7 @@ follow (struct request *r, long status)
   char *location = NULL;
   enum request_next then;
 
-  curl_easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
+  libcurl.easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
   if (location == NULL)
     return failed_without_location (r, status);
   if (parse_location (r, location, &next, &problem) == 0)
@@ -492,8 +492,8 @@ note_latency (const struct request *r)
   curl_off_t sent = 0, responded = 0;
   uint64_t latency;
 
-  curl_easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
-  curl_easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &responded);
+  libcurl.easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
+  libcurl.easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &responded);
   if (responded <= sent)
     return;
   latency = (uint64_t) (responded - sent);
@@ -549,7 +549,7 @@ debug_try (const struct request *r, long status, CURLcode code)
                r->fetch->offset + r->length - 1, status,
                r->filled - r->filled_before, monotonic_ms () - r->began,
                code == CURLE_OK ? "" : ": ",
-               code == CURLE_OK ? "" : curl_easy_strerror (code));
+               code == CURLE_OK ? "" : libcurl.easy_strerror (code));
 }
 
 enum request_next
@@ -557,7 +557,7 @@ request_end_try (struct request *r, CURLcode code)
 {
   long status = 0;
 
-  curl_easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
+  libcurl.easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
   if (!r->judged && code == CURLE_OK)
     judge (r); /* a response without a body */
   debug_try (r, status, code);

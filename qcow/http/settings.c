@@ -53,7 +53,7 @@ check_version (const char *name, int needs, const struct qcow_hooks *hooks)
     return 0;
   if (libcurl_load (&problem) == -1)
     return error_report (hooks, EIO, "http-version=", "%s", problem.text);
-  if ((curl_version_info (CURLVERSION_NOW)->features & needs) == needs)
+  if ((libcurl.version_info (CURLVERSION_NOW)->features & needs) == needs)
     return 0;
   return error_report (hooks, EINVAL,
                        "http-version=", "'%s': libcurl was built without it",
@@ -512,7 +512,7 @@ http_settings_free (struct http_settings *s)
   size_t i;
 
   url_free (&s->own);
-  curl_slist_free_all (s->resolve);
+  libcurl.slist_free_all (s->resolve);
   for (i = 0; i < sizeof s->paths / sizeof s->paths[0]; ++i)
     free (s->paths[i]);
   secrets_free (&s->secrets);

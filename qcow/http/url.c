@@ -114,7 +114,7 @@ failed (CURLUcode code)
 static int
 get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
 {
-  const CURLUcode r = curl_url_get (u, part, out, flags);
+  const CURLUcode r = libcurl.url_get (u, part, out, flags);
 
   if (r == CURLUE_OK)
     return 0;
@@ -129,7 +129,7 @@ get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
 static int
 set_part (CURLU *u, CURLUPart part, const char *value)
 {
-  if (curl_url_set (u, part, value, 0) == CURLUE_OK)
+  if (libcurl.url_set (u, part, value, 0) == CURLUE_OK)
     return 0;
   return failed (CURLUE_OUT_OF_MEMORY);
 }
@@ -149,7 +149,7 @@ take_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
     return 0;
   *out = strdup (from_curl);
   explicit_bzero (from_curl, strlen (from_curl));
-  curl_free (from_curl);
+  libcurl.free (from_curl);
   return *out ? 0 : failed (CURLUE_OUT_OF_MEMORY);
 }
 
@@ -167,10 +167,10 @@ take_user_info (CURLU *u, struct url *url)
       || (url->password && !url_unescape (url->password)))
     return failed (CURLUE_URLDECODE);
   /* (Removing needs no memory.) */
-  curl_url_set (u, CURLUPART_USER, NULL, 0);
-  curl_url_set (u, CURLUPART_PASSWORD, NULL, 0);
-  curl_url_set (u, CURLUPART_OPTIONS, NULL, 0);
-  curl_url_set (u, CURLUPART_FRAGMENT, NULL, 0);
+  libcurl.url_set (u, CURLUPART_USER, NULL, 0);
+  libcurl.url_set (u, CURLUPART_PASSWORD, NULL, 0);
+  libcurl.url_set (u, CURLUPART_OPTIONS, NULL, 0);
+  libcurl.url_set (u, CURLUPART_FRAGMENT, NULL, 0);
   return 0;
 }
 
@@ -218,14 +218,14 @@ normalize_host (CURLU *u)
   if (get_part (u, CURLUPART_HOST, 0, &host) == -1)
     return -1;
   if (get_part (u, CURLUPART_ZONEID, 0, &zone) == -1) {
-    curl_free (host);
+    libcurl.free (host);
     return -1;
   }
   for (p = host; p && *p; ++p)
     *p = (char) tolower ((unsigned char) *p);
   r = set_host (u, host, zone);
-  curl_free (host);
-  curl_free (zone);
+  libcurl.free (host);
+  libcurl.free (zone);
   return r;
 }
 
@@ -250,8 +250,8 @@ take_host (CURLU *u, char **out)
     return -1;
   if (get_part (u, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT, &port) == 0)
     r = asprintf (out, "%s%s%s", host, port ? ":" : "", port ? port : "");
-  curl_free (host);
-  curl_free (port);
+  libcurl.free (host);
+  libcurl.free (port);
   if (r >= 0)
     return 0;
   *out = NULL;
@@ -267,7 +267,7 @@ take_host (CURLU *u, char **out)
 static int
 check_text (CURLU *u, const char *text)
 {
-  const CURLUcode code = curl_url_set (u, CURLUPART_URL, text, URL_FLAGS);
+  const CURLUcode code = libcurl.url_set (u, CURLUPART_URL, text, URL_FLAGS);
   char *again;
   int r;
 
@@ -289,11 +289,11 @@ take_parts (CURLU *u, struct url *url)
   if (take_user_info (u, url) == -1 || normalize_host (u) == -1
       || take_host (u, &url->host) == -1 || whole (u, &url->text) == -1)
     return -1;
-  curl_url_set (u, CURLUPART_QUERY, NULL, 0);
+  libcurl.url_set (u, CURLUPART_QUERY, NULL, 0);
   if (whole (u, &url->name) == -1)
     return -1;
   /* The path is never empty: "/" remains. */
-  curl_url_set (u, CURLUPART_PATH, NULL, 0);
+  libcurl.url_set (u, CURLUPART_PATH, NULL, 0);
   if (whole (u, &url->origin) == -1)
     return -1;
   n = strlen (url->origin);
@@ -327,15 +327,15 @@ parse_http (const char *text, struct url *url, struct problem *problem)
   if (has_control_character (text))
     return invalid (problem, "it is not a valid URL: there is a control "
                              "character in it");
-  u = curl_url ();
+  u = libcurl.url ();
   if (u == NULL)
     return no_memory (problem);
-  code = curl_url_set (u, CURLUPART_URL, text, URL_FLAGS);
+  code = libcurl.url_set (u, CURLUPART_URL, text, URL_FLAGS);
   if (is_no_memory (code))
     r = no_memory (problem);
   else if (code != CURLUE_OK) {
     problem_set (problem, "it is not a valid URL: %s",
-                 curl_url_strerror (code));
+                 libcurl.url_strerror (code));
     r = failed (code);
   }
   else if (take_parts (u, url) == -1)
@@ -343,7 +343,7 @@ parse_http (const char *text, struct url *url, struct problem *problem)
                         : invalid (problem, "it is not a valid URL");
   else
     r = 0;
-  curl_url_cleanup (u);
+  libcurl.url_cleanup (u);
   return r;
 }
 
