@@ -2,20 +2,20 @@
  *
  * One bounded, sharded cache.  See cache.h.
  *
- * The key's hash chooses a shard, which has its own lock, hash table and
- * part of the capacity.  There are as many shards as leave room for
- * ENTRIES_PER_SHARD of the largest entries in each: with fewer, what is in
- * use would be evicted where many keys fall into one shard.
+ * The key's hash chooses a shard, which has its own lock, hash table and part
+ * of the capacity.  There are only as many shards as leave room for
+ * ENTRIES_PER_SHARD of the largest entries in each.  In smaller shards,
+ * entries in use would be evicted where many keys fall into one shard.
  *
  * Eviction is CLOCK: the entries of a shard form a ring.  A hit sets a flag,
  * which is cheaper than moving the entry in a list.  The hand clears flags
  * until it finds an entry without one.  An evicted buffer of the right size is
- * used again.
+ * reused.
  *
- * Invariants under the shard's lock: an entry is in the hash table and the
- * ring, or in neither (one that failed, and that its waiters still pin);
- * LOADING and pinned entries are not evicted; 'bytes' is the sum of the costs
- * of all entries of the shard that exist.
+ * Invariants under the shard's lock: an entry is in both the hash table and
+ * the ring, or in neither (a failed entry that waiters still pin); LOADING and
+ * pinned entries are not evicted; 'bytes' is the sum of the costs of all
+ * existing entries of the shard.
  */
 
 #include <errno.h>
@@ -31,7 +31,7 @@
 #include "base/minmax.h"
 #include "base/once.h"
 
-/* 16 locks for at most some 64 threads: they rarely meet. */
+/* With 16 locks, 64 threads rarely contend. */
 #define MAX_SHARDS 16
 #define ENTRIES_PER_SHARD 8
 
@@ -40,7 +40,7 @@
 #define MIN_BUCKETS 64
 #define MAX_BUCKETS 65536
 
-/* Buffers of this size or more get their pages when they are made. */
+/* Buffers of this size or more are populated when they are allocated. */
 #define LARGE_BUFFER 65536
 
 struct cache_shard {
@@ -52,7 +52,7 @@ struct cache_shard {
   struct cache_stats stats;
 };
 
-/* Changes only while a single thread uses the cache. */
+/* Constant while several threads use the cache. */
 struct cache {
   uint64_t capacity;  /* bytes */
   size_t largest;     /* bytes of an entry */
@@ -66,7 +66,9 @@ hash_key (struct cache_key key)
   uint64_t h
     = key.host ^ ((uint64_t) key.owner << 48) ^ ((uint64_t) key.bound << 32);
 
-  /* The finalizer of MurmurHash3: offsets differ in few, high bits. */
+  /* The finalizer of MurmurHash3, since offsets differ only in a few high
+   * bits.
+   */
   h ^= h >> 33;
   h *= UINT64_C (0xff51afd7ed558ccd);
   h ^= h >> 33;
@@ -95,7 +97,7 @@ shard_of (struct cache *c, uint64_t hash)
   return &c->shards[hash & (c->nr_shards - 1)];
 }
 
-/* The low bits have chosen the shard. */
+/* The low bits of the hash choose the shard. */
 static struct cache_entry **
 bucket_of (struct cache_shard *s, uint64_t hash)
 {
@@ -114,8 +116,8 @@ find (struct cache_shard *s, uint64_t hash, struct cache_key key)
   return NULL;
 }
 
-/* Put an entry into the hash table, and into the ring just behind the hand:
- * where the hand comes last.
+/* Add an entry to the hash table, and to the ring just behind the hand, which
+ * reaches it last.
  */
 static void
 link_entry (struct cache_shard *s, uint64_t hash, struct cache_entry *e)
@@ -164,7 +166,7 @@ free_shards (struct cache *c)
   free (c->shards);
 }
 
-/* Give *c shards without entries.  -1: out of memory. */
+/* Initialize *c with empty shards.  Returns -1 if out of memory. */
 static int
 lay_out (struct cache *c, uint64_t capacity, size_t largest)
 {
@@ -242,8 +244,8 @@ add_stats (struct cache_stats *sum, const struct cache_stats *s)
   sum->peak_bytes += s->peak_bytes;
 }
 
-/* There are never more shards in the new layout, so each takes what is in one
- * or more of the old ones, and has room for it.
+/* The new layout never has more shards.  So a new shard takes all entries of
+ * one or more old ones, and has room for them.
  */
 static void
 move_entries (struct cache *from, struct cache *to)
@@ -281,8 +283,9 @@ cache_reserve (struct cache *c, size_t largest)
 
 /* --- Claims --- */
 
-/* Evict the next victim, or NULL if all entries are pinned: two rounds have
- * cleared every flag.  The caller frees it.
+/* Remove and return the next victim, which the caller frees.  Returns NULL if
+ * all entries are pinned, that is after two rounds: the first one clears all
+ * flags.
  */
 static struct cache_entry *
 take_victim (struct cache_shard *s)
@@ -307,8 +310,8 @@ take_victim (struct cache_shard *s)
   return NULL;
 }
 
-/* Make room for one more entry.  *data is the buffer of an evicted entry of
- * the same size, or stays as it is.  False if there is no room.
+/* Evict entries until one more fits.  If one of them has the same size, its
+ * buffer becomes *data.  Returns false if there is not enough room.
  */
 static bool
 make_room (struct cache_shard *s, size_t size, uint8_t **data)
@@ -327,9 +330,9 @@ make_room (struct cache_shard *s, size_t size, uint8_t **data)
   return true;
 }
 
-/* All of a buffer will be written.  To populate a large one at once takes a
+/* The loader writes the whole buffer.  Populating a large one at once takes a
  * fraction of the time of its page faults, under some hypervisors a quarter.
- * (Kernels before 5.14 can't.)
+ * (Linux before 5.14 does not support this.)
  */
 static uint8_t *
 new_buffer (size_t size)
@@ -410,7 +413,7 @@ cache_claim (struct cache *c, struct cache_key key, size_t size, bool must,
   return claim;
 }
 
-/* Pin the entry of a key if it exists, and with 'ready' only if it is READY.
+/* Pin the entry of a key if it exists and, with 'ready', only if it is READY.
  */
 static struct cache_entry *
 look_up (struct cache *c, struct cache_key key, bool ready)

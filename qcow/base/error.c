@@ -13,19 +13,18 @@
 #include "base/keep-errno.h"
 #include "base/utf8.h"
 
-/* A message of this length needs no memory.  Longer ones, with names of up to
- * 4095 bytes, go to the heap: threads may have small stacks (128 KiB with
- * musl).
+/* Shorter messages are on the stack.  Longer ones, with names of up to 4095
+ * bytes, are on the heap, since stacks may be small (128 KiB with musl).
  */
 #define SHORT_MESSAGE 512
 
 typedef void (*message_hook) (void *opaque, const char *text);
 
-/* Give the hook "OBJECT: TEXT" in one line.  If that is long and there is no
- * memory for it, the beginning of TEXT alone.
+/* Pass "OBJECT: TEXT" to the hook in one line.  If there is no memory for a
+ * long message, pass the beginning of TEXT.
  */
 static void
-say (message_hook hook, void *opaque, const char *object, const char *text)
+pass_on (message_hook hook, void *opaque, const char *object, const char *text)
 {
   const size_t object_length = strlen (object), text_length = strlen (text);
   const size_t prefix = utf8_escape (NULL, 0, object, object_length);
@@ -68,7 +67,7 @@ emit (message_hook hook, void *opaque, const char *object, const char *fmt,
       vsnprintf (whole, (size_t) length + 1, fmt, again);
   }
   va_end (again);
-  say (hook, opaque, object, whole ? whole : bytes);
+  pass_on (hook, opaque, object, whole ? whole : bytes);
   free (whole);
 }
 
@@ -153,8 +152,8 @@ error_filter_destroy (struct error_filter *filter)
   pthread_mutex_destroy (&filter->lock);
 }
 
-/* What to do with a message about 'place': print it, print it as the
- * last one, or neither.
+/* Print a message, print it and announce that it is the last one, or print
+ * nothing.
  */
 enum verdict { PRINT, PRINT_LAST, SILENT };
 
@@ -181,7 +180,7 @@ error_report_once (struct error_filter *filter, uint64_t place,
                    const struct qcow_hooks *hooks, int err, const char *object,
                    const char *fmt, ...)
 {
-  const int saved_errno = errno; /* locking may change it, %m needs it */
+  const int saved_errno = errno; /* for %m; locking may change it */
   const enum verdict verdict = judge (filter, place);
   va_list args;
 

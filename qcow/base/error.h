@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Messages: each starts with the name of the object that it is about, is given
- * to the user's hook once, and sets errno if it is an error.
+ * Messages.  Each starts with the name of the object that it is about, and
+ * goes to a hook of the module's user once.  Errors also set errno.
  *
- * Report an error at the lowest place that knows the object; callers above
- * only return -1.
+ * The lowest function that knows the object reports an error; its callers only
+ * return -1.
  *
  * Servers send the last error to clients (nbdkit 1.42), which must not learn
  * the paths of the server's files.  So while serving, errors and warnings name
  * a file or a URL by the last component of its path.  Debug messages always
  * have the whole path.
  *
- * Everything that is not clean text (utf8.h) is escaped here, so a name from a
- * file can't control a terminal or forge a line of a log.
+ * These functions escape all bytes that are not clean text (utf8.h), so a name
+ * from a file can't control a terminal or forge a line of a log.
  *
- * No state and no locking, except struct error_filter, which has its own lock.
+ * Only struct error_filter has state, with a lock of its own.
  */
 
 #ifndef QCOW_BASE_ERROR_H
@@ -27,8 +27,8 @@
 
 #include "base/hooks.h"
 
-/* For formats of messages: the name of a file as the user or an image gives
- * it, and in brackets its meaning if that differs.
+/* For formats of messages: the name of a file as the user or an image spells
+ * it and, if it differs, the file it refers to in parentheses.
  */
 #define NAMED "'%s'%s%s%s"
 #define NAMED_ARGS(name, meaning)                                             \
@@ -36,15 +36,15 @@
     strcmp (name, meaning) == 0 ? "" : (meaning),                             \
     strcmp (name, meaning) == 0 ? "" : ")"
 
-/* For formats of messages: " (HINT)", or nothing if the user has no words for
- * this hint.
+/* For formats of messages: " (HINT)", or nothing if the user of the module has
+ * no text for this hint.
  */
 #define HINT "%s%s%s"
 #define HINT_ARGS(hooks, hint)                                                \
   error_hint (hooks, hint)[0] == '\0' ? "" : " (", error_hint (hooks, hint),  \
     error_hint (hooks, hint)[0] == '\0' ? "" : ")"
 
-/* Returns "" if there is no text. */
+/* Return the text of a hint, or "" if there is none. */
 const char *error_hint (const struct qcow_hooks *hooks, enum qcow_hint hint);
 
 /* Why a pure function refused its input.  The caller reports it with the name
@@ -54,34 +54,35 @@ struct problem {
   char text[1024];
 };
 
-/* Write the reason, return -1. */
+/* Write the reason and return -1. */
 int problem_set (struct problem *problem, const char *fmt, ...)
   __attribute__ ((format (printf, 2, 3)));
 
-/* The name of another file or URL for the text of an error or warning: the
- * whole name, or while serving its last component.  Not needed for 'object'.
+/* Return the name of another file or URL for the text of an error or warning:
+ * the whole name, or while serving its last component.  (Not needed for
+ * 'object'.)
  */
 const char *error_name (const struct qcow_hooks *hooks, const char *name);
 
-/* Report "OBJECT: TEXT" through the error hook, set errno to err (an
- * errno value; EIO for everything that a client may see) and return -1.
+/* Report "OBJECT: TEXT" through the error hook, set errno to err (an errno
+ * value; EIO for everything that a client can see) and return -1.
  */
 int error_report (const struct qcow_hooks *hooks, int err, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 4, 5)));
 
-/* The same for "out of memory", with errno ENOMEM. */
+/* Report "out of memory" with errno ENOMEM, and return -1. */
 int error_no_memory (const struct qcow_hooks *hooks, const char *object);
 
-/* The same for a warning or a debug message; errno is kept. */
+/* Report a warning or a debug message.  Keep errno. */
 void error_warn (const struct qcow_hooks *hooks, const char *object,
                  const char *fmt, ...) __attribute__ ((format (printf, 3, 4)));
 void error_debug (const struct qcow_hooks *hooks, const char *object,
                   const char *fmt, ...)
   __attribute__ ((format (printf, 3, 4)));
 
-/* Limits the messages about one object to one for each place, and to
- * ERROR_FILTER_MAX in all.  A client that retries, or an image with a million
+/* Limits the messages about an object to one for each place, and to
+ * ERROR_FILTER_MAX in all: a client that retries, or an image with a million
  * damaged clusters, must not fill a disk with messages.
  */
 #define ERROR_FILTER_MAX 64
@@ -95,8 +96,8 @@ struct error_filter {
 void error_filter_init (struct error_filter *filter);
 void error_filter_destroy (struct error_filter *filter);
 
-/* Like error_report, but silent if 'place', any number that identifies what is
- * wrong, or ERROR_FILTER_MAX other places were reported before.
+/* Like error_report, but report nothing if 'place', a number that identifies
+ * what is wrong, or ERROR_FILTER_MAX other places were reported before.
  */
 int error_report_once (struct error_filter *filter, uint64_t place,
                        const struct qcow_hooks *hooks, int err,

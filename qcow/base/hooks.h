@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The functions through which the module reaches its user: messages, and a
- * sleep that the user can interrupt; and the user's words for messages.
+ * Functions of the module's user that the module calls: messages, and a sleep
+ * that the user can interrupt.  Also the user's hints for error messages.
  * Public: qcow.h includes it.
  */
 
@@ -10,17 +10,17 @@
 
 #include <stdbool.h>
 
-/* What people can do about an error depends on the program around the module:
- * how options are called there, and what else it can serve.
+/* What people can do about an error depends on the program that uses the
+ * module: on the names of its options, and on what else it can serve.
  */
 enum qcow_hint {
   QCOW_HINT_NONE,
   QCOW_HINT_FORCE_SHARE, /* a writer holds the image: force_share */
   QCOW_HINT_URL,         /* filename is a URL: url */
-  QCOW_HINT_BACKING,     /* the name of a backing file is no use: backing */
-  QCOW_HINT_FORMAT_RAW,  /* a backing file may be raw: backing_formats */
-  QCOW_HINT_PASSPHRASE,  /* a passphrase is needed: passphrases */
-  QCOW_HINT_CAINFO,      /* the server's certificate is not trusted: cainfo */
+  QCOW_HINT_BACKING, /* a backing file can't be found by its name: backing */
+  QCOW_HINT_FORMAT_RAW, /* a backing file may be raw: backing_formats */
+  QCOW_HINT_PASSPHRASE, /* a passphrase is needed: passphrases */
+  QCOW_HINT_CAINFO,     /* the server's certificate is not trusted: cainfo */
 
   /* The file is not a QCOW image, but ... */
   QCOW_HINT_UNKNOWN, /* ... nothing that is recognized, so maybe raw */
@@ -35,8 +35,8 @@ enum qcow_hint {
   QCOW_NR_HINTS
 };
 
-/* Any thread that works for the image may call a hook, several at once.  A
- * hook that is NULL is not called.
+/* Any thread that works for the image calls hooks, also several at once.  A
+ * hook can be NULL.
  */
 struct qcow_hooks {
   void *opaque; /* the first argument of each hook */
@@ -54,15 +54,15 @@ struct qcow_hooks {
    */
   int (*sleep) (void *opaque, unsigned ms);
 
-  /* Texts for hints: hints[QCOW_NR_HINTS], each of them or all may be NULL.
-   * They must be valid as long as the image is open.  A message ends with
-   * " (HINT)" if there is one.
+  /* Texts of hints, QCOW_NR_HINTS of them.  The array and each text can be
+   * NULL, and must be valid as long as the image is open.  A message ends with
+   * " (HINT)" if there is a text.
    */
   const char *const *hints;
 
   /* Private to the module, which sets it in its copy when serving starts.
-   * From then on, clients may see error texts, which therefore name a file
-   * by the last component of its path only.
+   * From then on clients can see error texts, so these name a file only by the
+   * last component of its path.
    */
   bool serving;
 };

@@ -20,8 +20,8 @@ max64 (uint64_t a, uint64_t b)
   return a > b ? a : b;
 }
 
-/* Round down and up to a multiple of 'unit', which is a power of two.
- * round_up64 expects that the result fits.
+/* Round down or up to a multiple of 'unit', which is a power of two.  The
+ * result of round_up64 must fit 64 bits.
  */
 static inline uint64_t
 round_down64 (uint64_t n, uint64_t unit)

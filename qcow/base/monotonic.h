@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * CLOCK_MONOTONIC, which steps neither when the system's time is set nor for
- * leap seconds, and timed waits by it.
+ * Time and timed waits by CLOCK_MONOTONIC, which jumps neither when the system
+ * time is set nor for leap seconds.
  */
 
 #ifndef QCOW_BASE_MONOTONIC_H
@@ -21,7 +21,7 @@ monotonic_ms (void)
   return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
 }
 
-/* Make pthread_cond_timedwait use this clock. */
+/* Initialize a condition whose timed waits use this clock. */
 static inline void
 monotonic_cond_init (pthread_cond_t *cond)
 {
@@ -41,7 +41,7 @@ monotonic_deadline (long ms)
 
   clock_gettime (CLOCK_MONOTONIC, &t);
   t.tv_sec += ms / 1000;
-  t.tv_nsec += ms % 1000 * 1000000; /* a long of 32 bits holds two seconds */
+  t.tv_nsec += ms % 1000 * 1000000; /* 32 bits hold two seconds */
   t.tv_sec += t.tv_nsec / 1000000000;
   t.tv_nsec %= 1000000000;
   return t;

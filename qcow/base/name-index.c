@@ -55,7 +55,7 @@ compare_names (const struct key *a, const struct key *b)
   return a->length < b->length ? -1 : a->length > b->length;
 }
 
-/* For qsort: equal names are in the order of their numbers. */
+/* For qsort.  Equal names are sorted by number. */
 static int
 compare_keys (const void *a, const void *b)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the user of the module can choose.  Public: qcow.h includes it.
+ * The options of an image.  Public: qcow.h includes it.
  *
  * Call qcow_options_init, then set members.  Strings and lists belong to the
  * caller (qcow_open says for how long they must stay valid).
@@ -13,18 +13,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* For s3:// URLs.  NULL: not given. */
+/* For s3:// URLs.  NULL: not set. */
 struct qcow_s3_options {
   const char *access_key, *secret_key, *session_token;
   const char *endpoint_url, *region;
 };
 
-/* How to talk to web servers.  Names and meanings are those of nbdkit's curl
- * plugin; NULL: the default.
+/* For web servers.  Names and meanings are those of nbdkit's curl plugin.
+ * NULL: the default.
  */
 struct qcow_http_options {
-  /* The parameter for web servers that the user has given, or one of them, or
-   * NULL.  It is an error if no URL can be opened.
+  /* The name of a parameter for web servers that the user has set, or NULL.
+   * If set, but the other options allow no URL, opening the image fails.
    */
   const char *given;
 
@@ -43,17 +43,17 @@ struct qcow_http_options {
   bool followlocation;  /* default true */
   bool tcp_keepalive;
 
-  /* 's3' is for this image: it is an error if that is malformed, or if keys
-   * are not used.  's3_defaults', such as the environment's, fill in what 's3'
-   * lacks; the keys only if 's3' has neither, since they belong together.
+  /* 's3' is for this image: it is an error if it is malformed, or if its keys
+   * are not used.  's3_defaults', for example from the environment, supply
+   * what 's3' lacks; keys only if 's3' has none, since they belong together.
    * Without keys, requests are not signed.
    */
   struct qcow_s3_options s3, s3_defaults;
 };
 
 struct qcow_options {
-  /* Exactly one of these: a local file or block device; an http, https or s3
-   * URL.  (Backing and data files may be either in the same member.)
+  /* Set exactly one of these: a local file or block device; an http, https or
+   * s3 URL.  (Members of 'backing' and 'data_files' can be either.)
    */
   const char *filename;
   const char *url;
@@ -61,14 +61,14 @@ struct qcow_options {
                           data of remote files; default 64 MiB */
   struct qcow_http_options http;
 
-  /* What names inside images may reach: "image-dir", "any", a directory or the
-   * prefix of a URL (image/access.h).
+  /* What names inside images may refer to: "image-dir", "any", a directory or
+   * the prefix of a URL (image/access.h).
    */
   const char *const *allow;
   size_t nr_allow;
 
   /* The n-th one is for the n-th layer below the top: the file, and "raw" or
-   * "qcow".  The image says what is not given here.
+   * "qcow".  Without it, the image decides.
    */
   const char *const *backing;
   size_t nr_backing;
@@ -79,19 +79,19 @@ struct qcow_options {
   const char *const *data_files;
   size_t nr_data_files;
 
-  /* Serve only one view, as the default one: a snapshot (id or name); what
-   * changed since a snapshot, "backing" or "layer:N", to that snapshot or
-   * the active layer; the active layer with a dirty bitmap.  Or NULL.
+  /* Serve only one view, as the default view: a snapshot (id or name); what
+   * changed since a snapshot, "backing" or "layer:N", up to that snapshot or
+   * the active layer; the active layer with a dirty bitmap.  NULL: not set.
    */
   const char *snapshot, *since, *bitmap;
 
   /* For encrypted layers.  A LUKS layer tries all of them.  The n-th layer
-   * with the old AES encryption uses the n-th, or the last one.  "" is a
-   * passphrase, too.
+   * with the old AES encryption uses the n-th, or the last one.  "" is a valid
+   * passphrase.
    */
   const char *const *passphrases;
   size_t nr_passphrases;
-  uint64_t luks_iterations; /* to try a passphrase, at most (image/luks.h);
+  uint64_t luks_iterations; /* limit for one passphrase (image/luks.h);
                                default 64 million */
 
   bool force_share; /* serve even though a writer holds the image */
@@ -104,8 +104,7 @@ struct qcow_options {
 #define QCOW_DEFAULT_CONNECTIONS 16
 #define QCOW_DEFAULT_LUKS_ITERATIONS (UINT64_C (64) * 1000 * 1000)
 
-/* Set all members to their defaults: NULL, 0 and false where none is named
- * above.
+/* Set all members to their defaults: those given above, else NULL, 0 or false.
  */
 void qcow_options_init (struct qcow_options *options);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Names of local files, as texts.  See path.h.
+ * Operations on the names of local files.  See path.h.
  */
 
 #include <stddef.h>

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Names of local files, as texts.  Pure: no file is looked at.
+ * Operations on the names of local files.  They work on strings alone and
+ * access no file.
  */
 
 #ifndef QCOW_BASE_PATH_H
 #define QCOW_BASE_PATH_H
 
-/* The directory part of a name, without the slash at its end: "." if there is
- * none.  A new string, or NULL: out of memory.
+/* Return the directory part of a name, without the slash at its end, or "." if
+ * there is none: a new string, or NULL if out of memory.
  */
 char *path_directory (const char *name);
 
-/* Join a relative name to the directory part of 'holder', as both are written
- * (qemu).  An absolute name stays as it is.  A new string, or NULL: out of
- * memory.
+/* Join a relative name to the directory part of 'holder', both as they are
+ * written (as qemu does).  An absolute name stays as it is.  Returns a new
+ * string, or NULL if out of memory.
  */
 char *path_join (const char *holder, const char *name);
 
-/* The part of a path below a directory, as both are written.  (No slash may
- * follow the directory.)  NULL if the path does not lie below it.
+/* Return the part of a path below a directory, both as they are written, or
+ * NULL if the path does not lie below it.  The directory does not end with a
+ * slash, unless it is "/".
  */
 const char *path_below (const char *path, const char *directory);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A fixed number of slots that several clients compete for, where some clients
+ * A fixed number of slots for which several clients compete, and some clients
  * may hold theirs for a long time.  Slots are connections (a web server that
  * does not respond keeps them) and workspaces (held by requests that wait for
  * such a server).
@@ -8,7 +8,7 @@
  * One slot is kept free for each client that has none, up to a quarter of all
  * slots, so a slow client slows down only itself.
  *
- * The caller holds a lock of its own around all of these functions.
+ * The caller holds a lock of its own around these functions.
  */
 
 #ifndef QCOW_BASE_QUOTA_H
@@ -18,14 +18,14 @@
 
 struct quota {
   unsigned slots, used;
-  unsigned clients, busy; /* busy: those that have a slot */
+  unsigned clients, busy; /* busy clients have a slot */
 };
 
 struct quota_client {
   unsigned used;
 };
 
-/* May the client take one more slot? */
+/* True if the client may take one more slot. */
 static inline bool
 quota_may_take (const struct quota *q, const struct quota_client *c)
 {

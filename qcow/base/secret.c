@@ -18,8 +18,8 @@ secret_new (size_t length)
 
   if (p == MAP_FAILED)
     return NULL;
-  /* A system that does not support this, or has a low RLIMIT_MEMLOCK, is no
-   * reason to refuse the image.
+  /* Failures are ignored: a system without support, or with a low
+   * RLIMIT_MEMLOCK, is no reason to refuse the image.
    */
   (void) madvise (p, length, MADV_DONTDUMP);
   (void) secret_lock (p, length);

@@ -3,8 +3,8 @@
  * Memory for keys and passphrases: never in a core dump, not swapped out if
  * the system allows that, wiped when it is freed.
  *
- * Each secret has pages of its own, so this is for a few of them.  No locking:
- * the caller owns what secret_new returns.
+ * Each secret takes whole pages, so use this for few of them.  No locking: the
+ * caller owns what secret_new returns.
  */
 
 #ifndef QCOW_BASE_SECRET_H
@@ -15,17 +15,17 @@
 /* Allocate 'length' > 0 bytes of zeros.  Returns NULL if out of memory. */
 void *secret_new (size_t length);
 
-/* Wipe and free them.  NULL is ignored. */
+/* Wipe and free the memory.  NULL is ignored. */
 void secret_free (void *secret, size_t length);
 
-/* Lock the memory again: secret_new locks it, but a fork ends that.  Returns
- * 0, or -1 with errno if the system does not allow it.
+/* Lock the memory again after a fork, which ends the lock that secret_new
+ * takes.  Returns 0, or -1 with errno if the system does not allow it.
  */
 int secret_lock (const void *secret, size_t length);
 
-/* For secrets in ordinary memory of malloc: wipe and free it.  NULL is
- * ignored.  secret_free_string wipes a string up to its NUL, so whoever
- * shortens such a string wipes the rest himself.
+/* Wipe and free a secret that malloc allocated.  NULL is ignored.
+ * secret_free_string wipes a string up to its NUL, so a caller that shortens
+ * such a string wipes the rest itself.
  */
 void secret_free_buffer (void *buffer, size_t length);
 void secret_free_string (char *string);

@@ -9,8 +9,8 @@
 
 #include "base/utf8.h"
 
-/* The length of the clean character that p[0..left) starts with, or 0 if it
- * starts with none.
+/* Return the length of the clean character that p[0..left) starts with, or 0
+ * if there is none.
  */
 static size_t
 clean_character (const unsigned char *p, size_t left)

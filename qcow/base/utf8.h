@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Text that comes from files and servers: is it clean, so that a terminal or a
- * log can show it?  Pure.
+ * Text from files and servers: check whether it is clean, so that a terminal
+ * or a log can show it, and escape it.  Pure.
  *
  * Clean text is valid UTF-8 (RFC 3629) without control characters (U+0000 to
  * U+001F, U+007F to U+009F).
@@ -15,10 +15,10 @@
 
 bool utf8_is_clean (const char *text, size_t length);
 
-/* Copy a text into a buffer of 'max' bytes, each byte that is not part of a
- * clean character as \xNN, and add a NUL.  If the buffer is too small, cut the
- * copy between two characters; if max is 0, write nothing.  Returns the length
- * of the whole copy without the NUL.
+/* Copy a text to a buffer of 'max' bytes, with \xNN for each byte that is not
+ * part of a clean character, and add a NUL.  If the buffer is too small, cut
+ * the copy between two characters; if max is 0, write nothing.  Returns the
+ * length of the uncut copy without the NUL.
  */
 size_t utf8_escape (char *out, size_t max, const char *text, size_t length);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Waiting that the user of the module can interrupt.  Every wait that may
- * last longer than a few milliseconds goes through these functions, so it
- * ends within HOOKS_POLL_MS of the server's end or the client's departure.
+ * Waits that the user of the module can interrupt.  Every wait that may last
+ * longer than a few milliseconds uses these functions, so it ends within
+ * HOOKS_POLL_MS after the server shuts down or the client disconnects.
  */
 
 #ifndef QCOW_BASE_WAIT_H
@@ -13,13 +13,14 @@
 
 #include "base/hooks.h"
 
-/* How often a waiter calls the sleep hook to learn whether to go on. */
+/* How often a waiter calls the sleep hook to learn whether to continue. */
 #define HOOKS_POLL_MS 100
 
-/* Sleep for 'ms' milliseconds through the sleep hook (see there). */
+/* Sleep for 'ms' milliseconds through the sleep hook, and return its result.
+ */
 int hooks_sleep (const struct qcow_hooks *hooks, unsigned ms);
 
-/* Wait for a condition of monotonic_cond_init, with 'lock' held, but at most
+/* Wait with 'lock' held for a condition of monotonic_cond_init, but at most
  * until *next_poll.  When that has passed, release the lock, call the sleep
  * hook, advance *next_poll, and take the lock again.  Returns 0 (check the
  * condition again), or -1 if the hook says that the caller must stop waiting.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * cache.c: what is cached is found, memory stays within its bound, a miss
- * is loaded once however many threads want it, and a failed load harms
- * nobody else.
+ * cache.c: cached entries are found, memory stays within its bound, a miss is
+ * loaded once however many threads want it, and a failed load affects no other
+ * entry.
  */
 
 #include <errno.h>
@@ -20,7 +20,7 @@ key (uint64_t n)
   return (struct cache_key){ n * 4096, 1, 0 };
 }
 
-/* Claim and load if it is ours; the entry is pinned then. */
+/* Return a pinned entry, loaded if necessary. */
 static struct cache_entry *
 get (struct cache *c, uint64_t n, size_t size)
 {
@@ -79,12 +79,12 @@ bounded (void **state)
     assert_true (cache_stats (c).bytes <= 8 << 20);
   }
   assert_true (cache_stats (c).peak_bytes <= 8 << 20);
-  /* And it is used. */
+  /* The capacity is used. */
   assert_true (cache_stats (c).bytes >= 6 << 20);
   cache_free (c);
 }
 
-/* What is used again stays, while others pass by. */
+/* An entry that is used again stays while others are evicted. */
 static void
 keeps_what_is_used (void **state)
 {
@@ -103,7 +103,7 @@ keeps_what_is_used (void **state)
   cache_free (c);
 }
 
-/* What is cached stays when larger entries are announced. */
+/* Entries stay when larger ones are announced. */
 static void
 reserve (void **state)
 {
@@ -147,7 +147,7 @@ reserve (void **state)
       }
     assert_int_equal (found, kept);
 
-    /* There is room for two of them, and the bound holds. */
+    /* Two of the largest fit, and the bound holds. */
     for (n = last; n < last + 100; ++n) {
       struct cache_entry *other = get (c, n, largest);
 
@@ -167,7 +167,7 @@ full (void **state)
 {
   enum { N = 1000 };
   static struct cache_entry *pinned[N];
-  struct cache *c = cache_new (0, 4096); /* room for two, at least */
+  struct cache *c = cache_new (0, 4096); /* always room for two */
   struct cache_entry *e;
   int n = 0;
 
@@ -176,10 +176,10 @@ full (void **state)
     n++;
   assert_between ((unsigned) n, 2, 10);
   assert_int_equal (cache_claim (c, key (N), 4096, 0, &e), CACHE_FULL);
-  /* Still correct. */
+  /* The pinned entries have not changed. */
   assert_int_equal (pinned[0]->data[100], 0);
   assert_int_equal (pinned[1]->data[100], 1);
-  /* Beyond the bound if it must be. */
+  /* 'must' exceeds the bound. */
   assert_int_equal (cache_claim (c, key (N), 4096, 1, &e), CACHE_MINE);
   cache_fill (e);
   cache_release (e);
@@ -205,14 +205,14 @@ failed_load (void **state)
   errno = 0;
   assert_int_equal (cache_wait (waiting, &unit_hooks), -1);
   assert_int_equal (errno, EIO);
-  /* The next may try again. */
+  /* The next claim can load it. */
   assert_int_equal (cache_claim (c, key (1), 4096, 0, &e), CACHE_MINE);
   cache_fill (e);
   cache_release (e);
   cache_free (c);
 }
 
-/* The client of this thread has left. */
+/* The client of this thread has disconnected. */
 static __thread bool left;
 
 static int
@@ -252,10 +252,10 @@ waiter_leaves (void **state)
   assert_int_equal (cache_wait (mine, &leaving_hooks), -1);
   left = false;
   assert_int_equal (errno, ESHUTDOWN);
-  /* The promise is 100 ms; the machine may be busy. */
+  /* The wait ends within 100 ms, but the machine may be busy. */
   assert_between (monotonic_ms () - began, 0, 3000);
 
-  /* Neither the loader nor the other waiter notices. */
+  /* The loader and the other waiter are not affected. */
   memset (e->data, 7, 4096);
   cache_fill (e);
   cache_release (e);
@@ -263,14 +263,14 @@ waiter_leaves (void **state)
   assert_int_equal ((intptr_t) r, 0);
   assert_int_equal (other->data[4095], 7);
   cache_release (other);
-  /* No pin is left over: the entry can be evicted. */
+  /* No pin is left, so the entry can be evicted. */
   assert_int_equal (cache_claim (c, key (1), 4096, 0, &e), CACHE_READY);
   assert_int_equal (e->pins, 1);
   cache_release (e);
   cache_free (c);
 }
 
-/* The last one drops an entry whose loader failed meanwhile. */
+/* The last waiter frees an entry whose loader failed meanwhile. */
 static void
 waiter_leaves_last (void **state)
 {
@@ -288,8 +288,8 @@ waiter_leaves_last (void **state)
   cache_free (c);
 }
 
-/* Threads that ask for the same few keys in a cache too small for all:
- * the content is always right, and each load is one thread's.
+/* Threads claim the same few keys in a cache that is too small for all: the
+ * content is always right, and one thread at a time loads an entry.
  */
 enum { THREADS = 8, ROUNDS = 20000, KEYS = 24 };
 

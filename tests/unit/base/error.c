@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * error.c: names from files can't play with a terminal, long names do not
- * hide what is wrong nor need a large stack, and a repeated error is one
- * message.
+ * error.c: names from files can't control a terminal, long names neither hide
+ * the cause nor need a large stack, and a repeated error is reported once.
  */
 
 #include <errno.h>
@@ -70,14 +69,14 @@ long_names (void **state)
   memset (long_name, 1, sizeof long_name - 1);
   unit_forget ();
   report_long (NULL);
-  /* All of it. */
+  /* The whole message. */
   assert_int_equal (strlen (unit_error_text),
                     3 * 4 * (sizeof long_name - 1)
                       + strlen (": '' and '' are bad: x"));
   assert_said ("\\x01' are bad: x");
 }
 
-/* What threads have with musl, for everything. */
+/* The stack of a thread with musl. */
 #define STACK (128U << 10)
 #define PATTERN 0xa5
 
@@ -87,7 +86,7 @@ do_nothing (void *unused)
   return unused;
 }
 
-/* How much of its stack a thread with that function writes to. */
+/* Return how much of its stack a thread that runs this function writes to. */
 static size_t
 stack_used (void *(*function) (void *) )
 {
@@ -146,7 +145,7 @@ without_memory (void **state)
   assert_said ("too long ");
 }
 
-/* What the client may get to see. */
+/* Clients can see messages, so they have no path while serving. */
 static void
 while_serving (void **state)
 {
@@ -177,7 +176,7 @@ while_serving (void **state)
   assert_string_equal (unit_error_text, "/srv/images/disk.qcow2: x");
 }
 
-/* A hint is in brackets; without its text, or without any, it is nothing. */
+/* A hint is in parentheses.  A hint without a text adds nothing. */
 static void
 hints (void **state)
 {
@@ -210,7 +209,7 @@ repeated (void **state)
                       -1);
     assert_int_equal (errno, EIO);
   }
-  /* One for each place, and that there will be no more. */
+  /* One message for each place, and one about the limit. */
   assert_int_equal (unit_errors, ERROR_FILTER_MAX + 1);
   assert_said ("further ones will not be");
   error_filter_destroy (&filter);

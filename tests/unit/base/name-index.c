@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Tables of names, and what is found of them.
+ * name-index.c: tables of names, and the numbers that are found for them.
  */
 
 #include "tests/unit/unit.h"
@@ -73,7 +73,7 @@ finds_nothing_in_an_empty_index (void **state)
   name_index_free (NULL);
 }
 
-/* Each of many names, in no order. */
+/* Many unsorted names. */
 static void
 finds_all (void **state)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * once.c: waiters get what the loader got, and can leave.
+ * once.c: waiters get the result of the loader, and can stop waiting.
  */
 
 #include <errno.h>
@@ -15,7 +15,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct once once;
 static unsigned waiting;
 
-/* The client of this thread has left. */
+/* The client of this thread has disconnected. */
 static __thread bool left;
 
 static int
@@ -45,20 +45,19 @@ waiter (void *leaves)
 static void
 wait_for_waiters (unsigned n)
 {
-  bool there = false;
+  bool all = false;
 
-  while (!there) {
+  while (!all) {
     const struct timespec t = { .tv_nsec = 1000000 };
 
     nanosleep (&t, NULL);
     pthread_mutex_lock (&lock);
-    there = waiting == n;
+    all = waiting == n;
     pthread_mutex_unlock (&lock);
   }
 }
 
-/* Half of the waiters leave; the others get the result, and so does whoever
- * comes later.
+/* Half of the waiters leave.  The others get the result, and so do later ones.
  */
 static void
 results (void **state)
@@ -97,7 +96,7 @@ results (void **state)
   }
 }
 
-/* Without a sleep hook nobody leaves. */
+/* The sleep hook can be NULL. */
 static void
 no_hook (void **state)
 {

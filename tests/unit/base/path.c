@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Tables of file names: directory parts, joining, "below", normalizing.
+ * path.c: tables of file names for each function.
  */
 
 #include "tests/unit/unit.h"

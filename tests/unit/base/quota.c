@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Places that parties share: qcow/quota.h.
+ * quota.h: slots that clients share.
  */
 
 #include "tests/unit/unit.h"
@@ -13,20 +13,20 @@ static struct quota quota;
 static struct quota_client clients[MAX_CLIENTS];
 
 static void
-begin (unsigned slots, unsigned n)
+start (unsigned slots, unsigned n)
 {
   quota = (struct quota){ .slots = slots, .clients = n };
   memset (clients, 0, sizeof clients);
 }
 
-/* How many it gets. */
+/* Take all slots that the client may take, and return their number. */
 static unsigned
-take_all (struct quota_client *p)
+take_all (struct quota_client *c)
 {
   unsigned n = 0;
 
-  for (; quota_may_take (&quota, p); ++n)
-    quota_take (&quota, p);
+  for (; quota_may_take (&quota, c); ++n)
+    quota_take (&quota, c);
   return n;
 }
 
@@ -37,13 +37,13 @@ alone (void **state)
 
   (void) state;
   for (slots = 1; slots < 40; ++slots) {
-    begin (slots, 1);
+    start (slots, 1);
     assert_int_equal (take_all (&clients[0]), slots);
   }
 }
 
-/* However greedy the others are, there is a place for each that has none; but
- * no more than a quarter of all is kept for them.
+/* One slot is kept for each client without one, but not more than a quarter of
+ * all slots.
  */
 static void
 greedy (void **state)
@@ -61,7 +61,7 @@ greedy (void **state)
   for (i = 0; i < sizeof table / sizeof table[0]; ++i) {
     unsigned k, used = table[i].first;
 
-    begin (table[i].slots, table[i].n);
+    start (table[i].slots, table[i].n);
     assert_int_equal (take_all (&clients[0]), used);
     for (k = 1; k < table[i].n && used < table[i].slots; ++k) {
       assert_true (quota_may_take (&quota, &clients[k]));
@@ -72,14 +72,16 @@ greedy (void **state)
   }
 }
 
-/* What is given back is free again, and who has none has a right again. */
+/* A slot that is given back can be taken again, and is kept for a client that
+ * has none.
+ */
 static void
 giving (void **state)
 {
   unsigned i;
 
   (void) state;
-  begin (8, 2);
+  start (8, 2);
   assert_int_equal (take_all (&clients[0]), 7);
   assert_int_equal (take_all (&clients[1]), 1);
   assert_int_equal (quota.busy, 2);

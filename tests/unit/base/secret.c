@@ -11,7 +11,7 @@
 
 #include "base/secret.h"
 
-/* Has the mapping at 'p' the flag, as /proc/self/smaps has it? */
+/* True if the mapping at 'p' has this flag in /proc/self/smaps. */
 static bool
 has_flag (const void *p, const char *flag)
 {
@@ -32,7 +32,7 @@ has_flag (const void *p, const char *flag)
   return found;
 }
 
-/* Emulators of other processors may keep advice from the kernel. */
+/* Some CPU emulators do not pass madvise to the kernel. */
 static bool
 advice_arrives (void)
 {
@@ -61,7 +61,7 @@ run_in_child (int (*f) (const void *), const void *p)
   return WIFEXITED (status) ? WEXITSTATUS (status) : -1;
 }
 
-/* The lock ends with a fork, and is taken again. */
+/* A fork ends the lock, and it can be taken again. */
 static int
 check_child (const void *p)
 {

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * utf8.c: which bytes are clean text, and that others are escaped in
- * whatever little room there is.
+ * utf8.c: which bytes are clean text, and how others are escaped in buffers of
+ * any size.
  *
- * The slow reader here goes by the byte ranges of RFC 3629's grammar,
- * where utf8.c decodes characters.  Every buffer has just the length that
- * is told, so that the address sanitizer sees every byte that is read or
- * written beyond.
+ * The slow reader here uses the byte ranges of RFC 3629's grammar, while
+ * utf8.c decodes characters.  Every buffer has exactly the length that is
+ * passed, so the address sanitizer finds every access beyond it.
  */
 
 #include "tests/unit/unit.h"
 
 #include "base/utf8.h"
 
-/* RFC 3629, section 4: the bytes of a character, each in a range.  U+0080
- * to U+009F are left out: C2 starts at U+00A0.
+/* RFC 3629, section 4: a range for each byte of a character.  U+0080 to U+009F
+ * are excluded: C2 starts at U+00A0.
  */
 struct shape {
   size_t length;
@@ -36,7 +35,8 @@ static const struct shape shapes[] = {
 };
 /* clang-format on */
 
-/* The length of the clean character that p[0..left) starts with, or 0. */
+/* Return the length of the clean character that p[0..left) starts with, or 0.
+ */
 static size_t
 slow_character (const uint8_t *p, size_t left)
 {
@@ -67,7 +67,7 @@ slow_is_clean (const uint8_t *p, size_t length)
   return true;
 }
 
-/* Text of 'length' bytes in memory of just that size. */
+/* Check a text in memory of exactly its size. */
 static bool
 is_clean (const void *text, size_t length)
 {
@@ -153,7 +153,7 @@ static const struct sample samples[] = {
 };
 /* clang-format on */
 
-/* Escape into memory of just 'max' bytes; the caller frees it. */
+/* Escape into memory of exactly 'max' bytes.  The caller frees it. */
 static char *
 escape (const void *text, size_t length, size_t max)
 {
@@ -168,7 +168,7 @@ escape (const void *text, size_t length, size_t max)
   assert_int_equal (whole, utf8_escape (NULL, 0, in, length));
   free (in);
   if (memchr (out, '\0', max) == NULL)
-    fail_msg ("no end mark in %zu bytes", max);
+    fail_msg ("no NUL in %zu bytes", max);
   assert_int_equal (whole < max, strlen (out) == whole);
   return out;
 }
@@ -199,8 +199,8 @@ compare (const uint8_t *p, size_t length)
               p[2], p[3], length, slow_is_clean (p, length) ? "" : "not ");
 }
 
-/* All texts of one and two bytes; longer ones of all that begins and ends
- * a range.
+/* All texts of one and two bytes, and longer ones of the bytes at both ends of
+ * each range.
  */
 static void
 all_bytes (void **state)
@@ -223,7 +223,7 @@ all_bytes (void **state)
       for (i = 0; i < nr_edges; ++i) {
         p[2] = edges[i];
         compare (p, 3);
-        /* Others have two bytes at most. */
+        /* Other starts give at most two bytes. */
         if (a < 0xe0)
           continue;
         for (j = 0; j < nr_edges; ++j) {
@@ -235,8 +235,8 @@ all_bytes (void **state)
   }
 }
 
-/* Write a number as if it were a character, in 'length' bytes; more than
- * it takes, too.
+/* Encode a number like a character in 'length' bytes, also in more than it
+ * needs.
  */
 static void
 encode (uint8_t *p, uint32_t c, size_t length)
@@ -257,7 +257,7 @@ is_control (uint32_t c)
   return c < 0x20 || (c >= 0x7f && c < 0xa0);
 }
 
-/* Every number that fits, in every length that it fits into. */
+/* Every number, in every length that it fits. */
 static void
 all_characters (void **state)
 {
@@ -280,8 +280,8 @@ all_characters (void **state)
     }
 }
 
-/* A clean text that is cut within a character is not clean, and nothing
- * beyond is looked at.
+/* A clean text that is cut within a character is not clean, and the bytes
+ * after the cut are not read.
  */
 static void
 cut_anywhere (void **state)
@@ -302,8 +302,8 @@ cut_anywhere (void **state)
   }
 }
 
-/* What must be in a buffer of 'max' bytes: as many of the pieces as fit, a
- * piece being a character or the four bytes that stand for a byte.
+/* The expected content of a buffer of 'max' bytes: as many pieces as fit.  A
+ * piece is a character, or the four bytes of an escape.
  */
 static void
 slow_escape (char *out, size_t max, const uint8_t *p, size_t length)
@@ -329,7 +329,7 @@ slow_escape (char *out, size_t max, const uint8_t *p, size_t length)
   out[used] = '\0';
 }
 
-/* Buffers of all lengths, up to one that has room to spare. */
+/* Buffers of all lengths, up to one that is longer than necessary. */
 static void
 small_buffers (void **state)
 {
@@ -351,8 +351,8 @@ small_buffers (void **state)
     }
 }
 
-/* Any bytes in any room: what comes out is what the slow reader says, and
- * clean itself.
+/* Random bytes and buffer sizes: the output is what the slow reader expects,
+ * and is clean.
  */
 static void
 random_bytes (void **state)
