@@ -20,8 +20,8 @@ xor_into (uint8_t *key, const uint8_t *stripe, size_t n)
     key[i] ^= stripe[i];
 }
 
-/* Each piece of the hash's length becomes the hash of its number and
- * itself; of the last one as much as there is room for.
+/* Replace each piece that is as long as the hash with the hash of its number
+ * and content.  The last piece, if shorter, gets the beginning of the hash.
  */
 static int
 diffuse (enum digest hash, uint8_t *key, size_t key_bytes)

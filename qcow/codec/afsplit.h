@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The anti-forensic merge of LUKS: a key that was spread over many
- * stripes, so that losing a few of their bytes destroys it.  Pure.
+ * The anti-forensic merge of LUKS.  LUKS spreads a key over many stripes, so
+ * that losing a few bytes of them destroys the key.  Pure.
  */
 
 #ifndef QCOW_CODEC_AFSPLIT_H
@@ -11,7 +11,7 @@
 
 #include "codec/digest.h"
 
-/* Merge 'stripes' pieces of key_bytes bytes into a key of that size.  Returns
+/* Merge 'stripes' stripes of key_bytes bytes into a key of that size.  Returns
  * 0, or -1 with errno ENOMEM or EIO.
  */
 int afsplit_merge (enum digest digest, const uint8_t *in, size_t key_bytes,

@@ -2,9 +2,8 @@
  *
  * Ciphers of libgcrypt.  See cipher.h.
  *
- * Why it is fast: the contexts of libgcrypt keep the key schedule, so
- * that a sector costs little more than its cipher: 512 bytes of AES take
- * less than 0.1 us.
+ * Why it is fast: contexts keep the key schedule, so a sector costs little
+ * more than its cipher.  AES takes less than 0.1 us for 512 bytes.
  *
  * Locking: cipher->lock guards the list of idle contexts and their count.  A
  * context belongs to the thread that took it from the list.
@@ -25,15 +24,15 @@
 
 #define MAX_BLOCK_BYTES 16
 
-/* Decryption is bound by the processor: more contexts than cores gain
- * nothing.  One takes 3 KiB, with Twofish 18 KiB.
+/* Decryption is CPU-bound, so more contexts than cores gain nothing.  A
+ * context takes 3 KiB, with Twofish 18 KiB.
  */
 #define MAX_CONTEXTS 32
 
 static const struct {
   const char *name;
   size_t block;
-  /* libgcrypt's numbers, for each length of a key. */
+  /* libgcrypt's numbers for each key length. */
   struct {
     size_t key_bytes;
     int algorithm;
@@ -74,7 +73,7 @@ struct context {
   struct context *next;
 };
 
-/* In memory of its own. */
+/* In memory of secret_new. */
 struct key {
   uint8_t data[CIPHER_MAX_KEY_BYTES];
   uint8_t iv[DIGEST_MAX_BYTES]; /* if ESSIV */
@@ -117,7 +116,7 @@ cipher_find_mode (const char *name, enum cipher_mode *found)
   return false;
 }
 
-/* libgcrypt's number of the cipher with such a key, or 0. */
+/* Return libgcrypt's number for the cipher with a key of this length, or 0. */
 static int
 find_algorithm (enum cipher_algorithm algorithm, size_t key_bytes)
 {
@@ -140,9 +139,7 @@ data_algorithm (const struct cipher_method *m)
            : 0;
 }
 
-/* ESSIV takes the cipher of the data, with the key length that the hash
- * gives.
- */
+/* ESSIV uses the cipher of the data, with a key as long as the hash. */
 static int
 iv_algorithm (const struct cipher_method *m)
 {
@@ -190,7 +187,7 @@ open_handle (gcry_cipher_hd_t *handle, int algorithm, int mode,
   return e ? e : gcry_cipher_setkey (*handle, key, key_bytes);
 }
 
-/* NULL with errno. */
+/* Returns NULL with errno on failure. */
 static struct context *
 open_context (const struct cipher *c)
 {
@@ -212,7 +209,7 @@ open_context (const struct cipher *c)
   return NULL;
 }
 
-/* Wait for a context; NULL with errno. */
+/* Wait for a context.  Returns NULL with errno on failure. */
 static struct context *
 get_context (struct cipher *c)
 {
@@ -250,7 +247,7 @@ put_context (struct cipher *c, struct context *ctx)
   pthread_mutex_unlock (&c->lock);
 }
 
-/* What opening contexts needs besides memory: 0, or -1 with errno. */
+/* Set the keys that open_context uses.  Returns 0, or -1 with errno. */
 static int
 make_keys (struct cipher *c, const uint8_t *key)
 {
@@ -267,8 +264,8 @@ make_keys (struct cipher *c, const uint8_t *key)
   return digest_two (m->iv_hash, key, m->key_bytes, NULL, 0, c->key->iv);
 }
 
-/* One context is made at once, for libgcrypt tests a cipher when it is used
- * first, and should that fail for want of memory, never uses it again.
+/* Open one context at once: libgcrypt tests a cipher on first use, and if that
+ * fails for lack of memory, never allows the cipher again.
  */
 struct cipher *
 cipher_new (const struct cipher_method *method, const uint8_t *key)
@@ -315,7 +312,7 @@ cipher_lock_key (const struct cipher *c)
   return secret_lock (c->key, sizeof *c->key);
 }
 
-/* --- Decrypting --- */
+/* --- Decryption --- */
 
 static gcry_error_t
 make_iv (const struct cipher *c, struct context *ctx, uint64_t sector,

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Decrypting sectors with libgcrypt.
+ * Decryption of sectors with libgcrypt.
  *
- * A struct cipher decrypts the data of one layer.  Any number of threads
- * may use it at once: each takes a context of libgcrypt from a pool.  The
- * key is in memory of its own (base/secret.h).  Contexts hold the key and its
- * schedule in ordinary memory, which libgcrypt wipes when it closes them.
+ * A struct cipher decrypts the data of one layer.  Any number of threads may
+ * use it at once: each takes a libgcrypt context from a pool.  The key is in
+ * memory of secret_new.  Contexts hold the key and its schedule in ordinary
+ * memory, which libgcrypt wipes when it closes them.
  */
 
 #ifndef QCOW_CODEC_CIPHER_H
@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "codec/digest.h"
 
-/* A sector is encrypted as one piece, with an IV of its own. */
+/* Each sector is encrypted separately, with its own IV. */
 #define CIPHER_SECTOR_BYTES 512
 
 #define CIPHER_MAX_KEY_BYTES 64
@@ -37,8 +37,8 @@ enum cipher_mode {
   CIPHER_ECB, /* has no IV */
 };
 
-/* The IV is the sector's number with 32 or 64 bits, little-endian; ESSIV
- * encrypts the latter with the hash of the key as key.
+/* The IV is the sector's number as a little-endian integer of 32 (PLAIN) or 64
+ * bits.  ESSIV encrypts the 64 bits with a hash of the key as the key.
  */
 enum cipher_iv {
   CIPHER_IV_PLAIN,
@@ -49,33 +49,36 @@ enum cipher_iv {
 struct cipher_method {
   enum cipher_algorithm algorithm;
   enum cipher_mode mode;
-  size_t key_bytes; /* of both halves in XTS */
+  size_t key_bytes; /* in XTS, of both halves */
   enum cipher_iv iv;
   enum digest iv_hash; /* if ESSIV */
 };
 
-/* By their names in LUKS headers. */
+/* Find an algorithm or mode by its name in LUKS headers. */
 bool cipher_find_algorithm (const char *name, enum cipher_algorithm *found);
 bool cipher_find_mode (const char *name, enum cipher_mode *found);
 
-/* Returns 0 if the parts of the method fit together, or -1 and the reason. */
+/* Check that the parts of the method fit together.  Returns 0, or -1 and the
+ * reason.
+ */
 int cipher_check (const struct cipher_method *method, struct problem *problem);
 
-/* 'method' has passed cipher_check.  'key' has method->key_bytes bytes, which
- * are copied.  Returns NULL with errno ENOMEM, or EIO if libgcrypt may not use
- * the cipher or the hash for IVs: see libgcrypt_reason.
+/* Create a cipher.  'method' has passed cipher_check.  Copies
+ * method->key_bytes bytes of 'key'.  Returns NULL with errno ENOMEM, or EIO if
+ * libgcrypt does not allow the cipher or the hash for IVs (see
+ * libgcrypt_reason).
  */
 struct cipher *cipher_new (const struct cipher_method *method,
                            const uint8_t *key);
 void cipher_free (struct cipher *c);
 
-/* Decrypt whole sectors in place; 'sector' is the number of the first. Returns
- * 0, or -1 with errno ENOMEM or EIO.
+/* Decrypt whole sectors in place.  'sector' is the number of the first one.
+ * Returns 0, or -1 with errno ENOMEM or EIO.
  */
 int cipher_decrypt (struct cipher *c, uint8_t *buf, size_t length,
                     uint64_t sector);
 
-/* Lock the key in memory again, after a fork.  Returns 0, or -1 with errno. */
+/* Lock the key in memory again after a fork.  Returns 0, or -1 with errno. */
 int cipher_lock_key (const struct cipher *c);
 
 #endif /* QCOW_CODEC_CIPHER_H */

@@ -10,9 +10,9 @@
 #include "codec/digest.h"
 #include "codec/libgcrypt.h"
 
-/* 'work' is how much longer than SHA-256 an HMAC takes, measured with
- * libgcrypt 1.10 on an AMD EPYC (which has instructions for SHA-1 and
- * SHA-256) and rounded.
+/* 'work' is the time of an HMAC relative to SHA-256, measured with libgcrypt
+ * 1.10 on an AMD EPYC (which has instructions for SHA-1 and SHA-256) and
+ * rounded.
  */
 static const struct {
   const char *name;

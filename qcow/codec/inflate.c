@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Inflating one compressed cluster.  See inflate.h.
+ * Inflate a compressed cluster.  See inflate.h.
  *
- * deflate: libdeflate is about twice as fast as zlib, but wants a
- * complete stream.  qemu accepts whatever fills the cluster, even where
- * the stream has no end mark or would go on, so what libdeflate rejects is
- * given to zlib before it is called damaged.
+ * deflate: libdeflate is about twice as fast as zlib, but requires a complete
+ * stream.  qemu accepts any stream that fills the cluster, even if it has no
+ * end mark or continues.  So zlib gets a second try at each stream that
+ * libdeflate rejects.
  *
- * The other way round, libdeflate 1.14 accepts code tables in which a
- * repeat count leads beyond the end of the table; zlib and libdeflate 1.23
- * reject them.  No check for that is worth its cost: to have zlib read the
- * tables of just the first block (Z_TREES) takes 3.5 % of the time for
- * inflating a cluster of 64 KiB.  Of 500,000 streams with one bit flipped
- * it would reject 22, while 207,000 pass all three.
+ * Conversely, libdeflate 1.14 accepts code tables in which a repeat count
+ * leads beyond the end of the table; zlib and libdeflate 1.23 reject them.  No
+ * check for that is worth its cost: letting zlib read the tables of the first
+ * block alone (Z_TREES) takes 3.5 % of the time for inflating a cluster of 64
+ * KiB.  Of 500,000 streams with one flipped bit it would reject 22, while
+ * 207,000 pass all three.
  *
- * zstd: there may be more than one frame.  Each is decoded in one step
- * straight into its place, which needs no window buffer, so a hostile
- * frame header can't ask for memory.  As in qemu the last frame must end
- * just where the cluster is full.
+ * zstd: a cluster can have several frames.  Each is decoded in one step to its
+ * final location, which needs no window buffer, so a hostile frame header
+ * can't make the library allocate one.  As in qemu, the last frame must end
+ * exactly where the cluster is full.
  */
 
 #include <errno.h>
@@ -76,8 +76,8 @@ inflate_zlib (struct inflater *c, const void *in, size_t in_len, void *out,
     return fail (EIO);
   if (!c->have_zlib) {
     memset (&c->zlib, 0, sizeof c->zlib);
-    /* Raw deflate.  qemu writes with a window of 4 KiB and reads with the
-     * same; 32 KiB accepts that and what other programs write.
+    /* Raw deflate.  qemu writes and reads with a window of 4 KiB.  One of 32
+     * KiB also accepts what other programs write.
      */
     if (inflateInit2 (&c->zlib, -15) != Z_OK)
       return fail (ENOMEM);

@@ -2,7 +2,7 @@
  *
  * Initialization and errors of libgcrypt.  See libgcrypt.h.
  *
- * All state after libgcrypt_load belongs to one thread; no locking.
+ * All state after libgcrypt_load is thread-local, so there is no locking.
  */
 
 #include <errno.h>
@@ -18,8 +18,8 @@
 /* More than an HMAC needs. */
 #define RESERVE_BYTES 4096
 
-/* Without this model, a thread's first access to such a variable of a plugin
- * may itself allocate, and end the process if that fails.
+/* With another model, a thread's first access to such a variable of a plugin
+ * can allocate memory, and end the process if that fails.
  */
 #define THREAD_LOCAL                                                          \
   static _Thread_local __attribute__ ((tls_model ("initial-exec")))
@@ -42,12 +42,14 @@ allocate (size_t length)
 int
 libgcrypt_load (void)
 {
-  /* Another library may have initialized it already. */
+  /* Another library may have initialized libgcrypt. */
   if (gcry_control (GCRYCTL_INITIALIZATION_FINISHED_P))
     return gcry_check_version (NEED_LIBGCRYPT) ? 0 : -1;
   if (gcry_check_version (NEED_LIBGCRYPT) == NULL)
     return -1;
-  /* Its pool of secure memory holds few contexts, and is not used. */
+  /* The pool of secure memory is too small for many contexts, so it is not
+   * used.
+   */
   gcry_control (GCRYCTL_DISABLE_SECMEM);
   gcry_set_allocation_handler (allocate, NULL, NULL, realloc, free);
   gcry_control (GCRYCTL_INITIALIZATION_FINISHED);

@@ -2,10 +2,10 @@
  *
  * A bounded pool of working memory.  See workspace.h.
  *
- * Last in, first out, since the processor's cache may still have the memory
- * that was used last.
+ * Last in, first out: the CPU's cache may still hold the workspace that was
+ * used last.
  *
- * Locking: the pool's lock guards all of it, and the clients' counts.  A
+ * Locking: the pool's lock guards the pool and the clients' counts.  A
  * workspace belongs to the thread that took it.
  */
 
@@ -17,20 +17,20 @@
 #include "base/wait.h"
 #include "codec/workspace.h"
 
-/* All workspaces together: little of the 64 MiB that the server may use beyond
- * nbdkit's own memory.
+/* Limit of all workspaces together: a part of the 64 MiB that the server may
+ * use beyond nbdkit's own memory.
  */
 #define POOL_BYTES (24U << 20)
 
-/* Even for small clusters: inflating is bound by the processor, and more
- * requests that wait for a disk gain little.
+/* Enough even for small clusters: inflating is CPU-bound, and more requests
+ * that wait for a disk gain little.
  */
 #define MAX_WORKSPACES 16
 #define MIN_WORKSPACES 2
 
-/* Compressed clusters that lie together are read in pieces of up to this
- * size: enough to make the system calls cheap, little enough for the
- * processor's L2 cache to hold until it is inflated.
+/* Adjacent compressed clusters are read in pieces of up to this size: large
+ * enough to make system calls cheap, small enough to stay in the CPU's L2
+ * cache until they are inflated.
  */
 #define IN_BYTES (256U << 10)
 
@@ -57,7 +57,7 @@ workspace_pool_new (size_t cluster_size, unsigned clients)
   pthread_mutex_init (&pool->lock, NULL);
   monotonic_cond_init (&pool->for_first);
   monotonic_cond_init (&pool->for_more);
-  /* A compressed cluster may take twice its inflated size. */
+  /* A compressed cluster can take twice its inflated size. */
   pool->in_size = 2 * cluster_size > IN_BYTES ? 2 * cluster_size : IN_BYTES;
   pool->out_size = cluster_size;
   max = (unsigned) (POOL_BYTES / (pool->in_size + pool->out_size));
@@ -131,8 +131,9 @@ wait_a_while (struct workspace_pool *pool, const struct quota_client *client,
 }
 
 /* Wait for a slot and take it.  Returns false if the sleep hook says that the
- * thread must stop waiting.  It is called before the first wait, too, so that
- * many requests of a client that is gone do not wait one after another.
+ * thread must stop waiting.  The first call of the hook is before the first
+ * wait, so that many requests of a disconnected client do not wait one after
+ * another.
  */
 static bool
 wait_for_slot (struct workspace_pool *pool, struct quota_client *client,
@@ -154,7 +155,9 @@ give_slot (struct workspace_pool *pool, struct quota_client *client)
   quota_give (&pool->quota, client);
   if (pool->waiting_first > 0)
     pthread_cond_signal (&pool->for_first);
-  /* For some waiting clients, it is the first slot now. */
+  /* The client has no slot left, so for each of its waiting threads the next
+   * slot would be the client's first.
+   */
   else if (client->used == 0)
     pthread_cond_broadcast (&pool->for_more);
   else
@@ -166,18 +169,18 @@ workspace_get (struct workspace_pool *pool, struct quota_client *client,
                const struct qcow_hooks *hooks)
 {
   struct workspace *s = NULL;
-  bool mine;
+  bool taken;
 
   pthread_mutex_lock (&pool->lock);
-  mine = wait_for_slot (pool, client, hooks);
-  if (mine)
+  taken = wait_for_slot (pool, client, hooks);
+  if (taken)
     s = pool->idle;
   if (s)
     pool->idle = s->next;
   pthread_mutex_unlock (&pool->lock);
-  if (!mine)
+  if (!taken)
     errno = ESHUTDOWN;
-  if (s || !mine)
+  if (s || !taken)
     return s;
 
   s = make_workspace (pool);

@@ -2,10 +2,10 @@
  *
  * Working memory of requests that inflate: a bounded pool.
  *
- * A thread that finds the pool empty waits until another thread is done, so
- * the memory does not grow with the number of clients.  To avoid a deadlock, a
+ * If all workspaces are in use, a thread waits until another returns one, so
+ * memory does not grow with the number of clients.  To avoid a deadlock, a
  * thread that calls workspace_get must hold nothing that another thread waits
- * for, such as an entry of the cache that it has claimed.
+ * for, for example a cache entry with CACHE_MINE.
  */
 
 #ifndef QCOW_CODEC_WORKSPACE_H
@@ -28,8 +28,9 @@ struct workspace {
 
 struct workspace_pool;
 
-/* For clusters of at most cluster_size bytes.  'clients' (quota.h) are the
- * layers that can have compressed clusters.  Returns NULL if out of memory.
+/* Create a pool for clusters of at most cluster_size bytes.  'clients'
+ * (quota.h) is the number of layers that can have compressed clusters.
+ * Returns NULL if out of memory.
  */
 struct workspace_pool *workspace_pool_new (size_t cluster_size,
                                            unsigned clients);
@@ -42,7 +43,7 @@ struct workspace *workspace_get (struct workspace_pool *pool,
                                  struct quota_client *client,
                                  const struct qcow_hooks *hooks);
 
-/* Give it back. */
+/* Return a workspace to the pool. */
 void workspace_put (struct workspace_pool *pool, struct quota_client *client,
                     struct workspace *s);
 

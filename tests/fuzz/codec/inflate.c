@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as the compression and the cluster size (1 byte) and
- * a compressed cluster.  What is inflated must lie in its cluster, depend on
- * nothing but the input, and fill the cluster if it is called good.
+ * libFuzzer: the input is the compression and the cluster size (1 byte) and a
+ * compressed cluster.  The output must not exceed the cluster, must depend
+ * only on the input, and must fill the cluster on success.
  */
 
 #include "tests/fuzz/fuzz.h"
@@ -10,7 +10,7 @@
 #include "codec/inflate.h"
 #include "format/format.h"
 
-/* Larger clusters are more of the same. */
+/* Larger clusters would test nothing new. */
 #define MAX_CLUSTER_BITS 16
 #define MAX_INPUT (2U << MAX_CLUSTER_BITS)
 
@@ -45,7 +45,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     const uint8_t *stream = guarded_copy (&in_area, side, in.p, in.left);
     uint8_t *out = guarded_place (&out_area, side, cluster);
 
-    /* A byte that is not written is another one each time. */
+    /* A byte that is not written has another value each time. */
     memset (out, side == AT_END ? 0x55 : 0xaa, cluster);
     results[side]
       = inflate_cluster (inflater, compression, stream, in.left, out, cluster);

@@ -7,7 +7,8 @@
 
 #include "codec/afsplit.h"
 
-/* Stripes of bytes that follow from their place; the key, by Python. */
+/* The bytes of the stripes depend on their position.  The key is from Python.
+ */
 static void
 computed (void **state)
 {
@@ -54,8 +55,8 @@ computed (void **state)
   }
 }
 
-/* As a library for whose users it must stay the same splits it: QEMU's
- * tests/unit/test-crypto-afsplit.c, /crypto/afsplit/sha256/5.
+/* A vector of a stable implementation, QEMU: tests/unit/test-crypto-afsplit.c,
+ * /crypto/afsplit/sha256/5.
  */
 static void
 published (void **state)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * codec/cipher.c against published vectors, and against Python's package
- * 'cryptography' (OpenSSL) where there are none; threads that share a key.
+ * cipher.c against published vectors or, where there are none, Python's
+ * package 'cryptography' (OpenSSL); threads that share a key.
  */
 
 #include <pthread.h>
@@ -138,9 +138,8 @@ xts (void **state)
   }
 }
 
-/* Single blocks, which are what ECB decrypts: FIPS 197, appendix C; the
- * Serpent vectors of Linux (crypto/testmgr.h); the Twofish paper, appendix B;
- * RFC 2144, appendix B.1.
+/* Single blocks by ECB: FIPS 197, appendix C; the Serpent vectors of Linux
+ * (crypto/testmgr.h); the Twofish paper, appendix B; RFC 2144, appendix B.1.
  */
 static void
 blocks (void **state)
@@ -189,8 +188,8 @@ blocks (void **state)
   }
 }
 
-/* What 00 01 … ff decrypts to as sector 0x123456789a with the key 01 02 …:
- * the first 32 bytes, by Python.
+/* The first 32 bytes that 00 01 … ff decrypts to as sector 0x123456789a with
+ * the key 01 02 …, by Python.
  */
 static void
 modes_and_ivs (void **state)
@@ -239,7 +238,7 @@ modes_and_ivs (void **state)
   }
 }
 
-/* Sectors do not depend on their neighbours. */
+/* Sectors are independent of their neighbours. */
 static void
 many_sectors (void **state)
 {
@@ -259,7 +258,7 @@ many_sectors (void **state)
                                             .key_bytes = 32,
                                             .iv = CIPHER_IV_PLAIN },
                     key);
-    /* Beyond 2^32 'plain' begins again. */
+    /* After 2^32, 'plain' starts again at 0. */
     const uint64_t first = UINT32_MAX - 17;
 
     for (j = 0; j < sizeof together; ++j)
@@ -291,7 +290,7 @@ names (void **state)
   assert_false (cipher_find_mode ("xts-plain64", &mode));
 }
 
-/* Which methods there are. */
+/* Methods that are accepted or refused. */
 static void
 methods (void **state)
 {
@@ -377,7 +376,7 @@ worker (void *arg)
   return NULL;
 }
 
-/* More of them than there are contexts. */
+/* More threads than contexts. */
 static void
 threads (void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * codec/digest.c against published vectors, and against Python's hashlib
- * where there are none.  http/sigv4.c tests HMAC.
+ * digest.c against published vectors or, where there are none, Python's
+ * hashlib.  http/sigv4.c tests HMAC.
  */
 
 #include "tests/unit/unit.h"
@@ -22,8 +22,8 @@ names (void **state)
   assert_false (digest_find ("", &digest));
 }
 
-/* RFC 6070; RFC 7914, section 11; and by Python the empty secret with each
- * hash, more than one of which is needed.
+/* RFC 6070; RFC 7914, section 11; by Python: each hash with an empty secret
+ * and a key longer than the hash.
  */
 static void
 pbkdf2 (void **state)
@@ -94,7 +94,7 @@ pbkdf2 (void **state)
   }
 }
 
-/* Two iterations of two hashes for 64 bytes with SHA-256, and so on. */
+/* For example: 64 bytes with SHA-256 take two hashes in each iteration. */
 static void
 work (void **state)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * inflate.c: every stream that qemu accepts inflates, every other is
- * refused, and not a byte outside of input and output is touched: both
- * lie between pages that can't be accessed.
+ * inflate.c: every stream that qemu accepts inflates, all others are refused,
+ * and no byte outside of input and output is accessed: guard pages surround
+ * both.
  */
 
 #include <errno.h>
@@ -16,8 +16,8 @@
 
 #define CLUSTER 65536
 
-/* 'size' bytes that end just before a page which can't be accessed; the
- * page before them can't be either.
+/* Return 'size' bytes that end just before a guard page, and start after
+ * another.
  */
 static uint8_t *
 guarded (size_t size)
@@ -84,7 +84,7 @@ refuses (unsigned compression, const uint8_t *in, size_t in_len)
   assert_int_equal (inflate_guarded (compression, in, in_len, out), -1);
 }
 
-/* Raw deflate as qemu makes it: a window of 4 KiB. */
+/* Raw deflate as qemu writes it: a window of 4 KiB. */
 static size_t
 deflate_raw (const void *in, size_t len, int flush, uint8_t *out, size_t max)
 {
@@ -114,11 +114,11 @@ deflate_streams (void **state)
   (void) state;
   n = deflate_raw (plain, CLUSTER, Z_FINISH, packed, sizeof packed);
   accepts (QCOW_COMPRESSION_DEFLATE, packed, n);
-  /* The next cluster's bytes. */
+  /* Followed by bytes of the next cluster. */
   memset (packed + n, 0xa5, 511);
   accepts (QCOW_COMPRESSION_DEFLATE, packed, n + 511);
-  /* Cut: at every length near the end, and at some before.  The last
-   * bytes may hold nothing but the end mark.
+  /* Cut at every length near the end, and at some before.  The last bytes may
+   * hold only the end mark.
    */
   for (i = 8; i < n; i += 997)
     refuses (QCOW_COMPRESSION_DEFLATE, packed, n - i);
@@ -144,7 +144,7 @@ deflate_too_long (void **state)
   size_t n;
 
   (void) state;
-  /* qemu takes the first cluster of it. */
+  /* qemu uses the first cluster of it. */
   n = deflate_raw (plain, 2 * CLUSTER, Z_FINISH, packed, sizeof packed);
   accepts (QCOW_COMPRESSION_DEFLATE, packed, n);
 }
@@ -172,7 +172,7 @@ deflate_garbage (void **state)
   refuses (QCOW_COMPRESSION_DEFLATE, junk, sizeof junk);
   memset (junk, 0, sizeof junk);
   refuses (QCOW_COMPRESSION_DEFLATE, junk, sizeof junk);
-  /* One bit off anywhere: refused or other bytes, never more. */
+  /* With one bit flipped anywhere: refused or other bytes, never more. */
   n = deflate_raw (plain, CLUSTER, Z_FINISH, packed, sizeof packed);
   for (i = 0; i < 8 * n; i += 8 * n / 200) {
     uint8_t *out = guarded (CLUSTER);
@@ -214,7 +214,7 @@ zstd_frames (void **state)
   n = zstd_frame (plain, CLUSTER, false, packed, sizeof packed);
   accepts (QCOW_COMPRESSION_ZSTD, packed, n);
 
-  /* Two frames, an empty one between them, and a skippable one. */
+  /* Two frames with an empty one between them, and a skippable one. */
   n = zstd_frame (plain, 1000, true, packed, sizeof packed);
   n += zstd_frame (plain, 0, true, packed + n, sizeof packed - n);
   memcpy (packed + n, "\x50\x2a\x4d\x18\x03\0\0\0abc", 11);
@@ -230,7 +230,7 @@ zstd_refused (void **state)
   size_t n;
 
   (void) state;
-  /* Too little, too much, no frame at all. */
+  /* Too short, too long, no frame. */
   n = zstd_frame (plain, CLUSTER - 1, true, packed, sizeof packed);
   refuses (QCOW_COMPRESSION_ZSTD, packed, n);
   n = zstd_frame (plain, CLUSTER + 1, true, packed, sizeof packed);
@@ -240,15 +240,15 @@ zstd_refused (void **state)
   memset (packed, 0, 1000);
   refuses (QCOW_COMPRESSION_ZSTD, packed, 1000);
   refuses (QCOW_COMPRESSION_ZSTD, packed, 0);
-  /* deflate in a zstd image, and the other way round. */
+  /* Deflate in a zstd image, and the other way round. */
   n = deflate_raw (plain, CLUSTER, Z_FINISH, packed, sizeof packed);
   refuses (QCOW_COMPRESSION_ZSTD, packed, n);
   n = zstd_frame (plain, CLUSTER, true, packed, sizeof packed);
   refuses (QCOW_COMPRESSION_DEFLATE, packed, n);
 }
 
-/* A frame that announces the largest window that the library takes, 2 GiB (1
- * GiB where pointers have 32 bits): no memory is taken for it.
+/* A frame that declares the largest window that the library accepts, 2 GiB (1
+ * GiB where pointers have 32 bits), allocates no memory for it.
  */
 static void
 zstd_window (void **state)
@@ -273,7 +273,7 @@ zstd_window (void **state)
   accepts (QCOW_COMPRESSION_ZSTD, packed, n);
 }
 
-/* One codec for many clusters, good ones after bad ones. */
+/* One inflater for many clusters, with good ones after bad ones. */
 static void
 used_again (void **state)
 {
