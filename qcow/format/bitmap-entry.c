@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> an entry of the bitmap directory.  See bitmap-entry.h.
+ * Parse and check an entry of the bitmap directory.  See bitmap-entry.h.
  */
 
 #include <inttypes.h>
@@ -54,7 +54,7 @@ bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
   return 0;
 }
 
-/* The table entries of a bitmap of the whole disk. */
+/* Return the number of table entries for a bitmap of the whole disk. */
 static uint64_t
 entries_needed (const struct bitmap_entry *b, uint64_t size,
                 unsigned cluster_bits)

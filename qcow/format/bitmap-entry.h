@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> an entry of the directory of persistent dirty bitmaps.  Pure: no
- * I/O, no allocation.
+ * Parse an entry of the directory of persistent dirty bitmaps.  Pure: no I/O,
+ * no allocation.
  *
- * Sources: qemu's docs/interop/qcow2.rst; for the limits what qemu 7.2
+ * Sources: qemu's docs/interop/qcow2.rst; for the limits, what qemu 7.2
  * refuses.
  */
 
@@ -16,8 +16,9 @@
 #include "base/error.h"
 #include "format/format.h"
 
-/* The fields are not checked: a damaged bitmap does not make the others
- * unusable. The name points into the directory and does not end with a NUL.
+/* Parsing does not check the fields, so a damaged bitmap does not make the
+ * others unusable.  The name points into the directory and does not end with a
+ * NUL.
  */
 struct bitmap_entry {
   uint64_t table_offset;
@@ -31,14 +32,15 @@ struct bitmap_entry {
 };
 
 /* Parse the entry in directory[*pos..length), and move *pos to the next one.
- * 'number' is the entry's, from 1, for the reason.  0, or -1 and the reason.
+ * 'number' is the number of the entry, from 1, for the reason.  Returns 0, or
+ * -1 and the reason.
  */
 int bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
                         unsigned number, struct bitmap_entry *b,
                         struct problem *problem);
 
 /* Check that the bitmap can be used for a disk of 'size' bytes with clusters
- * of 1 << cluster_bits bytes.  0, or -1 and the reason.
+ * of 1 << cluster_bits bytes.  Returns 0, or -1 and the reason.
  */
 int bitmap_entry_check (const struct bitmap_entry *b, uint64_t size,
                         unsigned cluster_bits, struct problem *problem);

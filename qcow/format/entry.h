@@ -2,11 +2,11 @@
  *
  * Decode an L1 or L2 entry.  Pure.  No other file knows the bits of entries.
  *
- * The functions are inline: mapping a large image is little more than calling
- * them for millions of entries.
+ * The functions are inline, because mapping a large image mostly calls them
+ * for millions of entries.
  *
- * Sources: qemu's docs/interop/qcow2.rst.  The order of the checks, ignoring
- * reserved bits, and version 1 are as in qemu.
+ * Source: qemu's docs/interop/qcow2.rst.  As in qemu: the order of the checks,
+ * ignoring reserved bits, and version 1.
  */
 
 #ifndef QCOW_FORMAT_ENTRY_H
@@ -42,15 +42,15 @@ enum entry_fault {
 struct entry {
   enum entry_kind kind;
   enum entry_fault fault; /* if BAD */
-  uint32_t bound;         /* if COMPRESSED: the stream ends within so many
+  uint32_t bound;         /* if COMPRESSED: the stream ends within this many
                              bytes, 1 to twice the cluster size */
   uint64_t host;          /* bytes from the start of the file */
 };
 
-/* What decides the meaning of entries.  A cluster of the image file that
- * starts at or after file_size is damage; one that ends after it reads as
- * zeros there. A data file may be too short: then all after its end reads as
- * zeros.
+/* The properties of an image that determine the meaning of its entries.  A
+ * cluster of the image file that starts at or after file_size is damage; one
+ * that ends after it reads as zeros there.  A data file can be too short: it
+ * reads as zeros past its end.
  */
 struct entry_geometry {
   uint32_t version;
@@ -67,7 +67,7 @@ entry_cluster_size (const struct entry_geometry *geometry)
   return UINT64_C (1) << geometry->cluster_bits;
 }
 
-/* log2 of the bytes of an L2 table. */
+/* Return log2 of the bytes of an L2 table. */
 static inline unsigned
 entry_l2_table_shift (const struct entry_geometry *geometry)
 {
@@ -80,7 +80,7 @@ entry_bad (enum entry_fault fault, uint64_t host)
   return (struct entry){ ENTRY_BAD, fault, 0, host };
 }
 
-/* Version 1: the offset may be any. */
+/* Version 1 does not restrict the offset. */
 static inline struct entry
 entry_l1_v1 (const struct entry_geometry *geometry, uint64_t raw)
 {
@@ -88,7 +88,8 @@ entry_l1_v1 (const struct entry_geometry *geometry, uint64_t raw)
 
   if (raw == 0)
     return (struct entry){ ENTRY_UNALLOCATED, FAULT_NONE, 0, 0 };
-  /* Less than a cluster of the table may be missing at the end of the file. */
+  /* At the end of the file, less than a cluster of the table can be missing.
+   */
   if (raw >= geometry->file_size
       || bytes - min64 (bytes, geometry->file_size - raw)
            >= entry_cluster_size (geometry))
@@ -171,7 +172,7 @@ entry_place_fault (const struct entry_geometry *geometry, uint64_t host,
   return FAULT_NONE;
 }
 
-/* Is a cluster allocated?  In a data file offset 0 is valid. */
+/* True if the entry has a host cluster.  In a data file, offset 0 is valid. */
 static inline bool
 entry_has_place (const struct entry_geometry *geometry, uint64_t raw)
 {
@@ -179,7 +180,7 @@ entry_has_place (const struct entry_geometry *geometry, uint64_t raw)
          || (geometry->data_file && (raw & QCOW_ENTRY_COPIED));
 }
 
-/* An entry of 8 bytes, of the cluster at guest offset 'guest'. */
+/* Decode an entry of 8 bytes for the cluster at guest offset 'guest'. */
 static inline struct entry
 entry_l2 (const struct entry_geometry *geometry, uint64_t raw, uint64_t guest)
 {
@@ -189,15 +190,15 @@ entry_l2 (const struct entry_geometry *geometry, uint64_t raw, uint64_t guest)
   if (geometry->version == 1)
     return entry_l2_v1 (geometry, raw);
 
-  /* First, since it changes the meaning of all other bits. */
+  /* First, because it changes the meaning of all other bits. */
   if (raw & QCOW_ENTRY_COMPRESSED)
     return entry_l2_compressed (geometry, raw);
 
   if (raw & QCOW_ENTRY_ZERO) {
     if (geometry->version < 3)
       return entry_bad (FAULT_ZERO_IN_V2, host);
-    /* A preallocated zero cluster is never read.  Its offset must be right,
-     * but may lie past the end of the file.
+    /* A preallocated zero cluster is never read.  Its offset must be valid,
+     * but can lie past the end of the file.
      */
     fault = host ? entry_place_fault (geometry, host, guest) : FAULT_NONE;
     if (fault)
@@ -215,9 +216,9 @@ entry_l2 (const struct entry_geometry *geometry, uint64_t raw, uint64_t guest)
   return (struct entry){ ENTRY_NORMAL, FAULT_NONE, 0, host };
 }
 
-/* An extended entry: decode subcluster 'sub'.  *end is the next subcluster of
- * another kind, or 32.  If NORMAL, 'host' is the offset of the cluster.  If
- * COMPRESSED, the whole cluster is.
+/* Decode subcluster 'sub' of an extended entry.  *end is the next subcluster
+ * of another kind, or 32.  If NORMAL, 'host' is the offset of the cluster, not
+ * of the subcluster.  If COMPRESSED, the whole cluster is compressed.
  */
 static inline struct entry
 entry_l2_extended (const struct entry_geometry *geometry, uint64_t raw,
@@ -264,7 +265,7 @@ entry_l2_extended (const struct entry_geometry *geometry, uint64_t raw,
   return (struct entry){ kind, FAULT_NONE, 0, host };
 }
 
-/* The text of a fault in messages: "...: host offset 0x2a00: TEXT". */
+/* Return the text of a fault for messages: "...: host offset 0x2a00: TEXT". */
 const char *entry_fault_text (enum entry_fault fault);
 
 #endif /* QCOW_FORMAT_ENTRY_H */

@@ -2,7 +2,7 @@
  *
  * On-disk constants and limits of the QCOW formats, each with its source:
  * "spec" is docs/interop/qcow2.rst in qemu; "qemu" is what qemu 7.2 accepts,
- * found by experiment.  The spec does not describe version 1.
+ * by experiment.  The spec does not describe version 1.
  *
  * All numbers on disk are big-endian.  Offsets are in bytes from the start of
  * the file.
@@ -45,7 +45,7 @@
 #define QCOW_MAX_BACKING_NAME 1023
 #define QCOW_MAX_BACKING_FORMAT 15
 
-/* Not a limit of the format: Linux opens no longer path. */
+/* The longest path that Linux opens.  The format sets no limit. */
 #define QCOW_MAX_DATA_FILE_NAME 4095
 
 /* Incompatible feature bits (spec). */
@@ -80,7 +80,7 @@
 #define QCOW_EXT_DATA_FILE 0x44415441U
 
 /* Dirty bitmaps: limits (qemu); type and flags of a directory entry (spec);
- * the bit of a table entry without an offset that means a cluster of ones
+ * the bit of a table entry without an offset that stands for a cluster of ones
  * (spec).
  */
 #define QCOW_MAX_BITMAPS 65535

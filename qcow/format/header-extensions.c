@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The header extensions, and the checks that need them.  See
+ * The header extensions, and the checks that depend on them.  See
  * header-extensions.h.
  *
- * Messages have the field names of qemu's docs/interop/qcow2.rst.
+ * Messages use the field names of qemu's docs/interop/qcow2.rst.
  */
 
 #include <inttypes.h>
@@ -13,14 +13,16 @@
 #include "base/minmax.h"
 #include "format/header-extensions.h"
 
-/* What the checks after the last extension need of the extensions. */
+/* What the checks need to know of the extensions. */
 struct extensions {
   const uint8_t *features; /* the feature name table; NULL: none */
   size_t features_length;
   bool luks; /* there is a LUKS extension */
 };
 
-/* Copy a name of 'length' bytes to a buffer of max + 1 bytes. */
+/* Copy a name of 'length' bytes to a buffer of max + 1 bytes.  Returns 0, or
+ * -1 and the reason.
+ */
 static int
 copy_name (char *out, size_t max, const uint8_t *in, size_t length,
            const char *what, struct problem *problem)
@@ -34,8 +36,8 @@ copy_name (char *out, size_t max, const uint8_t *in, size_t length,
   return 0;
 }
 
-/* The disk can be read without its bitmaps, so a broken extension is no reason
- * to refuse the image.
+/* The disk can be read without its bitmaps, so an invalid extension is no
+ * reason to refuse the image.
  */
 static void
 parse_bitmaps (const uint8_t *data, size_t length, struct header *h)
@@ -135,8 +137,8 @@ parse_extensions (const uint8_t *cluster, size_t start, size_t end,
   return 0;
 }
 
-/* The name of an incompatible feature in the image's feature name table,
- * written to 'name'.  NULL: it has none.
+/* Find an incompatible feature in the image's feature name table, and copy its
+ * name to 'name'.  Returns NULL if it has none.
  */
 static const char *
 feature_name (const struct extensions *ext, unsigned bit,
@@ -176,7 +178,7 @@ check_features (const struct header *h, const struct extensions *ext,
     if (!(unknown & (UINT64_C (1) << bit)))
       continue;
     known_as = feature_name (ext, bit, name);
-    /* 64 names of 46 bytes do not fit: cut the list. */
+    /* 64 names of 46 bytes do not fit, so cut the list. */
     if (len + sizeof name + 24 > sizeof list.text - 128)
       break;
     len += (size_t) snprintf (&list.text[len], sizeof list.text - len,
@@ -189,9 +191,9 @@ check_features (const struct header *h, const struct extensions *ext,
                       list.text);
 }
 
-/* The L1 table must cover the virtual size.  It may cover more: the VM state,
- * or a disk that was shrunk.  (After check_features, since a feature decides
- * how much an entry spans.)
+/* The L1 table must cover the virtual size.  It can cover more, for the VM
+ * state or a disk that was shrunk.  (This check follows check_features,
+ * because a feature determines how much an entry spans.)
  */
 static int
 check_l1_covers_size (const struct header *h, struct problem *problem)

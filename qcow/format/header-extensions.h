@@ -12,10 +12,10 @@
 
 #include "format/header.h"
 
-/* Parse what follows the fixed fields, then check the rules between all parts
- * of the header.  'header' comes from header_fixed.  'cluster' is the whole
- * first cluster (1 << cluster_bits bytes), zeros where the file is shorter. 0,
- * or -1 and the reason.
+/* Parse the header after the fixed fields, then check the dependencies between
+ * all parts of the header.  'header' comes from header_fixed.  'cluster' is
+ * the whole first cluster (1 << cluster_bits bytes), with zeros where the file
+ * is shorter.  Returns 0, or -1 and the reason.
  */
 int header_extensions (const uint8_t *cluster, struct header *header,
                        struct problem *problem);

@@ -2,8 +2,9 @@
  *
  * The fixed fields of the header.  See header.h.
  *
- * Each refusal says the field, its value and the rule, with the field names of
- * qemu's docs/interop/qcow2.rst.  A check comes after those that it relies on.
+ * Each error message has the field, its value and the requirement, with the
+ * field names of qemu's docs/interop/qcow2.rst.  A check follows those that it
+ * relies on.
  */
 
 #include <inttypes.h>
@@ -195,8 +196,8 @@ v2_geometry (const uint8_t *p, struct header *h, struct problem *problem)
   return 0;
 }
 
-/* The fields that version 3 added.  Version 2 implies their values, whatever
- * its bytes are.
+/* The fields that version 3 added.  For version 2, they have fixed values
+ * whatever the bytes are.
  */
 static int
 v3_fields (const uint8_t *p, struct header *h, struct problem *problem)
@@ -259,8 +260,8 @@ v2_l1_table (const uint8_t *p, struct header *h, struct problem *problem)
                              h->l1_size * sizeof (uint64_t), problem);
 }
 
-/* A reader does not need refcounts.  But a header with a wrong refcount table
- * is damaged, and qemu refuses it, too.
+/* A reader does not need refcounts.  But a header with an invalid refcount
+ * table is damaged, and qemu also refuses it.
  */
 static int
 v2_refcount_table (const uint8_t *p, const struct header *h,

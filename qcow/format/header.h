@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The header of an image, and the parser of its fixed fields.  Pure: no I/O,
- * no allocation.  (The rest of the header: header-extensions.h.)
+ * no allocation.  (header-extensions.h parses the rest.)
  *
- * Sources: qemu's docs/interop/qcow2.rst; for the limits and for version 1
+ * Sources: qemu's docs/interop/qcow2.rst; for the limits and for version 1,
  * what qemu 7.2 refuses.
  */
 
@@ -17,8 +17,8 @@
 #include "base/error.h"
 #include "format/format.h"
 
-/* The fields that a reader needs.  When the whole header is parsed, all values
- * are in the ranges given here.
+/* The fields that a reader needs.  After both parsers have succeeded, all
+ * values are in the ranges given here.
  */
 struct header {
   uint32_t version;          /* 1, 2 or 3 */
@@ -40,37 +40,40 @@ struct header {
   uint64_t backing_offset; /* of the name of the backing file; 0: none */
   uint32_t backing_size;   /* length of that name in bytes, <= 1023 */
 
-  uint64_t luks_offset; /* of the LUKS header, cluster aligned, if LUKS */
+  uint64_t luks_offset; /* if LUKS: of the LUKS header, cluster aligned */
   uint64_t luks_length; /* bytes; its end <= INT64_MAX */
 
   uint32_t nb_bitmaps;
   uint64_t bitmap_directory_size, bitmap_directory_offset; /* not checked */
   bool bitmaps_broken; /* the extension is not valid; nb_bitmaps is 0 */
 
-  /* Names from the extensions and from the end of the area; "": none.  A name
-   * ends at its first NUL (qemu).
+  /* Names from the extensions, and the name of the backing file; "" if there
+   * is none.  A name ends at its first NUL (qemu).
    */
   char backing_file[QCOW_MAX_BACKING_NAME + 1];
   char backing_format[QCOW_MAX_BACKING_FORMAT + 1];
   char data_file[QCOW_MAX_DATA_FILE_NAME + 1];
 };
 
-/* The bytes that header_fixed parses. */
+/* The number of bytes that header_fixed parses. */
 #define HEADER_FIXED_BYTES 112
 
 /* Parse the fixed fields.  'bytes' are the first HEADER_FIXED_BYTES of the
- * file, zeros where it is shorter.  0, or -1 and the reason.
+ * file, with zeros where the file is shorter.  Returns 0, or -1 and the
+ * reason.
  */
 int header_fixed (const uint8_t bytes[HEADER_FIXED_BYTES],
                   struct header *header, struct problem *problem);
 
-/* Take the name of the backing file, which has backing_size bytes.  (In
- * version 1 it may be anywhere in the file.)
+/* Copy the name of the backing file, which has backing_size bytes, to the
+ * header.  (In version 1 it can be anywhere in the file, so the caller reads
+ * it.)
  */
 void header_backing_name (const uint8_t *name, struct header *header);
 
-/* A table must be aligned to a cluster, and its end must fit a file offset.
- * 'field' is the name of the offset for messages.  0, or -1 and the reason.
+/* Check that a table is aligned to a cluster, and that its end fits a file
+ * offset.  'field' is the name of the offset for messages.  Returns 0, or -1
+ * and the reason.
  */
 int header_check_table (const struct header *h, const char *field,
                         uint64_t offset, uint64_t bytes,
@@ -82,14 +85,14 @@ header_cluster_size (const struct header *header)
   return UINT64_C (1) << header->cluster_bits;
 }
 
-/* log2 of the guest bytes that an L1 entry spans. */
+/* Return log2 of the guest bytes that an L1 entry spans. */
 static inline unsigned
 header_l1_shift (const struct header *header)
 {
   return header->cluster_bits + header->l2_bits;
 }
 
-/* The L1 entries that the virtual size needs. */
+/* Return the number of L1 entries that the virtual size needs. */
 static inline uint64_t
 header_l1_entries (const struct header *header)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> struct luks_header.  See luks-header.h.
+ * Parse the LUKS header.  See luks-header.h.
  *
- * Messages have the field names of the LUKS specification.
+ * Messages use the field names of the LUKS specification.
  */
 
 #include <inttypes.h>
@@ -70,15 +70,15 @@ parse_key (const uint8_t *p, struct luks_header *h, struct problem *problem)
   return 0;
 }
 
-/* The space that the key material of a slot takes. */
+/* Return the space that the key material of a slot takes, in bytes. */
 static uint64_t
 material_room (const struct luks_header *h)
 {
   return round_up64 (luks_header_material_bytes (h), LUKS_MATERIAL_ALIGNMENT);
 }
 
-/* All key material must end at or before 'end'.  Inactive slots are checked,
- * too (qemu).
+/* Parse key slot n.  Its key material must end at or before 'end', also if the
+ * slot is inactive (qemu).
  */
 static int
 parse_slot (const uint8_t *p, unsigned n, uint64_t end, struct luks_header *h,
@@ -145,7 +145,9 @@ parse_slots (const uint8_t *p, uint64_t length, struct luks_header *h,
   const uint64_t end = min64 ((uint64_t) payload * LUKS_SECTOR_BYTES, length);
   unsigned i;
 
-  /* An image has no payload there, but qemu bounds the key material by it. */
+  /* In an image, no payload follows the LUKS header, but qemu also uses this
+   * offset to bound the key material.
+   */
   if (payload < FIRST_MATERIAL_SECTOR)
     return problem_set (problem,
                         "LUKS header: payload_offset is %" PRIu32

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> the LUKS header of an encrypted image.  Pure: no I/O, no
- * allocation.
+ * Parse the LUKS header of an encrypted image.  Pure: no I/O, no allocation.
  *
  * Sources: LUKS On-Disk Format Specification 1.2.3 ("spec"), and for the
  * checks what qemu 7.2 refuses ("qemu").
@@ -26,15 +25,15 @@
 /* Offsets in the header are in sectors of this size (spec). */
 #define LUKS_SECTOR_BYTES 512
 
-/* The pieces of a key in a key slot.  qemu and cryptsetup support no other
+/* The stripes of a key in a key slot.  qemu and cryptsetup support only this
  * number.
  */
 #define LUKS_STRIPES 4000
 
-/* The longest key of the data: aes-xts-plain64 with two halves of 256 bits. */
+/* The longest key for data: aes-xts-plain64 with two halves of 256 bits. */
 #define LUKS_MAX_KEY_BYTES 64
 
-/* Key material starts here at the earliest, and takes a multiple of that
+/* Key material starts at this offset or later, and takes a multiple of it
  * (qemu).
  */
 #define LUKS_MATERIAL_ALIGNMENT 4096
@@ -47,8 +46,9 @@ struct luks_slot {
                         header, bytes */
 };
 
-/* The header, checked as far as it can be without knowing the algorithms.  The
- * key material of the slots does not overlap, and lies in the header's area.
+/* The header, checked as far as possible without knowledge of the algorithms.
+ * The key material of the slots does not overlap, and lies in the header's
+ * area.
  */
 struct luks_header {
   char cipher_name[LUKS_NAME_BYTES]; /* these three end with a NUL */
@@ -61,14 +61,14 @@ struct luks_header {
 };
 
 /* Parse the header.  'length' is the length of its area in the image, which
- * includes all key material.  0, or -1 and the reason.
+ * includes all key material.  Returns 0, or -1 and the reason.
  */
 int luks_header_parse (const uint8_t bytes[LUKS_HEADER_BYTES], uint64_t length,
                        struct luks_header *header, struct problem *problem);
 
 unsigned luks_header_active_slots (const struct luks_header *header);
 
-/* The length of the key material of a slot, in bytes. */
+/* Return the length of the key material of a slot, in bytes. */
 static inline uint64_t
 luks_header_material_bytes (const struct luks_header *header)
 {

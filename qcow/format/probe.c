@@ -9,9 +9,9 @@
 
 enum where { AT_START, AT_END };
 
-/* The first match decides.  So the marks of raw disks come last: a fixed VHD
- * or a DMG is a disk with a partition table before its footer, and an ISO
- * image may start like a partitioned disk.
+/* The first match wins.  So the magic numbers of raw disks come last: a fixed
+ * VHD or a DMG is a disk with a partition table before its footer, and an ISO
+ * image can start like a partitioned disk.
  */
 static const struct mark {
   enum where where;
@@ -39,7 +39,7 @@ static const struct mark {
   IMAGE (0, "Bochs Virtual HD Image", "a Bochs image"),
   IMAGE (0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop", "a cloop image"),
   MARK (AT_START, 0, "LUKS\xba\xbe\0\1", "a LUKS disk", QCOW_HINT_LUKS, true),
-  /* qemu reads later versions as raw disks, which a guest has encrypted. */
+  /* qemu reads later versions as raw disks, which the guest encrypted. */
   OTHER (0, "LUKS\xba\xbe", "a LUKS disk of a later version", QCOW_HINT_RAW),
   MARK (AT_END, 0, "conectix", "a VHD image", QCOW_HINT_IMAGE, false),
   MARK (AT_END, 1, "conectix", "a VHD image", QCOW_HINT_IMAGE,
@@ -73,7 +73,7 @@ has_mark (const struct mark *m, const uint8_t *start, size_t length,
          && memcmp (start + m->offset, m->bytes, m->length) == 0;
 }
 
-/* The next line after 'line', or 'end'. */
+/* Return the start of the line after 'line', or 'end'. */
 static const char *
 next_line (const char *line, const char *end)
 {
@@ -92,8 +92,8 @@ is_blank (const char *line, const char *next)
   return next - line == 1 && *line == '\n';
 }
 
-/* Is the first line of the text, without blank lines and comments, the version
- * of a VMDK descriptor?  (As qemu's vmdk_probe.)
+/* True if the first line that is neither blank nor a comment is the version of
+ * a VMDK descriptor, as in qemu's vmdk_probe.
  */
 static bool
 is_vmdk_descriptor (const uint8_t *start, size_t length)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> an entry of the snapshot table.  See snapshot-entry.h.
+ * Parse an entry of the snapshot table.  See snapshot-entry.h.
  */
 
 #include <inttypes.h>
@@ -65,8 +65,7 @@ snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
   s->id = (const char *) p + extra;
   s->name = s->id + s->id_length;
 
-  /* Each entry starts at a multiple of 8.  The padding of the last one may be
-   * missing.
+  /* Each entry starts at a multiple of 8.  The last one can lack its padding.
    */
   *pos += (size_t) min64 (round_up64 (bytes, 8), left);
   return 1;

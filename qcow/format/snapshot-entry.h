@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bytes -> an entry of the snapshot table.  Pure: no I/O, no allocation.
+ * Parse an entry of the snapshot table.  Pure: no I/O, no allocation.
  *
- * Sources: qemu's docs/interop/qcow2.rst; for the limits what qemu 7.2
+ * Sources: qemu's docs/interop/qcow2.rst; for the limits, what qemu 7.2
  * refuses.
  */
 
@@ -16,9 +16,9 @@
 #include "base/error.h"
 #include "format/format.h"
 
-/* The fields are not checked: a damaged snapshot does not make the others
- * unusable.  id and name point into the table.  They may hold any bytes and do
- * not end with a NUL.
+/* Parsing does not check the fields, so a damaged snapshot does not make the
+ * others unusable.  id and name point into the table.  They can hold any bytes
+ * and do not end with a NUL.
  */
 struct snapshot_entry {
   uint64_t l1_table_offset;
@@ -32,8 +32,8 @@ struct snapshot_entry {
 };
 
 /* Parse the entry in table[*pos..length), and move *pos to the next one.
- * 'number' is the entry's, from 1, for the reason.  1: done; 0: the entry ends
- * beyond 'length'; -1 and the reason.
+ * 'number' is the number of the entry, from 1, for the reason.  Returns 1 on
+ * success, 0 if the entry ends after 'length', or -1 and the reason.
  */
 int snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
                           unsigned number, struct snapshot_entry *s,

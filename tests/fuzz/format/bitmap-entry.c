@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as the size of a disk (8 bytes), cluster_bits (1
- * byte), and a directory of bitmaps.  Each entry must lie in the directory,
- * and one that can be relied upon must cover the disk, and no more.
+ * libFuzzer: the input is the size of a disk (8 bytes), cluster_bits (1 byte),
+ * and a directory of bitmaps.  Each entry must lie in the directory, and one
+ * that can be used must cover the disk and no more.
  */
 
 #include "tests/fuzz/fuzz.h"

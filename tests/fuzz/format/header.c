@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as the beginning of an image file.  A header that is
- * parsed without complaint must keep what header.h promises.
+ * libFuzzer: the input is the beginning of an image file.  A header that is
+ * accepted must satisfy header.h.
  */
 
 #include "tests/fuzz/fuzz.h"
@@ -12,8 +12,8 @@
 
 #define MAX_CLUSTER (1U << QCOW_MAX_CLUSTER_BITS)
 
-/* The cluster's memory is zeros between the runs: to clear 2 MiB for each
- * would take longer than all the rest.
+/* The memory of the cluster is zero between runs, because clearing 2 MiB for
+ * each run would take longer than the rest.
  */
 static struct guarded fixed_area, cluster_area, name_area, header_area;
 
@@ -29,14 +29,14 @@ is_aligned (uint64_t offset, const struct header *h)
   return (offset & ((UINT64_C (1) << h->cluster_bits) - 1)) == 0;
 }
 
-/* Does something of that many bytes end where a file may end? */
+/* True if the end of a range fits a file offset. */
 static bool
 fits (uint64_t offset, uint64_t bytes)
 {
   return bytes <= INT64_MAX && offset <= INT64_MAX - bytes;
 }
 
-/* What version 1 promises, and the others, too. */
+/* Invariants of all versions. */
 static void
 check_all (const struct header *h)
 {
@@ -64,7 +64,7 @@ check_version_1 (const struct header *h)
   MUST (h->cluster_bits <= 16 && h->l2_bits <= 13);
   MUST (h->size >= 2 && h->crypt_method <= QCOW_CRYPT_AES);
   MUST (h->l1_size <= UINT32_C (1) << 28);
-  /* What version 1 has not must look as if it were not there. */
+  /* Fields that version 1 lacks must be empty. */
   MUST (h->incompatible == 0 && h->autoclear == 0);
   MUST (h->nb_snapshots == 0 && h->nb_bitmaps == 0 && !h->bitmaps_broken);
   MUST (h->compression == QCOW_COMPRESSION_DEFLATE);
@@ -97,7 +97,7 @@ check_version_2 (const struct header *h)
   MUST (!h->bitmaps_broken || h->nb_bitmaps == 0);
 }
 
-/* What follows the fixed fields. */
+/* Parse the header after the fixed fields. */
 static int
 parse_rest (const uint8_t *data, size_t size, enum side side, struct header *h,
             struct problem *problem)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as a snapshot table.  Each entry must lie in the
- * table, whether all of the table was read or just the entry; and what is
- * shown to people of its id and name must be clean.
+ * libFuzzer: the input is a snapshot table.  Each entry must lie in the table,
+ * and must be the same if only its own bytes were read.  The escaped id and
+ * name must be clean.
  */
 
 #include "tests/fuzz/fuzz.h"
@@ -10,13 +10,13 @@
 #include "base/utf8.h"
 #include "format/snapshot-entry.h"
 
-/* As long as a table that was read at first, and then some. */
+/* Longer than the first piece of a table that is read. */
 #define MAX_TABLE (1U << 20)
 
 static struct guarded table_area, text_area;
 
-/* As few bytes as there are may not make a difference: the table is read
- * piece by piece.
+/* Parsing with only the bytes of the entry must give the same, because the
+ * table is read in pieces.
  */
 static void
 check_shorter (const uint8_t *table, size_t start, size_t end, unsigned number,
@@ -43,7 +43,7 @@ check_shorter (const uint8_t *table, size_t start, size_t end, unsigned number,
 static void
 check_text (const char *text, size_t length, enum side side)
 {
-  /* As much as a message has room for, or too little. */
+  /* The size of a message, or less. */
   const size_t max = 1 + length % 600;
   char *out = (char *) guarded_place (&text_area, side, max);
 

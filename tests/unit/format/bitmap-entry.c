@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * bitmap-entry.h: directories of dirty bitmaps that are cut at every byte, in
- * buffers that are no longer than they, so that a sanitizer sees each byte
- * read too much; and a table of single-field changes of a good bitmap,
- * each with what must be said about it.
+ * bitmap-entry.c: directories of dirty bitmaps that are cut at every byte, in
+ * buffers of exactly their length, so that a sanitizer finds each access
+ * beyond; and a table of single-field changes of a good bitmap, with the
+ * expected reason.
  */
 
 #include "tests/unit/unit.h"
@@ -21,21 +21,21 @@ put_be16 (uint8_t *p, uint16_t v)
   memcpy (p, &v, sizeof v);
 }
 
-/* Byte i of the name and of the extra data of an entry. */
+/* Return byte i of the name and of the extra data of an entry. */
 static uint8_t
 name_byte (size_t i)
 {
   return (uint8_t) ('a' + i % 23);
 }
 
-/* How many bytes an entry has, with its padding. */
+/* Return the length of an entry, with its padding. */
 static size_t
 padded (size_t name_length, size_t extra_length)
 {
   return (FIXED + extra_length + name_length + 7) / 8 * 8;
 }
 
-/* Write an entry, of which no field has the value of another. */
+/* Write an entry in which each field has another value. */
 static void
 put_entry (uint8_t *p, uint16_t name_length, uint32_t extra_length)
 {
@@ -54,9 +54,8 @@ put_entry (uint8_t *p, uint16_t name_length, uint32_t extra_length)
     p[FIXED + extra_length + i] = name_byte (i);
 }
 
-/* Parse what begins at 'pos' of a copy that has exactly the length, and
- * look at all of the name.  Returns where the next entry begins, or 0 and
- * the reason.
+/* Parse the entry at 'pos' of a copy that has exactly this length, and read
+ * the whole name.  Returns the start of the next entry, or 0 and the reason.
  */
 static size_t
 parse (const uint8_t *directory, size_t length, size_t pos, unsigned number,
@@ -124,7 +123,7 @@ fields (void **state)
     assert_int_equal (b.name_length, l.name);
     assert_int_equal (b.extra_length, l.extra);
 
-    /* The last entry without its padding, or with a part of it. */
+    /* The last entry without its padding, or with part of it. */
     assert_int_equal (parse (directory, bytes, 0, 1, &b, &problem), bytes);
     assert_int_equal (b.name_length, l.name);
     if (bytes + 1 < all)
@@ -146,7 +145,7 @@ truncated (void **state)
   assert_non_null (directory);
   for (i = 0; i < NR_LENGTHS; ++i) {
     const size_t bytes = FIXED + (size_t) lengths[i].extra + lengths[i].name;
-    /* Each length, as long as they are few. */
+    /* Each length, unless there are too many. */
     const size_t step = bytes < 3000 ? 1 : 997;
 
     put_entry (directory, lengths[i].name, lengths[i].extra);
@@ -160,7 +159,7 @@ truncated (void **state)
   free (directory);
 }
 
-/* Lengths whose sum is more than 32 bits hold. */
+/* Lengths whose sum exceeds 32 bits. */
 static void
 huge_lengths (void **state)
 {
@@ -189,7 +188,7 @@ huge_lengths (void **state)
   }
 }
 
-/* Several entries of all lengths, and nothing behind the last. */
+/* Several entries of all lengths, with nothing after the last. */
 static void
 several (void **state)
 {
@@ -220,7 +219,7 @@ several (void **state)
   assert_int_equal (parse (directory, total, pos, 18, &b, &problem), 0);
   assert_non_null (strstr (problem.text, "entry 18"));
 
-  /* What is before an entry that goes too far can still be read. */
+  /* Entries before one that ends past the end can still be read. */
   assert_int_equal (parse (directory, last + 100, 0, 1, &b, &problem),
                     padded (lengths[0].name, lengths[0].extra));
   assert_int_equal (parse (directory, last + 100, last, 17, &b, &problem), 0);
@@ -245,7 +244,7 @@ static const struct bitmap_entry good = {
 
 enum field { NONE, TABLE_OFFSET, TABLE_SIZE, FLAGS, TYPE, GRANULARITY, EXTRA };
 
-/* 'said' must occur in the reason; NULL: still accepted. */
+/* The reason must contain 'said'.  NULL: accepted. */
 struct change {
   const char *name;
   enum field field;
@@ -277,7 +276,7 @@ static const struct change changes[] = {
   { "granularity_bits 63", GRANULARITY, 63, "granularity_bits is 63" },
   { "granularity_bits 64", GRANULARITY, 64, "granularity_bits is 64" },
   { "granularity_bits 255", GRANULARITY, 255, "granularity_bits is 255" },
-  /* The header is there (qemu refuses it, too). */
+  /* The header is at this offset (qemu refuses it, too). */
   { "table at 0", TABLE_OFFSET, 0, "offset of its table is 0x0" },
   { "table one byte on", TABLE_OFFSET, 0x50001, "is 0x50001" },
   { "table one sector on", TABLE_OFFSET, 0x50200, "is 0x50200" },
@@ -295,7 +294,7 @@ static const struct change changes[] = {
 };
 /* clang-format on */
 
-/* The reason, or "" if it can be used. */
+/* Return the reason, or "" if the bitmap can be used. */
 static const char *
 check (const struct bitmap_entry *b, uint64_t size, unsigned cluster_bits)
 {
@@ -360,7 +359,7 @@ single_fields (void **state)
   assert_int_equal (wrong, 0);
 }
 
-/* Extra data that may be ignored. */
+/* Extra data that the reader may ignore. */
 static void
 compatible_extra_data (void **state)
 {
@@ -374,8 +373,8 @@ compatible_extra_data (void **state)
   assert_non_null (strstr (check (&b, DISK, 16), "in use"));
 }
 
-/* Every cluster size and granularity, and disks that end at a border of
- * what a table entry covers, or one byte beside it.
+/* Every cluster size and granularity, with disks that end where a table entry
+ * ends, or one byte before or after.
  */
 static void
 table_sizes (void **state)
@@ -389,7 +388,7 @@ table_sizes (void **state)
     for (bits = 9; bits <= 31; ++bits)
       for (n = 1; n <= 3; ++n)
         for (i = 0; i < 3; ++i) {
-          /* A bit for each granule, 8 of them a byte. */
+          /* A bitmap has a bit for each granule, and 8 bits in a byte. */
           const uint64_t covered = (UINT64_C (8) << cluster_bits) << bits;
           const uint64_t size = n * covered + (uint64_t) around[i];
           struct bitmap_entry b = good;
@@ -405,8 +404,8 @@ table_sizes (void **state)
         }
 }
 
-/* The largest that qemu accepts: 2^32 bits; and the largest disk that can
- * be told in a header.
+/* The largest bitmap that qemu accepts, 2^32 bits, and the largest disk that a
+ * header can describe.
  */
 static void
 limits (void **state)

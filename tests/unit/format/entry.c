@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * entry.h: tables of L1 and L2 entries with what they say, by the
- * spec's bit tables and what qemu was seen to do; extended entries also
- * against a slow reader that looks at one bit after the other.
+ * entry.h: tables of L1 and L2 entries and their meaning, by the bit tables of
+ * the spec and experiments with qemu; extended entries also against a slow
+ * reader that examines one bit after the other.
  */
 
 #include "tests/unit/unit.h"
@@ -11,7 +11,7 @@
 
 #define COPIED (UINT64_C (1) << 63)
 #define COMPRESSED (UINT64_C (1) << 62)
-/* Bits 1..8 and 56..61: to be ignored. */
+/* Bits 1..8 and 56..61 are ignored. */
 #define RESERVED UINT64_C (0x3f000000000001fe)
 
 struct row {
@@ -128,7 +128,7 @@ static const struct row v1_l2_rows[] = {
     { ENTRY_BAD, FAULT_UNALIGNED, 0, 0x52b00 } },
   { "unaligned, 512 byte clusters", 1, 9, 0x100000, 0x52a80,
     { ENTRY_BAD, FAULT_UNALIGNED, 0, 0x52a80 } },
-  /* What is a flag elsewhere is a part of the offset. */
+  /* Flags of later versions are bits of the offset. */
   { "no zero flag", 1, 16, 0x100000, 1, { ENTRY_BAD, FAULT_UNALIGNED, 0, 1 } },
   { "no zero flag beside an offset", 1, 16, 0x100000, 0x50001,
     { ENTRY_BAD, FAULT_UNALIGNED, 0, 0x50001 } },
@@ -208,9 +208,7 @@ static const struct v1_l1_row v1_l1_rows[] = {
     { ENTRY_BAD, FAULT_L1_PAST_END, 0, 0x4123 } },
   { "all but a byte is missing", 9, 9, 0x4124, 0x4123,
     { ENTRY_BAD, FAULT_L1_PAST_END, 0, 0x4123 } },
-  /* Tables smaller than a cluster, which need not be there but for their
-   * first byte.
-   */
+  /* Tables smaller than a cluster, of which only the first byte must exist. */
   { "first byte only", 16, 6, 0x4124, 0x4123,
     { ENTRY_NORMAL, 0, 0, 0x4123 } },
   { "at the end of the file", 16, 6, 0x4123, 0x4123,
@@ -248,13 +246,13 @@ static const struct data_row data_rows[] = { /* 64 KiB clusters */
     { ENTRY_BAD, FAULT_NOT_IN_PLACE, 0, 0x50000 } },
   { "unaligned", 0x50000, COPIED | 0x52a00,
     { ENTRY_BAD, FAULT_UNALIGNED, 0, 0x52a00 } },
-  /* The length of the image says nothing of that of the data file. */
+  /* The length of the image does not limit the data file. */
   { "beyond the image", 0x900000, COPIED | 0x900000,
     { ENTRY_NORMAL, 0, 0, 0x900000 } },
   { "highest offset", 0x00ffffffffff0000, 0x00ffffffffff0000,
     { ENTRY_NORMAL, 0, 0, 0x00ffffffffff0000 } },
   { "zero", 0x50000, 1, { ENTRY_ZERO, 0, 0, 0 } },
-  /* An offset of 0 is none here (qemu). */
+  /* Offset 0 means that there is no cluster (qemu). */
   { "zero, COPIED", 0x50000, COPIED | 1, { ENTRY_ZERO, 0, 0, 0 } },
   { "zero, COPIED, at 0", 0, COPIED | 1, { ENTRY_ZERO, 0, 0, 0 } },
   { "zero, preallocated", 0x50000, COPIED | 0x50001,
@@ -279,7 +277,7 @@ struct extended_row {
   uint64_t raw;
   uint32_t zero, allocated; /* the halves of the second word */
   unsigned sub, end;
-  struct entry want; /* its host only if something is or would be read */
+  struct entry want; /* host only if something would be read there */
 };
 
 #define ALL UINT32_MAX
@@ -294,7 +292,7 @@ static const struct extended_row extended_rows[] = {
     { ENTRY_UNALLOCATED, 0, 0, 0 } },
   { "all allocated", 0, 0, COPIED | 0x50000, 0, ALL, 0, 32,
     { ENTRY_NORMAL, 0, 0, 0x50000 } },
-  /* The offset is the cluster's whatever the subcluster. */
+  /* The offset is that of the cluster for every subcluster. */
   { "all allocated, the last one", 0, 0, 0x50000, 0, ALL, 31, 32,
     { ENTRY_NORMAL, 0, 0, 0x50000 } },
   { "all zero", 0, 0, 0, ALL, 0, 0, 32, { ENTRY_ZERO, 0, 0, 0 } },
@@ -302,7 +300,7 @@ static const struct extended_row extended_rows[] = {
     { ENTRY_ZERO, 0, 0, 0 } },
   { "all zero, preallocated", 0, 0, 0x50000, ALL, 0, 0, 32,
     { ENTRY_ZERO, 0, 0, 0 } },
-  /* Bit 0 of the first word is no zero flag. */
+  /* Bit 0 of the first word is not a zero flag. */
   { "bit 0, allocated", 0, 0, 0x50001, 0, ALL, 0, 32,
     { ENTRY_NORMAL, 0, 0, 0x50000 } },
   { "bit 0, unallocated", 0, 0, 0x50001, 0, 0, 0, 32,
@@ -332,7 +330,7 @@ static const struct extended_row extended_rows[] = {
   { "unallocated to zero", 0, 0, 0x50000, 0xffff0000, 0, 0, 16,
     { ENTRY_UNALLOCATED, 0, 0, 0 } },
 
-  /* Wrong as a whole, whichever subcluster is read. */
+  /* The whole entry is bad, whichever subcluster is read. */
   { "both, read there", 0, 0, 0x50000, 0x80, 0x80, 7, 32,
     { ENTRY_BAD, FAULT_SUBCLUSTERS, 0, 0x50000 } },
   { "both, read before", 0, 0, 0x50000, 0x80, 0x80, 0, 32,
@@ -352,7 +350,9 @@ static const struct extended_row extended_rows[] = {
   { "unaligned, nothing read", 0, 0, 0x52a00, 0, 0, 3, 32,
     { ENTRY_BAD, FAULT_UNALIGNED, 0, 0x52a00 } },
 
-  /* Beyond the file: only what would be read there is lost. */
+  /* Past the end of the file, only subclusters that would be read there are
+   * bad.
+   */
   { "past the end", 0, 0, 0x100000, 0, ALL, 0, 32,
     { ENTRY_BAD, FAULT_PAST_END, 0, 0x100000 } },
   { "past the end, a zero read", 0, 0, 0x100000, 1, 0xfe, 0, 1,
@@ -452,7 +452,7 @@ check_l2_rows (const struct row *rows, size_t n)
     const struct entry_geometry geometry
       = geometry_of (r->version, r->cluster_bits, r->file_size);
 
-    /* Where in the guest it is does not matter. */
+    /* The guest offset does not matter. */
     check (r->name, r->want, entry_l2 (&geometry, r->raw, 0));
     check (r->name, r->want, entry_l2 (&geometry, r->raw, UINT64_C (7) << 21));
   }
@@ -477,7 +477,7 @@ l1_table (void **state)
       = geometry_of (r->version, r->cluster_bits, r->file_size);
 
     check (r->name, r->want, entry_l1 (&geometry, r->raw));
-    /* Tables are in the image, whatever its clusters are like. */
+    /* A data file and extended L2 entries do not change L1 entries. */
     geometry.data_file = true;
     check (r->name, r->want, entry_l1 (&geometry, r->raw));
     geometry.extended = true;
@@ -499,7 +499,7 @@ v1_l2_table (void **state)
     const uint64_t host = (UINT64_C (1) << (63 - bits)) - 1;
     uint32_t bytes;
 
-    /* Exactly so many bytes, up to all but one of a cluster. */
+    /* The exact length, up to one byte less than a cluster. */
     for (bytes = 1; bytes < UINT32_C (1) << bits; ++bytes)
       check ("compressed bytes",
              (struct entry){ ENTRY_COMPRESSED, FAULT_NONE, bytes, host },
@@ -527,7 +527,9 @@ v1_l1_table (void **state)
   }
 }
 
-/* How much of a table's end may be missing, for all sizes of both. */
+/* How much of the end of a table can be missing, for all sizes of tables and
+ * clusters.
+ */
 static void
 v1_table_at_the_end (void **state)
 {
@@ -589,7 +591,7 @@ extended_table (void **state)
   }
 }
 
-/* The slow reader: what is said of one subcluster. */
+/* The slow reader: the kind of one subcluster. */
 static enum entry_kind
 slow_kind (const struct entry_geometry *geometry, uint64_t raw,
            uint64_t bitmap, uint64_t guest, unsigned sub)
@@ -660,7 +662,7 @@ xorshift (uint64_t *x)
   return *x;
 }
 
-/* Random bits in runs, so that ends are found at all places. */
+/* Random bits in runs, so that runs end at every bit. */
 static uint32_t
 random_runs (uint64_t *x)
 {
@@ -708,7 +710,7 @@ extended_random (void **state)
         uint32_t allocated = random_runs (&x);
         const uint64_t guest = xorshift (&x) & 1 ? 0x50000 : 0;
 
-        /* Mostly of those that are no contradiction. */
+        /* Mostly bits that do not contradict each other. */
         if (i % 8 != 0)
           allocated &= ~zero;
         if (i % 8 == 1)
@@ -719,7 +721,7 @@ extended_random (void **state)
   }
 }
 
-/* What holds of whatever was understood. */
+/* Invariants of every decoded entry. */
 static void
 check_bounds (const struct entry_geometry *geometry, struct entry e,
               uint64_t guest)
@@ -761,7 +763,7 @@ check_l1_bounds (const struct entry_geometry *geometry, struct entry e)
   assert_int_equal (e.bound, 0);
 }
 
-/* Whatever the bits, what is said stays within its bounds. */
+/* Random bits: every result satisfies the invariants. */
 static void
 any_bits (void **state)
 {
@@ -775,7 +777,9 @@ any_bits (void **state)
       const uint64_t raw = xorshift (&x);
       struct entry_geometry geometry
         = geometry_of (version, bits, raw >> (1 + i % 63));
-      /* Often enough it is in place. */
+      /* In half of the rounds, the guest offset equals the offset in the
+       * entry.
+       */
       const uint64_t guest = raw & 0x00fffffffffffe00 & -(UINT64_C (1) << bits)
                              & -(uint64_t) (i / 6 % 2);
 
@@ -810,7 +814,7 @@ any_bits (void **state)
     }
 }
 
-/* Each fault has a text of its own. */
+/* Each fault has its own text. */
 static void
 fault_texts (void **state)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * header-extensions.c: headers with extensions of all kinds, and the rules
- * between the parts of a header.  The rules are those of qemu.
+ * header-extensions.c: headers with extensions of all kinds, and the
+ * dependencies between the parts of a header.  qemu has the same requirements.
  */
 
 #include "tests/unit/header.h"
 
-/* Append an extension at 'pos', return the place of the next. */
+/* Write an extension at 'pos', and return the position of the next. */
 static size_t
 extension (size_t pos, uint32_t type, const void *data, uint32_t length)
 {
@@ -40,7 +40,7 @@ names (void **state)
   assert_string_equal (parse (&h), "");
   assert_string_equal (h.backing_file, "base.qcow2");
   assert_string_equal (h.backing_format, "qcow2");
-  assert_string_equal (h.data_file, "data"); /* cut at the NUL, as qemu */
+  assert_string_equal (h.data_file, "data"); /* cut at the NUL, as in qemu */
 
   /* The longest names. */
   good_header (3);
@@ -68,7 +68,7 @@ extension_area (void **state)
   struct header h;
 
   (void) state;
-  /* Ends at the name of the backing file. */
+  /* The area ends at the name of the backing file. */
   good_header (3);
   backing_name (128, "b", 1);
   put_be32 (cluster + 112, 0x12345678);
@@ -80,18 +80,18 @@ extension_area (void **state)
   put_be32 (cluster + 116, 0xffffffff);
   expect ("huge", parse (&h), "its length is 4294967295");
 
-  /* No room for another type and length. */
+  /* Too short for another type and length. */
   good_header (3);
   backing_name (116, "b", 1);
   put_be32 (cluster + 112, 0x12345678);
   expect ("4 bytes", parse (&h), "no room");
 
-  /* The name lies inside the header: no area at all. */
+  /* The name lies inside the header, so there is no area. */
   good_header (3);
   backing_name (106, "bbbbbbbbbbbbbbbbbbbbb", 20);
   expect ("name inside", parse (&h), NULL);
 
-  /* Whatever follows the end mark. */
+  /* Bytes after the end mark are ignored. */
   good_header (3);
   memset (cluster + 120, 0xff, 100);
   expect ("after the end", parse (&h), NULL);
@@ -138,7 +138,7 @@ feature_names (void **state)
 
   (void) state;
   memset (table, 0, sizeof table);
-  table[0] = 1; /* a compatible feature of the same bit: not meant */
+  table[0] = 1; /* a compatible feature with the same bit */
   table[1] = 63;
   strcpy ((char *) table + 2, "wrong kind");
   table[48] = 0;
@@ -146,7 +146,7 @@ feature_names (void **state)
   strcpy ((char *) table + 50, "Test feature");
   table[96] = 0;
   table[97] = 62;
-  memset (table + 98, 'n', 46); /* without an end */
+  memset (table + 98, 'n', 46); /* without a NUL */
 
   good_header (3);
   extension (112, 0x6803f857, table, sizeof table);
@@ -157,7 +157,7 @@ feature_names (void **state)
           "bit 61 (without a name), bit 62 "
           "(nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn), bit 63 (Test "
           "feature)");
-  /* 64 long names are cut, not more. */
+  /* The list of 64 long names is cut. */
   put_be64 (cluster + 72, UINT64_MAX);
   expect ("all", parse (&h), "bit 5 (without a name)");
 }
@@ -168,7 +168,7 @@ extended_l2 (void **state)
   struct header h;
 
   (void) state;
-  /* 1 GiB needs four L1 entries then. */
+  /* 1 GiB now needs four L1 entries. */
   good_header (3);
   put_be32 (cluster + 36, 4);
   put_be64 (cluster + 72, 16);
@@ -194,7 +194,7 @@ zstd (void **state)
   cluster[104] = 1;
   assert_string_equal (parse (&h), "");
   assert_int_equal (h.compression, QCOW_COMPRESSION_ZSTD);
-  /* Not there in a header of 104 bytes. */
+  /* A header of 104 bytes does not have the field. */
   put_be32 (cluster + 100, 104);
   put_be64 (cluster + 104, 0);
   expect ("short header", parse (&h), "compression_type is 0");

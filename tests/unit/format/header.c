@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * header.c: tables of single-field changes of good headers, each with the
- * reason for which it is refused.  The rules are those of qemu.
+ * header.c: tables of single-field changes of good headers, with the reason
+ * for refusing each.  qemu has the same requirements.
  */
 
 #include "tests/unit/header.h"
@@ -47,7 +47,7 @@ good_v1 (void **state)
   assert_int_equal (h.l1_table_offset, 48);
   assert_int_equal (h.backing_offset, 0);
   assert_int_equal (h.backing_size, 0);
-  /* What version 1 has not. */
+  /* Fields that version 1 lacks. */
   assert_int_equal (h.nb_snapshots, 0);
   assert_int_equal (h.incompatible, 0);
   assert_int_equal (h.autoclear, 0);
@@ -57,7 +57,7 @@ good_v1 (void **state)
   assert_string_equal (h.data_file, "");
 }
 
-/* There is no l1_size in version 1: it follows from the size. */
+/* Version 1 has no l1_size: it follows from the size. */
 static void
 v1_l1_size (void **state)
 {
@@ -100,8 +100,8 @@ v1_l1_size (void **state)
   }
 }
 
-/* The entries of an L2 table: a field of its own in version 1, else as
- * many as fit into a cluster.
+/* The entries of an L2 table: in version 1 a field of the header, else as many
+ * as fit into a cluster.
  */
 static void
 l2_bits (void **state)
@@ -136,8 +136,8 @@ l2_bits (void **state)
     }
 }
 
-/* One change: 'width' bytes at 'offset' become 'value'.  'said' must
- * occur in the reason, NULL: still accepted.
+/* One change: 'width' bytes at 'offset' become 'value'.  The reason must
+ * contain 'said'.  NULL: accepted.
  */
 struct change {
   const char *name;
@@ -150,7 +150,7 @@ struct change {
 static const struct change v3_changes[] = {
   { "magic", 0, 4, 0x514649fa, "not a QCOW image" },
   { "version 0", 4, 4, 0, "version is 0" },
-  /* Other fields are there then. */
+  /* Version 1 has other fields at these offsets. */
   { "version 1", 4, 4, 1, "cluster_bits is 0: must be 9 to 16" },
   { "version 4", 4, 4, 4, "version is 4" },
   { "cluster_bits 8", 20, 4, 8, "cluster_bits is 8" },
@@ -249,7 +249,7 @@ static const struct change v1_changes[] = {
   { "size 0x7fff...", 24, 8, INT64_MAX, "size is 9223372036854775807" },
   { "size 2^63", 24, 8, UINT64_C (1) << 63, "size is 9223372036854775808" },
   { "size 2^64 - 1", 24, 8, UINT64_MAX, "size is 18446744073709551615" },
-  /* What adding a whole span would wrap around to nothing. */
+  /* Rounding this up by adding a span would wrap around to 0. */
   { "size 2^64 - a span + 1", 24, 8, -(UINT64_C (1) << 21) + 1, "size is" },
   { "cluster_bits 0", 32, 1, 0, "cluster_bits is 0" },
   { "cluster_bits 0x08", 32, 1, 0x08, "cluster_bits is 8" },
@@ -281,7 +281,7 @@ static const struct change v1_changes[] = {
   { "backing_file_offset 2^64 - 1", 8, 8, UINT64_MAX,
     "backing_file_offset is 0xffffffffffffffff" },
   { "backing_file_size without an offset", 16, 4, 5000, NULL },
-  /* Nothing of a later version. */
+  /* Fields of later versions are not read. */
   { "version 2's cluster_bits", 20, 4, 99, NULL },
   { "version 3's features", 72, 8, UINT64_MAX, NULL },
   { "version 3's header_length", 100, 4, 1, NULL },
@@ -321,9 +321,7 @@ single_changes (void **state)
   }
 }
 
-/* Version 1: the name is anywhere in the file, and the reader of the file
- * brings it.
- */
+/* Version 1: the name can be anywhere in the file, and the caller reads it. */
 static void
 v1_name (void **state)
 {
@@ -350,7 +348,9 @@ v1_name (void **state)
   put_be32 (cluster + 16, 0xffffffff);
   expect ("huge", parse (&h), "backing_file_size is 4294967295");
 
-  /* What is there before, and after the end, is not the name. */
+  /* The buffer's old content and the bytes after the name do not belong to the
+   * name.
+   */
   put_be32 (cluster + 16, 4);
   assert_string_equal (parse (&h), "");
   memset (h.backing_file, 'y', sizeof h.backing_file);
@@ -358,7 +358,7 @@ v1_name (void **state)
   header_backing_name (name, &h);
   assert_string_equal (h.backing_file, "base");
 
-  /* Cut at its first NUL, as qemu does. */
+  /* The name ends at its first NUL, as in qemu. */
   put_be32 (cluster + 16, 8);
   assert_string_equal (parse (&h), "");
   memcpy (name, "a\0b", 3);
@@ -370,13 +370,13 @@ v1_name (void **state)
   header_backing_name (name, &h);
   assert_string_equal (h.backing_file, "");
 
-  /* An offset of 0 is none, whatever the size says. */
+  /* Offset 0 means no name, whatever the size is. */
   put_be64 (cluster + 8, 0);
   put_be32 (cluster + 16, 8);
   assert_string_equal (parse (&h), "");
   assert_int_equal (h.backing_size, 0);
 
-  /* The name's end is a number that a file offset can hold. */
+  /* The end of the name must fit a file offset. */
   put_be64 (cluster + 8, INT64_MAX - 8);
   expect ("up to 2^63 - 1", parse (&h), NULL);
   put_be32 (cluster + 16, 9);

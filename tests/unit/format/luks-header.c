@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * luks-header.c: tables of single-field changes of a good header, each with
- * the reason for which it is refused.
+ * luks-header.c: tables of single-field changes of a good header, with the
+ * reason for refusing each.
  */
 
 #include "tests/unit/luks.h"
@@ -56,14 +56,13 @@ mutations (void **state)
     { 6, "0000", "version is 0" },
     { 6, "0002", "version is 2" },
     { 6, "ffff", "version is 65535" },
-    /* Any names will do here. */
+    /* The parser accepts any name. */
     { 8, NAME_32, "cipher_name does not end" },
     { 40, NAME_32, "cipher_mode does not end" },
     { 72, NAME_32, "hash_spec does not end" },
     { 8, "00", "" },
     { 40, "6c72772d00", "" },
     { 72, "77686972", "" },
-    /* The key. */
     { 108, "00000000", "key_bytes is 0" },
     { 108, "00000001", "" },
     { 108, "00000040", "" },
@@ -102,7 +101,7 @@ slot_mutations (void **state)
     { SLOT0 + 40, "00000000", "key slot 0: its key material" },
     { SLOT0 + 40, "00000007", "key slot 0: its key material" },
     { SLOT7 + 40, "ffffffff", "key slot 7: its key material" },
-    /* One sector further, so that its end leaves the area. */
+    /* One sector later, so that its end is outside of the area. */
     { SLOT7 + 40, "00000dd1", "key slot 7: its key material" },
     { SLOT1 + 40, "00000008", "key slots 0 and 1 overlaps" },
     { SLOT1 + 40, "000001ff", "key slots 0 and 1 overlaps" },
@@ -115,7 +114,7 @@ slot_mutations (void **state)
   try_mutations (rows, sizeof rows / sizeof rows[0], LENGTH, parse);
 }
 
-/* The header's area in the image bounds the key material, too. */
+/* The area of the header in the image also bounds the key material. */
 static void
 lengths (void **state)
 {

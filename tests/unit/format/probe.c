@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * probe.c: each format is known by its mark, where it belongs and nowhere
- * else; and what is no more than similar is not taken for it.
+ * probe.c: each format is recognized by its magic number at the right offset
+ * only, and similar files are not taken for it.
  */
 
 #include "tests/unit/unit.h"
@@ -22,7 +22,7 @@ find (void)
   return f ? f->what : "unknown";
 }
 
-/* One mark, in zeros. */
+/* A magic number in a file of zeros. */
 static const struct {
   size_t offset;
   const char *mark;
@@ -85,18 +85,19 @@ each_mark (void **state)
     assert_int_equal (
       probe_format (file, PROBE_START_BYTES, file + END)->is_image,
       marks[i].is_image);
-    /* Not with another last byte … */
+    /* Not recognized with another last byte … */
     file[last] ^= 0x40;
     if (strncmp (marks[i].what, "a LUKS", 6) != 0)
       assert_string_equal (find (), "unknown");
-    /* … nor elsewhere. */
+    /* … or at another offset. */
     memset (file, 0, sizeof file);
     put (i, marks[i].offset + 16);
     assert_string_equal (find (), "unknown");
   }
 }
 
-/* Of what is not given nothing is read (by sanitizers and valgrind). */
+/* Bytes that are not passed are not read (sanitizers and valgrind check that).
+ */
 static void
 short_files (void **state)
 {
@@ -172,14 +173,15 @@ descriptors (void **state)
   }
 }
 
-/* Put several marks in one file: the first one given is what it is. */
+/* Put two magic numbers in one file: it is recognized by the first argument.
+ */
 static void
-is_rather (size_t what, size_t than)
+check_precedence (size_t first, size_t second)
 {
   memset (file, 0, sizeof file);
-  put (than, marks[than].offset);
-  put (what, marks[what].offset);
-  assert_string_equal (find (), marks[what].what);
+  put (second, marks[second].offset);
+  put (first, marks[first].offset);
+  assert_string_equal (find (), marks[first].what);
 }
 
 static size_t
@@ -190,11 +192,11 @@ mark_of (const char *what, size_t offset)
   for (i = 0; i < COUNT (marks); ++i)
     if (strcmp (marks[i].what, what) == 0 && marks[i].offset == offset)
       return i;
-  fail_msg ("there is no mark of %s", what);
+  fail_msg ("no magic number of %s", what);
   return 0;
 }
 
-/* What a raw disk may hold says less than what surrounds it. */
+/* Formats that can contain or start like a raw disk take precedence. */
 static void
 order (void **state)
 {
@@ -203,14 +205,14 @@ order (void **state)
   const size_t iso = mark_of ("an ISO 9660 image", 32769);
 
   (void) state;
-  is_rather (mark_of ("a VHD image", END), mbr);
-  is_rather (mark_of ("a VHD image", END), gpt);
-  is_rather (mark_of ("a VHD image", END), iso);
-  is_rather (mark_of ("a DMG image", END), mbr);
-  is_rather (mark_of ("a tar archive", 257), mbr);
-  is_rather (gpt, mbr);
-  is_rather (iso, mbr);
-  is_rather (iso, gpt);
+  check_precedence (mark_of ("a VHD image", END), mbr);
+  check_precedence (mark_of ("a VHD image", END), gpt);
+  check_precedence (mark_of ("a VHD image", END), iso);
+  check_precedence (mark_of ("a DMG image", END), mbr);
+  check_precedence (mark_of ("a tar archive", 257), mbr);
+  check_precedence (gpt, mbr);
+  check_precedence (iso, mbr);
+  check_precedence (iso, gpt);
 }
 
 static const struct CMUnitTest tests[] = {

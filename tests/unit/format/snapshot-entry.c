@@ -2,18 +2,18 @@
  *
  * snapshot-entry.c: entries of all lengths, and tables that end anywhere.
  *
- * Each table is parsed in a buffer of just its length, so that the address
- * sanitizer sees every byte that is read beyond.
+ * Each table is parsed in a buffer of exactly its length, so the address
+ * sanitizer finds every access beyond it.
  */
 
 #include "tests/unit/unit.h"
 
 #include "format/snapshot-entry.h"
 
-/* The bytes of an entry before its extra data. */
+/* The length of an entry before its extra data. */
 #define FIXED 40
 
-/* What an entry is to be made of. */
+/* The lengths of the parts of an entry to make. */
 struct made {
   uint32_t extra;
   uint16_t id, name; /* lengths */
@@ -26,7 +26,7 @@ put_be16 (uint8_t *p, uint16_t v)
   p[1] = (uint8_t) v;
 }
 
-/* Each entry has other bytes, and none of them is 0. */
+/* Each entry has different bytes, none of them 0. */
 static uint8_t
 id_byte (unsigned number, size_t i)
 {
@@ -39,7 +39,7 @@ name_byte (unsigned number, size_t i)
   return (uint8_t) (255 - (number * 7 + i) % 255);
 }
 
-/* The extra data has these, as far as they fit. */
+/* Fields of the extra data, as far as they fit. */
 static uint64_t
 vm_state_size_64 (unsigned number)
 {
@@ -52,7 +52,7 @@ disk_size (unsigned number)
   return UINT64_C (0x99aabbccddeeff00) + number;
 }
 
-/* Where the entry ends, its padding aside. */
+/* Return where the entry ends, without its padding. */
 static size_t
 end_of (const struct made *m, size_t start)
 {
@@ -66,7 +66,7 @@ round_up (size_t n)
 }
 
 /* Write entry 'number' at 'start' of the table.  Returns where the next one
- * starts; the padding has a byte that must not matter.
+ * starts.  The bytes of the padding are not 0, and must be ignored.
  */
 static size_t
 make_entry (uint8_t *table, size_t start, unsigned number,
@@ -99,7 +99,8 @@ make_entry (uint8_t *table, size_t start, unsigned number,
   return round_up (end_of (m, start));
 }
 
-/* table[0..length) in memory of just that size.  The caller frees it. */
+/* Copy table[0..length) to memory of exactly its size.  The caller frees it.
+ */
 static uint8_t *
 exact_copy (const uint8_t *table, size_t length)
 {
@@ -137,19 +138,19 @@ check_entry (const struct snapshot_entry *s, unsigned number,
 }
 
 static const struct made single[] = {
-  /* What old versions of qemu wrote, and what new ones do. */
+  /* The extra data of old and new versions of qemu. */
   { 0, 1, 3 },
   { 8, 1, 3 },
   { 16, 2, 7 },
   { 24, 1, 20 },
-  /* Not so much that a field fits. */
+  /* Too short for a field. */
   { 1, 1, 1 },
   { 7, 1, 1 },
   { 9, 2, 2 },
   { 15, 3, 5 },
   { 17, 3, 5 },
   { 23, 0, 1 },
-  /* More than is known. */
+  /* Longer than the known fields. */
   { 25, 1, 1 },
   { 1000, 8, 8 },
   { 1023, 1, 1 },
@@ -166,7 +167,7 @@ static const struct made single[] = {
   { 1024, 65535, 65535 },
 };
 
-/* Enough for the largest entry. */
+/* Large enough for every entry. */
 static uint8_t table[FIXED + 1024 + 2 * 65535 + 8];
 
 static void
@@ -195,7 +196,7 @@ one_entry (void **state)
   }
 }
 
-/* Of the largest entries only some lengths: all would take a minute. */
+/* Only some lengths of the largest entries: all would take a minute. */
 static bool
 is_tried (size_t length, size_t end)
 {
@@ -231,7 +232,7 @@ cut_entry (void **state)
                   "length %zu: %d",
                   m->extra, m->id, m->name, length, r);
       if (r == 1) {
-        /* Its padding may be missing: it is the last one then. */
+        /* The last entry can lack its padding. */
         assert_int_equal (pos, length);
         check_entry (&s, 9, m);
       }
@@ -240,8 +241,8 @@ cut_entry (void **state)
   }
 }
 
-/* Parse a table of n entries: how many of them are there?  As snapshot-table.c
- * does, but each is checked.
+/* Parse a table of n entries, and return how many it has.  Works like
+ * snapshot-table.c, but checks each entry.
  */
 static unsigned
 parse_all (const uint8_t *p, size_t length, const struct made *made,
@@ -332,7 +333,7 @@ too_much_extra (void **state)
 
     make_entry (table, 0, 1, &m);
     put_be32 (table + 36, extras[i]);
-    /* However little of it is there, more would not help. */
+    /* More bytes of it would not change the result. */
     p = exact_copy (table, FIXED);
     assert_int_equal (snapshot_entry_parse (p, FIXED, &pos, 7, &s, &problem),
                       -1);
