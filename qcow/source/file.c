@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A local file or block device.
+ * A local file or block device.  See file.h.
  *
  * Reads are plain preads into the caller's buffers, one range after the other.
- * The image is never mapped into memory: a file that shrinks must be an error
- * and not SIGBUS.
+ * The image is never mapped into memory: if a file shrinks, that must be an
+ * error and not SIGBUS.
  *
  * Holes: lseek is called once for each fragment of the file.  Most images have
- * no hole, so the first call begins at offset 0.  Known fragments are in a
- * sorted list under the lock, which is never held during a system call.
+ * no hole, so the first call is for offset 0.  Known fragments are in a sorted
+ * list under the lock, which is never held during a system call.
  */
 
 #include <errno.h>
@@ -29,19 +29,19 @@
 #include "source/lock.h"
 #include "source/source.h"
 
-/* [start, end) of the file is a hole, or has none. */
+/* [start, end) of the file is a hole, or contains none. */
 struct fragment {
   uint64_t start, end;
   bool hole;
 };
 
-/* 24 KiB.  When the list is full, all fragments are forgotten, which costs a
- * system call each.
+/* A list of 24 KiB.  When it is full, all fragments are forgotten, and each
+ * takes a system call again.
  */
 #define MAX_FRAGMENTS 1024
 
-/* How far to look back for the beginning of a fragment: callers do not always
- * ask in the order of the file.
+/* How far to look back for the start of a fragment, since calls are not always
+ * in the order of the file.
  */
 #define LOOK_BACK (UINT64_C (16) << 20)
 
@@ -50,7 +50,8 @@ struct source_file {
   int fd;
   struct error_filter errors;
 
-  /* Under the lock: the known fragments, sorted, without overlaps. */
+  /* The lock guards the known fragments, which are sorted and do not overlap.
+   */
   pthread_mutex_t lock;
   size_t nr_fragments;
   struct fragment fragments[MAX_FRAGMENTS];
@@ -74,7 +75,7 @@ read_range (struct source_file *f, const struct source_range *range)
         "can't read %zu bytes at 0x%" PRIx64 ": %m", left, offset);
     }
     if (r == 0)
-      /* One message, whichever read finds it. */
+      /* All reads share one place, so this is reported once. */
       return error_report_once (
         &f->errors, UINT64_MAX, f->source.hooks, EIO, f->source.name,
         "the file was truncated while being served: it "
@@ -103,9 +104,9 @@ file_readv (struct source *s, const struct source_range *ranges, size_t n,
   return 0;
 }
 
-/* Ask the kernel for the fragment at 'offset'.  If it can't tell, that is no
- * hole.  Nor is what was truncated while being served: a client that reads
- * there must get an error.
+/* Get the fragment at 'offset' from the kernel.  It is no hole if the kernel
+ * can't tell.  Nor is a range that was truncated while being served: a client
+ * that reads it must get an error.
  */
 static struct fragment
 seek_fragment (const struct source_file *f, uint64_t offset)
@@ -115,7 +116,8 @@ seek_fragment (const struct source_file *f, uint64_t offset)
   off_t next;
 
   if (data == -1) {
-    /* ENXIO: no data up to the end, wherever that is now. */
+    /* ENXIO: there is no data up to the end of the file, wherever that is now.
+     */
     found.hole
       = errno == ENXIO && lseek (f->fd, 0, SEEK_END) >= (off_t) f->source.size;
     return found;
@@ -131,7 +133,7 @@ seek_fragment (const struct source_file *f, uint64_t offset)
   return found;
 }
 
-/* The index of the first known fragment that ends after 'offset'. */
+/* Return the index of the first known fragment that ends after 'offset'. */
 static size_t
 fragment_index (const struct source_file *f, uint64_t offset)
 {
@@ -148,8 +150,8 @@ fragment_index (const struct source_file *f, uint64_t offset)
   return low;
 }
 
-/* True if the fragment of 'offset' is known.  If not, *after is where the last
- * known fragment before it ends.
+/* Look up the fragment of 'offset'.  If it is not known, return false and set
+ * *after to the end of the last known fragment before it.
  */
 static bool
 recall (struct source_file *f, uint64_t offset, struct fragment *found,
@@ -177,7 +179,9 @@ remember (struct source_file *f, struct fragment new)
   if (f->nr_fragments == MAX_FRAGMENTS)
     f->nr_fragments = 0;
   i = fragment_index (f, new.start);
-  /* The rest of it may be known; another thread may have been faster. */
+  /* A later part of the fragment may be known, or another thread may have
+   * added it.
+   */
   if (i < f->nr_fragments && f->fragments[i].start <= new.end
       && f->fragments[i].hole == new.hole) {
     if (new.start < f->fragments[i].start)
@@ -242,7 +246,8 @@ static const struct source_ops file_ops = {
   .close = file_close,
 };
 
-/* Refuse all but regular files and block devices, and record which file it is.
+/* Refuse everything but regular files and block devices.  Store the identity
+ * of the file.
  */
 static int
 check_type (struct source_file *f)
@@ -267,8 +272,8 @@ check_type (struct source_file *f)
                                                : "a special file");
 }
 
-/* Take the length.  The file must be locked: until then a writer may change
- * the length.
+/* Take the length.  The file must be locked, because a writer could change the
+ * length before.
  */
 static int
 take_length (struct source_file *f)
@@ -287,7 +292,9 @@ take_length (struct source_file *f)
   return 0;
 }
 
-/* Before the lock, only what can't change may be recorded: type and inode. */
+/* Only properties that can't change, the type and the inode, may be taken
+ * before the lock.
+ */
 static int
 lock_and_measure (struct source_file *f, bool force_share)
 {
@@ -327,7 +334,7 @@ struct source *
 source_file_open (const char *filename, bool force_share,
                   const struct qcow_hooks *hooks)
 {
-  /* O_NONBLOCK: open must refuse a FIFO, not wait for a writer. */
+  /* O_NONBLOCK, so that open does not wait for the writer of a FIFO. */
   const int fd = open (filename, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
   if (fd == -1) {

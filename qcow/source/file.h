@@ -8,15 +8,14 @@
 
 #include "source/source.h"
 
-/* A local regular file or block device, opened read-only and, unless
- * force_share, with qemu's locks (lock.h).  The caller closes it.  NULL
- * with the error reported; errno as qcow_open.
+/* Open a local regular file or block device read-only, with qemu's locks
+ * (lock.h) unless force_share is set.  The caller closes the source.  Returns
+ * NULL with the error reported, and errno as qcow_open.
  */
 struct source *source_file_open (const char *filename, bool force_share,
                                  const struct qcow_hooks *hooks);
 
-/* The same for a file that is already open; 'fd' belongs to the source
- * from now on, also on failure.
+/* The same for a file that is already open.  Takes over 'fd', also on failure.
  */
 struct source *source_file_from_fd (int fd, const char *filename,
                                     bool force_share,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * qemu's image locks, seen from a reader.  See lock.h.
+ * qemu's image locks, for a reader.  See lock.h.
  */
 
 #include <errno.h>
@@ -10,13 +10,13 @@
 
 #include "source/lock.h"
 
-/* The bytes that qemu holds as a reader: it uses "consistent read", and does
+/* The bytes that qemu locks as a reader: it uses "consistent read", and does
  * not share "write" and "resize".
  */
 static const off_t our_bytes[] = { 100, 201, 203 };
 
-/* The bytes of a writer: it uses "write", uses "resize", or does not share
- * "consistent read".
+/* The bytes that a writer locks: it uses "write", uses "resize", or does not
+ * share "consistent read".
  */
 static const off_t writer_bytes[] = { 101, 103, 200 };
 
@@ -71,8 +71,8 @@ lock_image (int fd, const char *name, const struct qcow_hooks *hooks)
       return failed (name, hooks);
   }
 
-  /* Query only now: a writer that comes later sees our locks.  The query is
-   * for a write lock, since one for a read lock does not see read locks.
+  /* Query after locking: a writer that comes later sees our locks.  Query for
+   * a write lock, because a query for a read lock ignores read locks.
    */
   for (i = 0; i < sizeof writer_bytes / sizeof writer_bytes[0]; ++i) {
     struct flock lock = one_byte (F_WRLCK, writer_bytes[i]);

@@ -8,20 +8,20 @@
 #include "base/minmax.h"
 #include "source/readahead.h"
 
-/* A read belongs to a stream if it begins no further than this from its end.
+/* A read belongs to a stream if it starts at most this far from its end.
  * nbdcopy has 16 requests of 512 KiB in flight on a connection, which arrive
  * in nearly any order.
  */
 #define BACKWARD (UINT64_C (16) << 20)
 #define FORWARD (UINT64_C (8) << 20)
 
-/* A shorter range is not called a stream yet. */
+/* A shorter range is not a stream yet. */
 #define LEAST_SPAN (UINT64_C (128) << 10)
 
-/* How much of a stream's past counts. */
+/* How much of a stream's past is considered. */
 #define MEMORY (UINT64_C (32) << 20)
 
-/* So many large reads in parallel keep the connections busy without
+/* With this many large reads in flight, the connections are busy without
  * read-ahead.
  */
 #define MANY_READS 4
@@ -34,7 +34,7 @@ readahead_most (const struct readahead_load *load)
   return min64 (load->cache_bytes / 8, READAHEAD_MOST);
 }
 
-/* With more, the first blocks would be evicted before they are read. */
+/* With more, the first blocks would be evicted before clients read them. */
 uint64_t
 readahead_prefetch_most (uint64_t cache_bytes)
 {
@@ -48,7 +48,7 @@ belongs (const struct readahead_stream *s, uint64_t offset)
          && offset <= s->end + FORWARD;
 }
 
-/* The stream whose end is nearest. */
+/* Return the stream whose end is nearest, or NULL. */
 static struct readahead_stream *
 find (struct readahead *ra, uint64_t offset)
 {
@@ -69,9 +69,9 @@ find (struct readahead *ra, uint64_t offset)
   return best;
 }
 
-/* Begin a stream in place of the one that was used least recently. */
+/* Start a stream, which replaces the least recently used one. */
 static void
-begin (struct readahead *ra, uint64_t offset, uint64_t length)
+start_stream (struct readahead *ra, uint64_t offset, uint64_t length)
 {
   struct readahead_stream *s = &ra->streams[0];
   unsigned i;
@@ -87,9 +87,9 @@ begin (struct readahead *ra, uint64_t offset, uint64_t length)
                                   .used = ra->clock };
 }
 
-/* Where another stream began, another client has read on from there.  Do not
- * fetch that again, unless this stream really goes on there, and does not only
- * end a little behind it.
+/* Where another stream starts, another client has read the bytes that follow.
+ * Do not fetch them again, unless this stream has really continued past that
+ * start, and does not just end a little behind it.
  */
 static uint64_t
 limit (const struct readahead *ra, const struct readahead_stream *s,
@@ -118,11 +118,11 @@ readahead_note (struct readahead *ra, uint64_t offset, uint64_t length,
   ra->clock++;
   s = find (ra, offset);
   if (s == NULL) {
-    begin (ra, offset, length);
+    start_stream (ra, offset, length);
     return false;
   }
   s->used = ra->clock;
-  /* The first reads of a stream may come in any order, too. */
+  /* The first reads of a stream may also come out of order. */
   s->first = min64 (s->first, offset);
   s->start = min64 (s->start, offset);
   goes_on = offset + length > s->end;
@@ -131,7 +131,7 @@ readahead_note (struct readahead *ra, uint64_t offset, uint64_t length,
   if (s->ahead < s->end)
     s->ahead = s->end;
   span = s->end - s->start;
-  /* Bytes that are read again count once. */
+  /* Count bytes that are read again only once. */
   s->bytes = min64 (s->bytes + length, span);
   /* A stream has read at least half of the range that it has passed. */
   if (s->bytes < span / 2 || most < 2 * READAHEAD_CHUNK) {
@@ -150,7 +150,7 @@ readahead_note (struct readahead *ra, uint64_t offset, uint64_t length,
     return false;
 
   window = min64 (2 * span, most - READAHEAD_CHUNK);
-  /* Not in small steps: only when less than half of the window is left. */
+  /* Avoid small steps: wait until less than half of the window is left. */
   if (s->ahead >= s->end + window / 2 && s->ahead > s->end)
     return false;
   *to = round_up64 (s->end + window, READAHEAD_CHUNK);

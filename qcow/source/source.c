@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What all kinds of sources have in common: the end of the file.  See
+ * The part that all kinds of sources share: the end of the file.  See
  * source.h.
  */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * file.c: the end of the file, a file that is cut while it is
- * served, holes, and what is refused.
+ * file.c: the end of the file, truncation while serving, holes, locks, and
+ * files that are refused.
  */
 
 #include <errno.h>
@@ -72,7 +72,7 @@ cut_while_served (void **state)
   assert_said ("truncated while being served");
   assert_int_equal (unit_errors, 1);
 
-  /* A file that grows does not show it. */
+  /* A file that grows keeps its length. */
   unit_write (&f, "abcdefghijklmnop", 16, 0);
   memset (buf, 0xee, sizeof buf);
   assert_int_equal (source_read (s, buf, 10, 8), 0);
@@ -121,7 +121,7 @@ holes (void **state)
   close (f.fd);
 }
 
-/* Lost data must be read, to be missed: it is no hole. */
+/* Truncated data is not a hole: a client must read it to get the error. */
 static void
 cut_is_no_hole (void **state)
 {
@@ -141,7 +141,7 @@ cut_is_no_hole (void **state)
   close (f.fd);
 }
 
-/* More fragments than are remembered, asked for in any order. */
+/* More fragments than the list holds, in any order. */
 static void
 fragmented (void **state)
 {
@@ -214,7 +214,7 @@ refused (void **state)
   refuse ("no\nsuch", "No such file", ENOENT);
 }
 
-/* Someone writes: what qemu would hold then. */
+/* The locks that qemu has when it writes. */
 static void
 locked (void **state)
 {
@@ -244,7 +244,7 @@ locked (void **state)
     assert_int_equal (fcntl (f.fd, F_OFD_SETLK, &lock), 0);
   }
 
-  /* We hold what keeps a writer away: bytes 100, 201, 203. */
+  /* The source holds the locks that keep writers out: bytes 100, 201, 203. */
   s = open_file (&f);
   for (i = 90; i < 210; ++i) {
     struct flock lock = {

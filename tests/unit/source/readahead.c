@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * readahead.c: clients of all kinds, and what is fetched before they ask for
- * it.
+ * readahead.c: clients of all kinds, and what is read ahead for them.
  *
- * A model keeps all that was ever read, and all that was ever read ahead,
- * and checks each answer against what readahead.h promises: not more than
- * 'most' ahead, nothing that was read or read ahead before, cut at a chunk
- * or where another stream began.  The tests add which clients must be
- * helped, and which must not.
+ * A model records everything that was read or read ahead, and checks each
+ * result against readahead.h: at most 'most' bytes ahead, nothing that was
+ * read or read ahead before, and an end at a chunk or where another stream
+ * started.  The tests add which clients must benefit from read-ahead, and
+ * which must not cause any.
  */
 
 #include "tests/unit/unit.h"
@@ -21,7 +20,7 @@
 #define G (1024 * M)
 #define T (1024 * G)
 
-#define MOST (32 * M) /* as remote.c has it for large caches */
+#define MOST (32 * M) /* more than remote.c uses */
 #define MAX_CLIENTS 16
 #define MAX_RANGES 4096
 
@@ -29,17 +28,17 @@ struct range {
   uint64_t from, to;
 };
 
-/* Somebody who reads on and on. */
-struct quota_client {
-  uint64_t first, end; /* where it began, and the furthest it has read */
-  uint64_t bytes;      /* that it has read … */
-  uint64_t in_time;    /* … and of those were read ahead */
+/* A client that reads sequentially. */
+struct client {
+  uint64_t first, end; /* its lowest offset and furthest end */
+  uint64_t bytes;      /* that it has read, ... */
+  uint64_t in_time;    /* ... and how many of them were read ahead */
 };
 
 struct model {
   struct readahead ra;
   uint64_t most;
-  struct quota_client clients[MAX_CLIENTS];
+  struct client clients[MAX_CLIENTS];
   unsigned nr_clients;
   struct range ahead[MAX_RANGES];
   size_t nr_ahead;
@@ -69,7 +68,7 @@ overlap (struct range a, struct range b)
 }
 
 static bool
-is_a_beginning (uint64_t offset)
+is_a_start (uint64_t offset)
 {
   unsigned i;
 
@@ -80,25 +79,25 @@ is_a_beginning (uint64_t offset)
 }
 
 static void
-check_range (const struct quota_client *c, struct range r)
+check_range (const struct client *c, struct range r)
 {
   unsigned i;
   size_t j;
 
   if (r.from >= r.to)
     fail_msg ("[%" PRIu64 ", %" PRIu64 ") is empty", r.from, r.to);
-  if (r.to % READAHEAD_CHUNK != 0 && !is_a_beginning (r.to))
+  if (r.to % READAHEAD_CHUNK != 0 && !is_a_start (r.to))
     fail_msg ("it ends at %" PRIu64, r.to);
   if (r.to <= c->end || r.to - c->end > model.most)
     fail_msg ("at %" PRIu64 ", up to %" PRIu64 " is read ahead", c->end, r.to);
-  /* A client that goes beyond what it has read needs no more than that in
-   * advance: here, some times as much.
+  /* A client needs about as much read-ahead as it has read.  This allows four
+   * times that.
    */
   if (r.to - c->end > 4 * c->bytes + READAHEAD_CHUNK)
     fail_msg ("%" PRIu64 " bytes are read ahead after %" PRIu64, r.to - c->end,
               c->bytes);
   for (i = 0; i < model.nr_clients; ++i) {
-    const struct quota_client *other = &model.clients[i];
+    const struct client *other = &model.clients[i];
 
     if (other->bytes > 0
         && overlap (r, (struct range){ other->first, other->end }) > 0)
@@ -111,13 +110,13 @@ check_range (const struct quota_client *c, struct range r)
                 r.to);
 }
 
-/* A client reads.  Clients read all between their beginning and their end,
- * but for the order, so no list of what they have read is needed.
+/* A client reads.  Clients read everything between their first offset and
+ * their end, in any order, so the model needs no list of what they have read.
  */
 static bool
 reads (unsigned client, uint64_t offset, uint64_t length)
 {
-  struct quota_client *c = &model.clients[client];
+  struct client *c = &model.clients[client];
   struct range r = { 0, 0 };
   size_t j;
 
@@ -148,7 +147,7 @@ any (uint64_t below)
   return (seed >> 11) % below;
 }
 
-/* --- Those that must be helped --- */
+/* --- Clients that must benefit --- */
 
 static void
 in_order (void **state)
@@ -162,7 +161,7 @@ in_order (void **state)
   (void) state;
   for (i = 0; i < NR (starts); ++i)
     for (j = 0; j < NR (lengths); ++j) {
-      const struct quota_client *c = &model.clients[0];
+      const struct client *c = &model.clients[0];
 
       start (MOST, 1);
       for (n = 0; n * lengths[j] < 128 * M; ++n) {
@@ -170,7 +169,9 @@ in_order (void **state)
         size_t k;
 
         reads (0, starts[i] + n * lengths[j], lengths[j]);
-        /* Two are enough to see it, if they are not very small. */
+        /* Two reads are enough to recognize a stream, unless they are very
+         * small.
+         */
         if (n >= 2 && n * lengths[j] >= 512 * K
             && c->in_time - in_time != lengths[j])
           fail_msg ("from %" PRIu64 ", by %" PRIu64 ": read %" PRIu64
@@ -179,13 +180,13 @@ in_order (void **state)
         for (k = 1; k < model.nr_ahead; ++k)
           assert_int_equal (model.ahead[k].from, model.ahead[k - 1].to);
       }
-      /* Requests are large. */
+      /* The requests of read-ahead are large. */
       assert_true (model.nr_ahead < 128 * M / READAHEAD_CHUNK);
     }
 }
 
-/* The order in which 16 requests that are under way at once may arrive: none
- * is overtaken by more than 16 others.
+/* The order in which 16 requests in flight can arrive: each is overtaken by at
+ * most 16 others.
  */
 static void
 shuffle (unsigned *order, unsigned n, unsigned how_far)
@@ -205,11 +206,11 @@ shuffle (unsigned *order, unsigned n, unsigned how_far)
   }
 }
 
-/* Most of it must come before it is asked for: all but the beginning. */
+/* Most bytes must be read ahead: all but the first ones. */
 static void
 check_helped (unsigned client, const char *what)
 {
-  const struct quota_client *c = &model.clients[client];
+  const struct client *c = &model.clients[client];
 
   if (c->in_time < c->bytes / 4 * 3)
     fail_msg ("%s: %" PRIu64 " of %" PRIu64 " bytes were read ahead", what,
@@ -236,7 +237,7 @@ out_of_order (void **state)
     }
 }
 
-/* Each 16 of them the wrong way round. */
+/* Groups of 16 requests in reverse order. */
 static void
 backwards_in_groups (void **state)
 {
@@ -249,14 +250,14 @@ backwards_in_groups (void **state)
   check_helped (0, "groups");
 }
 
-/* Clients that begin where others will end, as those of nbdcopy do: each
- * has a part of the disk, or takes the next one.
+/* Clients that start where others will end, like those of nbdcopy: each copies
+ * a part of the disk, or takes the next one.
  */
 struct scene {
   const char *name;
   uint64_t part, length;
   unsigned nr_clients, how_far;
-  unsigned speed[4]; /* requests each turn */
+  unsigned speed[4]; /* requests in each round */
 };
 
 static void
@@ -287,7 +288,7 @@ neighbours (void **state)
     start (MOST, s->nr_clients);
     for (c = 0; c < s->nr_clients; ++c) {
       shuffle (orders[c], n, s->how_far);
-      /* Known from the beginning, whatever comes first. */
+      /* Known in advance, whichever client reads first. */
       model.clients[c].first = c * s->part;
     }
     while (left > 0)
@@ -302,7 +303,9 @@ neighbours (void **state)
   }
 }
 
-/* As many as there may be, far from each other, some with odd lengths. */
+/* As many clients as there are streams, far from each other, some with odd
+ * lengths.
+ */
 static void
 many_clients (void **state)
 {
@@ -317,7 +320,7 @@ many_clients (void **state)
     check_helped (c, "one of many");
 }
 
-/* Lookups here and there do not take the stream's place. */
+/* Scattered reads do not replace the stream. */
 static void
 among_others (void **state)
 {
@@ -336,7 +339,7 @@ among_others (void **state)
   check_helped (0, "among others");
 }
 
-/* A client that goes elsewhere is followed. */
+/* A client that seeks is followed. */
 static void
 elsewhere (void **state)
 {
@@ -351,7 +354,7 @@ elsewhere (void **state)
   }
 }
 
-/* --- Those that must not --- */
+/* --- Clients that must not cause read-ahead --- */
 
 static void
 never (uint64_t offset, uint64_t length)
@@ -391,7 +394,7 @@ scattered (void **state)
     }
 }
 
-/* Anywhere on a large disk. */
+/* Random reads on a large disk. */
 static void
 anywhere (void **state)
 {
@@ -404,7 +407,7 @@ anywhere (void **state)
     never (any (16 * T / (4 * K)) * 4 * K, 4 * K);
 }
 
-/* Forwards or backwards, but most is left out. */
+/* Forwards or backwards, with large gaps. */
 static void
 with_gaps (void **state)
 {
@@ -419,8 +422,8 @@ with_gaps (void **state)
     never (i * M, 64 * K);
 }
 
-/* To read the same again does not go on, and is no reason to believe that
- * what is near will be wanted.
+/* Reading the same range again does not continue a stream, and does not
+ * predict reads near it.
  */
 static void
 the_same_again (void **state)
@@ -435,7 +438,9 @@ the_same_again (void **state)
     never (G + i * M, 4 * K);
 }
 
-/* Somebody who reads backwards gets what is behind him once at most. */
+/* A client that reads backwards causes read-ahead at most once, of what
+ * follows its first read.
+ */
 static void
 backwards (void **state)
 {
@@ -490,7 +495,8 @@ room (void **state)
     }
 }
 
-/* The room may become more or less: then what is ahead waits. */
+/* The limit can change: existing read-ahead then counts against the new one.
+ */
 static void
 room_that_changes (void **state)
 {
@@ -505,9 +511,7 @@ room_that_changes (void **state)
   }
 }
 
-/* The last bytes of the largest file that there can be, and of what has no
- * file.
- */
+/* The last bytes of the largest possible file, and beyond. */
 static void
 at_the_end (void **state)
 {
@@ -529,7 +533,7 @@ at_the_end (void **state)
       for (n = 64 * M / lengths[j]; n > 0; --n)
         reads (0, ends[i] - n * lengths[j], lengths[j]);
       check_helped (0, "at the end");
-      /* And at once at the other end. */
+      /* At once at the other end. */
       start (MOST, 0);
       never (ends[i] - lengths[j], lengths[j]);
       never (0, 4 * K);
@@ -538,7 +542,7 @@ at_the_end (void **state)
     }
 }
 
-/* Anything at all: each answer is within bounds. */
+/* Random reads: each result is within bounds. */
 static void
 anything (void **state)
 {
@@ -558,13 +562,13 @@ anything (void **state)
     if (readahead_note (&model.ra, offset, length, most, &from, &to)) {
       assert_true (from < to);
       assert_true (from >= offset + length);
-      /* It may be read out of order. */
+      /* The read can be out of order. */
       assert_true (to - (offset + length) <= most + 32 * M);
     }
   }
 }
 
-/* --- Whether and how far --- */
+/* --- How far --- */
 
 static void
 most (void **state)
