@@ -2,7 +2,8 @@
  *
  * The parameters on nbdkit's command line, in one table.  See plugin-config.h.
  *
- * nbdkit sets them one by one, before there are other threads: no locking.
+ * nbdkit passes them one by one, before there are other threads, so there is
+ * no locking.
  */
 
 #include <stdbool.h>
@@ -18,15 +19,15 @@
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-/* What the parameters say.  Strings are nbdkit's; secrets are in memory of
- * qcow_secret, which is ours.
+/* The values so far.  Strings belong to nbdkit, except secrets, which are in
+ * memory of qcow_secret that belongs to us.
  */
 static struct qcow_options options;
 
 enum {
   WEB = 1,    /* for web servers */
-  HIDDEN = 2, /* may contain a secret: never show the value */
-  EMPTY = 4,  /* may be empty */
+  HIDDEN = 2, /* can contain a secret: never show the value */
+  EMPTY = 4,  /* can be empty */
 };
 
 struct parameter {
@@ -96,7 +97,7 @@ take_list (const struct parameter *p, const char *value)
   return check_empty (p, value) == -1 ? -1 : append (p, value);
 }
 
-/* NULL if that fails, with a message. */
+/* Returns NULL with the error reported. */
 static char *
 read_secret (const char *value)
 {
@@ -139,8 +140,8 @@ bad_value (const struct parameter *p, const char *value, const char *must_be)
   return -1;
 }
 
-/* The same words as nbdkit_parse_bool, whose error does not say which
- * parameter is wrong.
+/* Accepts the words of nbdkit_parse_bool, whose error message does not name
+ * the parameter.
  */
 static int
 take_bool (const struct parameter *p, const char *value)
@@ -158,8 +159,8 @@ take_bool (const struct parameter *p, const char *value)
   return bad_value (p, value, "true or false");
 }
 
-/* nbdkit_parse_size does not say which parameter is wrong either.  So leave it
- * only the numbers that are too large for it.
+/* The error messages of nbdkit_parse_size do not name the parameter either, so
+ * it gets only well-formed sizes.  It can still report that one is too large.
  */
 static bool
 looks_like_size (const char *value)
@@ -171,8 +172,8 @@ looks_like_size (const char *value)
          && value[digits + suffix] == '\0';
 }
 
-/* A cache that can't fit into the address space would make reads fail once
- * it is full, not the start.
+/* If the cache did not fit into the address space, the server would start, but
+ * reads would fail once the cache is full.
  */
 static int
 take_cache_size (const struct parameter *p, const char *value)
@@ -282,7 +283,7 @@ config_parameter (const char *key, const char *value)
   return -1;
 }
 
-/* A variable that is empty counts as unset. */
+/* An empty variable counts as unset. */
 static const char *
 environment (const char *name)
 {

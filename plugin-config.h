@@ -2,8 +2,8 @@
  *
  * The parameters on nbdkit's command line.  Private to the plugin.
  *
- * nbdkit calls these functions in this order, from one thread, before it
- * serves.
+ * nbdkit's main thread calls these functions in this order, all but
+ * config_free before it serves.
  */
 
 #ifndef PLUGIN_CONFIG_H
@@ -22,8 +22,9 @@ extern const char config_help[];
 /* For struct qcow_hooks. */
 extern const char *const config_hints[QCOW_NR_HINTS];
 
-/* What the parameters say.  The strings and lists stay ours: passphrases are
- * valid until config_wipe_passphrases, others until config_free.
+/* The values of the parameters.  The result shares its strings and lists:
+ * passphrases are valid until config_wipe_passphrases, the others until
+ * config_free.
  */
 struct qcow_options config_options (void);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * nbdkit's callbacks, but for those of the parameters (plugin-config.h).
- * What a QCOW image is, only qcow/ knows.
+ * nbdkit's callbacks, except those for the parameters (plugin-config.h).  All
+ * knowledge of QCOW images is in qcow/.
  *
- * The image is opened and checked in get_ready, before the server forks,
- * changes its directory or its user, so that a bad image stops the start.
- * From then on it is constant, and callbacks run in parallel without a
- * lock of ours.
+ * get_ready opens and checks the image before the server forks or changes its
+ * directory or user, so the server does not start with a bad image.  From then
+ * on the image is constant, and callbacks run in parallel without locking
+ * here.
  */
 
 #include <dlfcn.h>
@@ -32,7 +32,7 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-/* A parameter that nbdkit passes and we have no use for. */
+/* For parameters of callbacks that are not used. */
 #define UNUSED __attribute__ ((unused))
 
 /* Debug flags: -D qcow.runs=1, -D qcow.cache=1, -D qcow.http=1 */
@@ -42,32 +42,32 @@ NBDKIT_DLL_PUBLIC int qcow_debug_http = 0;
 
 static struct qcow *image;
 static bool serving;     /* after the fork */
-static bool before_1_34; /* the server that has loaded us */
+static bool before_1_34; /* the version of the running nbdkit */
 
 static void
-say_error (UNUSED void *opaque, const char *text)
+hook_error (UNUSED void *opaque, const char *text)
 {
   nbdkit_error ("%s", text);
 }
 
 static void
-say_warning (UNUSED void *opaque, const char *text)
+hook_warn (UNUSED void *opaque, const char *text)
 {
-  /* nbdkit has no warnings; its own plugins do this. */
+  /* nbdkit has no function for warnings; its own plugins do this. */
   nbdkit_error ("warning: %s", text);
 }
 
 static void
-say_debug (UNUSED void *opaque, const char *text)
+hook_debug (UNUSED void *opaque, const char *text)
 {
   nbdkit_debug ("%s", text);
 }
 
-/* Nothing of nbdkit's notices before it serves that it should end, but then
- * signals just kill it.
+/* Before nbdkit serves, its functions do not notice a shutdown.  But then
+ * signals simply end the process.
  */
 static int
-sleep_or_end (UNUSED void *opaque, unsigned ms)
+hook_sleep (UNUSED void *opaque, unsigned ms)
 {
   const struct timespec t = { .tv_sec = (time_t) (ms / 1000),
                               .tv_nsec = (long) (ms % 1000) * 1000000 };
@@ -85,8 +85,8 @@ plugin_load (void)
     nbdkit_error ("libgcrypt %s is too old", gcry_check_version (NULL));
     exit (EXIT_FAILURE);
   }
-  /* Servers have this function since 1.33.3.  The lookup at run time does not
-   * depend on the headers that the plugin was built with.
+  /* nbdkit has this function since 1.33.3.  Look it up at run time, because
+   * the headers that the plugin was built with can be of another version.
    */
   before_1_34 = dlsym (RTLD_DEFAULT, "nbdkit_disconnect") == NULL;
   config_load ();
@@ -122,10 +122,10 @@ plugin_get_ready (void)
 {
   struct qcow_options options = config_options ();
   const struct qcow_hooks hooks = {
-    .error = say_error,
-    .warn = say_warning,
-    .debug = say_debug,
-    .sleep = sleep_or_end,
+    .error = hook_error,
+    .warn = hook_warn,
+    .debug = hook_debug,
+    .sleep = hook_sleep,
     .hints = config_hints,
   };
 
@@ -144,8 +144,8 @@ plugin_after_fork (void)
   return qcow_after_fork (image);
 }
 
-/* One export more, or one longer name or description, and nbdkit refuses
- * the whole list.
+/* nbdkit's limits.  With one export more, or a longer name or description, it
+ * refuses the whole list.
  */
 #define MAX_LISTED 10000
 #define MAX_NAME_LENGTH 4096
@@ -193,14 +193,14 @@ plugin_default_export (UNUSED int readonly, UNUSED int is_tls)
   return "";
 }
 
-/* What this thread has opened. */
+/* The view that this thread opened last, or NULL after it was closed. */
 static __thread void *opened_here;
 
 static void *
 plugin_open (UNUSED int readonly)
 {
-  /* NULL if a filter opens us without a client that could have asked for one
-   * (nbdkit has said so): any would be a guess.
+  /* NULL if a filter opens the plugin without a client, after nbdkit has
+   * reported that.  Do not guess which export is meant.
    */
   const char *name = nbdkit_export_name ();
 
@@ -228,8 +228,7 @@ plugin_get_size (void *handle)
   return (int64_t) qcow_view_size (handle);
 }
 
-/* nbdcopy asks for pieces of the preferred size, and never less than
- * 256 KiB.
+/* nbdcopy sends requests of the preferred size, and never less than 256 KiB.
  */
 #define PREFERRED_BLOCK_SIZE (512U << 10)
 
@@ -296,21 +295,21 @@ add_extent (void *opaque, uint64_t offset, uint64_t length,
   return nbdkit_add_extent (opaque, offset, length, types[kind]);
 }
 
-/* An extent of 4 GiB or more for a request of nearly as much ends servers
- * up to nbdkit 1.45 with an assertion (CVE-2025-47711).  This is the most
- * that is safe, and keeps the next request aligned to 64 KiB.
+/* Up to nbdkit 1.45, an extent of 4 GiB or more in the reply to a request of
+ * almost 4 GiB fails an assertion in the server (CVE-2025-47711).  This is the
+ * largest safe count that keeps the next request aligned to 64 KiB.
  */
 #define MAX_EXTENTS_COUNT 0xffff0000
 
-/* If a client leaves while its block status reply is being sent, nbdkit before
- * 1.34 tries to send the next extent on the closed socket, and fails an
+/* If a client disconnects while its block status reply is being sent, nbdkit
+ * before 1.34 tries to send the next extent on the closed socket, and fails an
  * assertion.  A reply with one extent is safe, but each extent then costs a
  * round trip: nbdinfo --map of 262144 extents takes 9 s instead of 1 s.
  *
- * So send one extent only where that makes the server safe: if one thread
- * serves the connection (nbdkit -t 1), which is then the thread that opened
- * it.  With more threads, a client that leaves while it has several requests
- * in flight ends such a server whatever a plugin does.
+ * So send one extent only where that makes the server safe: where one thread
+ * serves the connection (nbdkit -t 1), which is the thread that opened it.
+ * With more threads, a client that disconnects with several requests in flight
+ * crashes such a server whatever the plugin does.
  */
 static bool
 must_send_one_extent (const void *handle)
@@ -357,7 +356,7 @@ static struct nbdkit_plugin plugin = {
   .pread = plugin_pread,
   .cache = plugin_cache,
   .extents = plugin_extents,
-  /* qcow/ sets errno to what a client should see. */
+  /* qcow/ sets errno to the value for the client. */
   .errno_is_preserved = 1,
 };
 

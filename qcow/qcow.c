@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An image with everything that belongs to it: its chain, its snapshots
- * and bitmaps, cache and working memory.  See qcow.h.
+ * An image with its chain, snapshots, bitmaps, cache and working memory.  See
+ * qcow.h.
  */
 
 #include <errno.h>
@@ -26,13 +26,13 @@ struct qcow {
   struct bitmap_table *bitmaps;
   struct view_parts parts; /* of the above */
 
-  /* The default view, as the options say; if 'only', it is all that is
-   * served.
+  /* The default view, which the options select.  If 'only' is set, no other
+   * view is served.
    */
   bool only, is_delta;
   struct view_point point, since;
   const struct bitmap_entry *bitmap;
-  /* Open as long as the image is, so that tables are read only once. */
+  /* Stays open until qcow_close, so that its tables are read only once. */
   struct qcow_view *view;
 
   bool debug_cache;
@@ -187,8 +187,8 @@ no_memory (const struct qcow *q, const struct qcow_options *options)
                           options->filename ? options->filename : "url=");
 }
 
-/* How many layers can have compressed clusters: raw files and images with a
- * data file have none.
+/* Return how many layers can have compressed clusters: raw files and images
+ * with a data file have none.
  */
 static unsigned
 count_inflating_layers (const struct chain *chain)
@@ -209,7 +209,7 @@ open_all (struct qcow *q, const struct qcow_options *options)
 {
   if (http_check_options (options, &q->hooks) == -1)
     return -1;
-  /* First: what comes with a remote file's size goes into the cache. */
+  /* First, because opening a remote file caches its beginning. */
   q->context.cache = cache_new (options->cache_size, MAP_LARGEST_CACHED);
   q->context.l1_tables = l1_tables_new ();
   if (q->context.cache == NULL || q->context.l1_tables == NULL)
@@ -237,8 +237,8 @@ qcow_curl_version (void)
 }
 
 static void
-tell_source (const struct qcow *q, unsigned layer, const char *what,
-             const struct source *source)
+debug_source (const struct qcow *q, unsigned layer, const char *what,
+              const struct source *source)
 {
   char *real = source->remote ? NULL : realpath (source->name, NULL);
 
@@ -247,11 +247,11 @@ tell_source (const struct qcow *q, unsigned layer, const char *what,
   free (real);
 }
 
-/* While serving, messages name files by their last component: this tells
- * which those are.
+/* While serving, errors and warnings name files by their last component.
+ * These messages give the full paths.
  */
 static void
-tell_chain (const struct qcow *q)
+debug_chain (const struct qcow *q)
 {
   unsigned i;
 
@@ -259,11 +259,11 @@ tell_chain (const struct qcow *q)
     const struct image *image = q->chain->layers[i].image;
 
     if (image == NULL)
-      tell_source (q, i, "raw file", q->chain->layers[i].raw);
+      debug_source (q, i, "raw file", q->chain->layers[i].raw);
     else {
-      tell_source (q, i, "image", image->source);
+      debug_source (q, i, "image", image->source);
       if (image->data != image->source)
-        tell_source (q, i, "data file", image->data);
+        debug_source (q, i, "data file", image->data);
     }
   }
 }
@@ -284,7 +284,7 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   q->context.debug_runs = options->debug_runs;
   if (open_all (q, options) == 0) {
     q->debug_cache = options->debug_cache;
-    tell_chain (q);
+    debug_chain (q);
     return q;
   }
   err = errno;
@@ -293,7 +293,7 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   return NULL;
 }
 
-/* Locks of memory end with a fork. */
+/* A fork ends memory locks. */
 static void
 lock_keys (const struct qcow *q)
 {
@@ -321,7 +321,7 @@ qcow_close (struct qcow *q)
 {
   if (q == NULL)
     return;
-  /* Before what its fetches are for. */
+  /* First, because its fetches use the cache and the layers. */
   http_stop (q->context.http);
   if (q->debug_cache) {
     const struct cache_stats s = cache_stats (q->context.cache);
