@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Preloaded into nbdkit together with gcc's address or thread sanitizer.
- * Without it nbdkit, with whatever plugin, hangs at its end once it has
- * printed an error message with %m: with these the C library's lock of the
- * locale stays taken then, and p11-kit, which nbdkit is linked with, waits
- * for it in freelocale.  At the end of a process nothing need be freed.
+ *
+ * With these sanitizers, printing an error message with %m leaves the C
+ * library's locale lock taken.  When nbdkit exits, with any plugin, p11-kit
+ * (which nbdkit is linked with) then waits for that lock in freelocale for
+ * ever.  So do nothing in freelocale: a process that exits need not free
+ * anything.
  */
 
 #include <locale.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Preloaded into what runs under valgrind, which in Debian 12 does not know
- * openat2 and answers ENOSYS; without it no image may open another.  This
- * opens what it is asked to, and confines nothing: tests of that can't run
- * under valgrind.
+ * Preloaded into programs under valgrind, which in Debian 12 does not know
+ * openat2 and returns ENOSYS, so no image could open another file.
+ *
+ * This calls openat instead, and does not confine the name: tests of that
+ * can't run under valgrind.
  */
 
 #include <dlfcn.h>

@@ -12,12 +12,12 @@
  * is not limited: a response is sent as fast as the loopback device allows.
  *
  * HTTP/1.1 with keep-alive, without pipelining: GET and HEAD, one range,
- * strong ETags and If-Match.  GET /.stats is answered immediately with one
- * line of JSON: the number of "requests" and "connections" so far, and the
- * "bytes" of the responses' bodies.  It does not count itself.
+ * strong ETags and If-Match.  The response to GET /.stats is not delayed: one
+ * line of JSON with the number of "requests" and "connections" so far, and the
+ * "bytes" of the responses' bodies.  These requests are not counted.
  *
- * A thread per connection, and sendfile, so that it is not the bottleneck,
- * even without delay.  Clients are trusted.
+ * It uses a thread per connection and sendfile, so that it is not the
+ * bottleneck, even without delay.  Clients are trusted.
  */
 
 #include <err.h>
@@ -55,7 +55,7 @@ struct connection {
   int fd;
   int64_t accepted; /* Time. */
   bool counted;
-  /* Received, but not yet parsed. */
+  /* Received, but not parsed yet. */
   char buf[MAX_REQUEST + 1];
   size_t used;
 };
@@ -89,8 +89,8 @@ wait_until (int64_t due)
     ;
 }
 
-/* Wait for a complete head of a request.  Returns its length up to the empty
- * line, or 0 at the end of the connection.
+/* Wait for the complete header of a request.  Returns its length up to the
+ * empty line, or 0 at the end of the connection.
  */
 static size_t
 receive_head (struct connection *c)
@@ -173,7 +173,7 @@ send_file (int fd, int file, uint64_t offset, uint64_t length)
 
     if (r == -1 && errno == EINTR)
       continue;
-    if (r <= 0) /* The client left, or the file was truncated. */
+    if (r <= 0) /* The client disconnected, or the file was truncated. */
       return false;
     length -= (uint64_t) r;
     bytes += (uint64_t) r;

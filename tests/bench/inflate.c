@@ -10,7 +10,7 @@
  * buffer.  It intentionally shares no code with the plugin.  The image is
  * trusted: use it with the benchmark's own images only.
  *
- * Prints one line of JSON: "seconds" is the CPU time, user and system, of
+ * It prints one line of JSON: "seconds" is the CPU time, user and system, of
  * all threads, without reading the tables; "stored" and "inflated" are bytes
  * before and after; "failed" is the number of clusters that the library
  * rejects.
@@ -180,7 +180,7 @@ static void *
 inflate_part (void *vp)
 {
   struct part *part = vp;
-  /* A compressed cluster may be longer than a cluster by a sector or two,
+  /* A compressed cluster can be longer than a cluster by a sector or two, but
    * never twice as long.
    */
   unsigned char *in = allocate (2 * cluster_size);
