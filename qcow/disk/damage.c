@@ -10,8 +10,8 @@
 #include "disk/damage.h"
 #include "image/image.h"
 
-/* A number for the filter.  Two views of an image can have different damage
- * at the same guest offset, so it depends on what is wrong, too.
+/* The number of a place in the filter.  It depends on the fault, too: two
+ * views of an image can be damaged differently at the same guest offset.
  */
 static uint64_t
 place_of (const struct run *run, uint64_t offset)
@@ -33,7 +33,7 @@ report_cluster (const struct run *run, const char *what)
                             cluster, run->host, what);
 }
 
-/* One message for all that an L2 table would map. */
+/* One message for everything that the L2 table would map. */
 static int
 report_table (const struct run *run)
 {

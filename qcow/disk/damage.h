@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Messages about damaged parts of an image.  The guest offset says which
- * part of the disk is lost, the host offset where to look in the file.
+ * Messages about damaged parts of an image.  The guest offset shows which part
+ * of the disk is lost, the host offset where to look in the file.
  *
- * Each place is reported once, and no more than ERROR_FILTER_MAX places of an
- * image (error.h).  The filter locks itself, so any thread may call these.
+ * Each place is reported once, and at most ERROR_FILTER_MAX places of an image
+ * (error.h).  The filter locks itself, so any thread may call these.
  */
 
 #ifndef QCOW_DISK_DAMAGE_H

@@ -11,7 +11,7 @@
 #include "disk/decrypt.h"
 #include "image/image.h"
 
-/* Whole sectors from the guest offset on, which are read to 'buf'. */
+/* Add whole sectors from the guest offset on, to be read to 'buf'. */
 static struct decrypt_step *
 add_sectors (struct decrypt_batch *b, const struct run *run, uint64_t offset,
              uint64_t length, uint8_t *buf, struct ranges *ranges)
@@ -29,7 +29,7 @@ add_sectors (struct decrypt_batch *b, const struct run *run, uint64_t offset,
   return step;
 }
 
-/* The bytes [offset, end) of the guest, which lie within one sector. */
+/* Add guest range [offset, end), which lies within one sector. */
 static void
 add_edge (struct decrypt_batch *b, const struct run *run, uint64_t offset,
           uint64_t end, uint8_t *dest, struct ranges *ranges)
@@ -44,9 +44,10 @@ add_edge (struct decrypt_batch *b, const struct run *run, uint64_t offset,
   step->wanted = (size_t) (end - offset);
 }
 
-/* Runs begin and end anywhere, but guest and host offset are equal modulo the
- * size of a sector: clusters and subclusters begin at sectors.  A run is not
- * longer than the client's buffer, so its lengths fit into size_t.
+/* Runs begin and end anywhere, but their guest and host offsets are equal
+ * modulo the sector size, since clusters and subclusters are aligned to
+ * sectors.  A run is not longer than the client's buffer, so its length fits
+ * into size_t.
  */
 void
 decrypt_batch_add (struct decrypt_batch *b, const struct run *run,

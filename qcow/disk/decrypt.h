@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Decrypting data: the steps of a request that follow its reads.
+ * Decrypting the data of a request after it was read.
  *
- * Data is encrypted in sectors of 512 bytes.  Whole sectors are read to where
- * the client wants the bytes, and are decrypted there.  Where a run begins or
- * ends within a sector, that sector is read into memory of the batch, and a
- * part of it is copied after decryption.
+ * Data is encrypted in sectors of 512 bytes.  Whole sectors are read into the
+ * client's buffer and decrypted there.  If a run begins or ends within a
+ * sector, that sector is read into the batch's own memory, and a part of it is
+ * copied after decryption.
  *
  * A batch belongs to one thread.
  */
@@ -17,25 +17,24 @@
 #include "disk/ranges.h"
 #include "disk/run.h"
 
-/* One run needs at most so many ranges of its source, and steps: the sectors
- * that it fills, and one at each end.
+/* The most ranges and steps that a run needs: one for its whole sectors, and
+ * one for a partial sector at each end.
  */
 #define DECRYPT_MAX_RANGES 3
 
-/* Sectors that are not wanted as a whole.  One run has two at most.  So has a
- * request, unless the disks of several layers end within a sector.
+/* Partial sectors.  A run has at most two.  So has a request, unless the disks
+ * of several layers end within a sector.
  */
 #define DECRYPT_EDGES 4
 
-/* Whole sectors that have been read. */
+/* Whole sectors to decrypt in place. */
 struct decrypt_step {
   struct image *image;
   uint64_t sector; /* number of the first one, for its IV */
   uint8_t *buf;
   size_t length; /* bytes */
 
-  /* Then copy the bytes [skip, skip + wanted) to 'dest', if that is not
-   * NULL.
+  /* Unless 'dest' is NULL, [skip, skip + wanted) of them is then copied there.
    */
   uint8_t *dest;
   size_t skip, wanted;
@@ -48,14 +47,14 @@ struct decrypt_batch {
   uint8_t edges[DECRYPT_EDGES][CIPHER_SECTOR_BYTES];
 };
 
-/* Add a run of encrypted data, whose plain bytes are wanted at 'dest', and add
- * to 'ranges' what has to be read for it.  Both must have room.
+/* Add a run of encrypted data, which is to be decrypted to 'dest', and add the
+ * reads for it to 'ranges'.  Both must have room.
  */
 void decrypt_batch_add (struct decrypt_batch *b, const struct run *run,
                         uint8_t *dest, struct ranges *ranges);
 
-/* Decrypt, after all ranges have been read, and empty the batch.  0, or -1
- * with the error reported and errno EIO or ENOMEM.
+/* Decrypt everything and empty the batch.  All ranges have been read.  Returns
+ * 0, or -1 with the error reported and errno EIO or ENOMEM.
  */
 int decrypt_batch_run (struct decrypt_batch *b);
 

@@ -3,12 +3,12 @@
  * What changed from one view to another.  See diff.h.
  *
  * Two snapshots of a disk share most of their L2 tables.  Where both L1 tables
- * name the same one, nothing is read.  Elsewhere the layers above the common
- * ones are compared run by run.  If one view has zeros of its own there and
- * the other has nothing, that does not decide, and the views are compared with
- * the common layers.
+ * name the same L2 table, nothing is read.  Elsewhere the layers above the
+ * shared ones are compared run by run.  If one view stores zeros there and the
+ * other stores nothing, the shared layers decide: then the whole views are
+ * compared.
  *
- * At most four slices of L2 tables are pinned, one for each cursor.
+ * Each of the four cursors pins at most one slice of an L2 table.
  */
 
 #include <stdlib.h>
@@ -18,31 +18,31 @@
 
 /* --- Cursors --- */
 
-/* A cursor walks through a gap of this many bytes.  To begin a new map costs
- * more.
+/* A cursor walks through gaps of up to this many bytes: starting a new map
+ * costs more.
  */
 #define MAX_STEP (UINT64_C (1) << 20)
 
 static void
 cursor_end (struct diff_cursor *c)
 {
-  if (c->begun)
+  if (c->started)
     map_end (&c->map);
-  c->begun = false;
+  c->started = false;
 }
 
-/* Make c->run the run of the view at d->offset.  0, or -1 as diff_next. */
+/* Make c->run the view's run at d->offset.  Returns 0, or -1 as diff_next. */
 static int
 cursor_move (struct diff *d, struct diff_cursor *c,
              const struct qcow_view *view)
 {
   const uint64_t end = min64 (d->span_end, view->size);
 
-  if (!c->begun || c->map.end != end
+  if (!c->started || c->map.end != end
       || d->offset - c->run.offset > c->run.length + MAX_STEP) {
     cursor_end (c);
     map_begin (&c->map, view, d->lookup, d->offset, end - d->offset);
-    c->begun = true;
+    c->started = true;
     c->run = (struct run){ .offset = d->offset };
   }
   while (d->offset >= c->run.offset + c->run.length)
@@ -51,9 +51,9 @@ cursor_move (struct diff *d, struct diff_cursor *c,
   return 0;
 }
 
-/* Find the part of a run that begins at d->offset of the view.  Beyond the
- * view's end, or if it is NULL, that is a hole.  If the part ends before *end,
- * *end is set to its end.  0, or -1 as diff_next.
+/* Find the view's run at d->offset, cut to begin there.  Past the view's end,
+ * or if 'view' is NULL, it is a hole.  Lower *end to the run's end if that
+ * comes first.  Returns 0, or -1 as diff_next.
  */
 static int
 look (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
@@ -75,10 +75,10 @@ look (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
 
 /* --- Comparing --- */
 
-/* True if two parts at the same guest offset read the same because they are in
- * the same place.  Damage counts as changed, so that a client reads it and
- * gets the error.  (Not in L2 tables that both views share, which are not
- * looked into.)
+/* True if two runs at the same guest offset read the same because they are
+ * stored in the same place.  Damage counts as changed, so that clients read it
+ * and get the error.  (Damage in L2 tables that both views share is not found,
+ * since those are not read.)
  */
 static bool
 same_place (const struct run *a, const struct run *b)
@@ -98,8 +98,8 @@ is_zero (const struct run *run)
   return run->kind == RUN_HOLE || run->kind == RUN_ZERO;
 }
 
-/* True if the part, of layers above the common ones, reads as zeros whatever
- * is below.
+/* True if the run, from the layers above the shared ones, reads as zeros
+ * whatever the shared layers store.
  */
 static bool
 is_surely_zero (const struct run *run, bool sees_lower)
@@ -132,8 +132,8 @@ table_of (const struct layer *layer, uint64_t index)
 }
 
 /* Returns the end of the range from d->offset on in which both views have the
- * same L2 tables, and so the same below them, too.  The cursors must not look
- * into such tables, so d->span_end is set to where the next may begin.
+ * same L2 tables, and so the same data.  Sets d->span_end so that the cursors
+ * do not read the next L2 tables, which may be shared again.
  */
 static uint64_t
 skip_same_tables (struct diff *d)
@@ -161,7 +161,7 @@ skip_same_tables (struct diff *d)
   return offset;
 }
 
-/* The layers above the common ones do not decide: compare the whole views. */
+/* The layers above the shared ones do not decide: compare the whole views. */
 static int
 compare_all (struct diff *d, uint64_t *end, struct run *run, bool *changed)
 {
@@ -182,7 +182,7 @@ compare (struct diff *d, uint64_t *end, struct run *run, bool *changed)
   const bool old_sees_lower = d->offset < b->old_lower_size;
   struct run old;
 
-  /* Beyond the end of the older view, everything has changed. */
+  /* Past the end of the older view, everything has changed. */
   if (d->offset >= b->old->size) {
     *changed = true;
     return look (d, &d->new, d->view, run, end);
@@ -220,8 +220,8 @@ diff_begin (struct diff *d, const struct qcow_view *view,
   d->lookup = lookup;
   d->offset = d->span_end = offset;
   d->end = offset + length;
-  d->new_upper.begun = d->old_upper.begun = false;
-  d->new.begun = d->old.begun = false;
+  d->new_upper.started = d->old_upper.started = false;
+  d->new.started = d->old.started = false;
 }
 
 int

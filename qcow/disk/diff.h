@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * (two views, guest range) -> what has changed from the older to the newer.
+ * (two views, guest range) -> what changed from the older to the newer.
  *
- * Only metadata is compared, no data: equal bytes in different places count
- * as changed.  Both views see the same in the layers that they have in
- * common, so a range that is in no layer above those is unchanged, and nothing
- * is looked up in the common layers for it.
+ * Only metadata is compared, not data: equal bytes in different places count
+ * as changed.  Both views show the same in the layers that they share.  So a
+ * range that no other layer stores is unchanged, and is not looked up in the
+ * shared layers.
  *
  * A struct diff belongs to one thread.
  */
@@ -15,33 +15,34 @@
 
 #include "disk/map.h"
 
-/* A map that returns the run at an offset; offsets only ascend. */
+/* A map that finds the run at an offset; offsets must ascend. */
 struct diff_cursor {
-  bool begun;
+  bool started;
   struct map map;
-  struct run run; /* if begun: the last run of the map */
+  struct run run; /* if started: the last run of the map */
 };
 
 struct diff {
   const struct qcow_view *view;
   const struct diff_base *base;
   struct lookup *lookup;
-  uint64_t offset, end; /* guest range that is still to be compared */
-  uint64_t span_end;    /* the cursors do not look beyond this */
+  uint64_t offset, end; /* guest range still to compare */
+  uint64_t span_end;    /* the cursors do not look up anything past this */
   struct diff_cursor new_upper, old_upper, new, old;
 };
 
-/* Start to compare [offset, offset + length), which lies in the view, with
+/* Start to compare [offset, offset + length), which must lie in the view, with
  * view->since.  The lookup must live as long as the diff.  Its kinds_only must
  * be false: data in another place has changed.
  */
 void diff_begin (struct diff *d, const struct qcow_view *view,
                  struct lookup *lookup, uint64_t offset, uint64_t length);
 
-/* Find the next piece, which has changed as a whole, or not.  *run is what the
- * view has there; of an unchanged piece, only its range is defined.  1: *run
- * and *changed are set; 0: the range is at its end; -1: an L2 table could not
- * be read (reported; errno EIO, ENOMEM or ESHUTDOWN).
+/* Find the next piece that is entirely changed or entirely unchanged.  Returns
+ * 1 with *changed and *run set: the run is the view's, and of an unchanged
+ * piece only its range is defined.  Returns 0 at the end of the range, or -1:
+ * an L2 table could not be read (reported; errno EIO or ENOMEM), or the wait
+ * for it ended (ESHUTDOWN).
  */
 int diff_next (struct diff *d, struct run *run, bool *changed);
 

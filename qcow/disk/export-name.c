@@ -21,7 +21,7 @@ export_name_to_snapshot (const struct view_parts *p, const char *text,
   return snapshot_table_find (p->snapshots, text, length);
 }
 
-/* Parse "layer:N": N, or 0 if it is not that. */
+/* Parse "layer:N".  Returns N, or 0 for anything else. */
 static unsigned
 layer_number (const char *text, size_t length)
 {
@@ -56,8 +56,8 @@ export_name_to_old_point (const struct view_parts *p, const char *text,
   return point->depth > 0 && point->depth < p->chain->nr_layers;
 }
 
-/* Parse OLD..NEW or OLD.., split at the first ".." at which both sides mean
- * something.
+/* Parse OLD..NEW or OLD.., split at the first ".." that has an existing state
+ * on each side.
  */
 static bool
 name_to_delta (const struct view_parts *p, const char *name,
@@ -99,15 +99,16 @@ export_name_open_view (const struct view_parts *p, const char *name)
   if (name_to_delta (p, name, &old, &new))
     return view_open_delta (p, old, new);
   error_report (p->context->hooks, ENOENT, p->chain->layers[0].image->name,
-                "there is no export '%s': the image has no snapshot with "
-                "this id or name, nor is it bitmap:NAME, OLD..NEW or OLD.. "
-                "of what there is ('nbdinfo --list' shows snapshots and "
-                "bitmaps)",
+                "there is no export '%s': it is neither the id or name of a "
+                "snapshot, nor bitmap:NAME, OLD..NEW or OLD.. with existing "
+                "names ('nbdinfo --list' shows snapshots and bitmaps)",
                 name);
   return NULL;
 }
 
-/* Call fn.  Takes over the strings; NULL: out of memory. */
+/* Call fn for one export.  Takes ownership of the strings; one that is NULL
+ * means out of memory.
+ */
 static int
 list_one (const struct view_parts *p, char *name, char *description,
           qcow_list_fn fn, void *opaque)
@@ -123,10 +124,10 @@ list_one (const struct view_parts *p, char *name, char *description,
   return r;
 }
 
-/* The bitmap's export name, or "" if it has none: a name that nbdkit can't
- * list, that means something else, or of a bitmap that can't be opened.
- * Clients open what is listed, and after an error some show nothing at all
- * (qemu-nbd --list).  NULL if out of memory.
+/* Returns the bitmap's export name, or "" if the bitmap is not listed: nbdkit
+ * can't list the name, the name means another export, or the bitmap can't be
+ * opened.  Clients open what is listed, and some (qemu-nbd --list) show
+ * nothing at all after an error.  NULL if out of memory.
  */
 static char *
 bitmap_export_name (const struct view_parts *p,

@@ -2,8 +2,8 @@
  *
  * Export names -> views, and the list of export names.
  *
- * Names come from clients, and are compared with names from the image.  Both
- * may be hostile.  Any thread may call these functions.
+ * Names come from clients and are compared with names from the image.  Both
+ * can be hostile.  Any thread may call these functions.
  */
 
 #ifndef QCOW_DISK_EXPORT_NAME_H
@@ -12,7 +12,7 @@
 #include "disk/view.h"
 #include "qcow.h"
 
-/* Find a snapshot by its id, or else by its name; the text has 'length' bytes.
+/* Find a snapshot by its id, or else by its name.  'text' has 'length' bytes.
  * NULL: there is none.
  */
 const struct snapshot_entry *
@@ -20,13 +20,14 @@ export_name_to_snapshot (const struct view_parts *p, const char *text,
                          size_t length);
 
 /* Parse the older side of a delta: a snapshot; "backing"; or "layer:N", with N
- * from 1 to the number of backing files.  False: it is none of these.
+ * from 1 to the number of backing files.  Returns false for anything else.
  */
 bool export_name_to_old_point (const struct view_parts *p, const char *text,
                                size_t length, struct view_point *point);
 
-/* Open the view that an export name other than "" means.  NULL with the error
- * reported and errno ENOENT (there is none), or as view.h's functions.
+/* Open the view for an export name other than "".  NULL with the error
+ * reported and errno ENOENT if there is no such export, or as the functions of
+ * view.h.
  */
 struct qcow_view *export_name_open_view (const struct view_parts *p,
                                          const char *name);

@@ -2,36 +2,36 @@
  *
  * runs -> extents.
  *
- * Runs that look the same to a client are merged.  Damaged parts are data:
- * the client reads them and gets the error just there, and the rest of the
- * map can be used.
+ * Adjacent runs that look the same to a client are merged.  Damaged parts are
+ * reported as data: the client reads them and gets the error for these parts
+ * alone.
  *
- * Unencrypted data that lies in a hole of its file reads as zeros.  Images
- * with preallocated metadata consist of little else.  A cluster of an image
- * is 'zero' there, because it is allocated; a raw backing file has a hole
- * (as qemu-nbd says).  Most files have no holes, and their sources are not
- * asked.  Of others the last answer is kept, so the source is asked once for
- * each fragment of the file, not once for each run.
+ * Unencrypted data that lies in a hole of its file reads as zeros.  In images
+ * with preallocated metadata, most data is of this kind.  Clusters of an image
+ * are then reported as allocated zeros, parts of a raw backing file as holes
+ * (as qemu-nbd does).  Most files have no holes, so their sources are not
+ * queried.  For other files the last result is kept: the source is queried
+ * once for each fragment of the file, not once for each run.
  *
- * A view that is compared with an older view, or has a dirty bitmap, reports
- * in detail only what changed.
+ * If the view is compared with an older view or a dirty bitmap, everything
+ * unchanged is reported as one kind of extent.
  *
- * All structs belong to one request, so one thread.
+ * All structs here belong to one request, and so to one thread.
  */
 
 #include "base/minmax.h"
 #include "disk/diff.h"
 #include "qcow.h"
 
-/* A hostile chain of images can make 4 GiB of extents take minutes.  After
- * this time the client gets what is known by then, and can ask for the rest.
+/* In a hostile chain of images, the extents of 4 GiB can take minutes.  After
+ * this time the client gets those found so far, and can request the rest.
  */
 #define MAX_TIME_MS 1000
 
-/* Runs between two looks at the clock. */
-#define RUNS_PER_LOOK 8
+/* Runs between two readings of the clock. */
+#define RUNS_PER_CHECK 8
 
-/* Merges extents, and passes on complete ones. */
+/* Merges extents, and passes complete ones to fn. */
 struct merger {
   qcow_extent_fn fn;
   void *opaque;
@@ -45,7 +45,7 @@ struct merger {
 
 /* The last hole or data range that was found in a source. */
 struct holes {
-  bool none; /* no source of the view has a hole: do not ask */
+  bool none; /* no source of the view has a hole: query none */
   struct source *source;
   bool hole;
   uint64_t start, end;
@@ -72,7 +72,7 @@ flush (struct merger *m)
   return -1;
 }
 
-/* 1: continue; 0: the reply is long enough; -1: the callback failed. */
+/* Returns 1 to continue, 0 if the reply is long enough, or -1 if fn failed. */
 static int
 add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
 {
@@ -91,7 +91,7 @@ add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
   return 1;
 }
 
-/* Add data, as zeros where it lies in a hole of its file. */
+/* Add data.  Parts in a hole of the file are added as zeros. */
 static int
 add_data (struct request *r, const struct run *run)
 {
@@ -137,18 +137,18 @@ add_run (struct request *r, const struct run *run)
   return add (&r->merger, run->offset, run->length, QCOW_EXTENT_DATA);
 }
 
-/* What add returned; but 0 instead of 1 if the deadline has passed. */
+/* Returns 'added', but 0 instead of 1 if the deadline has passed. */
 static int
 unless_expired (struct request *r, int added)
 {
   if (added != 1)
     return added;
-  if (++r->runs % RUNS_PER_LOOK == 0)
+  if (++r->runs % RUNS_PER_CHECK == 0)
     lookup_expired (&r->lookup);
   return r->lookup.expired ? 0 : 1;
 }
 
-/* Behind the end of a data file that is too short is a hole. */
+/* A data file may be shorter than the disk: the rest is a hole. */
 static bool
 is_short (const struct layer *layer)
 {
@@ -173,7 +173,7 @@ is_solid (const struct qcow_view *v)
   return true;
 }
 
-/* 1: all was added; 0: the reply is long enough; -1: error. */
+/* Returns 1 if all was added, 0 if the reply is long enough, -1 on error. */
 static int
 add_range (struct request *r, uint64_t offset, uint64_t length)
 {
@@ -192,9 +192,9 @@ add_range (struct request *r, uint64_t offset, uint64_t length)
 }
 
 /* Add [offset, end), which is unchanged and may be empty.  qemu-img rounds
- * extents to sectors, and takes a sector whose first part is unchanged for
- * unchanged: so an unchanged extent ends at the end of a sector, of the
- * request or of the disk.
+ * extents to sectors, and treats a sector as unchanged if its first part is.
+ * So an unchanged extent must end where a sector, the request or the disk
+ * ends.
  */
 static int
 add_unchanged (struct request *r, uint64_t offset, uint64_t end,
@@ -243,7 +243,7 @@ add_delta (struct request *r, uint64_t offset, uint64_t length)
   return found == -1 ? -1 : added;
 }
 
-/* Report what the bitmap calls dirty. */
+/* Report what the bitmap marks as dirty. */
 static int
 add_dirty (struct request *r, uint64_t offset, uint64_t length)
 {
@@ -277,8 +277,8 @@ qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
   int added;
 
   r.lookup.deadline = monotonic_ms () + MAX_TIME_MS;
-  /* The place of data tells whether it lies in a hole of its file, and
-   * whether it has changed.  If neither matters, there are far fewer runs.
+  /* Where data is stored matters only for holes in files and for comparisons.
+   * Otherwise runs are joined regardless of place, so there are far fewer.
    */
   r.lookup.kinds_only = r.holes.none && !v->since;
   if (v->since)
@@ -287,8 +287,8 @@ qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
     added = add_dirty (&r, offset, count);
   else
     added = add_range (&r, offset, count);
-  /* Report what was found before an error.  A request for the rest gets the
-   * error.
+  /* Report the extents found before the error.  A request for the rest gets
+   * the error.
    */
   if (added == -1 && (m->failed || (!m->have && m->count == 0)))
     return -1;

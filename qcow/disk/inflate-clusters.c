@@ -14,8 +14,8 @@
 #include "disk/prefetch.h"
 #include "image/image.h"
 
-/* Streams with a gap of this size between them are still read together: a
- * system call costs more than to copy so many bytes.
+/* Streams with a gap of up to this size between them are read together: a
+ * system call costs more than copying this many bytes.
  */
 #define MAX_GAP 4096
 
@@ -32,7 +32,7 @@ wants_whole_cluster (const struct inflate_job *job)
   return job->dest && job->run.length == image_cluster_size (job->run.image);
 }
 
-/* True if the job is to be done by this thread. */
+/* True if this thread inflates the cluster. */
 static bool
 wants_stream (const struct inflate_job *job)
 {
@@ -40,7 +40,7 @@ wants_stream (const struct inflate_job *job)
          || job->state == INFLATE_TO_MEMORY;
 }
 
-/* The part of the inflated cluster that the job needs. */
+/* Copy the part of the inflated cluster that the job needs. */
 static void
 copy_out (const struct inflate_job *job, const uint8_t *cluster)
 {
@@ -51,7 +51,7 @@ copy_out (const struct inflate_job *job, const uint8_t *cluster)
     memcpy (job->dest, cluster + (size_t) skip, (size_t) job->run.length);
 }
 
-/* The entry, which is pinned, has the cluster. */
+/* The entry is pinned and loaded. */
 static void
 finish_from_cache (struct inflate_job *job, struct cache_entry *entry)
 {
@@ -62,7 +62,9 @@ finish_from_cache (struct inflate_job *job, struct cache_entry *entry)
 
 /* --- Inflating --- */
 
-/* 1: done; 0: the stream is damaged, but nobody reads it now; -1: error. */
+/* Returns 1; 0 if the stream is damaged but no client reads it now; or -1 with
+ * the error reported.
+ */
 static int
 inflate_to (struct workspace *w, const struct inflate_job *job, uint8_t *out)
 {
@@ -118,14 +120,15 @@ prefetch_jobs (const struct inflate_batch *b, const struct workspace *w)
   prefetch_streams (&streams, w->in_size);
 }
 
-/* Give the jobs from 'first' on a place in the workspace, as many as fit, and
- * add the ranges that fill it.  Returns the first job that has no place.
+/* Assign space in the workspace to the streams of the jobs from 'first' on, as
+ * many as fit, and add the ranges to read into it.  Returns the first job
+ * whose stream does not fit.
  */
 static size_t
 place_streams (struct inflate_batch *b, struct workspace *w, size_t first,
                struct ranges *ranges)
 {
-  struct source_range *group = NULL; /* that the next stream may join */
+  struct source_range *group = NULL; /* that the next stream can join */
   struct source *source = NULL;      /* the group's */
   size_t used = 0, i;
 
@@ -194,7 +197,7 @@ comes_after (const struct inflate_job *a, const struct inflate_job *b)
   return a->run.host > b->run.host;
 }
 
-/* Sort by file and place in it.  Usually they are in order already. */
+/* Sort by image and host offset.  Usually the jobs are in order already. */
 static void
 sort_jobs (struct inflate_batch *b)
 {
@@ -210,7 +213,7 @@ sort_jobs (struct inflate_batch *b)
   }
 }
 
-/* Do the jobs whose clusters are cached.  Returns how many are left. */
+/* Finish the jobs whose clusters are cached.  Returns how many are left. */
 static size_t
 serve_cached (struct inflate_batch *b, struct cache *cache)
 {
@@ -227,7 +230,7 @@ serve_cached (struct inflate_batch *b, struct cache *cache)
   return left;
 }
 
-/* Decide where the cluster of a job is inflated to. */
+/* Decide where the job's cluster is inflated to. */
 static int
 claim_job (struct inflate_job *job, struct cache *cache)
 {
@@ -267,9 +270,9 @@ claim_jobs (struct inflate_batch *b, struct cache *cache)
   return 0;
 }
 
-/* Wait for what other threads inflate; everything of our own is loaded.  A job
- * that another thread failed to do is TODO again, and *left counts it.  0, or
- * -1 with errno ESHUTDOWN if our client has left.
+/* Wait for the clusters that other threads inflate.  (Our own are all loaded.)
+ * If another thread failed, the job is TODO again and *left counts it.
+ * Returns 0, or -1 with errno ESHUTDOWN if our client has disconnected.
  */
 static int
 wait_for_others (struct inflate_batch *b, const struct qcow_hooks *hooks,
@@ -292,7 +295,7 @@ wait_for_others (struct inflate_batch *b, const struct qcow_hooks *hooks,
       return -1;
     ++*left;
   }
-  /* The other thread may have failed because the server is ending. */
+  /* The other thread may have failed because the server is shutting down. */
   if (*left > 0 && hooks_sleep (hooks, 0) == -1) {
     errno = ESHUTDOWN;
     return -1;
@@ -300,7 +303,7 @@ wait_for_others (struct inflate_batch *b, const struct qcow_hooks *hooks,
   return 0;
 }
 
-/* After an error: fail our claims, so that no other thread waits for them. */
+/* After an error, fail our claims: other threads may wait for them. */
 static void
 abandon_jobs (struct inflate_batch *b)
 {
@@ -320,8 +323,8 @@ abandon_jobs (struct inflate_batch *b)
 
 /* --- Batches --- */
 
-/* Which image's share of the workspaces is used (quota.h): that of a remote
- * one if there is one, since the workspace is not free before it answers.
+/* The image whose quota of workspaces is used (quota.h): a remote one if there
+ * is one, since the workspace is in use until the server responds.
  */
 static struct image *
 slowest_image (const struct inflate_batch *b)

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The compressed clusters of a request: reading their streams, inflating them,
- * and the cache of inflated clusters.
+ * The compressed clusters of a request: reading and inflating their streams,
+ * and caching the inflated clusters.
  *
- * Streams that lie together are read together into a workspace.  A cluster
- * that is needed as a whole is inflated into the client's buffer and not
- * cached, since clients that read whole clusters seldom read them again.  Of
- * any other cluster the cache gets all of it, and the client a part.
+ * Adjacent streams are read together into a workspace.  A cluster that is
+ * needed as a whole is inflated into the client's buffer and not cached, since
+ * clients that read whole clusters seldom read them again.  Any other cluster
+ * is inflated into the cache, and a part of it is copied to the client.
  *
- * A batch belongs to one thread.  Threads that need parts of one cluster share
- * one inflation (single-flight).  No lock is held during I/O or inflation.  So
- * that no two threads wait for each other:
+ * A batch belongs to one thread.  Threads that need parts of the same cluster
+ * share one inflation (single-flight).  No lock is held during I/O or
+ * inflation.  To prevent deadlocks:
  * - the caller has nothing pinned;
  * - a thread waits for a workspace before it claims entries of the cache;
  * - it loads all that it has claimed before it waits for other threads.
@@ -23,7 +23,7 @@
 #include "disk/run.h"
 #include "image/context.h"
 
-/* Where a cluster is inflated to, if that is not done already. */
+/* Where a cluster is inflated to, or INFLATE_DONE. */
 enum inflate_state {
   INFLATE_TODO,
   INFLATE_TO_DEST,
@@ -49,8 +49,8 @@ struct inflate_batch {
   struct inflate_job jobs[RANGES_MAX];
 };
 
-/* Add a RUN_COMPRESSED whose content is wanted at 'dest', or if that is NULL
- * in the cache.  The batch must have room.
+/* Add a RUN_COMPRESSED, which is to be inflated to 'dest', or if that is NULL
+ * only into the cache.  The batch must have room.
  */
 static inline void
 inflate_batch_add (struct inflate_batch *b, const struct run *run,

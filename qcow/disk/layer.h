@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a view consists of: layers, and what it is compared with.  All of it is
- * constant once the view is open, so it needs no lock.
+ * The layers of a view, and what the view is compared with.  Everything here
+ * is constant once the view is open, so it needs no lock.
  */
 
 #ifndef QCOW_DISK_LAYER_H
@@ -18,11 +18,11 @@ struct layer {
   struct image *image;       /* NULL: a raw file */
   const struct l1_table *l1; /* NULL: a raw file */
   struct source *source;     /* of the raw file, or of the image's data */
-  uint64_t size; /* bytes that are visible, from guest offset 0 on: not more
-                    than those of any layer above */
+  uint64_t size; /* bytes that the view shows, from guest offset 0; at most the
+                    size of any layer above */
 };
 
-/* The first id of a view.  Those of images are smaller. */
+/* The first id of a view.  Images have smaller ids. */
 #define VIEW_FIRST_ID (UINT32_C (1) << 31)
 
 struct qcow_view {
@@ -32,8 +32,8 @@ struct qcow_view {
   uint32_t id;           /* the owner in cache keys; 0: nothing is cached */
   unsigned cluster_bits; /* of the top image of the chain */
   uint64_t size;         /* bytes */
-  struct l1_table *l1;   /* of the top layer; the view holds one use of it.
-                            NULL: another owner holds it */
+  struct l1_table *l1;   /* of the top layer; the view holds a reference to it.
+                            NULL: another view does */
 
   /* What extents are compared with.  At most one is not NULL. */
   struct diff_base *since;
@@ -44,16 +44,16 @@ struct qcow_view {
   struct layer layers[]; /* layers[0] is the top */
 };
 
-/* The older view that a view is compared with.  Two views of one chain have
- * their lower layers in common.
+/* The older view that a view is compared with.  Two views of one chain share
+ * their lower layers.
  */
 struct diff_base {
   struct qcow_view *old; /* the whole older view */
 
-  /* The layers of each view above the common ones.  NULL: it has none. */
+  /* The layers of each view above the shared ones.  NULL: it has none. */
   struct qcow_view *new_upper, *old_upper;
 
-  /* How many bytes of the common layers each view sees. */
+  /* How many bytes of the shared layers each view shows. */
   uint64_t new_lower_size, old_lower_size;
 };
 

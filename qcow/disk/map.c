@@ -2,17 +2,18 @@
  *
  * (view, guest range) -> runs.  See map.h.
  *
- * One layer is walked, and its pieces are joined.  If there are several, at
- * each offset they are looked up from the top down, until one has something
- * there.  The last piece of each layer is kept until the map has passed its
- * end.  Usually pieces are long, so going through a layer costs a comparison.
+ * With one layer, the map walks it and joins its pieces.  With several, it
+ * looks up each offset from the top layer down until a layer stores something
+ * there.  It keeps the last piece of each layer until it has passed the end of
+ * that piece.  Pieces are usually long, so visiting a layer mostly costs one
+ * comparison.
  *
- * A window bounds how far a layer is walked ahead.  It grows as the map goes
- * on.  Without it, a client that asks for the first extent of a disk would
- * have to wait until each layer was walked to its end.
+ * A window limits how far ahead layers are walked.  It grows as the map
+ * advances.  Without it, a client that requests the first extent of a disk
+ * would wait until each layer was walked to its end.
  *
  * Each request to a long chain would still walk all layers.  So the runs of a
- * whole region of the disk are cached, and the next request finds them there.
+ * whole region of the disk are cached, and later requests use them.
  */
 
 #include <errno.h>
@@ -24,9 +25,9 @@
 #include "disk/map.h"
 #include "disk/prefetch.h"
 
-/* Bytes of the guest.  With small clusters this is some microseconds of
- * walking in each layer.  For clients that ask for one extent at a time, as
- * qemu does, much of a larger window would be walked in vain.
+/* Guest bytes.  With small clusters, walking this much takes some microseconds
+ * in each layer.  If clients request one extent at a time, as qemu does, most
+ * of a larger window would be walked in vain.
  */
 #define FIRST_WINDOW (UINT64_C (1) << 20)
 
@@ -35,31 +36,33 @@
  */
 #define REGION_MIN_LAYERS 4
 
-/* log2 of a region's clusters of the top layer: 4 MiB of the usual clusters,
- * eight requests of nbdcopy.  A region of more runs is not cached.
+/* log2 of the number of clusters (of the top layer) in a region: 4 MiB with 64
+ * KiB clusters, eight requests of nbdcopy.  A region with more than
+ * REGION_RUNS runs is not cached.
  */
 #define REGION_CLUSTER_BITS 6
 #define REGION_RUNS 64
 
-/* Nor is a region cached whose entries are in more slices of L2 tables.  This
- * is some for each layer, and some more for layers with small clusters.
+/* A region whose entries are in more slices of L2 tables is not cached either.
+ * The limit allows a few for each layer, and more for layers with small
+ * clusters.
  */
 #define REGION_SLICES(layers) (4 * (layers) + 128)
 
-/* Longer requests ask for extents of many regions, which would only fill the
- * cache.
+/* Longer requests do not use regions.  They are for extents, and their many
+ * regions would only fill the cache.
  */
 #define MAX_REGION_REQUEST (UINT64_C (64) << 20)
 
 /* With a deadline set, windows stop growing once one takes this long. */
 #define SLOW_WINDOW_MS 50
 
-/* Pieces between two looks at the clock. */
-#define PIECES_PER_LOOK 64
+/* Pieces between two readings of the clock. */
+#define PIECES_PER_CHECK 64
 
-/* What the cache keeps: the runs in order, without gaps. */
+/* A region in the cache: its runs in order, without gaps. */
 struct region {
-  unsigned count; /* 0: not known, and not worth another attempt */
+  unsigned count; /* 0: unknown; do not retry */
   struct run runs[REGION_RUNS];
 };
 
@@ -89,7 +92,7 @@ map_begin (struct map *m, const struct qcow_view *view, struct lookup *lookup,
   m->walking = NULL;
   m->found = NULL;
   m->window = FIRST_WINDOW;
-  m->window_end = one_layer (m) ? m->end : offset; /* one has no windows */
+  m->window_end = one_layer (m) ? m->end : offset; /* no windows */
   m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && view->id != 0
                    && !lookup->kinds_only && length <= MAX_REGION_REQUEST;
   m->region = NULL;
@@ -140,7 +143,7 @@ make_found (struct map *m)
   return 0;
 }
 
-/* Make found[i] the piece of the layer at m->offset. */
+/* Make found[i] the piece of layer i at m->offset. */
 static int
 walk_layer (struct map *m, unsigned i)
 {
@@ -167,7 +170,7 @@ walk_layer (struct map *m, unsigned i)
   return walk_next (&m->walk, run) == 1 ? 0 : -1;
 }
 
-/* The part of a run that lies in [offset, end). */
+/* Copy the part of a run that lies in [offset, end). */
 static void
 cut_run (const struct run *run, uint64_t offset, uint64_t end,
          struct run *part)
@@ -179,23 +182,23 @@ cut_run (const struct run *run, uint64_t offset, uint64_t end,
     part->host += offset - run->offset;
 }
 
-/* Begin a window, larger than the last one unless that took long. */
+/* Start a window, larger than the last one unless that took long. */
 static void
 next_window (struct map *m)
 {
   if (m->lookup->deadline != UINT64_MAX) {
     const uint64_t now = monotonic_ms ();
 
-    if (m->window > FIRST_WINDOW && now > m->window_began + SLOW_WINDOW_MS)
+    if (m->window > FIRST_WINDOW && now > m->window_start + SLOW_WINDOW_MS)
       m->window /= 2;
-    m->window_began = now;
+    m->window_start = now;
   }
   m->window_end = min64 (m->end, m->offset + m->window);
   m->window *= 2;
 }
 
-/* Find what is stored at m->offset, in the topmost layer that has something
- * there.  Does not advance.  0, or -1 as map_next.
+/* Find the piece at m->offset in the topmost layer that stores something
+ * there.  Does not advance.  Returns 0, or -1 as map_next.
  */
 static int
 find_in_layers (struct map *m, struct run *piece)
@@ -231,9 +234,10 @@ find_in_layers (struct map *m, struct run *piece)
 
 static int join_pieces (struct map *m, struct run *run);
 
-/* Find the runs of a region.  This may need tables that the request does not
- * need.  Those of remote images are used only if they are cached: -1 if not.
- * Else 0, even if a table can't be read: then the region stays unknown.
+/* Find the runs of a region.  This can need tables that the request does not
+ * need, so in a remote view it uses only cached tables.  Returns -1 if one is
+ * not cached.  Otherwise returns 0, even if a table can't be read: then the
+ * region stays unknown.
  */
 static int
 fill_region (const struct qcow_view *view, uint64_t number,
@@ -253,7 +257,7 @@ fill_region (const struct qcow_view *view, uint64_t number,
   region->count = 0;
   map_begin (&m, view, &lookup, start, length);
   m.use_regions = false;
-  m.window = length; /* each window would count its slices again */
+  m.window = length; /* each window would count the same slices again */
   while ((r = join_pieces (&m, &run)) == 1 && region->count < REGION_RUNS)
     region->runs[region->count++] = run;
   not_cached = r == -1 && errno == EAGAIN;
@@ -263,7 +267,7 @@ fill_region (const struct qcow_view *view, uint64_t number,
   return not_cached ? -1 : 0;
 }
 
-/* Pin the region of m->offset.  False if that is not possible. */
+/* Pin the region of m->offset.  Returns false if that is not possible. */
 static bool
 get_region (struct map *m)
 {
@@ -299,8 +303,8 @@ get_region (struct map *m)
   return true;
 }
 
-/* Find what is stored at m->offset in its region.  False if that is not
- * known.
+/* Find the piece at m->offset in its region.  Returns false if the region is
+ * unknown.
  */
 static bool
 find_in_region (struct map *m, struct run *piece)
@@ -309,7 +313,7 @@ find_in_region (struct map *m, struct run *piece)
   unsigned low = 0, high;
 
   if (!get_region (m)) {
-    /* Do not try again for each piece of the request. */
+    /* Do not retry for each piece of the request. */
     m->use_regions = false;
     return false;
   }
@@ -332,7 +336,7 @@ find_in_region (struct map *m, struct run *piece)
 
 /* --- Joining --- */
 
-/* Find what is stored at m->offset.  Does not advance m->offset.  0, or -1 as
+/* Find the piece at m->offset.  Does not advance.  Returns 0, or -1 as
  * map_next.
  */
 static int
@@ -345,22 +349,22 @@ find_piece (struct map *m, struct run *piece)
   return find_in_layers (m, piece);
 }
 
-/* True if nothing more can join the run that ends at m->offset, or nothing
- * more should, since the deadline has passed.  The clock is read only now and
- * then: every few pieces, and before a new window, since a window may take
- * long.  (The walk reads it after each slice.)
+/* True if the run that ends at m->offset is complete: nothing can join it, or
+ * the deadline has passed.  The clock is read only every few pieces, and
+ * before a new window, since a window can take long.  (The walk reads it after
+ * each slice.)
  */
 static bool
 ends_here (struct map *m, unsigned pieces)
 {
   if (m->offset >= m->end || (one_layer (m) && walk_in_slice (&m->walk)))
     return true;
-  if (pieces % PIECES_PER_LOOK == 0 || m->offset >= m->window_end)
+  if (pieces % PIECES_PER_CHECK == 0 || m->offset >= m->window_end)
     return lookup_expired (m->lookup);
   return m->lookup->expired;
 }
 
-/* Join pieces to the longest run.  Returns as map_next. */
+/* Join pieces to the longest possible run.  Returns as map_next. */
 static int
 join_pieces (struct map *m, struct run *run)
 {
@@ -376,8 +380,8 @@ join_pieces (struct map *m, struct run *run)
   m->offset += run->length;
 
   while (!ends_here (m, ++pieces)) {
-    /* On failure, return what was found.  The next call tries again, and
-     * returns the error.
+    /* On failure, return the run found so far.  The next call retries, and
+     * returns the error if it fails again.
      */
     if (find_piece (m, &m->next) == -1)
       break;

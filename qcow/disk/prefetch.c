@@ -8,19 +8,21 @@
 #include "disk/prefetch.h"
 #include "disk/slice.h"
 
-/* Only this much of a table is prefetched at once. */
+/* The most of a table that is prefetched at once. */
 #define TABLE_PART (UINT64_C (1) << 20)
 
-/* How many tables, and bytes of them, are prefetched ahead. */
+/* The most tables, and bytes of tables, that are prefetched ahead. */
 #define MAX_TABLES_AHEAD 63
 #define MAX_TABLE_BYTES_AHEAD (UINT64_C (4) << 20)
 
-/* So many L1 entries without a table do not end the order of tables. */
+/* Tables count as used in order if they are fewer than this many L1 entries
+ * apart.
+ */
 #define MAX_TABLES_APART 1024
 
 /* --- L2 tables --- */
 
-/* The part of the table at 'host' that has the byte 'in_table'. */
+/* The part of the table at 'host' that contains byte 'in_table'. */
 static struct source_range
 table_part (const struct image *image, uint64_t host, uint64_t in_table)
 {
@@ -33,9 +35,9 @@ table_part (const struct image *image, uint64_t host, uint64_t in_table)
                                 NULL };
 }
 
-/* The table of 'l1_index' is needed.  Decide which tables are prefetched
- * besides: at most *count of them, of the L1 entries from the result on.  A
- * table that is cached without having been prefetched changes nothing.
+/* The table of 'l1_index' is needed.  Decide which further tables to prefetch:
+ * at most *count, those of the L1 entries from the returned index on.  A table
+ * that is cached without having been prefetched changes nothing.
  */
 static uint64_t
 plan_ahead (struct tables_ahead *ahead, uint64_t l1_index, bool cached,
@@ -50,7 +52,7 @@ plan_ahead (struct tables_ahead *ahead, uint64_t l1_index, bool cached,
   const uint64_t from = prefetched ? end : l1_index + 1;
 
   *count = 0;
-  /* If it was prefetched, are more than half of the last ones still ahead? */
+  /* Return if more than half of the last batch is still ahead. */
   if (prefetched ? n == 0 || end - l1_index > n / 2 : cached)
     return from;
   if (!prefetched && !in_order)
@@ -64,8 +66,8 @@ plan_ahead (struct tables_ahead *ahead, uint64_t l1_index, bool cached,
   return from;
 }
 
-/* Fill 'ranges' with the tables to prefetch besides the one of 'l1_index'.
- * Returns how many there are.
+/* Fill 'ranges' with the tables to prefetch in addition to that of 'l1_index'.
+ * Returns their number.
  */
 static size_t
 next_tables (const struct layer *layer, uint64_t l1_index, bool cached,
@@ -104,7 +106,7 @@ is_cached (const struct image *image, struct cache_key key)
   return true;
 }
 
-/* (The source does not fetch again what it has, or has requested.) */
+/* (The source does not fetch again what is cached or in flight.) */
 void
 prefetch_table (const struct layer *layer, uint64_t offset)
 {
@@ -142,7 +144,9 @@ prefetch_layers (const struct qcow_view *view, uint64_t offset)
 
 /* --- Data and streams --- */
 
-/* Prefetch all ranges, neighbours of one source in one call. */
+/* Prefetch all ranges, adjacent ones of the same source in one call.  Empties
+ * the list.
+ */
 static void
 prefetch_all (struct ranges *ranges)
 {
@@ -184,7 +188,7 @@ prefetch_streams (struct ranges *streams, size_t room)
   streams->n = 0;
 }
 
-/* --- What clients ask for --- */
+/* --- Requests of clients --- */
 
 void
 prefetch_begin (struct prefetch *p, const struct cache *cache)

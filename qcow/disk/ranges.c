@@ -5,8 +5,8 @@
 
 #include "disk/ranges.h"
 
-/* Move the ranges of the first one's source from the list to 'now'.  Returns
- * how many those are.
+/* Move all ranges of the first range's source from the list to 'now'.  Returns
+ * their number.
  */
 static size_t
 take_first_source (struct ranges *r, struct source_range now[RANGES_MAX])

@@ -2,13 +2,14 @@
  *
  * runs -> reads of sources -> decryption or inflation -> the client's buffer.
  *
- * A request is done in plans.  A plan is made of runs, until it is full: the
- * ranges to read, the clusters to inflate, the sectors to decrypt.  Then it is
- * carried out.  Data is read straight into the client's buffer, encrypted data
- * is decrypted there; inflate-clusters.h is about compressed clusters.
+ * The runs of a request are added to a plan: ranges to read, clusters to
+ * inflate, sectors to decrypt.  Whenever the plan is full, and at the end, it
+ * is executed and emptied.  Data is read directly into the client's buffer,
+ * and encrypted data is decrypted there.  See inflate-clusters.h for
+ * compressed clusters.
  *
- * A plan belongs to one thread.  The map has nothing pinned while a plan is
- * carried out, since that may wait for other threads.
+ * A plan belongs to one thread.  The map pins nothing while a plan is
+ * executed, since that can wait for other threads.
  */
 
 #include <string.h>
@@ -20,8 +21,8 @@
 #include "disk/prefetch.h"
 #include "qcow.h"
 
-/* It is on the stack, some 15 KiB.  Only the counts are initialized, since
- * most requests are small.
+/* On the stack, some 15 KiB.  Only the counts are initialized, since most
+ * requests are small.
  */
 struct plan {
   struct context *context;
@@ -39,8 +40,8 @@ plan_begin (struct plan *plan, struct context *context)
   plan->decrypt.nr_steps = plan->decrypt.nr_edges = 0;
 }
 
-/* True if the plan may have no room for one more run.  (Each job may add a
- * range when it is done.)
+/* True if one more run may not fit.  (Each job can add a range when it is
+ * executed.)
  */
 static bool
 plan_is_full (const struct plan *plan)
@@ -50,7 +51,7 @@ plan_is_full (const struct plan *plan)
          || plan->decrypt.nr_edges > DECRYPT_EDGES - 2;
 }
 
-/* Add a run, whose bytes are wanted at 'dest'.  0, or -1 with the error
+/* Add a run, which is to be read to 'dest'.  Returns 0, or -1 with the error
  * reported if the run is damaged.
  */
 static int
@@ -78,13 +79,13 @@ plan_add (struct plan *plan, const struct run *run, uint8_t *dest)
   return damage_report_entry (run);
 }
 
-/* Carry out the plan, and empty it. */
+/* Execute the plan and empty it. */
 static int
 plan_run (struct plan *plan)
 {
   if (inflate_batch_run (&plan->inflate, plan->context, &plan->ranges) == -1)
     return -1;
-  /* (The first streams may have been read with them.) */
+  /* (There are none if they were read with the first streams.) */
   prefetch_other_sources (&plan->ranges);
   if (ranges_read (&plan->ranges) == -1)
     return -1;
@@ -116,13 +117,13 @@ qcow_read (struct qcow_view *v, void *buf, uint32_t count, uint64_t offset)
 }
 
 static int
-carry_out_prefetch (struct prefetch *p, struct plan *plan)
+execute_prefetch (struct prefetch *p, struct plan *plan)
 {
   prefetch_run (p);
   return plan_run (plan);
 }
 
-/* The plan has only clusters to be inflated into the cache. */
+/* The plan has only clusters to inflate into the cache. */
 int
 qcow_prefetch (struct qcow_view *v, uint32_t count, uint64_t offset)
 {
@@ -142,11 +143,11 @@ qcow_prefetch (struct qcow_view *v, uint32_t count, uint64_t offset)
       inflate_batch_add (&plan.inflate, &run, NULL);
     if (prefetch.ranges.n == RANGES_MAX || plan_is_full (&plan)) {
       map_release (&map);
-      r = carry_out_prefetch (&prefetch, &plan);
+      r = execute_prefetch (&prefetch, &plan);
     }
     if (r == -1 || lookup_expired (&lookup))
       break;
   }
   map_end (&map);
-  return r == -1 ? -1 : carry_out_prefetch (&prefetch, &plan);
+  return r == -1 ? -1 : execute_prefetch (&prefetch, &plan);
 }

@@ -19,8 +19,7 @@ enum run_kind {
   RUN_ZERO,       /* stored as zeros */
   RUN_DATA,       /* contiguous in 'source' from 'host' on */
   RUN_COMPRESSED, /* part or all of one cluster; its stream is at 'host' */
-  RUN_BAD,        /* part or all of a cluster whose entry is damaged, or of
-                     what an L2 table maps whose L1 entry is damaged */
+  RUN_BAD,        /* part or all of what a damaged L1 or L2 entry maps */
 };
 
 struct run {
@@ -30,12 +29,12 @@ struct run {
   uint64_t length;        /* bytes, > 0 */
   struct image *image;    /* that stores it; NULL: a raw file, or a hole */
   struct source *source;  /* of the bytes, if DATA or COMPRESSED */
-  uint64_t host;          /* bytes; if BAD: what the entry says */
-  uint32_t bound;         /* if COMPRESSED: most bytes the stream can have */
+  uint64_t host;          /* bytes; if BAD: from the entry */
+  uint32_t bound;         /* if COMPRESSED: the most bytes of the stream */
 };
 
-/* True if what begins at the end of 'run', and is described by the other
- * parameters, is stored in the same way: it belongs to the same run.
+/* True if the run continues with a piece that begins at its end and has these
+ * properties.
  */
 static inline bool
 run_joins (const struct run *run, enum run_kind kind,

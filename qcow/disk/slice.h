@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Where the L2 entry for a guest offset is: in which table, and in which slice
- * of it.  L2 tables are read and cached in slices, so that a random read in a
- * large image does not fetch a whole table.  Pure.
+ * Which slice of which L2 table has the entry for a guest offset.  L2 tables
+ * are read and cached in slices, so that a random read in a large image does
+ * not fetch a whole table.  Pure.
  */
 
 #ifndef QCOW_DISK_SLICE_H
@@ -14,13 +14,12 @@
 
 /* A slice of 16 KiB has 2048 entries: 128 MiB of a disk with 64 KiB clusters.
  * Reading 16 KiB from the page cache takes little longer than 4 KiB, and a map
- * of a whole image needs a quarter of the look-ups.  Larger slices gain
- * little, and random reads would fill the cache with entries that are not
- * used.
+ * of a whole image needs a quarter of the lookups.  Larger slices gain little,
+ * and random reads would fill the cache with unused entries.
  */
 #define SLICE_BITS 14
 
-/* log2 of a slice's bytes: it is not larger than the table. */
+/* log2 of a slice's size in bytes, which is at most the table's size. */
 static inline unsigned
 slice_bits (const struct image *image)
 {
@@ -38,7 +37,7 @@ slice_shift (const struct image *image)
   return image->geometry.cluster_bits + slice_bits (image) - entry_shift;
 }
 
-/* Where in its L2 table the slice for a guest offset begins, in bytes. */
+/* The offset, within its L2 table, of the slice for a guest offset. */
 static inline uint64_t
 slice_in_table (const struct image *image, uint64_t offset)
 {
@@ -48,14 +47,14 @@ slice_in_table (const struct image *image, uint64_t offset)
          >> slice_shift (image) << slice_bits (image);
 }
 
-/* Of the slice at 'host' of the image's file. */
+/* The cache key of the slice at 'host' of the image's file. */
 static inline struct cache_key
 slice_key (const struct image *image, uint64_t host)
 {
   return (struct cache_key){ host, image->id, 0 };
 }
 
-/* What an L1 entry says.  What is beyond the L1 table is unallocated. */
+/* Decode an L1 entry.  Entries past the end of the table are unallocated. */
 static inline struct entry
 layer_l1_entry (const struct layer *layer, uint64_t l1_index)
 {

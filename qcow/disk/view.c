@@ -15,7 +15,7 @@
 #include "disk/view.h"
 #include "qcow.h"
 
-/* An id and a name for messages. */
+/* The most bytes of a snapshot's id and name in messages. */
 #define LABEL_MAX 600
 
 static struct image *
@@ -126,7 +126,7 @@ view_describe_bitmap (const struct bitmap_entry *bitmap)
 
 /* --- One state of the disk --- */
 
-/* What the snapshot table says of an L1 table is checked only now, so that a
+/* The L1 table of a snapshot is checked only when it is opened, so that a
  * damaged snapshot does not affect others.
  */
 static struct l1_table *
@@ -161,8 +161,8 @@ snapshot_l1 (const struct view_parts *p, const struct snapshot_entry *s)
   return image_get_l1 (image, s->l1_table_offset, s->l1_size, what);
 }
 
-/* A view of so many layers, which are not set yet.  Takes over the
- * description; NULL: out of memory.
+/* A view of 'nr_layers' layers, which are not set yet.  Takes ownership of the
+ * description, which is NULL if out of memory.
  */
 static struct qcow_view *
 new_view (const struct view_parts *p, unsigned nr_layers, char *description)
@@ -184,8 +184,8 @@ new_view (const struct view_parts *p, unsigned nr_layers, char *description)
   return v;
 }
 
-/* Set a layer to one of the chain.  What is beyond the end of the layer above
- * is not visible.
+/* Make a layer of the chain layer n of the view.  The end of the layer above
+ * hides the rest of it.
  */
 static void
 add_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
@@ -202,7 +202,7 @@ add_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
     |= layer->source->remote || (layer->image && layer->image->source->remote);
 }
 
-/* The ids of the active layer, then of snapshots, then of lower layers. */
+/* The active layer has the first id, then snapshots, then lower layers. */
 static uint32_t
 point_id (const struct view_parts *p, struct view_point point)
 {
@@ -298,7 +298,9 @@ view_open_bitmap (const struct view_parts *p,
   return NULL;
 }
 
-/* A view of the upper n layers of a view, which owns their L1 tables. */
+/* A view of the upper n layers of 'v', which keeps its reference to the L1
+ * table.
+ */
 static struct qcow_view *
 upper_part (const struct view_parts *p, const struct qcow_view *v, unsigned n)
 {
@@ -320,13 +322,15 @@ lower_size (const struct qcow_view *v, unsigned upper)
   return upper < v->nr_layers ? v->layers[upper].size : 0;
 }
 
-/* Make what 'new' is compared with.  Takes over 'old', also on failure. */
+/* Make the base that 'new' is compared with.  Takes ownership of 'old', also
+ * on failure.
+ */
 static struct diff_base *
 make_base (const struct view_parts *p, struct qcow_view *old,
            struct view_point old_point, const struct qcow_view *new)
 {
-  /* What differs: the top layers of two states of one image, or the layers
-   * above the one that is the older state.
+  /* Only these layers differ: the top layers of two states of one image, or
+   * the layers above the one that is the older state.
    */
   const unsigned new_upper = old_point.depth > 0 ? old_point.depth : 1;
   const unsigned old_upper = old_point.depth > 0 ? 0 : 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Opening views.  A view is what one client sees: layers, one over the other,
- * perhaps compared with an older view or with a dirty bitmap (layer.h).
+ * Opening views.  A view is what one client sees: a stack of layers, possibly
+ * compared with an older view or a dirty bitmap (layer.h).
  *
  * A view is constant once it is open, so it needs no lock.  Any thread may
  * call these functions.  qcow_view_close (qcow.h) closes a view.
@@ -17,7 +17,9 @@
 #include "image/chain.h"
 #include "image/snapshot-table.h"
 
-/* What views are made of.  All of it is constant, and outlives the views. */
+/* What views are opened from.  Everything here is constant, and outlives the
+ * views.
+ */
 struct view_parts {
   struct context *context;
   const struct chain *chain;
@@ -28,7 +30,7 @@ struct view_parts {
 /* One state of the disk. */
 struct view_point {
   const struct snapshot_entry *snapshot; /* NULL: the active layer */
-  unsigned depth; /* > 0: the layer so many below the top; then 'snapshot' is
+  unsigned depth; /* > 0: a layer this far below the top; then 'snapshot' is
                      NULL */
 };
 
@@ -38,7 +40,7 @@ struct view_point {
 struct qcow_view *view_open_point (const struct view_parts *p,
                                    struct view_point point);
 
-/* The same, and compare it with an older state.  new.depth is 0. */
+/* The same, and compare it with an older state.  new.depth must be 0. */
 struct qcow_view *view_open_delta (const struct view_parts *p,
                                    struct view_point old,
                                    struct view_point new);
@@ -47,7 +49,7 @@ struct qcow_view *view_open_delta (const struct view_parts *p,
 struct qcow_view *view_open_bitmap (const struct view_parts *p,
                                     const struct bitmap_entry *bitmap);
 
-/* Describe it for people.  The caller frees the string.  NULL if out of
+/* Describe it for the user.  The caller frees the string.  NULL if out of
  * memory.
  */
 char *view_describe_point (const struct view_parts *p,

@@ -2,9 +2,9 @@
  *
  * (layer, guest range) -> pieces.  See walk.h.
  *
- * find_piece decodes one L2 entry, or steps over a stretch of empty L1
- * entries; extend_in_slice decodes the entries that follow.  Its loop is what
- * the map of a large image takes its time for: a few instructions per entry.
+ * find_piece decodes one L2 entry, or skips empty L1 entries.  extend_in_slice
+ * decodes the entries that follow.  Mapping a large image spends most of its
+ * time in that loop: a few instructions per entry.
  *
  * Entries are read in place, from the slice in the cache (slice.h).
  */
@@ -24,8 +24,8 @@ l1_shift (const struct walk *w)
   return header_l1_shift (&w->layer->image->header);
 }
 
-/* The next boundary of 1 << shift bytes after 'offset', or the largest
- * number if there is none.
+/* Returns the next multiple of 1 << shift after 'offset', or UINT64_MAX if
+ * there is none.
  */
 static uint64_t
 next_boundary (uint64_t offset, unsigned shift)
@@ -56,8 +56,8 @@ walk_release (struct walk *w)
   w->slice_start = w->slice_end = 0;
 }
 
-/* Where the stretch of L1 entries without L2 tables ends that begins with the
- * one of 'offset'.
+/* The L1 entry for 'offset' is empty.  Returns the guest offset of the next
+ * one that is not, or the end of the walk.
  */
 static uint64_t
 empty_l1_end (const struct walk *w, uint64_t offset)
@@ -75,7 +75,9 @@ empty_l1_end (const struct walk *w, uint64_t offset)
   return min64 (i << shift, w->end);
 }
 
-/* Pin the slice for w->offset, whose key this is.  0, or -1 as walk_next. */
+/* Pin the slice for w->offset, which has this key.  Returns 0, or -1 as
+ * walk_next.
+ */
 static int
 get_slice (struct walk *w, struct cache_key key)
 {
@@ -101,12 +103,12 @@ get_slice (struct walk *w, struct cache_key key)
     if (image_get_slice (image, key, size, &w->slice) == -1)
       return -1;
   }
-  lookup_expired (lookup); /* this may have taken long */
+  lookup_expired (lookup); /* reading can take long */
   return 0;
 }
 
-/* Make the slice for w->offset the current one.  1: done; 0: there is no L2
- * table, and *piece is set to what is there; -1 as walk_next.
+/* Make the slice for w->offset the current one.  Returns 1; 0 if there is no
+ * L2 table, with *piece set from the L1 table; or -1 as walk_next.
  */
 static int
 enter_slice (struct walk *w, struct run *piece)
@@ -166,9 +168,9 @@ run_kind (enum entry_kind kind)
   return RUN_BAD;
 }
 
-/* Decode entry 'index' of the slice, for the guest offset.  *end is set to the
- * end of what it describes: a cluster, or a run of equal subclusters.  If
- * NORMAL, 'host' is where the byte at 'offset' is.
+/* Decode entry 'index' of the slice for this guest offset.  *end is set to the
+ * end of its cluster, or of its run of equal subclusters.  If NORMAL, 'host'
+ * is that of the byte at 'offset'.
  */
 static inline __attribute__ ((always_inline)) struct entry
 entry_at (const struct entry_geometry *geometry, const uint64_t *entries,
@@ -196,8 +198,8 @@ entry_at (const struct entry_geometry *geometry, const uint64_t *entries,
   return e;
 }
 
-/* Find what is stored at w->offset: one entry, or what the L1 table alone
- * says.  Does not advance.  0, or -1 as walk_next.
+/* Find the piece at w->offset, from one L2 entry or from the L1 table alone.
+ * Does not advance.  Returns 0, or -1 as walk_next.
  */
 static int
 find_piece (struct walk *w, struct run *piece)
@@ -230,8 +232,8 @@ find_piece (struct walk *w, struct run *piece)
   return 0;
 }
 
-/* w->offset is where 'run' ends, in the current slice.  Extend the run by the
- * entries that join it.
+/* 'run' ends at w->offset, in the current slice.  Extend it by the entries
+ * that join it.
  */
 static void
 extend_in_slice (struct walk *w, struct run *run)

@@ -2,9 +2,10 @@
  *
  * (layer, guest range) -> pieces: what one layer alone stores.
  *
- * A piece is a run that is not joined with what follows it in the next slice
- * of an L2 table; map.c does that.  Within a slice it is as long as it can be.
- * A stretch of L1 entries without L2 tables is one piece.
+ * A piece is a run that ends, at the latest, where its slice of the L2 table
+ * ends: map.c joins the pieces of adjacent slices.  Within a slice, a piece is
+ * as long as possible.  Consecutive L1 entries without L2 tables form one
+ * piece.
  *
  * A struct walk gives the pieces of a range in order.  It belongs to one
  * thread.  It pins one slice in the cache; while it waits for another thread
@@ -24,28 +25,28 @@
 struct walk {
   const struct layer *layer;
   struct lookup *lookup;
-  uint64_t offset, end; /* guest range that is still to be walked */
+  uint64_t offset, end; /* guest range still to walk */
 
-  /* The current slice of an L2 table: entries for [slice_start, slice_end)
-   * of the guest.  Pinned; entry NULL: none.
+  /* The current slice of an L2 table, which has the entries for guest range
+   * [slice_start, slice_end).  Pinned, unless slice.entry is NULL.
    */
   struct source_pin slice;
   uint64_t slice_start, slice_end;
 };
 
-/* Start to walk [offset, offset + length), which lies in the layer's size. */
+/* Start to walk [offset, offset + length), which must lie in the layer. */
 void walk_begin (struct walk *w, const struct layer *layer,
                  struct lookup *lookup, uint64_t offset, uint64_t length);
 
-/* Find the next piece, clipped to the range.  1: *piece is set; 0: the range
- * is at its end; -1: an L2 table could not be read (reported; errno EIO,
- * ENOMEM or ESHUTDOWN), or the lookup does not allow it (not reported; EAGAIN
- * or ERANGE).
+/* Find the next piece, clipped to the range.  Returns 1 with *piece set; 0 at
+ * the end of the range; or -1: an L2 table could not be read (reported; errno
+ * EIO or ENOMEM), the wait for it ended (ESHUTDOWN), or the lookup's limits
+ * are reached (not reported; EAGAIN or ERANGE).
  */
 int walk_next (struct walk *w, struct run *piece);
 
-/* True if the current slice goes on after the last piece.  What follows does
- * not join the piece then, or walk_next would have joined it.
+/* True if the current slice continues after the last piece.  Then the next
+ * entry does not join that piece, or walk_next would have joined it.
  */
 static inline bool
 walk_in_slice (const struct walk *w)
@@ -54,8 +55,8 @@ walk_in_slice (const struct walk *w)
          && w->offset < w->slice_end && w->offset < w->end;
 }
 
-/* Unpin the slice.  To be called before anything that may wait, and at the
- * end.  walk_next may be called again.
+/* Unpin the slice.  Call this before anything that can wait, and at the end.
+ * walk_next may be called again.
  */
 void walk_release (struct walk *w);
 
