@@ -29,8 +29,8 @@ access_open_failed (const struct access *a, const struct reference *ref)
     moved ? ref->parameter : "", moved ? "=FILE)" : "");
 }
 
-/* Write why the file is not opened.  If there are many values of allow=, not
- * all are listed.
+/* Write why the file is not opened.  A long list of allow= values is cut
+ * short.
  */
 static void
 write_reason (const struct access *a, char *reason, size_t size)
@@ -61,8 +61,8 @@ write_reason (const struct access *a, char *reason, size_t size)
   }
 }
 
-/* 'allow' is the value of allow= that would cover the file, 'note' is what
- * else to know about that, and 'kind' is FILE or URL.
+/* 'allow' is the value of allow= that would cover the file, 'note' is "" or a
+ * remark about that value, and 'kind' is FILE or URL.
  */
 static int
 refuse (const struct access *a, const struct reference *ref,
@@ -82,9 +82,9 @@ refuse (const struct access *a, const struct reference *ref,
 
 /* --- Local files --- */
 
-/* The absolute path of the file, found without looking at it.  It is wrong
- * where
- * ".." follows a symbolic link.  A new string, or NULL: not known.
+/* The absolute path of the file, found without looking it up, so it is wrong
+ * where ".." follows a symbolic link.  A new string, or NULL if it is not
+ * known.
  */
 static char *
 absolute (const struct access *a, const char *path)
@@ -140,8 +140,9 @@ access_refuse_file (const struct access *a, const struct reference *ref,
 
 /* --- URLs --- */
 
-/* An allowed prefix that would cover the URL if it were written in the other
- * form: as s3://BUCKET/KEY, or as the http URL that this stands for.  Or NULL.
+/* Returns an allowed prefix that would cover the URL if both were written in
+ * the same form: as s3://BUCKET/KEY, or as the http URL that this stands for.
+ * NULL: there is none.
  */
 static const char *
 other_form (const struct access *a, const struct url *url)
@@ -159,7 +160,7 @@ other_form (const struct access *a, const struct url *url)
   return NULL;
 }
 
-/* Write what to know about the two forms, or "". */
+/* Write a remark about the two forms, or "" if there is nothing to say. */
 static void
 write_note (const struct access *a, const struct url *url, char *note,
             size_t size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The messages about files that the access rule refuses, and the rule's
- * values, which they name.  Private to access.c.
+ * The messages about files that the access rule refuses, and the values of
+ * allow=, which they name.  Private to access.c.
  */
 
 #ifndef QCOW_IMAGE_ACCESS_REFUSAL_H
@@ -13,12 +13,12 @@
 #include "base/hooks.h"
 #include "http/reference.h"
 
-/* One value of allow=, but "any": a directory or a prefix of URLs. */
+/* One value of allow= other than "any": a directory or a prefix of URLs. */
 struct allowed {
   const char *value;
   char *real;    /* a directory: its real path; else NULL */
   int fd;        /* of the directory, O_PATH; else -1 */
-  bool is_named; /* the user names the directory: the value is not image-dir */
+  bool is_named; /* the value names the directory, and is not image-dir */
   char *prefix;  /* a prefix of URLs: its name; else NULL */
 };
 
@@ -36,8 +36,8 @@ struct access {
   struct allowed allowed[];
 };
 
-/* All return -1 with the error reported.  The first two set errno EPERM, the
- * third one keeps it.
+/* All return -1 with the error reported.  The first two set errno EPERM; the
+ * third keeps errno.
  */
 
 /* No value of allow= covers the local file.  'real' is its real path, or NULL

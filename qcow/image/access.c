@@ -2,14 +2,14 @@
  *
  * The access rule.  See access.h.
  *
- * A local file that an image names is opened in steps: the real path of the
- * name (realpath), which must lie below an allowed directory; a descriptor of
- * it (O_PATH), opened from the directory's descriptor without following links
- * or leaving the directory (openat2), whatever was renamed since then; a look
- * at its type; and a descriptor for reading of the same file.
+ * A local file that an image names is opened in steps.  realpath finds the
+ * real path, which must lie below an allowed directory.  openat2 opens that
+ * path with O_PATH from the directory's descriptor; it does not follow links
+ * or leave the directory, whatever was renamed since then.  The type of the
+ * file is checked.  Then the same file is opened for reading.
  *
- * If no directory is allowed, no system call gets a name from an image: even
- * looking a name up can have an effect, such as a mount.
+ * If no directory is allowed, no name from an image is passed to a system
+ * call: even looking up a name can have an effect, such as a mount.
  */
 
 #include <errno.h>
@@ -151,7 +151,7 @@ access_free (struct access *a)
 
 /* --- Local files --- */
 
-/* Is any directory allowed? */
+/* True if at least one directory is allowed. */
 static bool
 has_directory (const struct access *a)
 {
@@ -177,9 +177,9 @@ open_below (const struct allowed *d, const char *rest)
   return (int) syscall (SYS_openat2, d->fd, rest, &how, sizeof how);
 }
 
-/* Open the real path with O_PATH, from one of the allowed directories that it
- * lies below.  *covered: there is such a directory.  *devices: the user names
- * one of them.
+/* Open the real path with O_PATH, from one of the allowed directories above
+ * it.  *covered: there is such a directory.  *devices: the user names one by
+ * its name.
  */
 static int
 open_in_directories (const struct access *a, const char *real, bool *covered,
@@ -308,9 +308,9 @@ access_check_url (const struct access *a, const struct reference *ref)
   if (!covers_url (a, ref->url.name))
     return access_refuse_url (a, ref);
   if (ref->url.user)
-    why = "there is a user name in it";
+    why = "it contains a user name";
   else if (url_hides_dotdot (ref->url.name))
-    why = "there is a '..' or '.' hidden in it";
+    why = "it contains a hidden '..' or '.'";
   else
     return 0;
   return error_report (a->hooks, EPERM, ref->image,

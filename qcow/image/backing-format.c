@@ -9,11 +9,11 @@
 #include "http/url-show.h"
 #include "image/backing-format.h"
 
-/* For NAMED: like NAMED_REFERENCE, when the source has taken over the URL. */
+/* For NAMED: like NAMED_REFERENCE, once the source owns the URL. */
 #define NAMED_SOURCE(ref, source)                                             \
   NAMED_ARGS ((ref)->name, (ref)->hidden ? (ref)->name : (source)->name)
 
-/* The name of a format in the header of an image, or in an option. */
+/* Parse the name of a format from an image header or an option. */
 static enum layer_format
 format_by_name (const char *name)
 {
@@ -65,12 +65,12 @@ backing_format_stated (const struct image *above, unsigned depth,
                        "(recorded as raw, qcow or qcow2)%s",
                        url_shown (above->header.backing_file), recorded,
                        is_replaced
-                         ? ".  Say what your own file is with "
+                         ? ".  State the format of your own file with "
                            "backing-format=raw or backing-format=qcow"
                          : "");
 }
 
-/* The file is said to be a QCOW image. */
+/* The file is stated to be a QCOW image. */
 static enum layer_format
 check_qcow (const struct image *above, const struct stated_format *stated,
             const struct reference *ref, struct source *source,
@@ -78,7 +78,7 @@ check_qcow (const struct image *above, const struct stated_format *stated,
 {
   const struct probe *probe;
 
-  /* image_open says what is wrong with an empty file. */
+  /* image_open reports an empty file. */
   if (source->size == 0 || get_be32 (start) == QCOW_MAGIC)
     return FORMAT_QCOW;
   if (image_probe (source, start, PROBE_IMAGE_BYTES, &probe) == 0)
@@ -97,7 +97,7 @@ check_qcow (const struct image *above, const struct stated_format *stated,
   return FORMAT_UNKNOWN;
 }
 
-/* Nobody says what the file is. */
+/* No one states the format of this very file. */
 static enum layer_format
 check_raw (const struct image *above, const struct stated_format *stated,
            const struct reference *ref, const struct source *source,
@@ -110,8 +110,8 @@ check_raw (const struct image *above, const struct stated_format *stated,
     error_report (above->context->hooks, EINVAL, above->name,
                   "the backing file " NAMED
                   " starts like a QCOW image, but its "
-                  "format is recorded as %s: that may be a trick of whoever "
-                  "wrote to a raw disk.  Say what it is with "
+                  "format is recorded as %s: a guest may have written this "
+                  "header to its raw disk.  State the format with "
                   "backing-format=qcow or backing-format=raw",
                   NAMED_SOURCE (ref, source), recorded);
   else if (probe && probe->is_image)
@@ -119,8 +119,7 @@ check_raw (const struct image *above, const struct stated_format *stated,
                   "the backing file " NAMED
                   " starts like %s, and its format is "
                   "recorded as %s: only raw and QCOW images are supported.  "
-                  "If it is a raw disk all the same, say so with "
-                  "backing-format=raw",
+                  "If it is a raw disk anyway, add backing-format=raw",
                   NAMED_SOURCE (ref, source), probe->what, recorded);
   else
     return FORMAT_RAW;

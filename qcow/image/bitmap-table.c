@@ -13,13 +13,13 @@
 #include "base/utf8.h"
 #include "image/bitmap-table.h"
 
-/* A slice of a bitmap's bits is read and cached as one block: 16 KiB, or a
- * cluster if that is smaller.
+/* A bitmap's bits are read and cached in slices of 16 KiB, or of a cluster if
+ * that is smaller.
  */
 #define SLICE_BITS 14
 
-/* The file must hold the whole table of a bitmap: zeros in it would mean that
- * nothing has changed.
+/* The file must hold the whole table of a bitmap: missing entries would read
+ * as zeros, which means that nothing has changed.
  */
 #define NO_SLACK 1
 
@@ -124,7 +124,7 @@ bitmap_table_find (const struct bitmap_table *all, const char *name,
 
 /* --- One bitmap --- */
 
-/* 0, or -1 and the reason why the bitmap can't be used. */
+/* Returns 0, or -1 with the reason why the bitmap can't be used. */
 static int
 check (const struct image *image, const struct bitmap_entry *b,
        struct problem *problem)
@@ -133,9 +133,9 @@ check (const struct image *image, const struct bitmap_entry *b,
     return bitmap_entry_check (b, image->header.size,
                                image->header.cluster_bits, problem);
   return problem_set (problem,
-                      "the image was written by a program that does not know "
-                      "of bitmaps (autoclear_features bit 0 is not set), so "
-                      "it does not tell all changes");
+                      "the image was written by a program without support for "
+                      "bitmaps (autoclear_features bit 0 is not set), so "
+                      "the bitmap may lack changes");
 }
 
 bool
@@ -179,7 +179,7 @@ bitmap_open (struct image *image, const struct bitmap_entry *b)
 
     utf8_escape (name, sizeof name, b->name, b->name_length);
     error_warn (image->context->hooks, image->name,
-                "the bitmap '%s' is disabled: it does not tell what was "
+                "the bitmap '%s' is disabled: it lacks everything that was "
                 "written since then",
                 name);
   }
@@ -199,7 +199,7 @@ bitmap_close (struct open_bitmap *b)
   free (b);
 }
 
-/* The first bit in bits[from..to) that differs from 'bit', or 'to'. */
+/* Returns the first bit in bits[from..to) that differs from 'bit', or 'to'. */
 static uint64_t
 same_bits_end (const uint8_t *bits, uint64_t from, uint64_t to, bool bit)
 {
@@ -223,15 +223,14 @@ damaged (const struct open_bitmap *b, uint64_t offset, uint64_t host)
 
   error_report_once (&b->image->damage, host, image->context->hooks, EIO,
                      image->name,
-                     "damaged bitmap: the part of it for guest offset "
-                     "0x%" PRIx64 " is said to be at host offset "
-                     "0x%" PRIx64 ", which can't be",
+                     "damaged bitmap: the part for guest offset 0x%" PRIx64
+                     " has the host offset 0x%" PRIx64 ", which is not valid",
                      offset, host);
   return -1;
 }
 
-/* Look up the offset in its slice.  'host' is the offset of the cluster of
- * bits in the image file.
+/* Look up the guest offset in its slice.  'host' is where its cluster of bits
+ * is in the image file.
  */
 static int
 look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
@@ -251,7 +250,7 @@ look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
   struct source_pin slice;
   uint64_t last;
 
-  /* Unlike clusters of data, bits beyond the end of the file are not zeros:
+  /* Unlike data, missing bits past the end of the file can't count as zeros:
    * that would mean that nothing has changed.
    */
   if ((host & (image_cluster_size (b->image) - 1)) != 0
@@ -281,7 +280,7 @@ bitmap_look (const struct open_bitmap *b, uint64_t offset, uint64_t end,
     return damaged (b, offset, entry);
   if (host != 0)
     return look_into_slice (b, host, offset, end, dirty, same_end);
-  /* A whole cluster of zeros or of ones is not stored. */
+  /* A cluster of bits that are all zeros or all ones is not stored. */
   *dirty = entry & QCOW_BITMAP_ALL_ONES;
   *same_end = min64 ((index + 1) << shift, end);
   return 0;

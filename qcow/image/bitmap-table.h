@@ -4,8 +4,8 @@
  * and look up which parts of the disk are dirty.
  *
  * The directory is constant once it is loaded, so it needs no lock.  The table
- * of an open bitmap is kept like an L1 table (l1.h); slices of its bits are in
- * the cache.
+ * of an open bitmap is in memory, like an L1 table (l1.h).  Slices of its bits
+ * are in the cache.
  */
 
 #ifndef QCOW_IMAGE_BITMAP_TABLE_H
@@ -29,7 +29,7 @@ struct bitmap_table {
 
 /* Read the directory of the image.  If it is damaged, warn and return a table
  * without bitmaps, since the disk can be read without them.  The caller frees
- * it.  NULL if out of memory, with the error reported.
+ * the table.  NULL if out of memory, with the error reported.
  */
 struct bitmap_table *bitmap_table_load (const struct image *image);
 void bitmap_table_free (struct bitmap_table *all);
@@ -38,7 +38,7 @@ void bitmap_table_free (struct bitmap_table *all);
 const struct bitmap_entry *bitmap_table_find (const struct bitmap_table *all,
                                               const char *name, size_t length);
 
-/* Can the bitmap be used, as far as its directory entry tells? */
+/* True if nothing in the bitmap's directory entry prevents its use. */
 bool bitmap_is_usable (const struct image *image,
                        const struct bitmap_entry *b);
 
@@ -56,9 +56,9 @@ struct open_bitmap *bitmap_open (struct image *image,
                                  const struct bitmap_entry *b);
 void bitmap_close (struct open_bitmap *b);
 
-/* Is the guest offset dirty?  [offset, *same_end), which ends at most at
- * 'end', is the same.  0, or -1 with the error reported and errno EIO or
- * ENOMEM.
+/* Find whether the guest offset is dirty.  [offset, *same_end), which ends at
+ * 'end' at the latest, has the same state.  0, or -1 with the error reported
+ * and errno EIO or ENOMEM.
  */
 int bitmap_look (const struct open_bitmap *b, uint64_t offset, uint64_t end,
                  bool *dirty, uint64_t *same_end);

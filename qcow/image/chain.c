@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An image with the files that it needs.  See chain.h.
+ * Opening an image and the files that it needs.  See chain.h.
  *
- * A file that the user names is opened as it is.  A file that an image names
- * is opened if the access rule allows it (access.h).
+ * A file that the user names is opened without further checks.  A file that an
+ * image names is opened if the access rule allows it (access.h).
  */
 
 #include <errno.h>
@@ -21,17 +21,17 @@
 #include "source/file.h"
 #include "source/remote.h"
 
-/* What is needed while the chain is opened. */
+/* The state while a chain is opened. */
 struct opening {
   struct context *context;
   const struct qcow_options *options;
   struct access *access;
   struct chain *chain;
-  size_t data_files; /* how many values of data-file= are used */
-  uint32_t remotes;  /* how many remote sources are open */
+  size_t data_files; /* values of data-file= used so far */
+  uint32_t remotes;  /* remote sources opened so far */
 };
 
-/* The object of messages that are not about an image. */
+/* The object of messages that are not about any image. */
 static const char *
 options_name (const struct opening *o)
 {
@@ -70,7 +70,7 @@ open_reference (struct opening *o, struct reference *ref)
   return ref->path ? open_local (o, ref) : open_remote (o, ref);
 }
 
-/* Close a source after an error that was reported. */
+/* Close a source after an error, and keep errno. */
 static void
 close_failed (struct source *source)
 {
@@ -79,8 +79,8 @@ close_failed (struct source *source)
   source_close (source);
 }
 
-/* The n-th data-file= is for the n-th image from the top that has a data
- * file.  A data file is raw, whatever it holds (qemu).
+/* The n-th data-file= is for the n-th image, from the top, that has a data
+ * file.  A data file is always raw (qemu).
  */
 static int
 open_data_file (struct opening *o, struct image *image)
@@ -99,7 +99,7 @@ open_data_file (struct opening *o, struct image *image)
   else if (image->header.data_file[0] == '\0')
     return error_report (o->context->hooks, EINVAL, image->name,
                          "the image keeps its data in an external data "
-                         "file, but does not say in which: name it with "
+                         "file, but does not name it: name it with "
                          "data-file=FILE");
   else
     r = resolve_data_file (image, options, &ref);
@@ -113,7 +113,7 @@ open_data_file (struct opening *o, struct image *image)
 
 /* --- Layers --- */
 
-/* Is the file a layer of the chain already? */
+/* True if the file is a layer of the chain already. */
 static bool
 is_layer (const struct chain *chain, const struct source *source)
 {
@@ -125,7 +125,7 @@ is_layer (const struct chain *chain, const struct source *source)
   return false;
 }
 
-/* The image owns the source, also on failure. */
+/* Takes ownership of the source, even on failure. */
 static int
 add_image (struct opening *o, struct source *source)
 {
@@ -214,7 +214,7 @@ add_layer (struct opening *o)
   return 0;
 }
 
-/* Is the lowest layer an image that has a backing file? */
+/* True if the lowest layer is an image that has a backing file. */
 static bool
 has_backing_file (const struct chain *chain)
 {
@@ -225,7 +225,9 @@ has_backing_file (const struct chain *chain)
 
 /* --- All --- */
 
-/* A file of the user that no image needs is a misunderstanding. */
+/* Refuse files and formats that no image needs: the user must have
+ * misunderstood something.
+ */
 static int
 check_all_used (const struct opening *o)
 {
@@ -238,24 +240,24 @@ check_all_used (const struct opening *o)
   if (options->nr_backing > depth)
     return error_report (o->context->hooks, EINVAL, name,
                          "has no backing file, so there is none to replace "
-                         "by backing=%s",
+                         "with backing=%s",
                          url_shown (options->backing[depth]));
   if (options->nr_backing_formats > depth)
     return error_report (o->context->hooks, EINVAL, name,
-                         "has no backing file, so backing-format=%s says "
-                         "nothing",
+                         "has no backing file, so backing-format=%s has no "
+                         "effect",
                          options->backing_formats[depth]);
   if (options->nr_data_files > o->data_files)
     return error_report (o->context->hooks, EINVAL,
                          chain->layers[0].image->name,
                          "%s external data file, so there is none to "
-                         "replace by data-file=%s",
+                         "replace with data-file=%s",
                          o->data_files == 0 ? "has no" : "has no further",
                          url_shown (options->data_files[o->data_files]));
   return 0;
 }
 
-/* The last step, since it may take time. */
+/* The last step, since it can take long. */
 static int
 unlock_layers (const struct chain *chain, const struct qcow_options *options)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An image with its data file and its backing files, which may have data
+ * An image with its data file and its backing files, which can have data
  * files, too.  Private to qcow/.
  *
- * One thread opens all files before anything is served.  Then the chain is
- * constant, so it needs no lock.
+ * One thread opens all files before the image is served.  After that the chain
+ * is constant, so it needs no lock.
  */
 
 #ifndef QCOW_IMAGE_CHAIN_H
@@ -12,7 +12,9 @@
 
 #include "image/image.h"
 
-/* The most layers below the top.  (qemu has no limit, and hangs in a loop.) */
+/* The most layers below the top.  (qemu has no limit, and hangs if the files
+ * form a loop.)
+ */
 #define QCOW_MAX_DEPTH 256
 
 /* A QCOW image with its active L1 table, or a raw file. */
@@ -27,7 +29,7 @@ struct chain {
   struct chain_layer layers[QCOW_MAX_DEPTH + 1]; /* the top first */
 };
 
-/* Open the image that the options name, and all that belongs to it.  NULL
+/* Open the image that the options name, and all files that it needs.  NULL
  * with the error reported, and errno as qcow_open.
  */
 struct chain *chain_open (struct context *context,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What all images of a chain share.  Private to qcow/; owned by struct
+ * State that all images of a chain share.  Private to qcow/; owned by struct
  * qcow.
  *
- * Constant once the chain is open; cache, scratches, L1 tables and http
- * lock themselves.
+ * Constant once the chain is open.  The cache, the workspaces, the L1 tables
+ * and http have their own locks.
  */
 
 #ifndef QCOW_IMAGE_CONTEXT_H

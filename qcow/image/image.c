@@ -12,7 +12,7 @@
 #include "format/header-extensions.h"
 #include "image/image.h"
 
-/* The header, its extensions and a name nearly always fit. */
+/* The header, its extensions and the backing file's name nearly always fit. */
 #define FIRST_READ (UINT64_C (64) << 10)
 _Static_assert(FIRST_READ >= PROBE_START_BYTES, "enough to know a format");
 
@@ -30,15 +30,15 @@ warn_of_state (const struct image *image)
     error_warn (image->context->hooks, image->name,
                 "the image is marked corrupt: it is served as it is, some "
                 "of its content may be wrong or unreadable ('qemu-img check' "
-                "tells more)");
+                "shows more)");
   else if (image->header.incompatible & QCOW_INCOMPAT_DIRTY)
     error_warn (image->context->hooks, image->name,
                 "the image is marked dirty: it was not closed properly; its "
-                "content can be read as it is ('qemu-img check' tells more)");
+                "content can be read as it is ('qemu-img check' shows more)");
 }
 
-/* Version 2 and 3: the whole first cluster.  'first' has FIRST_READ bytes
- * of it already.
+/* Read the extensions of version 2 and 3, from the whole first cluster.
+ * 'first' is its first FIRST_READ bytes.
  */
 static int
 read_extensions (struct image *image, const uint8_t *first)
@@ -63,7 +63,7 @@ read_extensions (struct image *image, const uint8_t *first)
   return r;
 }
 
-/* Version 1: the name of the backing file may be anywhere. */
+/* Read the backing file's name in version 1, where it may be anywhere. */
 static int
 read_backing_name (struct image *image)
 {
@@ -118,7 +118,7 @@ check_probe (const struct image *image, const uint8_t *first)
                        HINT_ARGS (image->context->hooks, probe->hint));
 }
 
-/* The end of a table may be missing, but no part of the header. */
+/* Refuse a file that is too short for its header. */
 static int
 check_length (const struct image *image, const uint8_t *first)
 {
@@ -245,9 +245,9 @@ image_get_active_l1 (const struct image *image)
                        image->header.l1_size, "the L1 table");
 }
 
-/* Pin the slice in its place in the cache of the source, see source_pin.  Not
- * if the entries there would not be aligned: a version 1 table may be
- * anywhere.
+/* Pin the slice within the source's own cache entry, see source_pin.  This is
+ * not possible if the entries there would not be aligned: a version 1 table
+ * may be anywhere.
  */
 static int
 pin_in_place (const struct image *image, struct cache_key key, size_t size,
@@ -258,7 +258,9 @@ pin_in_place (const struct image *image, struct cache_key key, size_t size,
   return source_pin (image->source, key.host, size, cached_only, slice);
 }
 
-/* Pin a copy of the slice.  Load it if no other thread does. */
+/* Pin a cache entry that holds only this slice.  Load it unless another thread
+ * does.
+ */
 static int
 pin_copy (const struct image *image, struct cache_key key, size_t size,
           struct cache_entry **entry)
@@ -281,8 +283,8 @@ pin_copy (const struct image *image, struct cache_key key, size_t size,
     case CACHE_BUSY:
       if (cache_wait (*entry, hooks) == 0)
         return 0;
-      /* The loader failed, perhaps because its client has left.  Load the
-       * slice ourselves unless ours has left, too.
+      /* The loader failed, perhaps because its client disconnected.  Load the
+       * slice ourselves unless our client has disconnected, too.
        */
       if (errno == ESHUTDOWN || hooks_sleep (hooks, 0) == -1) {
         errno = ESHUTDOWN;

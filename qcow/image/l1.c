@@ -2,11 +2,11 @@
  *
  * L1 tables in memory.  See l1.h.
  *
- * The tables are in a list, which is only walked when a connection begins: it
- * has one for each image of the chain and each snapshot in use.
+ * The tables are in a list, which is only searched when a view is opened.  It
+ * has one entry for each image of the chain and each snapshot in use.
  *
- * Invariants under the lock: a table in the list has uses > 0; 'bytes' is the
- * sum of what the tables in the list take.
+ * Invariants under the lock: each table in the list has uses > 0; 'bytes' is
+ * the memory that the tables in the list take.
  */
 
 #include <errno.h>
@@ -52,7 +52,7 @@ bytes_of (const struct l1_table *table)
   return table->size * UINT64_C (8);
 }
 
-/* Under the lock: drop one use, and the table with the last of them. */
+/* Under the lock: drop one use.  The last one frees the table. */
 static void
 drop (struct l1_tables *all, struct l1_table *table)
 {
@@ -69,7 +69,7 @@ drop (struct l1_tables *all, struct l1_table *table)
   free (table);
 }
 
-/* Read the table.  No other thread reads its entries yet. */
+/* Read the table.  No other thread accesses its entries yet. */
 static int
 load (struct l1_table *table, const char *what)
 {
@@ -89,8 +89,8 @@ load (struct l1_table *table, const char *what)
   return 0;
 }
 
-/* As for all tables: if less than 'slack' bytes of the end are past the end of
- * the file, the table was not written in full, and these bytes are zeros.
+/* If less than 'slack' bytes of the table lie past the end of the file, it was
+ * not written in full, and these bytes are zeros.
  */
 static int
 check_place (const struct source *source, uint64_t offset, uint64_t bytes,
@@ -124,8 +124,8 @@ find (struct l1_tables *all, const struct source *source, uint64_t offset,
   return t;
 }
 
-/* Under the lock: a new table in state LOADING, or NULL: too much memory
- * or none.
+/* Under the lock: add a new table in state LOADING.  NULL with errno EAGAIN if
+ * the tables would take too much memory, or ENOMEM.
  */
 static struct l1_table *
 add (struct l1_tables *all, struct source *source, uint64_t offset,
@@ -164,8 +164,8 @@ no_room (const struct source *source, uint32_t size, const char *what)
                        "out of memory for %s", what);
 }
 
-/* Under the lock, which is released meanwhile: read a new table.  0, or an
- * errno value with the error reported.
+/* Under the lock, which is released during the read: read a new table.
+ * Returns 0, or an errno value with the error reported.
  */
 static int
 fill (struct l1_tables *all, struct l1_table *t, const char *what)
@@ -208,10 +208,10 @@ l1_table_get (struct l1_tables *all, struct source *source, uint64_t offset,
     pthread_mutex_unlock (&all->lock);
     if (err == 0)
       return t;
-    /* Unless our client has left, try again: the other thread's has. */
+    /* The other thread's client disconnected.  Retry unless ours did, too. */
   } while (!mine && err == ESHUTDOWN && hooks_sleep (hooks, 0) == 0);
 
-  /* The thread that read the table has told its own client why it failed. */
+  /* The thread that read the table reported the reason to its own client. */
   if (!mine && err != ESHUTDOWN)
     error_report (hooks, err, source->name, "can't load %s", what);
   errno = err;

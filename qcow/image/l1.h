@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * L1 tables, and the tables of bitmaps, in memory.  Views share them: a table
- * is in memory once, as long as a view uses it.  All together take at most
- * QCOW_MAX_L1_MEMORY.
+ * L1 tables, and the tables of bitmaps, in memory.  Views share them: there is
+ * one copy of a table while any view uses it.  All tables together take at
+ * most QCOW_MAX_L1_MEMORY.
  *
- * All functions but new and free may be called by any number of threads at
- * once.  No lock is held while a table is read.  Threads that want a table
- * that another thread reads wait for it (single-flight).
+ * Any number of threads may call all functions but new and free at once.  No
+ * lock is held while a table is read.  A thread that needs a table which
+ * another thread is reading waits for it (single-flight).
  */
 
 #ifndef QCOW_IMAGE_L1_H
@@ -39,21 +39,21 @@ struct l1_table {
 /* NULL if out of memory. */
 struct l1_tables *l1_tables_new (void);
 
-/* NULL is ignored.  All tables must have been put back. */
+/* NULL is ignored.  All tables must have been put. */
 void l1_tables_free (struct l1_tables *all);
 
-/* The table of 'size' entries at 'offset' of the source, which is read if no
- * view uses it yet.  The file may lack less than 'slack' bytes of its end,
- * which are zeros then.  'what' names the table in messages.  NULL with errno
- * EINVAL (beyond the end of the file), ENOMEM (also: too much for all tables)
- * or EIO and the error reported, or ESHUTDOWN if the sleep hook ended the
- * wait.
+/* Get the table of 'size' entries at 'offset' of the source, and read it if no
+ * view uses it yet.  If less than 'slack' bytes of its end lie past the end of
+ * the file, these are zeros.  'what' names the table in messages.  NULL with
+ * the error reported and errno EINVAL (past the end of the file), ENOMEM (or
+ * all tables would take too much) or EIO; or with errno ESHUTDOWN if the sleep
+ * hook ended the wait.
  */
 struct l1_table *l1_table_get (struct l1_tables *all, struct source *source,
                                uint64_t offset, uint32_t size, uint64_t slack,
                                const char *what);
 
-/* Give a table back.  NULL is ignored. */
+/* Drop a reference to a table.  NULL is ignored. */
 void l1_table_put (struct l1_tables *all, struct l1_table *table);
 
 #endif /* QCOW_IMAGE_L1_H */

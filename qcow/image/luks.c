@@ -27,8 +27,8 @@ parse_hash (const char *name, const char *what, enum digest *hash,
                       what, name);
 }
 
-/* MODE-IVGEN[:HASH].  A hash that the generator does not use is ignored (qemu,
- * dm-crypt).  'text' is changed.
+/* Parse MODE-IVGEN[:HASH].  A hash that the generator does not use is ignored
+ * (qemu, dm-crypt).  Modifies 'text'.
  */
 static int
 parse_mode (char *text, struct cipher_method *m, struct problem *problem)
@@ -123,7 +123,7 @@ luks_read (struct source *source, uint64_t offset, uint64_t length,
 
 /* --- Unlocking --- */
 
-/* What is secret while a slot is tried.  It is in memory for secrets, which is
+/* The secrets of trying a slot.  They are in memory for secrets, which is
  * wiped after the last slot.
  */
 struct keys {
@@ -133,8 +133,8 @@ struct keys {
 };
 
 /* Key material in whole sectors.  (With keys of 24 bytes, half of the last
- * sector is unused.)  It is apart from the keys, since it may be more than can
- * be locked in memory.
+ * sector is unused.)  It is separate from the keys, since it can exceed the
+ * limit for locked memory.
  */
 struct material {
   uint8_t stored[CIPHER_MAX_KEY_BYTES * LUKS_STRIPES];
@@ -154,7 +154,7 @@ struct unlocking {
   size_t material_length;
 };
 
-/* The work of trying one passphrase in the slot. */
+/* The work to try one passphrase in the slot. */
 static uint64_t
 slot_work (const struct luks *luks, const struct luks_slot *slot)
 {
@@ -191,8 +191,8 @@ decrypt_material (const struct unlocking *u)
   return r;
 }
 
-/* The slot's material was read.  1: keys->key is the key; 0: the passphrase is
- * another; -1 with the error reported.
+/* The slot's material was read.  Returns 1 with the key in keys->key, 0 if the
+ * passphrase is wrong, or -1 with the error reported.
  */
 static int
 try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
@@ -218,7 +218,9 @@ try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
   return memcmp (k->digest, h->digest, LUKS_DIGEST_BYTES) == 0;
 }
 
-/* The numbers of the active slots, the cheapest first. */
+/* Set 'order' to the numbers of the active slots, the cheapest first.  Returns
+ * how many there are.
+ */
 static unsigned
 sort_slots (const struct luks_header *h, unsigned order[LUKS_SLOTS])
 {
@@ -236,8 +238,8 @@ sort_slots (const struct luks_header *h, unsigned order[LUKS_SLOTS])
   return n;
 }
 
-/* 1: a passphrase opens the slot; 0: none does that was tried; -1 with the
- * error reported.
+/* Returns 1 if a passphrase opens the slot, 0 if none that was tried does, or
+ * -1 with the error reported.
  */
 static int
 try_slot (struct unlocking *u, unsigned number, const char *const *passphrases,

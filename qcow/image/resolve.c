@@ -25,7 +25,7 @@ set_url (struct context *context, const struct qcow_options *options,
                          &ref->url)
            == -1)
     return -1;
-  /* Messages about a URL of the user show the name of the URL alone. */
+  /* Messages about a URL of the user show only the name of the URL. */
   if (ref->image == NULL || url_shown (written) != written)
     written = ref->url.name;
   ref->name = strdup (written);
@@ -76,8 +76,8 @@ resolve_user_name (struct context *context, const struct qcow_options *options,
 
 /* --- Names in images --- */
 
-/* Join a relative name to the directory part of the image's name, as it is
- * written (qemu).  An absolute name is a local file, also in an image at a
+/* Join a relative name to the directory of the image's name, as that is
+ * written (qemu).  An absolute name is a local file, even in an image at a
  * URL.
  */
 static int
@@ -98,7 +98,7 @@ set_joined (const struct image *image, const struct qcow_options *options,
 }
 
 /* A name has a protocol if its first ':' comes before its first '/' (qemu).
- * "file:" is the only one that is supported.  Set *name to what follows it.
+ * Only "file:" is supported.  Sets *name to the rest.
  */
 static int
 skip_protocol (const struct image *image, const char *stored,
@@ -121,8 +121,8 @@ skip_protocol (const struct image *image, const char *stored,
                          HINT_ARGS (image->context->hooks, QCOW_HINT_BACKING));
   return error_report (image->context->hooks, EINVAL, image->name,
                        "the backing file '%s' is neither a file nor a URL "
-                       "that is supported: '%.*s:' is not, and a file of this "
-                       "name would be './%s'" HINT,
+                       "that is supported: '%.*s:' is not supported, and a "
+                       "file of this name would be './%s'" HINT,
                        stored, (int) (p - stored), stored, stored,
                        HINT_ARGS (image->context->hooks, QCOW_HINT_BACKING));
 }

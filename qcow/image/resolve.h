@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the names of files mean: those that the user gives, and those that
- * images store.  No file is opened here.  Private to qcow/.
+ * Find out which files the names mean that the user gives and that images
+ * store.  No file is opened here.  Private to qcow/.
  *
- * Source of the rules for names in images: qemu's block.c.  Other protocols
+ * The rules for names in images are those of qemu's block.c.  Protocols other
  * than URLs of web servers are refused.  Unlike in qemu, a relative name in an
  * image at a URL is a file's name, whatever characters it has.
  *
- * The first URL makes context->http.  All functions fill in *ref, which is for
- * reference_free, also on failure.  They return 0, or -1 with the error
- * reported and errno EINVAL, EIO or ENOMEM.
+ * The first URL creates context->http.  All functions fill in *ref, which the
+ * caller passes to reference_free, even on failure.  They return 0, or -1 with
+ * the error reported and errno EINVAL, EIO or ENOMEM.
  */
 
 #ifndef QCOW_IMAGE_RESOLVE_H
@@ -23,7 +23,7 @@
 int resolve_top (struct context *context, const struct qcow_options *options,
                  struct reference *ref);
 
-/* The value of backing= or data-file=, which may be a URL or a local file. */
+/* The value of backing= or data-file=, which is a URL or a local file. */
 int resolve_user_name (struct context *context,
                        const struct qcow_options *options, const char *name,
                        const char *parameter, struct reference *ref);

@@ -2,8 +2,8 @@
  *
  * The snapshots of an image.  See snapshot-table.h.
  *
- * The header does not say how long the table is.  So it is read in growing
- * pieces, up to the end of its last entry.
+ * The header does not state the table's length.  So the table is read in
+ * growing pieces, up to the end of its last entry.
  */
 
 #include <errno.h>
@@ -19,8 +19,8 @@
 /* Nearly all tables are shorter. */
 #define FIRST_READ (UINT64_C (64) << 10)
 
-/* Parse all entries of table[0..length).  1: done; 0: there must be more
- * bytes; -1 and the reason.
+/* Parse all entries of table[0..length).  Returns 1, 0 if the table is longer,
+ * or -1 with the reason.
  */
 static int
 parse_table (struct snapshot_table *s, size_t length, struct problem *problem)
@@ -39,7 +39,7 @@ parse_table (struct snapshot_table *s, size_t length, struct problem *problem)
 }
 
 /* The most bytes that the table can have.  (The last cluster of the file may
- * not be written in full.)
+ * be incomplete.)
  */
 static size_t
 most_bytes (const struct source *source, const struct header *header)
@@ -53,7 +53,7 @@ most_bytes (const struct source *source, const struct header *header)
   return (size_t) min64 (left, QCOW_MAX_SNAPSHOT_TABLE_BYTES);
 }
 
-/* Read and parse more and more of the table until it is complete. */
+/* Read and parse more of the table until it is complete. */
 static int
 read_table (struct snapshot_table *s, struct source *source,
             const struct header *header)
@@ -159,8 +159,8 @@ snapshot_table_find (const struct snapshot_table *s, const char *id_or_name,
   return i == -1 ? NULL : &s->list[i];
 }
 
-/* Can a client ask for the snapshot by this id or name?  "" is the default
- * view, and names in the NBD protocol are UTF-8.
+/* True if a client that requests this id or name gets the snapshot.  "" is the
+ * default view, and names in the NBD protocol are UTF-8.
  */
 static bool
 leads_to (const struct snapshot_table *s, const char *id_or_name,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The snapshots of an image: load the table, find a snapshot.
+ * The snapshots of an image: load the table and find a snapshot.
  *
  * The table is constant once it is loaded, so it needs no lock.  L1 tables are
- * not checked: a damaged snapshot does not make the others unusable.
+ * not checked here, so that a damaged snapshot does not affect the others.
  */
 
 #ifndef QCOW_IMAGE_SNAPSHOT_TABLE_H
@@ -25,24 +25,24 @@ struct snapshot_table {
   struct name_index *by_id, *by_name;
 };
 
-/* Read the snapshot table of the image.  Memory: the table, at most 64
- * MiB, and some 120 bytes for each snapshot.  The caller frees it.  NULL
- * with the error reported and errno EINVAL, EIO or ENOMEM.
+/* Read the snapshot table of the image.  It takes the memory of the table, at
+ * most 64 MiB, and some 120 bytes for each snapshot.  The caller frees it.
+ * NULL with the error reported and errno EINVAL, EIO or ENOMEM.
  */
 struct snapshot_table *snapshot_table_load (struct source *source,
                                             const struct header *header);
 void snapshot_table_free (struct snapshot_table *s);
 
-/* Find a snapshot by its id, or if there is none by its name; the first if
- * there are several (qemu).  NULL: there is none.
+/* Find a snapshot by its id, or else by its name; the first one if there are
+ * several (qemu).  NULL: there is none.
  */
 const struct snapshot_entry *
 snapshot_table_find (const struct snapshot_table *s, const char *id_or_name,
                      size_t length);
 
-/* The export name of a snapshot in a list: its name if a client gets it by
- * that, else its id.  Only clean text (utf8.h) can be listed: "" if neither
- * will do. A new string, or NULL: out of memory.
+/* The export name to list for a snapshot: its name if that leads a client to
+ * it, else its id.  Only clean text (utf8.h) can be listed; "" if neither can
+ * be used.  A new string, or NULL if out of memory.
  */
 char *snapshot_table_export_name (const struct snapshot_table *s,
                                   const struct snapshot_entry *snapshot);

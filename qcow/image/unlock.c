@@ -26,14 +26,14 @@ needs_passphrase (const struct image *image, const char *how)
 struct passphrases {
   const char *const *list;
   size_t n;
-  bool *used; /* opened a LUKS layer */
+  bool *used; /* [i]: list[i] opened a LUKS layer */
   struct luks_limits limits;
 };
 
-/* --- AES, which images had before LUKS --- */
+/* --- AES, the encryption before LUKS --- */
 
-/* The index of the passphrase for a layer, which is the layer'th of those with
- * AES, counted from 0.
+/* Returns the index of the passphrase for a layer, which is number 'layer' of
+ * those with AES, from 0.
  */
 static size_t
 choose_passphrase (const struct passphrases *p, size_t layer)
@@ -52,7 +52,7 @@ choose_passphrase (const struct passphrases *p, size_t layer)
 }
 
 /* The key is the first 16 bytes of the passphrase, padded with zeros (qemu).
- * (The spec says 256 bits, which was never true.)
+ * (The specification says 256 bits, which was never true.)
  */
 static int
 unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
@@ -85,7 +85,7 @@ unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
 
 /* --- LUKS --- */
 
-/* Report that no passphrase fits, or that not all could be tried. */
+/* Report that no passphrase is right, or that not all could be tried. */
 static int
 none_fits (const struct image *image, const struct passphrases *p,
            const struct luks *luks, const struct luks_result *result)
@@ -104,7 +104,7 @@ none_fits (const struct image *image, const struct passphrases *p,
     return error_report (hooks, EACCES, image->name,
                          "the image is encrypted (LUKS), and not all of the "
                          "passphrases were tried, since all layers together "
-                         "ask for more than %d times the iterations that are "
+                         "need more than %d times the iterations that are "
                          "allowed (luks-iterations=)",
                          LUKS_TOTAL_FACTOR);
   if (result->cut > 0)
@@ -118,18 +118,18 @@ none_fits (const struct image *image, const struct passphrases *p,
   if (result->skipped == active)
     return error_report (hooks, EACCES, image->name,
                          "the image is encrypted (LUKS), but each of its "
-                         "active key slots (%u) asks for more iterations "
+                         "active key slots (%u) needs more iterations "
                          "than are allowed, so no passphrase was tried "
-                         "(luks-iterations=%" PRIu64 " would try all; they "
-                         "take time)",
+                         "(luks-iterations=%" PRIu64 " would try all, which "
+                         "takes time)",
                          active, work);
   if (result->skipped > 0)
     return error_report (hooks, EACCES, image->name,
                          "the image is encrypted (LUKS), and %s of its "
                          "active key slots that were tried; %u of %u were "
-                         "not, since they ask for more iterations than are "
+                         "not, since they need more iterations than are "
                          "allowed (luks-iterations=%" PRIu64 " would try "
-                         "all; they take time)",
+                         "all, which takes time)",
                          which, result->skipped, active, work);
   return error_report (hooks, EACCES, image->name,
                        "the image is encrypted (LUKS), and %s of its active "
@@ -165,7 +165,7 @@ unlock_luks (struct image *image, struct passphrases *p)
 
 /* --- All layers --- */
 
-/* LUKS layers first: AES layers take the passphrases that fit none of them. */
+/* LUKS layers first: AES layers take passphrases that open none of them. */
 static int
 unlock_all (struct image *const *images, size_t n, struct passphrases *p)
 {

@@ -3,7 +3,7 @@
  * Unlock the encrypted images of a chain with the user's passphrases.
  * Private to qcow/.
  *
- * One thread does this once, while the chain is opened.
+ * Only the thread that opens the chain calls this, once.
  */
 
 #ifndef QCOW_IMAGE_UNLOCK_H
@@ -11,15 +11,16 @@
 
 #include "image/image.h"
 
-/* Set image->cipher of each image that is encrypted; upper layers come first.
+/* Set image->cipher of each encrypted image.  Upper layers come first.
  *
- * A LUKS header says which of the passphrases is right.  With the old AES any
- * would do: the n-th such layer takes the n-th of those that no LUKS layer
- * has taken, or the last of them.  (If there is none, of all.)
+ * A LUKS header shows whether a passphrase is right.  The old AES encryption
+ * does not: its n-th layer takes the n-th of the passphrases that opened no
+ * LUKS layer, or the last of them.  (If all opened one, it takes the n-th or
+ * last of all.)
  *
- * 0, or -1 with the error reported and errno EACCES (no passphrase fits),
- * EINVAL (among others: there is one, and nothing is encrypted), EIO or
- * ENOMEM.
+ * 0, or -1 with the error reported and errno EACCES (no passphrase is right),
+ * EINVAL (for example: there is a passphrase, but nothing is encrypted), EIO
+ * or ENOMEM.
  */
 int unlock_images (struct image *const *images, size_t n,
                    const struct qcow_options *options);
