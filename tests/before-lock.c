@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * For LD_PRELOAD in nbdkit: run the shell command $BEFORE_LOCK just before
- * the server takes its first lock on a file (lock.h), with the file's name
- * in $LOCKED.  Whatever the server has learned about the file by then may be
- * out of date after the command.
+ * For LD_PRELOAD in nbdkit: run the shell command $BEFORE_LOCK just before the
+ * server takes its first lock on a file (lock.h), with the file's name in
+ * $LOCKED.  After the command, everything that the server read from the file
+ * before can be out of date.
  */
 
 #include <dlfcn.h>
@@ -58,7 +58,7 @@ fcntl (int fd, int cmd, ...)
   return intercept ("fcntl", fd, cmd, argument);
 }
 
-/* What programs with file offsets of 64 bits call. */
+/* Programs with 64-bit file offsets call this. */
 int
 fcntl64 (int fd, int cmd, ...)
 {

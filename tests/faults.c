@@ -17,11 +17,12 @@
  *   files       open fails with EMFILE
  *
  * Each step of the job must have the same result as without a fault, or fail
- * with the errno of the kind.  One fault may fail at most one step, and EINTR
- * and short reads none.  At the end no memory and no file may be left.  (With
- * -u, steps may also fail with EIO: out of memory, libcurl sends a request
- * without its range, and later requests may fail because of that.)  Prints
- * "KIND: N faults, M made a step fail", or an error, with status 1.
+ * with the errno of the kind.  One fault may fail at most one step; EINTR and
+ * short reads must not fail any.  At the end, all memory must be freed and all
+ * files closed.  (With -u, steps can also fail with EIO: out of memory,
+ * libcurl sends a request without its range, and later requests can fail
+ * because of that.)  Prints "KIND: N faults, M made a step fail", or an error,
+ * with status 1.
  *
  * The failing functions are defined here and take precedence over libc's, so
  * calls of libraries fail, too.  Without -u there is only one thread; with it,
@@ -383,7 +384,9 @@ step (const char *key, bool done, uint64_t hash)
     wrong (key, "the result differs from that without the fault");
 }
 
-/* The kind of each sector, because extents may be split differently. */
+/* The kind of each sector is compared, because extents may be split
+ * differently.
+ */
 struct kinds_of {
   uint64_t start, end;
   uint8_t sectors[STEP_BYTES / 512 + 1];
@@ -488,14 +491,14 @@ on_name (void *opaque, const char *name, const char *description)
 }
 
 static void
-hear (void *opaque, const char *text)
+ignore_message (void *opaque, const char *text)
 {
   (void) opaque;
   (void) text;
 }
 
 static void
-hear_warning (void *opaque, const char *text)
+count_warning (void *opaque, const char *text)
 {
   (void) opaque;
   (void) text;
@@ -505,8 +508,9 @@ hear_warning (void *opaque, const char *text)
 static void
 do_job (const struct qcow_options *options)
 {
-  static const struct qcow_hooks hooks
-    = { .error = hear, .warn = hear_warning, .debug = hear };
+  static const struct qcow_hooks hooks = { .error = ignore_message,
+                                           .warn = count_warning,
+                                           .debug = ignore_message };
   static struct list list;
   struct qcow *q;
   size_t i;
@@ -537,7 +541,7 @@ do_job (const struct qcow_options *options)
 
 /* --- Again and again --- */
 
-/* Beyond this n, only some are tried: PBKDF2 allocates in each of its
+/* Beyond this n, only some calls fail: PBKDF2 allocates in each of its
  * thousands of iterations.
  */
 #define ALL_OF 100
@@ -636,13 +640,15 @@ main (int argc, char **argv)
   run (&options, NONE, 0);
   recording = false;
   usual_warnings = nr_warnings;
-  /* By now libraries have allocated what they keep. */
+  /* By now, libraries have allocated everything that they keep. */
   nr_blocks = 0;
   run (&options, NONE, 0);
   if (COUNTS_BLOCKS && nr_blocks != 0)
     wrong ("without a fault", "memory is not freed");
 
-  /* Until the job has no n-th call: with -u three times, by chance. */
+  /* Continue until the job has no n-th call.  With -u, this can happen by
+   * chance, so it must happen three times.
+   */
   for (n = 1; without < (on_web ? 3 : 1);
        n += n < ALL_OF || on_web ? 1 : n / 4) {
     run (&options, k, n);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * For LD_PRELOAD in qemu-img: time that passes fast.  To choose how often a
- * hash is iterated, qemu-img measures for some seconds how long that takes,
- * and now and then fails to.  With this it believes at once that it has
- * a slow machine.
+ * For LD_PRELOAD in qemu-img: a clock that runs fast.  qemu-img chooses how
+ * often a hash is iterated by measuring it for some seconds, which sometimes
+ * fails.  With this clock, it concludes at once that the machine is slow.
  */
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Good headers in memory, and what the parsers of header.c and
- * header-extensions.c say about them.
+ * Good headers in memory, and functions to parse them and check the reasons of
+ * header.c and header-extensions.c.
  */
 
 #ifndef TESTS_UNIT_HEADER_H
@@ -39,7 +39,7 @@ good_v1_header (void)
   put_be64 (cluster + 40, 48);
 }
 
-/* Parse 'cluster': the reason, or "" if it is accepted. */
+/* Parse 'cluster'.  Returns the reason why it is refused, or "". */
 static inline const char *
 parse (struct header *h)
 {
@@ -64,14 +64,14 @@ parse_only (void)
 }
 
 static inline void
-expect (const char *name, const char *reason, const char *said)
+expect (const char *name, const char *reason, const char *want)
 {
-  if (said == NULL && reason[0] != '\0')
+  if (want == NULL && reason[0] != '\0')
     fail_msg ("%s: should be accepted, but: %s", name, reason);
-  if (said && reason[0] == '\0')
+  if (want && reason[0] == '\0')
     fail_msg ("%s: should be refused", name);
-  if (said && strstr (reason, said) == NULL)
-    fail_msg ("%s: refused with '%s' instead of '%s'", name, reason, said);
+  if (want && strstr (reason, want) == NULL)
+    fail_msg ("%s: refused with '%s' instead of '%s'", name, reason, want);
 }
 
 #endif /* TESTS_UNIT_HEADER_H */

@@ -26,7 +26,8 @@ put_name (size_t offset, const char *name)
   memcpy (bytes + offset, name, strlen (name));
 }
 
-/* Like a header of qemu-img, written by the table in the LUKS specification.
+/* Like a header of qemu-img, written according to the table in the LUKS
+ * specification.
  */
 static inline void
 good_header (void)
@@ -54,8 +55,8 @@ good_header (void)
   }
 }
 
-/* Bytes to change, and a part of the reason for which the header is refused
- * then; "": it is not.
+/* Bytes to change, and a part of the reason why the header is then refused;
+ * "": it is accepted.
  */
 struct mutation {
   size_t offset;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Chains of tiny images for tests, written byte by byte, and a slow reader
- * of them to compare with.
+ * Chains of tiny images, written byte by byte, and a slow reader to compare
+ * with.
  *
- * What a layer has is described by one letter for each cluster, or
- * subcluster if its L2 entries are extended.  The writer makes a file of
- * that, and the slow reader goes by the letters alone, byte by byte.
+ * One letter for each cluster, or subcluster if L2 entries are extended,
+ * describes a layer.  The writer makes a file from the letters.  The slow
+ * reader uses only the letters, byte by byte.
  */
 
 #ifndef MODEL_H
@@ -26,14 +26,14 @@ enum {
   MAX_UNITS = 4096,
   MAX_SNAPSHOTS = 10,
   MAX_SIZE = 4 << 20, /* of a file */
-  JUNK = 0xee,        /* wherever nobody is to read */
+  JUNK = 0xee,        /* in bytes that must not be read */
 };
 
-/* What an image maps: its active layer, or a snapshot. */
+/* What an image maps: its active layer or a snapshot. */
 struct content {
   uint64_t size;
-  /* A letter for each unit; behind the last one, NULs are as nothing:
-   *   .  nothing: what is below shows
+  /* A letter for each unit.  Units without a letter are as '.':
+   *   .  nothing: the layer below shows
    *   d  data
    *   c  compressed, as a whole cluster
    *   z  zeros
@@ -41,18 +41,18 @@ struct content {
    *   x  a whole cluster of damage
    */
   char units[MAX_UNITS + 1];
-  uint8_t tag;      /* each content has bytes of its own */
-  unsigned same_l1; /* as another snapshot; 0: its own */
-  bool old_entry;   /* of the snapshot table: without the size */
+  uint8_t tag;      /* makes the bytes of each content different */
+  unsigned same_l1; /* has the L1 table of this snapshot; 0: its own */
+  bool old_entry;   /* its entry of the snapshot table has no size */
 };
 
-/* What a layer is to be. */
+/* The description of a layer. */
 struct model {
   uint32_t version; /* 0: raw */
   unsigned bits;    /* cluster_bits; raw: of a unit */
   unsigned l2_bits; /* version 1: as in its header */
   bool extended, data_file;
-  bool sparse; /* raw: what has nothing is a hole of the file */
+  bool sparse; /* raw: '.' units are holes of the file */
   struct content active;
   unsigned nr_snapshots;
   struct content *snapshots;
@@ -85,8 +85,8 @@ unit_at (const struct model *l, const struct content *c, uint64_t offset)
   return i < MAX_UNITS && c->units[i] != '\0' ? c->units[i] : '.';
 }
 
-/* Never 0; slow enough that even 512 bytes of it can be packed, and other
- * in each layer at the same offset.
+/* Never 0.  Even 512 of these bytes can be compressed.  At the same offset,
+ * layers have different bytes.
  */
 static inline uint8_t
 byte_at (const struct content *c, uint64_t offset)
@@ -100,7 +100,7 @@ static char dir[64];
 static uint8_t file[MAX_SIZE];
 static uint64_t file_end;
 
-/* A part of the file, aligned, full of junk. */
+/* Allocate an aligned part of the file, filled with junk. */
 static inline uint64_t
 place (uint64_t bytes, uint64_t alignment)
 {
@@ -121,7 +121,7 @@ place_table (uint64_t bytes, uint64_t alignment)
   return start;
 }
 
-/* The bytes of a range of the guest, no further than the content goes. */
+/* Write the bytes of a guest range, up to the end of the content. */
 static inline void
 put_bytes (uint8_t *p, const struct content *c, uint64_t offset, uint64_t n)
 {
@@ -169,7 +169,7 @@ put_compressed (const struct model *l, const struct content *c,
   return compressed_entry (l, host, z.total_out);
 }
 
-/* Data of one unit, which is at 'host' of 'out'. */
+/* Write the data of one unit at 'host' of 'out'. */
 static inline void
 put_unit (const struct model *l, const struct content *c, uint64_t offset,
           uint8_t *out, uint64_t host)
@@ -179,7 +179,7 @@ put_unit (const struct model *l, const struct content *c, uint64_t offset,
 
 static uint8_t data_file[MAX_SIZE];
 
-/* A place for a cluster: in the file, or just there in the data file. */
+/* Allocate a cluster: in the file, or at the same offset of the data file. */
 static inline uint8_t *
 place_cluster (const struct model *l, uint64_t offset, uint64_t *entry)
 {
@@ -267,7 +267,7 @@ div_up (uint64_t n, uint64_t by)
   return (n + by - 1) / by;
 }
 
-/* Fill the L1 table, and write all that it leads to. */
+/* Fill the L1 table, and write everything that it refers to. */
 static inline void
 put_mapping (const struct model *l, const struct content *c, uint64_t l1,
              uint64_t l1_size)
@@ -284,7 +284,7 @@ put_mapping (const struct model *l, const struct content *c, uint64_t l1,
     for (offset = start; offset < end && l2 == 0;
          offset += UINT64_C (1) << unit_bits (l))
       if (unit_at (l, c, offset) != '.') {
-        /* Anywhere in version 1. */
+        /* In version 1, tables may be anywhere. */
         if (l->version == 1)
           place (3, 1);
         l2 = place_table (clusters * entry,
@@ -296,7 +296,7 @@ put_mapping (const struct model *l, const struct content *c, uint64_t l1,
   }
 }
 
-/* Write a header extension; returns where the next one is to be. */
+/* Write a header extension.  Returns the offset of the next one. */
 static inline uint64_t
 put_extension (uint64_t at, uint32_t type, const char *text)
 {
@@ -346,7 +346,7 @@ put_snapshots (const struct model *l)
   put_be64 (file + 64, table);
   for (i = 0; i < l->nr_snapshots; ++i) {
     const struct content *c = &l->snapshots[i];
-    /* No longer than what is in use. */
+    /* No longer than necessary. */
     const uint64_t l1_size = div_up (strlen (c->units) << unit_bits (l),
                                      UINT64_C (1) << (l->bits + l2_bits (l)));
     const unsigned extra = c->old_entry ? 8 : 16;
@@ -497,7 +497,7 @@ open_chain (unsigned n, uint64_t cache_size, const struct qcow_hooks *hooks)
     save_layer (i, n);
   for (i = 1; i < n; ++i) {
     formats[i - 1] = layers[i].version == 0 ? "raw" : "qcow";
-    /* Version 1 can't record a format, and images are not recognised. */
+    /* Version 1 can't record a format, and images are not probed. */
     if (layers[i - 1].version == 1 && layers[i].version != 0)
       options.nr_backing_formats = i;
   }
@@ -507,12 +507,12 @@ open_chain (unsigned n, uint64_t cache_size, const struct qcow_hooks *hooks)
 
 /* --- The slow reader --- */
 
-/* What a view must be: each byte, and what is said of it. */
+/* The expected content of a view. */
 struct expected {
   uint64_t size;
   uint8_t *bytes;
   char *looks; /* '0': zeros, 'd': data, 'x': damaged data */
-  /* Where the extent that it is in ends, and where the next damage is. */
+  /* For each byte: the end of its extent, and the next damaged byte. */
   uint32_t *extent_end, *damage;
 };
 
@@ -527,7 +527,7 @@ slow_byte (unsigned n, const struct content *top, uint64_t offset,
   for (i = 0; i < n; ++i) {
     const struct content *c = i == 0 ? top : &layers[i].active;
 
-    /* Nor is there anything below. */
+    /* This also hides all layers below. */
     if (offset >= c->size)
       return;
     switch (unit_at (&layers[i], c, offset)) {
@@ -584,7 +584,7 @@ free_expected (struct expected *e)
 
 /* --- Comparing --- */
 
-/* These are for threads, too: they say no more than that it is wrong. */
+/* These are for threads, too, so they only return what is wrong. */
 
 static inline const char *
 wrong_read (struct qcow_view *v, const struct expected *e, uint8_t *buf,
@@ -763,7 +763,7 @@ nr_units (const struct model *l, uint64_t size)
   return n;
 }
 
-/* The letters that a layer may have. */
+/* The letters that a layer can have. */
 static inline const char *
 letters (const struct model *l)
 {
@@ -776,7 +776,7 @@ letters (const struct model *l)
   return l->extended ? ".dz.pd" : ".dz.cp";
 }
 
-/* Runs of random letters.  'nothing' of 8 are of no letter. */
+/* Runs of random letters; 'nothing' of 8 runs are '.'. */
 static inline void
 random_units (const struct model *l, struct content *c, unsigned nothing)
 {
@@ -789,7 +789,7 @@ random_units (const struct model *l, struct content *c, unsigned nothing)
     uint64_t run = 1 + random_number () % 6;
     char u = none ? '.' : from[random_number () % strlen (from)];
 
-    /* At times as a whole. */
+    /* Sometimes a whole cluster is of one kind. */
     if (l->extended && i % 32 == 0 && random_number () % 4 == 0) {
       run = 32;
       u = l->data_file ? 'd' : 'c';
@@ -804,7 +804,7 @@ random_units (const struct model *l, struct content *c, unsigned nothing)
   c->units[i] = '\0';
 }
 
-/* Each ordered pair of letters as neighbours. */
+/* Each ordered pair of letters, side by side. */
 static inline void
 all_pairs (const struct model *l, struct content *c)
 {

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * How the images are written that tests/mutations.tbl changes: byte by byte,
- * with a name for every field, and with what each of their views holds.
+ * How to write the images that tests/mutations.tbl changes: byte by byte, with
+ * a name for each field and the expected content of each view.
  *
- * A disk is described by one letter for each unit: a cluster, or a subcluster
- * if the L2 entries are extended.
+ * One letter for each unit describes a disk.  A unit is a cluster, or a
+ * subcluster if the L2 entries are extended.
  *   d  data
  *   c  compressed
  *   z  zeros
- *   p  zeros, with a place in the file where something else is
+ *   p  zeros, with a place in the file that holds other bytes
  *   .  nothing: zeros, or the backing file
  *
- * The units of disk D hold content (D, ...), see content_byte; disks are
+ * The units of disk D hold the bytes of content_byte (D, ...).  Disks are
  * numbered so that no two of them have the same bytes anywhere.
  */
 
@@ -25,12 +25,12 @@
 
 enum {
   MAX_FILE = 1 << 20,
-  MAX_VIEW = 1 << 19, /* bytes of a disk that hold anything */
-  MAX_UNITS = 128,    /* that are looked at */
+  MAX_VIEW = 1 << 19, /* the part of a disk that holds data */
+  MAX_UNITS = 128,    /* checked units */
   MAX_FIELDS = 320,
   MAX_FILES = 2,
   MAX_VIEWS = 3,
-  JUNK = 0xee, /* wherever nobody is to read */
+  JUNK = 0xee, /* in bytes that must not be read */
 };
 
 #define COPIED (UINT64_C (1) << 63)
@@ -42,32 +42,32 @@ struct field {
   char name[40];
   unsigned file;
   uint64_t offset;
-  unsigned width; /* bytes of a big-endian number, or of the above */
-  /* A text: as long as it may be, and the number that says how long it is;
-   * without one it ends with a NUL if there is room.
+  unsigned width; /* bytes of a big-endian number, or one of the above */
+  /* For a text: its longest length, and the field with its length.  Without
+   * that field, a NUL ends the text if there is room.
    */
   uint64_t room;
   const struct field *length;
 };
 
 struct disk_view {
-  const char *name; /* of the export; NULL: none */
+  const char *name; /* of the export */
   uint64_t size;
   uint8_t *bytes; /* MAX_VIEW */
   bool is_bitmap;
-  bool clean[MAX_UNITS]; /* of a bitmap: unchanged */
+  bool clean[MAX_UNITS]; /* for a bitmap: unchanged units */
 };
 
 struct file_image {
   const char *name;
-  uint8_t *bytes; /* MAX_FILE; what is behind them is zeros */
+  uint8_t *bytes; /* MAX_FILE; zeros follow */
   uint64_t size;
 };
 
 struct base {
   const char *name;
   const char *driver; /* qemu's */
-  const char *allow;  /* as the user says it; NULL: nothing */
+  const char *allow;  /* the value of allow=; NULL: none */
   const char *passphrase;
   uint64_t cluster, unit;
   unsigned per_table;
@@ -76,16 +76,16 @@ struct base {
   unsigned nr_files;
   struct field fields[MAX_FIELDS];
   unsigned nr_fields;
-  struct disk_view views[MAX_VIEWS]; /* the first is the disk as it is */
+  struct disk_view views[MAX_VIEWS]; /* the first is the active layer */
   unsigned nr_views;
   gcry_cipher_hd_t cipher; /* NULL: not encrypted */
-  bool iv_of_guest;        /* the old AES */
+  bool iv_of_guest;        /* AES before LUKS */
 };
 
-/* The one that is being made. */
+/* The base that is being made. */
 static struct base *b;
 
-/* 16 different bytes, none of them 0: packs to about half its size. */
+/* 16 different bytes, none of them 0: compresses to about half the size. */
 static uint8_t
 content_byte (unsigned disk, uint64_t offset)
 {
@@ -138,7 +138,7 @@ new_field (unsigned width, uint64_t offset)
   return f;
 }
 
-/* A number of the image. */
+/* Write a number to the image, and name it. */
 static void __attribute__ ((format (printf, 4, 5)))
 number (uint64_t offset, unsigned width, uint64_t value, const char *name, ...)
 {
@@ -162,7 +162,7 @@ find_field (const struct base *base, const char *name)
   return NULL;
 }
 
-/* The value of a field that was made before. */
+/* Change the value of an existing field. */
 static void
 set_number (const char *name, uint64_t value)
 {
@@ -172,7 +172,8 @@ set_number (const char *name, uint64_t value)
   put (b->files[0].bytes + f->offset, f->width, value);
 }
 
-/* A text, and the field that says its length, or NULL. */
+/* Write a text, and name it.  'length' is the field with its length, or NULL.
+ */
 static void
 text (uint64_t offset, uint64_t room, const char *value, const char *length,
       const char *name)
@@ -215,7 +216,7 @@ new_base (const char *name, const char *driver, uint64_t cluster,
   return b;
 }
 
-/* Another file, with the bytes of a disk of its own. */
+/* Add another file, with a disk of its own. */
 static void
 add_file (const char *name, const char *field, uint64_t size)
 {
@@ -249,7 +250,7 @@ add_view (const char *name)
   return v;
 }
 
-/* Room at the end of the file. */
+/* Allocate space at the end of the file. */
 static uint64_t
 place (uint64_t bytes, uint64_t alignment)
 {
@@ -263,7 +264,7 @@ place (uint64_t bytes, uint64_t alignment)
 
 /* --- Clusters --- */
 
-/* 512 bytes; the IV is the number of the sector, 64 bits, little-endian. */
+/* Encrypt 512 bytes.  The IV is the sector number: 64 bits, little-endian. */
 static void
 encrypt_sector (gcry_cipher_hd_t cipher, uint8_t *p, uint64_t sector)
 {
@@ -289,7 +290,8 @@ new_cipher (const uint8_t key[16])
   return cipher;
 }
 
-/* The data of guest offset 'guest', 'n' bytes, to p, which is at 'host'. */
+/* Write 'n' bytes of data for guest offset 'guest' to p, which is at 'host'.
+ */
 static void
 put_data (uint8_t *p, unsigned disk, uint64_t guest, uint64_t host, uint64_t n)
 {
@@ -301,8 +303,8 @@ put_data (uint8_t *p, unsigned disk, uint64_t guest, uint64_t host, uint64_t n)
                     (b->iv_of_guest ? guest + i : host + i) / 512);
 }
 
-/* Raw deflate of n bytes, at the end of the file; returns where, and how
- * long.
+/* Write a raw deflate stream of n bytes at the end of the file.  Returns its
+ * offset; *length is its length.
  */
 static uint64_t
 put_stream (const uint8_t *plain, uint64_t n, uint64_t *length)
@@ -325,7 +327,7 @@ put_stream (const uint8_t *plain, uint64_t n, uint64_t *length)
   return host;
 }
 
-/* The entry of a compressed cluster of version 2 and 3. */
+/* The L2 entry of a compressed cluster in version 2 and 3. */
 static uint64_t
 stream_entry (uint64_t host, uint64_t length)
 {
@@ -345,7 +347,7 @@ put_compressed (unsigned disk, uint64_t guest, uint64_t *length)
   return put_stream (plain, b->cluster, length);
 }
 
-/* What an L2 entry says of a letter, after the cluster was written. */
+/* Write the cluster for a letter.  Returns its L2 entry. */
 static uint64_t
 put_cluster (char letter, unsigned disk, uint64_t guest)
 {
@@ -357,7 +359,7 @@ put_cluster (char letter, unsigned disk, uint64_t guest)
     put_data (b->files[0].bytes + host, disk, guest, host, b->cluster);
     return COPIED | host;
   case 'c':
-    place (0x225, 1); /* not at a sector's beginning */
+    place (0x225, 1); /* not aligned to a sector */
     host = put_compressed (disk, guest, &length);
     return stream_entry (host, length);
   case 'p':
@@ -371,7 +373,7 @@ put_cluster (char letter, unsigned disk, uint64_t guest)
   }
 }
 
-/* What the disk has in a unit. */
+/* Set the expected bytes of a unit. */
 static void
 expect_unit (struct disk_view *v, unsigned disk, uint64_t index, char letter)
 {
@@ -381,7 +383,7 @@ expect_unit (struct disk_view *v, unsigned disk, uint64_t index, char letter)
     memset (v->bytes + index * b->unit, 0, (size_t) b->unit);
 }
 
-/* The first byte of what is stored for a unit. */
+/* Name the first stored byte of a unit. */
 static void
 name_bytes (char letter, uint64_t host, const char *prefix, uint64_t index)
 {
@@ -390,7 +392,8 @@ name_bytes (char letter, uint64_t host, const char *prefix, uint64_t index)
             letter == 'c' ? "stream" : "data", index);
 }
 
-/* The clusters from 'first' on, whose entries are in one table at 'l2'. */
+/* Write the clusters from 'first' on, whose entries are in one table at 'l2'.
+ */
 static void
 put_clusters (struct disk_view *v, unsigned disk, uint64_t first,
               const char *letters, uint64_t l2, const char *prefix)
@@ -419,7 +422,7 @@ struct shape {
   uint32_t crypt_method;
 };
 
-/* Header, refcount table, L1 table, and as many L2 tables as are wanted: a
+/* Write a header, a refcount table, an L1 table, and 'tables' L2 tables, one
  * cluster each.
  */
 static void
@@ -463,7 +466,9 @@ put_qcow2 (const char *name, const struct shape *s, unsigned tables)
     number (b->l1 + 8 * i, 8, COPIED | (b->l2 + i * cluster), "l1[%u]", i);
 }
 
-/* The number of bytes of a header extension is that of its data. */
+/* Write the type and length of a header extension.  Returns the offset of its
+ * data.
+ */
 static uint64_t
 put_extension (uint64_t at, uint32_t type, uint32_t length, const char *name)
 {

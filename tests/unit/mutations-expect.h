@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A row of tests/mutations.tbl: the image that it says, changed; and what it
- * says must come of that.
+ * Rows of tests/mutations.tbl: make the changed image of a row, and parse the
+ * expected result.
  */
 
 #ifndef MUTATIONS_EXPECT_H
@@ -22,7 +22,7 @@ struct row {
 
 /* --- Changing an image --- */
 
-/* The files of a base, changed. */
+/* The changed files of a base. */
 static struct file_image changed[MAX_FILES];
 
 static void
@@ -40,7 +40,7 @@ copy_files (const struct base *base)
   }
 }
 
-/* One number, EOF, END or &FIELD; *p goes behind it. */
+/* Evaluate a number, EOF, END or &FIELD, and advance *p past it. */
 static uint64_t
 term (const struct base *base, const char **p)
 {
@@ -66,7 +66,7 @@ term (const struct base *base, const char **p)
   }
   value = strtoull (word, &end, 0);
   if (*end != '\0')
-    fail_msg ("'%s' is no number", word);
+    fail_msg ("'%s' is not a number", word);
   return value;
 }
 
@@ -114,7 +114,7 @@ changed_number (const struct base *base, const char *value, uint64_t old)
   }
 }
 
-/* Make 'changed' of the row's base. */
+/* Set 'changed' to the files of the row's base with the row's change. */
 static void
 change (const struct row *row)
 {
@@ -148,11 +148,11 @@ change (const struct row *row)
     fail_msg ("%s does not fit in %u bytes", row->value, f->width);
   put (file->bytes + f->offset, f->width, value);
   if (memcmp (before, file->bytes + f->offset, f->width) == 0)
-    fail_msg ("%s is what %s has anyway", row->value, row->field);
+    fail_msg ("%s does not change %s", row->value, row->field);
 }
 
-/* Only what is not zero is written: the rest, and what is behind MAX_FILE, is
- * hole.
+/* Only bytes that are not zero are written.  The rest, and everything after
+ * MAX_FILE, is a hole.
  */
 static void
 write_file (const char *dir, const struct file_image *file)
@@ -187,17 +187,17 @@ write_changed (const char *dir, const struct base *base)
     write_file (dir, &changed[i]);
 }
 
-/* --- What is to come of it --- */
+/* --- Expected results --- */
 
 enum outcome { READ, FAIL }; /* of a unit */
 
 struct expected_view {
   bool refused, anything;
-  const char *text; /* what is said if it is refused */
+  const char *text; /* the message if it is refused */
   uint64_t size;
   uint8_t bytes[MAX_VIEW];
   uint8_t reads[MAX_UNITS]; /* enum outcome */
-  uint8_t clean[MAX_UNITS]; /* of a bitmap; 2: nobody knows */
+  uint8_t clean[MAX_UNITS]; /* for a bitmap; 2: unknown */
 };
 
 struct expected {
@@ -237,7 +237,7 @@ name_not_expected (struct expected *e, const char *name)
       e->nr_names--;
       return;
     }
-  fail_msg ("'%s' would not be listed anyway", name);
+  fail_msg ("'%s' is not listed in the base", name);
 }
 
 static void
@@ -257,7 +257,7 @@ expect_unchanged (struct expected *e, const struct base *base)
   }
 }
 
-/* N, N-M or 'all' */
+/* Parse N, N-M or 'all'. */
 static void
 parse_range (const struct base *base, const struct expected_view *v,
              const char *p, unsigned *first, unsigned *last)
@@ -273,10 +273,10 @@ parse_range (const struct base *base, const struct expected_view *v,
     *last = (unsigned) strtoul (end + 1, &end, 10);
   if (end == p || (*end != '\0' && *end != ' ') || *last < *first
       || *last >= MAX_UNITS)
-    fail_msg ("'%s' is no range of units", p);
+    fail_msg ("'%s' is not a range of units", p);
 }
 
-/* The behind of a word that the item begins with, or NULL. */
+/* If the item begins with the word, returns the rest, else NULL. */
 static const char *
 after (const char *item, const char *word)
 {
@@ -287,7 +287,7 @@ after (const char *item, const char *word)
   return item[n] == '\0' ? item + n : item + n + 1;
 }
 
-/* The bytes of a file from 'offset' on: zeros behind its end. */
+/* Expect the bytes of a file from 'offset' on, and zeros past its end. */
 static void
 expect_bytes (struct expected_view *v, const struct base *base, unsigned unit,
               const struct file_image *file, uint64_t offset)
@@ -299,7 +299,7 @@ expect_bytes (struct expected_view *v, const struct base *base, unsigned unit,
       = offset + i < file->size ? file->bytes[offset + i] : 0;
 }
 
-/* Items about units: false if it is none. */
+/* Parse an item about units.  Returns false if it is another. */
 static bool
 expect_units (const struct base *base, struct expected_view *v,
               const char *item)
@@ -361,10 +361,10 @@ expect_of_view (const struct base *base, struct expected_view *v,
     memcpy (v->bytes, base->views[i].bytes, MAX_VIEW);
   }
   else if (after (item, "same") == NULL && !expect_units (base, v, item))
-    fail_msg ("what does '%s' mean?", item);
+    fail_msg ("'%s' is not a known result", item);
 }
 
-/* "VIEW: REST": the view; or NULL. */
+/* Parse "VIEW: REST".  Returns the view, or NULL. */
 static struct expected_view *
 named_view (struct expected *e, const struct base *base, const char *item,
             const char **rest)
@@ -411,13 +411,13 @@ expect_item (struct expected *e, const struct base *base, const char *item)
     e->views[i].text = "there is no export";
   }
   else
-    /* A bitmap is a view of the same disk. */
+    /* Bitmaps are views of the same disk. */
     for (i = 0; i < base->nr_views; ++i)
       if (i == 0 || base->views[i].is_bitmap)
         expect_of_view (base, &e->views[i], item);
 }
 
-/* Items are separated by "; ".  'e' points into 'copy'. */
+/* Parse the items, which are separated by "; ".  'e' points into 'copy'. */
 static void
 expect (struct expected *e, const struct base *base, const char *outcome,
         char copy[512])

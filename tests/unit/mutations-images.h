@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The images that tests/mutations.tbl changes: each a few KiB, by the tables
- * of qemu's docs/interop/qcow2.rst.  (Of version 1 there is only qemu.)
+ * The images that tests/mutations.tbl changes.  Each has a few KiB, and
+ * follows the tables of qemu's docs/interop/qcow2.rst.  (Version 1 is only
+ * defined by qemu's source.)
  */
 
 #ifndef MUTATIONS_IMAGES_H
@@ -11,7 +12,7 @@
 
 /* --- Version 2 and 3 --- */
 
-/* Two names, one of an unknown feature; and an extension that is unknown. */
+/* Two feature names, one of them unknown, and an unknown extension. */
 static void
 put_usual_extensions (void)
 {
@@ -26,7 +27,7 @@ put_usual_extensions (void)
   number (at + 12, 4, 0, "ext.end.length");
 }
 
-/* A stream that inflates to very much more than a cluster. */
+/* A stream that inflates to far more than a cluster. */
 static void
 put_bomb (void)
 {
@@ -113,8 +114,8 @@ make_huge (void)
   return b;
 }
 
-/* Three clusters with subclusters of 512 bytes: data, zeros and nothing; one
- * that is compressed; zeros without a place.
+/* Three clusters with subclusters of 512 bytes: one with data, zeros and
+ * nothing; a compressed one; and one with zeros and no place.
  */
 static struct base *
 make_ext (void)
@@ -147,9 +148,10 @@ make_ext (void)
 
 /* --- Other files --- */
 
-/* With a backing file.  Its format as it is recorded, or NULL; whether names
- * in images may be followed; the name of a further backing file if it is an
- * image itself, NULL if it is raw.
+/* An image with a backing file.  'format' is the recorded format, or NULL.
+ * 'allow' is the value of allow=, or NULL.  'inner' is NULL if the backing
+ * file is raw; else it is an image, which names the backing file 'inner'
+ * unless that is "".
  */
 static struct base *
 make_overlay (const char *name, const char *format, const char *allow,
@@ -217,7 +219,7 @@ make_overlay_qcow (void)
   return make_overlay ("overlay-qcow", "qcow2", "image-dir", "");
 }
 
-/* What a guest has written to its raw disk is to pass for an image. */
+/* A guest wrote an image header to its raw disk. */
 static struct base *
 make_overlay_trick (void)
 {
@@ -249,7 +251,7 @@ make_data (const char *name, const char *allow)
             "l2[%" PRIu64 "]", i);
     expect_unit (&b->views[0], 0, i, letters[i]);
   }
-  /* A stream at the same place of both files. */
+  /* The same stream at the same place in both files. */
   place (b->cluster, 1);
   put_bomb ();
   host = find_field (b, "bomb")->offset;
@@ -297,7 +299,7 @@ put_snapshot (uint64_t at, unsigned n, uint64_t l1, const char *id,
   return at + 64;
 }
 
-/* Two snapshots of other content. */
+/* Two snapshots with different content. */
 static struct base *
 make_snapshots_of (const char *name)
 {
@@ -337,7 +339,7 @@ make_snapshots (void)
   return make_snapshots_of ("snapshots");
 }
 
-/* With a hole at the end of the file, where large tables have room. */
+/* With a hole at the end of the file, which has room for large tables. */
 static struct base *
 make_snapshots_long (void)
 {
@@ -364,7 +366,7 @@ put_bitmap (uint64_t at, unsigned n, uint64_t table, const char *name)
   return at + 32;
 }
 
-/* Two bitmaps: of one the bits are stored, the other is full. */
+/* Two bitmaps: one with stored bits, and a full one. */
 static struct base *
 make_bitmaps_of (const char *name)
 {
@@ -445,8 +447,8 @@ derive (const void *secret, size_t n, const uint8_t salt[32], uint8_t *out,
                     0);
 }
 
-/* A key in 4000 stripes, of which all but the last are anything (LUKS
- * specification, AFsplit); SHA-256 is longer than the key.
+/* Split a key into 4000 stripes.  All but the last have arbitrary bytes (LUKS
+ * specification, AFsplit).  SHA-256 is longer than the key.
  */
 static void
 split_key (const uint8_t key[LUKS_KEY], uint8_t *stripes)
@@ -465,8 +467,8 @@ split_key (const uint8_t key[LUKS_KEY], uint8_t *stripes)
     stripes[3999 * LUKS_KEY + j] = block[j] ^ key[j];
 }
 
-/* The header and the material of slot 0; the other slots are not used, and
- * the file ends before theirs.
+/* Write the header and the material of slot 0.  The other slots are not in
+ * use, and the file ends before their material.
  */
 static void
 put_luks (uint64_t at, const uint8_t key[LUKS_KEY])
@@ -539,8 +541,8 @@ make_luks (void)
 
 /* --- Version 1 --- */
 
-/* Two L2 tables of 64 entries; a name for a backing file that may follow the
- * header.
+/* Two L2 tables of 64 entries.  'backing' is the name of a backing file, after
+ * the header, or NULL.
  */
 static struct base *
 make_version_1 (const char *name, const char *backing, const char *allow)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * tests/mutations.tbl: images of which one field was changed, each with what
- * must come of it.  The table itself says how it is to be read.
+ * Test the rows of tests/mutations.tbl, which describes its own format: images
+ * with one changed field each, and the expected result.
  *
- * Each row is a test: the changed image is opened, its views are listed, each
- * unit of each view is read, its extents are asked for, and all of it must be
- * as the table says, or the image refused with the text that it says.
- * Further tests hold the table to what it is to have.
+ * Each row is a test.  It opens the changed image, lists its views, reads each
+ * unit of each view, and gets the extents of each unit.  The results must be
+ * as the table says, or the image must be refused with that message.  Further
+ * tests check the table itself.
  *
- * mutations DIRECTORY: write the changed images there, and to stdout what
- * qemu is to make of them.  tests/mutations.t asks it.
+ * mutations DIRECTORY: write the changed images there, and print the results
+ * to expect from qemu, for tests/mutations.t.
  */
 
 #include <ctype.h>
@@ -25,17 +25,17 @@ enum {
   LEAST_ROWS = 200,
   LEAST_ROWS_OF_AREA = 10,
   SECONDS_FOR_A_ROW = 30,
-  MAX_KIB = 150 << 10, /* the bases, and two L1 tables of 32 MiB */
+  MAX_KIB = 150 << 10, /* the bases and two L1 tables of 32 MiB */
 };
 
 static struct row rows[MAX_ROWS];
 static unsigned nr_rows;
 static struct base *bases[NR_BASES];
 
-/* The image of a row, and a file beside its directory. */
+/* top_dir has row_dir with the image of a row, and a file outside of that. */
 static char top_dir[256], row_dir[300];
 
-/* --- What does come of it --- */
+/* --- Results --- */
 
 static char errors[1 << 16], warnings[1 << 16], wrong[4096];
 
@@ -76,9 +76,9 @@ differs (const char *format, ...)
   append (wrong, sizeof wrong, line);
 }
 
-/* Each line of it as a comment of the test. */
+/* Print each line as a TAP comment. */
 static void __attribute__ ((format (printf, 1, 2)))
-say (const char *format, ...)
+print_comment (const char *format, ...)
 {
   char all[8192], *line, *rest = all;
   va_list args;
@@ -98,21 +98,22 @@ matches (const char *s, const char *pattern)
   bool yes;
 
   if (regcomp (&re, pattern, REG_EXTENDED | REG_NOSUB | REG_NEWLINE) != 0)
-    fail_msg ("'%s' is no regular expression", pattern);
+    fail_msg ("'%s' is not a regular expression", pattern);
   yes = regexec (&re, s, 0, NULL, 0) == 0;
   regfree (&re);
   return yes;
 }
 
-/* One text that names the file, by its last component while it is served, and
- * matches.
+/* Check a message: it must match, and name the file, while serving by its last
+ * component.
  */
 static void
-check_said (const char *what, const char *said, const char *pattern)
+check_message (const char *what, const char *message, const char *pattern)
 {
-  if ((strstr (said, row_dir) == NULL && strncmp (said, "image: ", 7) != 0)
-      || !matches (said, pattern))
-    differs ("%s: '%s' says nothing of '%s'", what, said, pattern);
+  if ((strstr (message, row_dir) == NULL
+       && strncmp (message, "image: ", 7) != 0)
+      || !matches (message, pattern))
+    differs ("%s: '%s' does not match '%s'", what, message, pattern);
 }
 
 struct seen {
@@ -133,7 +134,7 @@ on_extent (void *opaque, uint64_t offset, uint64_t length,
   return 0;
 }
 
-/* The extents of a unit go with what it reads as, and the bitmap. */
+/* Check that the extents of a unit agree with its bytes and the bitmap. */
 static void
 check_extents (const struct base *base, unsigned number,
                const struct expected_view *e, struct qcow_view *v,
@@ -171,7 +172,7 @@ static void
 check_unit (const struct expected_view *e, struct qcow_view *v,
             const char *what, uint64_t offset, uint32_t n, bool fails)
 {
-  uint8_t *buf = malloc (n); /* so small that sanitizers see its end */
+  uint8_t *buf = malloc (n); /* sanitizers detect writes past its end */
   int r;
 
   assert_non_null (buf);
@@ -197,7 +198,7 @@ check_unit (const struct expected_view *e, struct qcow_view *v,
   free (buf);
 }
 
-/* Every unit, the last byte, all at once. */
+/* Read every unit; then all at once, or the last byte of a large disk. */
 static void
 check_bytes (const struct base *base, unsigned number,
              const struct expected_view *e, struct qcow_view *v)
@@ -239,7 +240,7 @@ check_view (const struct base *base, unsigned number,
   if (v == NULL && !e->refused)
     differs ("refused: %s", errors);
   else if (v == NULL)
-    check_said ("refused", errors, e->text);
+    check_message ("refused", errors, e->text);
   else if (e->refused)
     differs ("not refused");
   else if (qcow_view_size (v) != e->size)
@@ -312,7 +313,7 @@ check_list (struct expected *e, struct qcow *q)
     const char *want = i < e->nr_names ? e->names[i] : "nothing";
 
     if (strcmp (have, want) != 0)
-      differs ("listed is '%s' instead of '%s'", have, want);
+      differs ("'%s' is listed instead of '%s'", have, want);
   }
 }
 
@@ -322,12 +323,12 @@ check_opened (const struct base *base, struct expected *e, struct qcow *q)
   unsigned i;
 
   if (errors[0] != '\0')
-    differs ("served, but said: %s", errors);
+    differs ("served, but with an error: %s", errors);
   check_list (e, q);
   for (i = 0; i < base->nr_views; ++i)
     check_view (base, i, &e->views[i], q);
   if (e->warning)
-    check_said ("the warning", warnings, e->warning);
+    check_message ("the warning", warnings, e->warning);
   else if (warnings[0] != '\0')
     differs ("warned: %s", warnings);
 }
@@ -349,25 +350,25 @@ test_row (void **state)
   if (q == NULL && !e.refused)
     differs ("refused: %s", errors);
   else if (q == NULL)
-    check_said ("refused", errors, e.text);
+    check_message ("refused", errors, e.text);
   else if (e.refused)
     differs ("not refused");
   else
     check_opened (row->base, &e, q);
   qcow_close (q);
   if (wrong[0] != '\0') {
-    say ("%s:%u: %s  %s  %s", TABLE, row->line, row->base->name, row->field,
-         row->value);
-    say ("expected: %s", row->ours);
-    say ("%s", wrong);
+    print_comment ("%s:%u: %s  %s  %s", TABLE, row->line, row->base->name,
+                   row->field, row->value);
+    print_comment ("expected: %s", row->ours);
+    print_comment ("%s", wrong);
     fail ();
   }
 }
 
 /* --- The table --- */
 
-/* The flaws of readers of these formats that have a number, or a name: each
- * has a row that would bring it back.
+/* Known flaws of programs that read these formats.  Each needs a row that
+ * would detect it.
  */
 static const char *const flaws[] = {
   "CVE-2008-0928",  "CVE-2008-1945",       "CVE-2008-2004",  "CVE-2010-2237",
@@ -381,8 +382,8 @@ static const char *const flaws[] = {
   "CVE-2026-24708", "GHSA-jmr4-g2hv-mjj6",
 };
 
-/* Where we differ from qemu on purpose; the table says of each row which of
- * them it is, and what they mean.
+/* The reasons for deliberate differences from qemu.  The table explains them
+ * and states one in each row that differs.
  */
 static const char *const reasons[] = {
   "end of file", "odd size", "snapshots",  "version 1",
@@ -423,7 +424,7 @@ test_flaws (void **state)
   }
 }
 
-/* That qemu does the same is said by '=', all else needs a reason. */
+/* A row must have '=' if qemu does the same, and else a reason. */
 static void
 test_reasons (void **state)
 {
@@ -532,8 +533,8 @@ test_areas (void **state)
   assert_true (all >= LEAST_ROWS);
 }
 
-/* No hostile image may cost more than the tables that are allowed.  With
- * sanitizers memory is another thing.
+/* No hostile image may take more memory than the tables that are allowed.
+ * (Sanitizers take much more.)
  */
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 static void
@@ -623,7 +624,7 @@ read_table (void)
 
 /* --- For qemu --- */
 
-/* As much of each unit is compared. */
+/* The bytes of each unit that are compared. */
 enum { HEAD = 32 };
 
 static void
@@ -638,7 +639,7 @@ print_unit (uint64_t offset, const uint8_t *bytes, uint64_t n,
   printf ("%s\n", fails ? fails : "");
 }
 
-/* Where the table leaves it to qemu: what we say. */
+/* If the table refers to qemu, expect our own result. */
 static void
 observe (struct expected_view *e, const struct base *base, const char *dir)
 {
@@ -734,7 +735,7 @@ write_for_qemu (const char *top)
 
 /* --- */
 
-/* Beside the images is a link that leads out of their directory. */
+/* Beside the images is a symbolic link that leads out of their directory. */
 static int
 set_up (void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A remote source over a transport without a network, which keeps a transcript
- * of its requests.  Each byte of the object follows from its offset.
+ * A remote source over a transport without a network, which records its
+ * requests.  Each byte of the object follows from its offset.
  */
 
 #ifndef UNIT_TRANSPORT_H
@@ -48,14 +48,14 @@ static struct fake {
   pthread_mutex_t lock;
   pthread_cond_t change;
 
-  /* The transcript: "d" for fetch_all, "s" for submit. */
+  /* The recorded requests: 'd' for fetch_all, 's' for submit. */
   unsigned nr_asked;
   struct asked {
     char how;
     uint64_t offset, length;
   } asked[MAX_ASKED];
 
-  uint64_t bad; /* the fetches that have this byte fail */
+  uint64_t bad; /* fetches that include this byte fail */
   bool near;
   bool hold;              /* submitted fetches wait … */
   struct fetch *held[64]; /* … here */
@@ -94,7 +94,8 @@ fill (uint8_t *buf, uint64_t offset, size_t length)
     buf[i] = byte_at (offset + i);
 }
 
-/* The last piece first, as the contract allows.  0 or an errno value. */
+/* The last piece first, as transport.h allows.  Returns 0 or an errno value.
+ */
 static inline int
 transfer (struct fetch *f)
 {
@@ -196,7 +197,7 @@ static const struct transport_ops fake_ops = {
 
 /* --- Clients --- */
 
-/* The client of this thread has left. */
+/* The client of this thread has disconnected. */
 static __thread bool left;
 
 static inline int
@@ -251,7 +252,7 @@ stop (void)
   pthread_mutex_destroy (&fake.lock);
 }
 
-/* The transcript since the last call. */
+/* Check the requests since the last call. */
 static inline void
 check_asked (const struct asked *wanted, size_t n)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the unit tests share: cmocka with TAP output, hooks that remember
- * what was said, temporary files, and tiny images written byte by byte.
+ * What the unit tests share: cmocka with TAP output, hooks that record
+ * messages, temporary files, and tiny images written byte by byte.
  */
 
 #ifndef UNIT_H
@@ -24,7 +24,7 @@
 #include "format/format.h"
 #include "qcow/qcow.h"
 
-/* What the hooks heard: the last text, and how many there were. */
+/* The last message that the hooks got, and how many there were. */
 static char unit_error_text[65536];
 static unsigned unit_errors, unit_warnings;
 
@@ -64,12 +64,10 @@ static inline void
 assert_said (const char *part)
 {
   if (strstr (unit_error_text, part) == NULL)
-    fail_msg ("expected to hear '%s', heard '%s'", part, unit_error_text);
+    fail_msg ("expected the message '%s', got '%s'", part, unit_error_text);
 }
 
-/* cmocka 2 deprecates assert_in_range, and what replaces it there is
- * missing in cmocka 1.
- */
+/* cmocka 2 deprecates assert_in_range, and cmocka 1 lacks its replacement. */
 #define assert_between(value, minimum, maximum)                               \
   do {                                                                        \
     const uint64_t v_ = (value), min_ = (minimum), max_ = (maximum);          \
@@ -93,7 +91,7 @@ put_be64 (uint8_t *p, uint64_t v)
   memcpy (p, &v, sizeof v);
 }
 
-/* Hexadecimal digits -> bytes; returns how many. */
+/* Convert hexadecimal digits to bytes.  Returns how many. */
 static inline size_t
 from_hex (const char *hex, uint8_t *out, size_t max)
 {
@@ -116,9 +114,7 @@ assert_hex (const uint8_t *bytes, const char *hex)
   assert_memory_equal (bytes, wanted, n);
 }
 
-/* A temporary file that has no name but this one, and goes with the
- * process.
- */
+/* A temporary file that has only this name, and vanishes with the process. */
 struct unit_file {
   int fd;
   char name[64];
@@ -153,7 +149,7 @@ unit_write_be64 (const struct unit_file *f, uint64_t v, uint64_t offset)
   unit_write (f, b, sizeof b, offset);
 }
 
-/* A valid header, by the spec's table. */
+/* A valid header, according to the table in the specification. */
 static inline void
 unit_header (uint8_t h[112], uint32_t version, uint32_t cluster_bits,
              uint64_t size, uint32_t l1_size, uint64_t l1_offset)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the tests of URLs share: parsing, and comparing what comes out.
+ * Helpers for the tests of URLs: parse them and compare the result.
  *
- * A string to parse is copied to memory of just its length, so that the
- * address sanitizer sees a read beyond its end.
+ * A string to parse is copied to memory of exactly its length, so that the
+ * address sanitizer detects reads past its end.
  */
 
 #ifndef TESTS_UNIT_URL_H
@@ -34,7 +34,7 @@ parse (const char *text, const struct url_s3 *s3, struct url *url)
   return r;
 }
 
-/* Parse what must be good. */
+/* Parse a URL that must be accepted. */
 static inline void
 parse_good (const char *text, const struct url_s3 *s3, struct url *url)
 {

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as a chain of images: the lengths of the first ones
- * (2 bytes each, in sectors), these, and what is left as a raw file below.
- * Use all views, and what changed since each layer, which opened by itself
- * holds what the chain holds there.
+ * libFuzzer: input bytes are a chain of images: the lengths of the first
+ * images (2 bytes each, in sectors), the images, and the rest as a raw file
+ * below.  All views are used, and the delta since each layer.  A layer that is
+ * opened alone must hold the same as the chain from there on.
  */
 
 #include "tests/fuzz/reader.h"
 
-/* With the raw file enough layers for whatever is done only for long chains
- * (map.c).
+/* With the raw file, these are enough layers for the code that only long
+ * chains use (map.c).
  */
 #define IMAGES 4
 #define RAW IMAGES
 
 static struct memory_file files[IMAGES + 1];
 
-/* The chain from the image 'top' on down to 'bottom'. */
+/* Open the chain from the image 'top' down to 'bottom'. */
 static struct qcow *
 open_chain (unsigned top, unsigned bottom, bool encrypted)
 {
@@ -37,7 +37,7 @@ open_chain (unsigned top, unsigned bottom, bool encrypted)
   return open_image (&options);
 }
 
-/* What changed since the layer. */
+/* Check what changed since the layer. */
 static void
 use_layer (struct qcow *q, unsigned layer, unsigned bottom, bool encrypted,
            struct input raw, struct input places)
@@ -67,7 +67,7 @@ use_chain (const struct input parts[IMAGES + 1], struct input places)
 
   while (bottom < RAW && has_backing (parts[bottom]))
     bottom++;
-  /* A passphrase that nobody needs is an error. */
+  /* A passphrase that no layer needs is an error. */
   for (i = bottom < RAW ? bottom + 1 : RAW; i-- > 0;)
     encrypted[i] = is_encrypted (parts[i]) || encrypted[i + 1];
   q = open_chain (0, bottom, encrypted[0]);

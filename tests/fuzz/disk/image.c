@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as an image.  Open it and use all its views; places to
- * read at are its last bytes.  An image with a backing file gets a raw one of
- * some bytes, one with a data file itself as that, one that is encrypted two
- * passphrases.
+ * libFuzzer: input bytes are an image.  It is opened and all its views are
+ * used; its last bytes choose the offsets to read.  An image with a backing
+ * file gets a small raw one, an image with a data file gets itself as that,
+ * and an encrypted image gets two passphrases.
  *
- * Whatever comes, the sanitizers must stay silent, memory and time be bounded
- * (libFuzzer's limits), and the views be as reader.h says.
+ * For any input, the sanitizers must find nothing, memory and time must be
+ * bounded (libFuzzer's limits), and the views must be as reader.h says.
  */
 
 #include "tests/fuzz/reader.h"
@@ -60,8 +60,8 @@ make_digest (const struct luks *luks, const uint8_t *area, size_t size,
   return true;
 }
 
-/* No mutation would leave the key's digest right, and nothing behind it would
- * ever be seen.  So make it right.
+/* A mutation almost never keeps the key's digest valid, and then the data
+ * behind it would not be reached.  So set the right digest.
  */
 static void
 fit_passphrase (const struct memory_file *f, const uint8_t *data, size_t size,
@@ -108,7 +108,7 @@ has_data_file (struct input image)
          && (image.p[79] & QCOW_INCOMPAT_DATA_FILE);
 }
 
-/* Snapshots, or the header extension of bitmaps. */
+/* True if the image has snapshots, or the header extension of bitmaps. */
 static bool
 has_tables (struct input image)
 {
@@ -120,7 +120,9 @@ has_tables (struct input image)
                         sizeof bitmaps));
 }
 
-/* The default view is another one, and the only one. */
+/* Use images with snapshot=, since= or bitmap=, which give them another
+ * default view, and only that.
+ */
 static void
 use_pinned (const struct qcow_options *options, struct input places)
 {
@@ -175,7 +177,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   if (has_tables (image))
     use_pinned (&options, places);
 
-  /* Without all that: nothing that it names may be opened. */
+  /* Without these options, no file that the image names may be opened. */
   options = default_options ();
   options.filename = file.name;
   if (has_data_file (image) || has_backing (image) || is_encrypted (image))

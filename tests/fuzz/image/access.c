@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer for the access rule: any name as that of an image's backing file
- * or data file, in a small tree of directories with links of all kinds, with
- * any of the directories allowed (1 byte: ALLOW_*).  Each file holds its own
- * name, so the bytes read tell which file was opened.  It must lie below an
- * allowed directory.
+ * libFuzzer for the access rule.  The input is the name of an image's backing
+ * file or data file, in a small tree of directories with many kinds of links.
+ * Any of the directories can be allowed (1 byte: ALLOW_*).  Each file holds
+ * its own name, so the bytes read show which file was opened.  It must lie
+ * below an allowed directory.
  *
  * URLs are only checked, not opened: there is no server.
  */
@@ -27,7 +27,7 @@ enum {
   ALLOW_OTHER = 4,
   ALLOW_LINK = 8, /* in/out, which is other/deep */
   ALLOW_URL = 16,
-  BY_LINK = 32, /* the image's own name leads through a link */
+  BY_LINK = 32, /* the image's own name contains a link */
   DATA_FILE = 64,
 };
 
@@ -36,7 +36,7 @@ enum {
 
 static char root[] = "/tmp/qcow-fuzz-access.XXXXXX";
 
-/* Where libFuzzer wants to be between two inputs. */
+/* libFuzzer's working directory between two inputs. */
 static int start_fd;
 
 /* --- The tree --- */
@@ -103,7 +103,7 @@ put (uint8_t *at, unsigned bytes, uint64_t value)
     at[--bytes] = (uint8_t) value;
 }
 
-/* Version 3, a cluster, which is all in the file that is named. */
+/* Write a version 3 image of one cluster, whose data is in the named file. */
 static void
 make_image (const char *name, bool data_file)
 {
@@ -203,7 +203,7 @@ use_image (unsigned how)
 
 /* --- URLs --- */
 
-/* Is there a ".." in it, written in whatever way? */
+/* True if the URL contains "..", in any spelling. */
 static bool
 has_dots (const char *url)
 {
@@ -227,7 +227,9 @@ has_dots (const char *url)
          || (out - plain >= 3 && strcmp (out - 3, "/..") == 0);
 }
 
-/* The prefix itself, something below it, or with a query. */
+/* True if the text is the prefix, something below it, or the prefix with a
+ * query.
+ */
 static bool
 is_covered (const char *text, const char *prefix)
 {

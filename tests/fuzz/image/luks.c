@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * libFuzzer: any bytes as the room for a LUKS header (8 bytes) and a LUKS
- * header.  One that is parsed without complaint must keep what luks.h
- * promises, and its cipher must be there and decrypt in place.
+ * libFuzzer: the input is the length of the header's area (8 bytes) and a LUKS
+ * header.  If the header is accepted, everything that luks.h promises must be
+ * true, and its cipher must exist and decrypt in place.
  */
 
 #include "tests/fuzz/fuzz.h"
@@ -11,7 +11,7 @@
 #include "codec/libgcrypt.h"
 #include "image/luks.h"
 
-/* More than the library does at once, and then some. */
+/* More sectors than the library decrypts at once. */
 #define SECTORS 5
 
 static struct guarded header_area, result_area, data_area;
@@ -36,8 +36,8 @@ check_slots (const struct luks_header *h, uint64_t length)
   MUST (luks_header_active_slots (h) == active);
 }
 
-/* Every method that passes the check must work; in sectors, each for
- * itself.
+/* Every method that passes the check must work, and decrypt each sector on its
+ * own.
  */
 static void
 decrypt (const struct cipher_method *m, const uint8_t *salt, enum side side)
@@ -47,7 +47,9 @@ decrypt (const struct cipher_method *m, const uint8_t *salt, enum side side)
   struct cipher *c;
   size_t i;
 
-  /* XTS is refused with two equal halves, by FIPS mode for one. */
+  /* libgcrypt refuses XTS keys with two equal halves, for example in FIPS
+   * mode.
+   */
   for (i = 0; i < sizeof key; ++i)
     key[i] = (uint8_t) (salt[i % LUKS_SALT_BYTES] + i);
   memset (data, 'e', sizeof first * SECTORS);

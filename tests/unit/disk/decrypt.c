@@ -18,8 +18,8 @@ static const struct {
   size_t n;
   struct {
     uint64_t offset;     /* of the sectors */
-    size_t length;       /* of them, in bytes */
-    size_t skip, wanted; /* 0, 0: they are wanted as a whole */
+    size_t length;       /* bytes of the sectors */
+    size_t skip, wanted; /* 0, 0: whole sectors */
     size_t dest;         /* in the client's buffer */
   } want[3];
 } rows[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What is prefetched, as prefetch.h says: a source that only notes what it is
- * asked for, and an image of which nothing is cached.
+ * The rules of prefetch.h, with a source that only records its requests and an
+ * image of which nothing is cached.
  */
 
 #include "tests/unit/unit.h"
@@ -84,8 +84,8 @@ free_image (void **state)
   return 0;
 }
 
-/* The table is needed: it is prefetched, and the 'count' tables from 'first'
- * on.
+/* Need the table, and expect a prefetch of it and of the 'count' tables from
+ * 'first' on.
  */
 static void
 expect_tables (uint64_t table, uint64_t first, size_t count)
@@ -102,7 +102,9 @@ expect_tables (uint64_t table, uint64_t first, size_t count)
   }
 }
 
-/* In order: twice as many each time, before the last are used up. */
+/* In order: each batch has twice as many, and comes before the last is used
+ * up.
+ */
 static void
 tables_in_order (void **state)
 {
@@ -123,7 +125,7 @@ tables_in_order (void **state)
   expect_tables (98, 129, 63);
 }
 
-/* Anywhere: none besides. */
+/* At random: no further tables are prefetched. */
 static void
 tables_at_random (void **state)
 {
@@ -132,11 +134,11 @@ tables_at_random (void **state)
   expect_tables (100, 0, 0);
   expect_tables (3500, 0, 0);
   expect_tables (50, 0, 0);
-  /* What was not far before is in order. */
+  /* Not far after the last one: this counts as in order. */
   expect_tables (1000, 1001, 1);
 }
 
-/* L1 entries without a table are skipped, damaged ones, too. */
+/* Empty and damaged L1 entries are skipped. */
 static void
 tables_with_gaps (void **state)
 {
@@ -155,7 +157,7 @@ tables_with_gaps (void **state)
   assert_int_equal (nr_notes, 0);
 }
 
-/* Large tables: a part, and 4 MiB ahead at most. */
+/* Of a large table, only a part is prefetched, and at most 4 MiB ahead. */
 static void
 large_tables (void **state)
 {
@@ -180,7 +182,7 @@ large_tables (void **state)
   }
 }
 
-/* What is cached, or local, is not prefetched. */
+/* Cached tables and tables of local images are not prefetched. */
 static void
 nothing_to_do (void **state)
 {
@@ -220,7 +222,7 @@ other_sources (void **state)
   assert_int_equal (notes[1].offset, 4);
 }
 
-/* Only what does not fit. */
+/* Streams are prefetched only if they do not fit into the workspace. */
 static void
 streams (void **state)
 {
@@ -241,7 +243,9 @@ streams (void **state)
   assert_int_equal (r.n, 0);
 }
 
-/* A quarter of the cache is inflated, the rest left to the source. */
+/* Clusters for a quarter of the cache are inflated; the source prefetches the
+ * rest.
+ */
 static void
 clients (void **state)
 {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Threads that read, prefetch and map one image through a cache that is
- * far too small, every byte compared: what the thread sanitizer is to
- * look at.
+ * Threads read, prefetch and map one image through a cache that is far too
+ * small, and compare every byte.  This is for the thread sanitizer, too.
  *
- * The image has 4 KiB clusters of all kinds; what each holds follows from
- * its number, so the expected bytes need no second reader.  Once more with
- * the clusters encrypted (AES, which is the simplest to write).
+ * The image has 4 KiB clusters of all kinds.  The content of a cluster follows
+ * from its number, so the expected bytes need no second reader.  The test runs
+ * again with encrypted clusters (AES, which is the simplest to write).
  */
 
 #include <gcrypt.h>
@@ -21,7 +20,7 @@ enum {
   PER_TABLE = CLUSTER / 8,
   TABLES = 3,
   CLUSTERS = TABLES * PER_TABLE,
-  THREADS = 24, /* more than there are scratches */
+  THREADS = 24, /* more than there are workspaces */
   REQUESTS = 1000,
 };
 
@@ -30,7 +29,7 @@ enum kind { NORMAL, COMPRESSED, ZERO, NOTHING, DAMAGED, KINDS };
 static enum kind
 kind_of (uint64_t cluster)
 {
-  /* Stretches of a few clusters; one damaged in 100. */
+  /* Runs of a few clusters; one in 100 is damaged. */
   if (cluster % 100 == 77)
     return DAMAGED;
   return (enum kind) (cluster * 2654435761U >> 4) % DAMAGED;
@@ -149,7 +148,7 @@ make_image (bool encrypted)
 
 static struct qcow *image;
 
-/* Extents: contiguous, and data exactly where something is stored. */
+/* Extents must be contiguous, and data exactly where something is stored. */
 struct walk {
   uint64_t next, end;
 };

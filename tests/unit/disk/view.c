@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Views of snapshots over other layers, and threads that open, use and
- * close them at once: what the thread sanitizer is to look at.
+ * Views of snapshots over other layers, and threads that open, use and close
+ * them at the same time (for the thread sanitizer, too).
  */
 
 #include <pthread.h>
@@ -33,12 +33,12 @@ set_snapshots (void)
     c->size = i == 8 ? 29 * 4096 : 20000 + 12345 * i;
     random_units (&layers[0], c, 5);
   }
-  /* One that ends in the middle of its map, and one behind it, where its
-   * L1 table has no entries.
+  /* One ends in the middle of its map, and one past its end, where its L1
+   * table has no entries.
    */
   snapshots[4].size -= 5000;
   snapshots[5].size += 50000;
-  /* From a time when the size was not recorded. */
+  /* From before qemu recorded the size. */
   snapshots[7].old_entry = true;
   /* Nothing was written between these two, but the size was changed. */
   snapshots[9].same_l1 = 9;
@@ -49,7 +49,7 @@ set_snapshots (void)
   layers[0].snapshots = snapshots;
 }
 
-/* For the active layer and each of the snapshots. */
+/* The expected views of the active layer and of each snapshot. */
 static struct expected views[MAX_SNAPSHOTS + 1];
 
 static void
@@ -77,7 +77,7 @@ free_snapshots (void)
     free_expected (&views[i]);
 }
 
-/* By id or by name; 0 is the active layer. */
+/* Open a snapshot by its id or name; 0 is the active layer. */
 static struct qcow_view *
 open_number (struct qcow *q, unsigned number, bool by_name)
 {
@@ -87,7 +87,8 @@ open_number (struct qcow *q, unsigned number, bool by_name)
   return qcow_view_open (q, number == 0 ? "" : name);
 }
 
-/* Each has the size that it had, and what is below shows up to there. */
+/* Each view has the size of its time, and shows the layers below up to there.
+ */
 static void
 snapshots_over_layers (void **state)
 {
@@ -105,7 +106,7 @@ snapshots_over_layers (void **state)
     check_view (SNAPSHOT_LAYERS, v, &views[i]);
     qcow_view_close (v);
   }
-  /* Two views of one snapshot, that end in turn. */
+  /* Two views of one snapshot, closed one after the other. */
   for (i = 1; i <= MAX_SNAPSHOTS; ++i) {
     struct qcow_view *a = open_number (q, i, false);
     struct qcow_view *b = open_number (q, i, true);
@@ -121,8 +122,8 @@ snapshots_over_layers (void **state)
   free_snapshots ();
 }
 
-/* Threads that open views of all snapshots, use them for a while and
- * close them, while others do: what the thread sanitizer is to look at.
+/* Threads open views of all snapshots, use them for a while and close them,
+ * all at the same time.
  */
 enum { THREADS = 12, OPENED = 60, REQUESTS = 12 };
 
@@ -188,7 +189,7 @@ run_threads (uint64_t cache_size)
   free_snapshots ();
 }
 
-/* So small that everything is thrown out again at once. */
+/* So small that every entry is evicted at once. */
 static void
 threads_tiny_cache (void **state)
 {
@@ -196,7 +197,7 @@ threads_tiny_cache (void **state)
   run_threads (0);
 }
 
-/* With room for some of what is kept of long chains. */
+/* With room for some regions of long chains (map.c). */
 static void
 threads_small_cache (void **state)
 {

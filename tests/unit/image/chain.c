@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Chains of all kinds of layers: what is read, what is reported as
- * extents, and the runs of the map, through all layers.
+ * Chains of all kinds of layers: reads, extents, and the runs of the map,
+ * through all layers.
  */
 
 #include "tests/unit/model.h"
 
 #include "disk/map.h"
 
-/* Every format over every other, with everything next to everything. */
+/* Every format over every other, with every kind of cluster next to every
+ * other.
+ */
 static void
 two_layers (void **state)
 {
@@ -33,7 +35,7 @@ two_layers (void **state)
     }
 }
 
-/* Base, middle and top of all lengths: each cuts what is below it. */
+/* Base, middle and top of all lengths: each cuts off the layers below it. */
 static void
 lengths (void **state)
 {
@@ -56,8 +58,8 @@ lengths (void **state)
   }
 }
 
-/* The same by hand: what the middle cuts off is zeros, and not the base's
- * (iotest 274).
+/* The same by hand: beyond the end of the middle there are zeros, not the
+ * base's data (iotest 274).
  */
 static void
 middle_cuts (void **state)
@@ -99,7 +101,7 @@ middle_cuts (void **state)
   qcow_close (q);
 }
 
-/* Up to so many layers that a map has to allocate. */
+/* Includes chains of so many layers that a map allocates memory. */
 static void
 random_chains (void **state)
 {
@@ -122,8 +124,8 @@ random_chains (void **state)
   }
 }
 
-/* A cluster that can't be read is no matter where another layer hides it,
- * and elsewhere an error of just those reads that touch it.
+/* A damaged cluster has no effect where another layer hides it; elsewhere
+ * exactly the reads that touch it fail.
  */
 static void
 damage (void **state)
@@ -135,7 +137,7 @@ damage (void **state)
   for (i = 0; i < 18; ++i) {
     version = 1 + i / 3 % 3;
     set_layer (0, 3, 12, 60000, "d.z.c..dddd..x..");
-    /* Long chains are gone through in another way. */
+    /* Long chains use regions (map.c). */
     between = i < 9 ? 0 : 2;
     set_layer (1, 2, 12, 58000, "");
     set_layer (2, 3, 9, 57000, "");
@@ -146,8 +148,8 @@ damage (void **state)
   }
 }
 
-/* Of chains this long, what is found in 64 clusters of the top layer is
- * kept as long as it has no more than 64 runs: so many, and one more.
+/* In chains this long, the runs of 64 clusters of the top layer are cached if
+ * there are at most 64: test the limit, and one more.
  */
 static void
 many_runs (void **state)
@@ -163,7 +165,7 @@ many_runs (void **state)
     set_layer (3, 0, 9, 3 * (64 << 12) + 3000, "");
     memset (layers[3].active.units, 'd', 3 * 512 + 6);
     memset (layers[1].active.units, '.', 3 * 512 + 8);
-    /* By turns of the upper and the lower.  There are few between. */
+    /* The upper and the lower layer alternate. */
     for (n = counts[i] % 2; n < counts[i]; n += 2)
       layers[1].active.units[n] = layers[1].active.units[2 * 512 + n] = 'd';
     layers[1].active.units[512 + 256] = 'd';
@@ -171,9 +173,8 @@ many_runs (void **state)
   }
 }
 
-/* A layer loses its L2 table: an error of what needs it, not of what a
- * layer above it has, and nothing of that is kept when the table is there
- * again.
+/* A layer loses its L2 table: reads that need it fail, reads of layers above
+ * it do not, and all succeed again once the table is back.
  */
 static void
 lost_table (void **state)
@@ -198,7 +199,7 @@ lost_table (void **state)
     v = qcow_view_open (q, "");
     assert_non_null (v);
 
-    /* It is behind the header, the refcount table and the L1 table. */
+    /* The L2 table follows the header, the refcount and the L1 table. */
     snprintf (path, sizeof path, "%s/%u", dir, lowest);
     assert_int_equal (truncate (path, 3 * 4096), 0);
     for (i = 0; i < 3; ++i) {
@@ -269,7 +270,7 @@ give_up (void *opaque, uint64_t offset, uint64_t length, enum qcow_extent kind)
   return 0;
 }
 
-/* Whose callback fails gets its error, whichever extent it was. */
+/* If the callback fails, at whichever extent, the caller gets its error. */
 static void
 callback_fails (void **state)
 {
@@ -296,7 +297,7 @@ callback_fails (void **state)
   qcow_close (q);
 }
 
-/* Runs join across layers, whatever each of them is made of. */
+/* Runs join across layers, whatever they consist of. */
 static void
 joins (void **state)
 {
@@ -316,7 +317,7 @@ joins (void **state)
   memset (layers[2].active.units, 'd', 128);
   expect_extents (3, 1);
 
-  /* Zeros, what has a place or not, nothing, and beyond the end. */
+  /* Zeros with and without a place, unallocated clusters, and past the end. */
   set_layer (0, 3, 12, 65536, ".zp..z..p......z");
   set_layer (1, 2, 9, 20001, "");
   expect_extents (2, 1);
@@ -325,14 +326,14 @@ joins (void **state)
   set_layer (2, 1, 12, 1000, "");
   expect_extents (3, 1);
 
-  /* Data up to where the middle ends, though the base goes on. */
+  /* Data up to the end of the middle, though the base is longer. */
   set_layer (0, 3, 12, 65536, ".d.............z");
   set_layer (1, 2, 9, 20001, "");
   set_layer (2, 0, 12, 65536, "dddddddddddddddd");
   expect_extents (3, 2);
 
-  /* So many clusters that the layers are gone through in several steps,
-   * of which nothing is to be seen; changes near their ends are.
+  /* So many clusters that the map needs several windows: extents join across
+   * their ends, and changes near these are reported.
    */
   set_layer (0, 3, 9, MAX_UNITS * 512, "");
   set_layer (1, 0, 9, MAX_UNITS * 512, "");
@@ -377,9 +378,7 @@ check_run (const struct run *run, enum run_kind kind, uint64_t offset,
   assert_int_equal (run->length, length);
 }
 
-/* The same of the runs that extents are made of: few long ones, since each
- * costs a call of the source.
- */
+/* The runs must be few and long, since each costs a call of the source. */
 static void
 runs (void **state)
 {
@@ -407,7 +406,7 @@ runs (void **state)
   qcow_view_close (v);
   qcow_close (q);
 
-  /* Nothing in all layers, and behind the end of one. */
+  /* Nothing is allocated in any layer, and one layer is short. */
   set_layer (0, 2, 12, 6 * C, "");
   set_layer (1, 1, 9, 3000, "");
   q = open_chain (2, 1 << 20, &unit_hooks);
@@ -419,7 +418,7 @@ runs (void **state)
   qcow_view_close (v);
   qcow_close (q);
 
-  /* Data of two layers: where it is matters, or not. */
+  /* Data of two layers, with and without regard to its place. */
   set_layer (0, 3, 12, 6 * C, "..dd..");
   set_layer (1, 0, 12, 6 * C, "dddddd");
   q = open_chain (2, 1 << 20, &unit_hooks);
@@ -443,7 +442,7 @@ runs (void **state)
   qcow_view_close (v);
   qcow_close (q);
 
-  /* However many steps it takes. */
+  /* However many windows it takes. */
   set_layer (0, 3, 9, MAX_UNITS * 512, "");
   set_layer (1, 2, 12, MAX_UNITS * 512, "");
   set_layer (2, 0, 9, MAX_UNITS * 512, "");

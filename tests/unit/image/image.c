@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Slices of tables: where they are in the cache, of a local file and of a
- * remote one.
+ * Slices of tables: how the cache keeps those of a local and of a remote file.
  */
 
 #include "tests/unit/transport.h"
@@ -16,17 +15,17 @@ key (uint64_t host)
   return (struct cache_key){ host, 0, 0 };
 }
 
-/* What lies past the end of the file is zeros. */
+/* Bytes past the end of the file are zeros. */
 static void
 check_slice (const struct source_pin *slice, uint64_t host, size_t size)
 {
   const uint64_t end = fake.transport.size;
-  const size_t there = end - host < size ? (size_t) (end - host) : size;
+  const size_t present = end - host < size ? (size_t) (end - host) : size;
   size_t i;
 
   assert_int_equal ((uintptr_t) slice->data % 8, 0);
-  check_bytes (slice->data, host, there);
-  for (i = there; i < size; ++i)
+  check_bytes (slice->data, host, present);
+  for (i = present; i < size; ++i)
     assert_int_equal (slice->data[i], 0);
 }
 
@@ -43,7 +42,7 @@ remote (void **state)
     { M + 4 * K, 4 * K, true },
     { M + 8, 512, true },
     { M, 64 * K, true },
-    /* Version 1: anywhere. */
+    /* Version 1 tables may be anywhere. */
     { M + 4, 4 * K, false },
     { M + 1, 4 * K, false },
     { M + 60 * K + 8, 4 * K, false },
@@ -77,7 +76,7 @@ remote (void **state)
     assert_int_equal (fake.nr_asked, 1);
     assert_int_equal (fake.asked[0].how, rows[i].in_place ? 's' : 'd');
 
-    /* It is there once, and is found again. */
+    /* It is cached once, and is found again. */
     assert_int_equal (cache_stats (cache).misses, 1);
     assert_int_equal (source_pin (source, host, 1, true, &block),
                       rows[i].in_place);
@@ -96,7 +95,7 @@ remote (void **state)
   }
 }
 
-/* Its block can't be read, but the slice can. */
+/* The slice's block can't be read, but the slice itself can. */
 static void
 bad_block (void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * L1 tables: their limit in all, where they may lie, one copy for all who
- * want it, and what happens if it can't be read or a client leaves.
+ * L1 tables: the limit of their memory, where they may be, sharing, and failed
+ * reads and clients that disconnect.
  */
 
 #include <errno.h>
@@ -37,7 +37,7 @@ open_file (const struct unit_file *f)
 #endif
 
 #if HAVE_ROOM
-/* The largest tables, as many as may be in memory, and no more. */
+/* As many of the largest tables as may be in memory, and no more. */
 static void
 l1_memory (void **state)
 {
@@ -77,16 +77,16 @@ l1_memory (void **state)
   assert_int_equal (errno, ENOMEM);
   assert_said ("table Y has 33554432 bytes");
 
-  /* What is there already takes no more. */
+  /* A table that is in memory already takes no more. */
   other = l1_table_get (all, s, 3 * (uint64_t) BYTES, ENTRIES, 512, "it");
   assert_ptr_equal (other, t[3]);
-  /* And stays until its last user has put it back. */
+  /* It stays until its last user has put it. */
   l1_table_put (all, t[3]);
   assert_null (l1_table_get (all, s, 0, 1, 512, "it"));
   assert_int_equal (other->entries[ENTRIES - 1], 1003);
   l1_table_put (all, other);
 
-  /* Then there is room for just as much. */
+  /* Then present is room for just as much. */
   t[3] = l1_table_get (all, s, (uint64_t) TABLES * BYTES, ENTRIES, 512, "it");
   assert_non_null (t[3]);
   assert_int_equal (t[3]->entries[ENTRIES - 1], 1000 + TABLES);
@@ -110,7 +110,7 @@ l1_memory (void **state)
 
 #endif
 
-/* Version 1 may ask for 2 GiB at once; nothing is read of that. */
+/* A version 1 header can require 2 GiB at once; nothing of that is read. */
 static void
 l1_too_large (void **state)
 {
@@ -128,7 +128,7 @@ l1_too_large (void **state)
   assert_int_equal (errno, ENOMEM);
   source_close (s);
 
-  /* And with a file that is small, it is the file that is wrong. */
+  /* With a small file, the file is wrong. */
   assert_int_equal (ftruncate (f.fd, 516), 0);
   s = open_file (&f);
   unit_forget ();
@@ -140,7 +140,7 @@ l1_too_large (void **state)
   close (f.fd);
 }
 
-/* How much of its end may be missing. */
+/* How much of a table's end may be missing. */
 static void
 l1_end (void **state)
 {
@@ -167,7 +167,7 @@ l1_end (void **state)
     { INT64_MAX - 7, 1, 512, false },
     { UINT64_MAX, 1, 512, false },
     { UINT64_MAX - 511, 64, 512, false },
-    /* Nothing is nowhere. */
+    /* An empty table may be anywhere. */
     { 0, 0, 512, true },
     { 1000, 0, 512, true },
     { UINT64_MAX, 0, 512, true },
@@ -192,17 +192,18 @@ l1_end (void **state)
       fail_msg ("row %zu: should %sbe good", i, rows[i].good ? "" : "not ");
     if (t == NULL)
       assert_int_equal (errno, EINVAL);
-    /* What is missing is zeros. */
+    /* Missing entries are zeros. */
     for (j = 0; t && j < t->size; ++j) {
       const uint64_t start = rows[i].offset + j * UINT64_C (8);
-      const unsigned there = start >= 1000  ? 0
-                             : start <= 992 ? 8
-                                            : 1000 - (unsigned) start;
+      const unsigned present = start >= 1000  ? 0
+                               : start <= 992 ? 8
+                                              : 1000 - (unsigned) start;
 
-      assert_int_equal (
-        t->entries[j], there == 0 ? 0
-                                  : UINT64_C (0x1111111111111111)
-                                      >> (64 - 8 * there) << (64 - 8 * there));
+      assert_int_equal (t->entries[j], present == 0
+                                         ? 0
+                                         : UINT64_C (0x1111111111111111)
+                                             >> (64 - 8 * present)
+                                                  << (64 - 8 * present));
     }
     l1_table_put (all, t);
   }
@@ -211,7 +212,7 @@ l1_end (void **state)
   close (f.fd);
 }
 
-/* Tables are told apart by all that makes them. */
+/* Only tables of the same source, offset and size are shared. */
 static void
 l1_sharing (void **state)
 {
@@ -250,7 +251,7 @@ l1_sharing (void **state)
   close (f.fd);
 }
 
-/* What could not be read takes no memory. */
+/* A table that could not be read takes no memory. */
 static void
 l1_failure (void **state)
 {
@@ -274,7 +275,7 @@ l1_failure (void **state)
   }
   assert_said ("the file was truncated while being served");
   assert_int_equal (unit_errors, 1);
-  /* It may be there again. */
+  /* The table can be read again later. */
   assert_int_equal (ftruncate (f.fd, ENTRIES * 8), 0);
   t = l1_table_get (all, s, 0, 100, 512, "table X");
   assert_non_null (t);
@@ -284,17 +285,17 @@ l1_failure (void **state)
   close (f.fd);
 }
 
-/* A source whose reads take so long that others come to wait. */
+/* A source with reads so slow that other threads wait. */
 static unsigned slow_reads;
 static bool slow_fails;
-/* It fails because the client of who reads first has left. */
-static bool slow_is_left;
-/* It takes until this is let go of. */
+/* The first read fails because its client disconnected. */
+static bool slow_disconnects;
+/* Reads wait until this is unlocked. */
 static pthread_mutex_t slow_hold = PTHREAD_MUTEX_INITIALIZER;
-/* The client of this thread has left. */
-static __thread bool left;
-/* How many errors it was told. */
-static __thread unsigned told;
+/* The client of this thread has disconnected. */
+static __thread bool disconnected;
+/* Errors reported to this thread. */
+static __thread unsigned nr_reported;
 
 static int
 slow_readv (struct source *s, const struct source_range *ranges, size_t n,
@@ -311,8 +312,8 @@ slow_readv (struct source *s, const struct source_range *ranges, size_t n,
   pthread_mutex_unlock (&slow_hold);
   for (i = 0; i < n; ++i)
     memset (ranges[i].buf, 0x22, ranges[i].length);
-  if (slow_is_left && first) {
-    left = true;
+  if (slow_disconnects && first) {
+    disconnected = true;
     errno = ESHUTDOWN;
     return -1;
   }
@@ -324,7 +325,7 @@ slow_error (void *opaque, const char *text)
 {
   (void) opaque;
   (void) text;
-  told++;
+  nr_reported++;
 }
 
 static int
@@ -332,7 +333,7 @@ slow_sleep (void *opaque, unsigned ms)
 {
   (void) opaque;
   (void) ms;
-  return left ? -1 : 0;
+  return disconnected ? -1 : 0;
 }
 
 static const struct source_ops slow_ops = { .readv = slow_readv };
@@ -354,23 +355,23 @@ slow_user (void *arg)
   pthread_barrier_wait (&slow_start);
   errno = 0;
   t = l1_table_get (slow_tables, &slow_source, 0, 100, 512, "it");
-  if ((t == NULL) != (slow_fails || left))
+  if ((t == NULL) != (slow_fails || disconnected))
     abort ();
-  if (t == NULL && errno != (left ? ESHUTDOWN : EIO))
+  if (t == NULL && errno != (disconnected ? ESHUTDOWN : EIO))
     abort ();
-  /* A failure is told once to each client, whoever has read. */
-  if (told != (slow_fails && !left))
+  /* A failure is reported once to each client, whichever thread read. */
+  if (nr_reported != (slow_fails && !disconnected))
     abort ();
   if (t && t->entries[99] != 0x2222222222222222)
     abort ();
-  /* All of them have it before the first puts it back. */
+  /* All threads have the table before the first one puts it. */
   pthread_barrier_wait (&slow_start);
   l1_table_put (slow_tables, t);
   return NULL;
 }
 
-/* Many want one table at once: one of them reads it, and they share it, or
- * the failure.
+/* Many threads need one table at once: one of them reads it, and all share it
+ * or its failure.
  */
 static void
 l1_waiting (void **state)
@@ -390,7 +391,7 @@ l1_waiting (void **state)
       assert_int_equal (pthread_create (&t[i], NULL, slow_user, NULL), 0);
     for (i = 0; i < USERS; ++i)
       pthread_join (t[i], NULL);
-    /* Who comes after a failure tries again. */
+    /* A thread that comes after a failure retries. */
     if (slow_fails)
       assert_between (slow_reads, 1, USERS);
     else
@@ -400,9 +401,9 @@ l1_waiting (void **state)
   l1_tables_free (slow_tables);
 }
 
-/* Who reads leaves: one of the others reads it, and they have it. */
+/* The reading thread's client disconnects: another thread reads the table. */
 static void
-l1_left (void **state)
+l1_loader_disconnects (void **state)
 {
   enum { USERS = 8 };
   pthread_t t[USERS];
@@ -412,7 +413,7 @@ l1_left (void **state)
   slow_tables = l1_tables_new ();
   assert_non_null (slow_tables);
   pthread_barrier_init (&slow_start, NULL, USERS);
-  slow_is_left = true;
+  slow_disconnects = true;
   slow_fails = false;
   slow_reads = 0;
   for (i = 0; i < USERS; ++i)
@@ -420,14 +421,14 @@ l1_left (void **state)
   for (i = 0; i < USERS; ++i)
     pthread_join (t[i], NULL);
   assert_int_equal (slow_reads, 2);
-  slow_is_left = false;
+  slow_disconnects = false;
   pthread_barrier_destroy (&slow_start);
   l1_tables_free (slow_tables);
 }
 
-/* Who waits leaves, and does not wait for who reads. */
+/* A waiting thread's client disconnects: that thread stops waiting. */
 static void
-l1_leaving (void **state)
+l1_waiter_disconnects (void **state)
 {
   pthread_t t;
 
@@ -442,11 +443,11 @@ l1_leaving (void **state)
   while (__atomic_load_n (&slow_reads, __ATOMIC_RELAXED) == 0)
     sched_yield ();
   alarm (60);
-  left = true;
+  disconnected = true;
   errno = 0;
   assert_null (l1_table_get (slow_tables, &slow_source, 0, 100, 512, "it"));
   assert_int_equal (errno, ESHUTDOWN);
-  left = false;
+  disconnected = false;
   alarm (0);
   pthread_mutex_unlock (&slow_hold);
   pthread_join (t, NULL);
@@ -459,10 +460,13 @@ static const struct CMUnitTest tests[] = {
 #if HAVE_ROOM
   cmocka_unit_test (l1_memory),
 #endif
-  cmocka_unit_test (l1_too_large), cmocka_unit_test (l1_end),
-  cmocka_unit_test (l1_sharing),   cmocka_unit_test (l1_failure),
-  cmocka_unit_test (l1_waiting),   cmocka_unit_test (l1_left),
-  cmocka_unit_test (l1_leaving),
+  cmocka_unit_test (l1_too_large),
+  cmocka_unit_test (l1_end),
+  cmocka_unit_test (l1_sharing),
+  cmocka_unit_test (l1_failure),
+  cmocka_unit_test (l1_waiting),
+  cmocka_unit_test (l1_loader_disconnects),
+  cmocka_unit_test (l1_waiter_disconnects),
 };
 
 UNIT_MAIN (tests)

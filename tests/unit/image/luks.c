@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * luks.c: a table of algorithms in a header; and unlocking, with keys and
- * digests that Python's hashlib and its package 'cryptography' have computed.
+ * The algorithms in LUKS headers; and unlocking, with keys and digests
+ * computed by Python's hashlib and its package 'cryptography'.
  */
 
 #include <errno.h>
@@ -78,8 +78,8 @@ algorithms (void **state)
 static struct source *source;
 static struct unit_file file;
 
-/* Key material of bytes that follow from their place, in slot 3: any are
- * the material of some key.
+/* Slot 3 has key material computed from offsets: any bytes are the material of
+ * some key.
  */
 static void
 make_source (const char *mode, uint32_t key_bytes, const char *digest)
@@ -142,7 +142,7 @@ unlock (const char *passphrase, uint64_t max_work)
   return unlock_with (&passphrase, 1, &limits);
 }
 
-/* The key of the data is right: it decrypts sector 9 as Python does. */
+/* Check that the key is right: it decrypts sector 9 as Python does. */
 static void
 check_key (struct luks_result result, const char *plain)
 {
@@ -186,7 +186,8 @@ unlocking (void **state)
   }
 }
 
-/* What would take too long is left out; the cheapest slot comes first. */
+/* Slots that would take too long are skipped; the cheapest slot comes first.
+ */
 static void
 too_much_work (void **state)
 {
@@ -194,7 +195,7 @@ too_much_work (void **state)
 
   (void) state;
   make_source ("cbc-plain64", 16, "d257f50f812ca461ddf500570e22d8acaadaface");
-  /* Slot 0 asks for 5678 + 5, slot 3 for 7 + 5. */
+  /* Slot 0 needs 5678 + 5, slot 3 needs 7 + 5. */
   assert_string_equal (parse (LENGTH), "");
   assert_int_equal (luks_work (&luks), 5683 + 12);
   result = unlock ("tiger", 12);
@@ -204,14 +205,14 @@ too_much_work (void **state)
   assert_int_equal (unlock ("tiger", 11).skipped, 2);
   assert_int_equal (unlock ("lion", 5683 + 12).skipped, 0);
   assert_int_equal (unlock ("lion", 5683 + 11).skipped, 1);
-  /* Slot 3 is the dearer one now. */
+  /* Now slot 3 needs more work. */
   put_be32 (bytes + 208 + 4, 6);
   result = unlock ("tiger", 11 + 12);
   cipher_free (result.cipher);
   assert_int_equal (result.slot, 3);
   assert_null (unlock ("tiger", 11 + 11).cipher);
   assert_int_equal (unlock ("tiger", 11 + 11).skipped, 1);
-  /* Hours, if it were done. */
+  /* This would take hours. */
   put_be32 (bytes + 208 + 4, UINT32_MAX);
   put_be32 (bytes + 208 + 3 * 48 + 4, UINT32_MAX);
   result = unlock ("tiger", LUKS_DEFAULT_WORK);
@@ -223,7 +224,7 @@ too_much_work (void **state)
   close_source ();
 }
 
-/* Each slot is tried with all, as far as the total goes. */
+/* Each slot is tried with all passphrases until the total is used up. */
 static void
 several_passphrases (void **state)
 {
@@ -253,7 +254,8 @@ several_passphrases (void **state)
   close_source ();
 }
 
-/* What the file does not have is zeros, and fits nothing. */
+/* A slot whose key material is missing in the file opens with no passphrase.
+ */
 static void
 beyond_the_end (void **state)
 {
