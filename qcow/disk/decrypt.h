@@ -53,8 +53,8 @@ struct decrypt_batch {
 void decrypt_batch_add (struct decrypt_batch *b, const struct run *run,
                         uint8_t *dest, struct ranges *ranges);
 
-/* Decrypt everything and empty the batch.  All ranges have been read.  Returns
- * 0, or -1 with the error reported and errno EIO or ENOMEM.
+/* Decrypt everything and empty the batch, after the caller has read all
+ * ranges.  Returns 0, or -1 with the error reported and errno EIO or ENOMEM.
  */
 int decrypt_batch_run (struct decrypt_batch *b);
 

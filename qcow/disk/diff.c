@@ -8,7 +8,7 @@
  * other stores nothing, the shared layers decide: then the whole views are
  * compared.
  *
- * Each of the four cursors pins at most one slice of an L2 table.
+ * Each of the four cursors pins at most what one map pins (map.h).
  */
 
 #include <stdlib.h>
@@ -56,8 +56,8 @@ cursor_move (struct diff *d, struct diff_cursor *c,
  * comes first.  Returns 0, or -1 as diff_next.
  */
 static int
-look (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
-      struct run *part, uint64_t *end)
+find_run (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
+          struct run *part, uint64_t *end)
 {
   if (view == NULL || d->offset >= view->size) {
     *part = (struct run){ .kind = RUN_HOLE, .offset = d->offset };
@@ -167,8 +167,8 @@ compare_all (struct diff *d, uint64_t *end, struct run *run, bool *changed)
 {
   struct run old;
 
-  if (look (d, &d->new, d->view, run, end) == -1
-      || look (d, &d->old, d->base->old, &old, end) == -1)
+  if (find_run (d, &d->new, d->view, run, end) == -1
+      || find_run (d, &d->old, d->base->old, &old, end) == -1)
     return -1;
   *changed = !(is_zero (run) && is_zero (&old)) && !same_place (run, &old);
   return 0;
@@ -185,7 +185,7 @@ compare (struct diff *d, uint64_t *end, struct run *run, bool *changed)
   /* Past the end of the older view, everything has changed. */
   if (d->offset >= b->old->size) {
     *changed = true;
-    return look (d, &d->new, d->view, run, end);
+    return find_run (d, &d->new, d->view, run, end);
   }
   *end = min64 (*end, b->old->size);
   if (new_sees_lower)
@@ -193,8 +193,8 @@ compare (struct diff *d, uint64_t *end, struct run *run, bool *changed)
   if (old_sees_lower)
     *end = min64 (*end, b->old_lower_size);
 
-  if (look (d, &d->new_upper, b->new_upper, run, end) == -1
-      || look (d, &d->old_upper, b->old_upper, &old, end) == -1)
+  if (find_run (d, &d->new_upper, b->new_upper, run, end) == -1
+      || find_run (d, &d->old_upper, b->old_upper, &old, end) == -1)
     return -1;
   *changed = false;
   if (run->kind == RUN_HOLE && old.kind == RUN_HOLE

@@ -7,8 +7,8 @@
  * alone.
  *
  * Unencrypted data that lies in a hole of its file reads as zeros.  In images
- * with preallocated metadata, most data is of this kind.  Clusters of an image
- * are then reported as allocated zeros, parts of a raw backing file as holes
+ * with preallocated metadata, most data is of this kind.  It is reported as
+ * allocated zeros in clusters of an image, and as a hole in a raw backing file
  * (as qemu-nbd does).  Most files have no holes, so their sources are not
  * queried.  For other files the last result is kept: the source is queried
  * once for each fragment of the file, not once for each run.

@@ -3,10 +3,11 @@
  * The compressed clusters of a request: reading and inflating their streams,
  * and caching the inflated clusters.
  *
- * Adjacent streams are read together into a workspace.  A cluster that is
- * needed as a whole is inflated into the client's buffer and not cached, since
- * clients that read whole clusters seldom read them again.  Any other cluster
- * is inflated into the cache, and a part of it is copied to the client.
+ * Streams that are close together are read together into a workspace.  A
+ * cluster that is needed as a whole is inflated into the client's buffer and
+ * not cached, since clients that read whole clusters seldom read them again.
+ * Any other cluster is inflated into the cache, and a part of it is copied to
+ * the client.
  *
  * A batch belongs to one thread.  Threads that need parts of the same cluster
  * share one inflation (single-flight).  No lock is held during I/O or
@@ -23,7 +24,7 @@
 #include "disk/run.h"
 #include "image/context.h"
 
-/* Where a cluster is inflated to, or INFLATE_DONE. */
+/* The state of a job: where its cluster is inflated to, or done. */
 enum inflate_state {
   INFLATE_TODO,
   INFLATE_TO_DEST,

@@ -22,8 +22,8 @@ struct lookup {
   bool expired;      /* the deadline has passed; set by lookup_expired */
 
   bool cached_only;     /* use only cached tables, else fail with EAGAIN */
-  unsigned slices_left; /* the most slices of L2 tables to look into from now
-                           on, then fail with ERANGE; UINT_MAX: no limit */
+  unsigned slices_left; /* slices of L2 tables that may still be entered, then
+                           fail with ERANGE; UINT_MAX: no limit */
 
   /* Join runs that differ only in where they are stored.  Then 'source',
    * 'host' and 'bound' of a run are undefined.

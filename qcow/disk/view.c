@@ -184,8 +184,8 @@ new_view (const struct view_parts *p, unsigned nr_layers, char *description)
   return v;
 }
 
-/* Make a layer of the chain layer n of the view.  The end of the layer above
- * hides the rest of it.
+/* Set layer n of the view to a layer of the chain, cut off where the layer
+ * above ends.
  */
 static void
 add_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
@@ -298,7 +298,7 @@ view_open_bitmap (const struct view_parts *p,
   return NULL;
 }
 
-/* A view of the upper n layers of 'v', which keeps its reference to the L1
+/* A view of the upper n layers of 'v'.  Only 'v' holds a reference to the L1
  * table.
  */
 static struct qcow_view *
