@@ -109,7 +109,9 @@ absolute (const struct access *a, const char *path)
   return name;
 }
 
-/* Would allow=image-dir cover the file?  (It does not cover block devices.) */
+/* True if allow=image-dir would cover the file.  (It does not cover block
+ * devices.)
+ */
 static bool
 is_in_image_dir (const struct access *a, const char *path)
 {

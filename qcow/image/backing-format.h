@@ -5,9 +5,9 @@
  *
  * If no format is recorded, it is not guessed from the content: a guest can
  * write an image header to its raw disk, and that header could name any file.
- * A format that the image records for its own backing file is not applied to a
- * file that the user substitutes.  In both cases the file is read as a raw
- * disk, and refused if it starts like an image.
+ * So the file is read as a raw disk, and refused if it starts like an image.
+ * If the user substitutes another file, the recorded format still counts, but
+ * a raw file is then refused, too, if it starts like an image.
  */
 
 #ifndef QCOW_IMAGE_BACKING_FORMAT_H

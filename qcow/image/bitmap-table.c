@@ -74,7 +74,7 @@ read_directory (struct bitmap_table *all, const struct image *image,
 
 /* Free the directory.  Then the table has no bitmaps. */
 static void
-forget_directory (struct bitmap_table *all)
+free_directory (struct bitmap_table *all)
 {
   name_index_free (all->by_name);
   free (all->list);
@@ -98,7 +98,7 @@ bitmap_table_load (const struct image *image)
     error_warn (image->context->hooks, image->name,
                 "the dirty bitmaps of the image can't be used: %s",
                 problem.text);
-    forget_directory (all);
+    free_directory (all);
   }
   return all;
 }
@@ -108,7 +108,7 @@ bitmap_table_free (struct bitmap_table *all)
 {
   if (all == NULL)
     return;
-  forget_directory (all);
+  free_directory (all);
   free (all);
 }
 

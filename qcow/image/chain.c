@@ -225,8 +225,8 @@ has_backing_file (const struct chain *chain)
 
 /* --- All --- */
 
-/* Refuse files and formats that no image needs: the user must have
- * misunderstood something.
+/* Refuse files and formats of the user that no image needs: they show a
+ * misunderstanding.
  */
 static int
 check_all_used (const struct opening *o)

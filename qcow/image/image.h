@@ -89,9 +89,7 @@ image_no_memory (const struct image *image)
   return error_no_memory (image->context->hooks, image->name);
 }
 
-/* The sector number for the IV of data at offset 'host' of the image's data,
- * which the guest has at 'guest'.
- */
+/* The sector number for the IV of data at these guest and host offsets. */
 static inline uint64_t
 image_cipher_sector (const struct image *image, uint64_t guest, uint64_t host)
 {
@@ -105,7 +103,7 @@ image_cluster_size (const struct image *image)
   return UINT64_C (1) << image->header.cluster_bits;
 }
 
-/* The same for a length in memory: at most 2 MiB.  (Not for masks of 64-bit
+/* As a length in memory: at most 2 MiB.  (Not for masks of 64-bit
  * offsets: size_t can be narrower.)
  */
 static inline size_t

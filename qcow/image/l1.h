@@ -45,9 +45,9 @@ void l1_tables_free (struct l1_tables *all);
 /* Get the table of 'size' entries at 'offset' of the source, and read it if no
  * view uses it yet.  If less than 'slack' bytes of its end lie past the end of
  * the file, these are zeros.  'what' names the table in messages.  NULL with
- * the error reported and errno EINVAL (past the end of the file), ENOMEM (or
- * all tables would take too much) or EIO; or with errno ESHUTDOWN if the sleep
- * hook ended the wait.
+ * the error reported and errno EINVAL (past the end of the file), ENOMEM (also
+ * if all tables together would take too much) or EIO; or with errno ESHUTDOWN
+ * if the sleep hook ended the wait.
  */
 struct l1_table *l1_table_get (struct l1_tables *all, struct source *source,
                                uint64_t offset, uint32_t size, uint64_t slack,

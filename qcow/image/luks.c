@@ -123,7 +123,7 @@ luks_read (struct source *source, uint64_t offset, uint64_t length,
 
 /* --- Unlocking --- */
 
-/* The secrets of trying a slot.  They are in memory for secrets, which is
+/* The secrets while a slot is tried.  They are in memory for secrets, which is
  * wiped after the last slot.
  */
 struct keys {

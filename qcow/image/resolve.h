@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Find out which files the names mean that the user gives and that images
+ * Resolve names of files: those that the user gives, and those that images
  * store.  No file is opened here.  Private to qcow/.
  *
  * The rules for names in images are those of qemu's block.c.  Protocols other
