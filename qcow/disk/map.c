@@ -236,7 +236,8 @@ static int join_pieces (struct map *m, struct run *run);
 
 /* Find the runs of a region.  This can need tables that the request does not
  * need, so in a remote view it uses only cached tables.  Returns -1 if one is
- * not cached.  Otherwise returns 0, even if a table can't be read: then the
+ * not cached, or if the wait for one ended (ESHUTDOWN): a later request can
+ * succeed.  Otherwise returns 0, even if a table can't be read: then the
  * region stays unknown.
  */
 static int
@@ -250,7 +251,7 @@ fill_region (const struct qcow_view *view, uint64_t number,
   struct map m;
   struct run run;
   int r;
-  bool not_cached;
+  bool retry;
 
   lookup.cached_only = view->remote;
   lookup.slices_left = REGION_SLICES (view->nr_layers);
@@ -260,11 +261,11 @@ fill_region (const struct qcow_view *view, uint64_t number,
   m.window = length; /* each window would count the same slices again */
   while ((r = join_pieces (&m, &run)) == 1 && region->count < REGION_RUNS)
     region->runs[region->count++] = run;
-  not_cached = r == -1 && errno == EAGAIN;
+  retry = r == -1 && (errno == EAGAIN || errno == ESHUTDOWN);
   if (r != 0)
     region->count = 0;
   map_end (&m);
-  return not_cached ? -1 : 0;
+  return retry ? -1 : 0;
 }
 
 /* Pin the region of m->offset.  Returns false if that is not possible. */

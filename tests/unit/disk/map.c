@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The cached regions of a long chain: when the runs of one are cached.
+ */
+
+#include <errno.h>
+
+#include "tests/unit/unit.h"
+
+#include "base/cache.h"
+#include "disk/map.h"
+
+enum { BITS = 16, LAYERS = 4, SIZE = 4 << 20 };
+
+/* Empty L2 tables, or a failure. */
+static int read_error;
+
+static int
+read_tables (struct source *s, const struct source_range *ranges, size_t n,
+             enum source_use use)
+{
+  size_t i;
+
+  (void) s;
+  (void) use;
+  for (i = 0; i < n; ++i)
+    memset (ranges[i].buf, 0, ranges[i].length);
+  errno = read_error;
+  return read_error == 0 ? 0 : -1;
+}
+
+static const struct source_ops ops = { .readv = read_tables };
+static char name[] = "tables";
+static struct source source
+  = { .ops = &ops, .hooks = &unit_hooks, .name = name, .size = INT64_MAX };
+static const uint64_t entry = 1 << BITS;
+static struct l1_table l1 = { .entries = &entry, .size = 1 };
+static struct context context = { .hooks = &unit_hooks };
+static struct image images[LAYERS];
+static struct qcow_view *view;
+
+static int
+make_view (void **state)
+{
+  unsigned i;
+
+  (void) state;
+  read_error = 0;
+  context.cache = cache_new (1 << 20, MAP_LARGEST_CACHED);
+  view = calloc (1, sizeof *view + LAYERS * sizeof view->layers[0]);
+  if (context.cache == NULL || view == NULL)
+    return -1;
+  *view = (struct qcow_view){ .context = &context,
+                              .name = name,
+                              .id = VIEW_FIRST_ID,
+                              .cluster_bits = BITS,
+                              .size = SIZE,
+                              .nr_layers = LAYERS };
+  for (i = 0; i < LAYERS; ++i) {
+    images[i] = (struct image){
+      .context = &context,
+      .name = name,
+      .source = &source,
+      .data = &source,
+      .header = { .cluster_bits = BITS, .l2_bits = BITS - 3 },
+      .geometry = { .version = 3,
+                    .cluster_bits = BITS,
+                    .l2_bits = BITS - 3,
+                    .file_size = INT64_MAX },
+      .id = i,
+    };
+    view->layers[i] = (struct layer){ &images[i], &l1, &source, SIZE };
+  }
+  return 0;
+}
+
+static int
+free_view (void **state)
+{
+  (void) state;
+  free (view);
+  cache_free (context.cache);
+  return 0;
+}
+
+/* Map the disk, which is one hole.  Returns how many cached entries the map
+ * uses.
+ */
+static uint64_t
+map_disk (void)
+{
+  const uint64_t hits = cache_stats (context.cache).hits;
+  struct lookup lookup = LOOKUP_INIT;
+  struct map m;
+  struct run run;
+
+  map_begin (&m, view, &lookup, 0, SIZE);
+  assert_int_equal (map_next (&m, &run), 1);
+  assert_int_equal (run.kind, RUN_HOLE);
+  assert_int_equal (run.length, SIZE);
+  assert_int_equal (map_next (&m, &run), 0);
+  map_end (&m);
+  return cache_stats (context.cache).hits - hits;
+}
+
+static void
+fail_to_map (int error)
+{
+  struct lookup lookup = LOOKUP_INIT;
+  struct map m;
+  struct run run;
+
+  read_error = error;
+  map_begin (&m, view, &lookup, 0, SIZE);
+  errno = 0;
+  assert_int_equal (map_next (&m, &run), -1);
+  assert_int_equal (errno, error);
+  map_end (&m);
+  read_error = 0;
+}
+
+static void
+cached (void **state)
+{
+  (void) state;
+  map_disk ();
+  assert_int_equal (map_disk (), 1);
+}
+
+/* A client that disconnects does not spoil the region for others. */
+static void
+client_disconnects (void **state)
+{
+  (void) state;
+  fail_to_map (ESHUTDOWN);
+  map_disk ();
+  assert_int_equal (map_disk (), 1);
+}
+
+/* A region with a table that can't be read stays unknown.  Requests use the
+ * layers, and do not try to fill the region again.
+ */
+static void
+unreadable_table (void **state)
+{
+  (void) state;
+  fail_to_map (EIO);
+  map_disk ();
+  assert_true (map_disk () > LAYERS);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown (f, make_view, free_view)
+
+static const struct CMUnitTest tests[] = {
+  TEST (cached),
+  TEST (client_disconnects),
+  TEST (unreadable_table),
+};
+
+UNIT_MAIN (tests)
