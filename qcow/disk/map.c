@@ -97,6 +97,7 @@ map_begin (struct map *m, const struct qcow_view *view, struct lookup *lookup,
                    && !lookup->kinds_only && length <= MAX_REGION_REQUEST;
   m->region = NULL;
   m->have_next = false;
+  m->error = 0;
   if (one_layer (m)) {
     m->walking = &view->layers[0];
     walk_begin (&m->walk, m->walking, lookup, offset, length);
@@ -373,6 +374,11 @@ join_pieces (struct map *m, struct run *run)
 
   if (m->offset >= m->end)
     return 0;
+  if (m->error != 0) {
+    errno = m->error;
+    m->error = 0;
+    return -1;
+  }
   if (m->have_next)
     *run = m->next;
   else if (find_piece (m, run) == -1)
@@ -381,11 +387,13 @@ join_pieces (struct map *m, struct run *run)
   m->offset += run->length;
 
   while (!ends_here (m, ++pieces)) {
-    /* On failure, return the run found so far.  The next call retries, and
-     * returns the error if it fails again.
+    /* On failure, return the run found so far.  The next call returns the
+     * error, which is already reported, without another attempt.
      */
-    if (find_piece (m, &m->next) == -1)
+    if (find_piece (m, &m->next) == -1) {
+      m->error = errno;
       break;
+    }
     if (!run_joins (run, m->next.kind, m->next.source, m->next.host,
                     m->lookup->kinds_only)) {
       m->have_next = true;

@@ -43,6 +43,7 @@ struct map {
 
   bool have_next; /* 'next' begins at 'offset': it did not join the last run */
   struct run next;
+  int error; /* errno for the next call of map_next to fail with; 0: none */
 };
 
 /* The cache must accept entries of this many bytes: slices of L2 tables, and
@@ -58,7 +59,8 @@ void map_begin (struct map *m, const struct qcow_view *view,
 
 /* Find the next run, clipped to the range.  Returns 1 with *run set; 0 at the
  * end of the range; or -1: an L2 table could not be read (reported; errno EIO
- * or ENOMEM), or the wait for it ended (ESHUTDOWN).
+ * or ENOMEM), or the wait for it ended (ESHUTDOWN).  After an error, map_next
+ * may be called again, and retries.
  */
 int map_next (struct map *m, struct run *run);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The cached regions of a long chain: when the runs of one are cached.
+ * Maps: when the runs of a region are cached, and errors within a run.
  */
 
 #include <errno.h>
@@ -12,8 +12,10 @@
 
 enum { BITS = 16, LAYERS = 4, SIZE = 4 << 20 };
 
-/* Empty L2 tables, or a failure. */
+/* Empty L2 tables, or a failure of tables from 'bad' on. */
 static int read_error;
+static uint64_t bad;
+static unsigned nr_reads;
 
 static int
 read_tables (struct source *s, const struct source_range *ranges, size_t n,
@@ -23,10 +25,13 @@ read_tables (struct source *s, const struct source_range *ranges, size_t n,
 
   (void) s;
   (void) use;
+  nr_reads++;
   for (i = 0; i < n; ++i)
     memset (ranges[i].buf, 0, ranges[i].length);
+  if (read_error == 0 || ranges[0].offset < bad)
+    return 0;
   errno = read_error;
-  return read_error == 0 ? 0 : -1;
+  return -1;
 }
 
 static const struct source_ops ops = { .readv = read_tables };
@@ -46,6 +51,7 @@ make_view (void **state)
 
   (void) state;
   read_error = 0;
+  bad = 0;
   context.cache = cache_new (1 << 20, MAP_LARGEST_CACHED);
   view = calloc (1, sizeof *view + LAYERS * sizeof view->layers[0]);
   if (context.cache == NULL || view == NULL)
@@ -149,12 +155,45 @@ unreadable_table (void **state)
   assert_true (map_disk () > LAYERS);
 }
 
+/* A read fails while runs are joined: the map returns the run before the
+ * failure, and then the error without a second read.  Later it can go on.
+ */
+static void
+error_in_run (void **state)
+{
+  const uint64_t slice = 128 << 20; /* guest bytes that a slice maps */
+  struct lookup lookup = LOOKUP_INIT;
+  struct map m;
+  struct run run;
+
+  (void) state;
+  view->nr_layers = 1;
+  view->size = view->layers[0].size = 2 * slice;
+  read_error = EIO;
+  bad = entry + 1;
+  nr_reads = 0;
+  map_begin (&m, view, &lookup, 0, view->size);
+  assert_int_equal (map_next (&m, &run), 1);
+  assert_int_equal (run.length, slice);
+  assert_int_equal (nr_reads, 2);
+  errno = 0;
+  assert_int_equal (map_next (&m, &run), -1);
+  assert_int_equal (errno, EIO);
+  assert_int_equal (nr_reads, 2);
+  read_error = 0;
+  assert_int_equal (map_next (&m, &run), 1);
+  assert_int_equal (run.offset, slice);
+  assert_int_equal (run.length, slice);
+  map_end (&m);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown (f, make_view, free_view)
 
 static const struct CMUnitTest tests[] = {
   TEST (cached),
   TEST (client_disconnects),
   TEST (unreadable_table),
+  TEST (error_in_run),
 };
 
 UNIT_MAIN (tests)
