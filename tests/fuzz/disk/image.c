@@ -16,7 +16,7 @@
 #include "format/header.h"
 #include "image/luks.h"
 
-/* The raw backing file has something in the middle. */
+/* The raw backing file has zeros, and data from RAW_START on. */
 #define RAW_SIZE 4000
 #define RAW_START 1000
 
@@ -24,8 +24,8 @@ static uint8_t raw[RAW_SIZE];
 
 /* --- LUKS --- */
 
-/* The digest of the key that the passphrase and the first key slot in use
- * lead to, if they lead to one with little work.
+/* Compute the digest of the key that the passphrase gets from the first active
+ * key slot.  Returns false if that takes much work.
  */
 static bool
 make_digest (const struct luks *luks, const uint8_t *area, size_t size,
