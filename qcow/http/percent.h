@@ -7,6 +7,8 @@
 #define QCOW_HTTP_PERCENT_H
 
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Letters, digits and "-._~": never encoded. */
 static inline bool
@@ -59,6 +61,23 @@ percent_decode (const char **p)
 /* Encode all bytes of a path but unreserved ones and slashes, as S3 signs it.
  * A new string, or NULL: out of memory.
  */
-char *percent_encode_path (const char *path);
+static inline char *
+percent_encode_path (const char *path)
+{
+  char *out = malloc (3 * strlen (path) + 1), *p = out;
+
+  if (out == NULL)
+    return NULL;
+  for (; *path; ++path) {
+    const unsigned char c = (unsigned char) *path;
+
+    if (percent_is_unreserved (c) || c == '/')
+      *p++ = (char) c;
+    else
+      p = percent_encode (p, c);
+  }
+  *p = '\0';
+  return out;
+}
 
 #endif /* QCOW_HTTP_PERCENT_H */

@@ -17,7 +17,7 @@
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "http/request.h"
-#include "http/url-show.h"
+#include "http/url-name.h"
 
 #define MAX_REDIRECTS 10
 

@@ -14,7 +14,7 @@
 #include "http/http.h"
 #include "http/settings.h"
 #include "http/url-s3.h"
-#include "http/url-show.h"
+#include "http/url-name.h"
 
 /* --- Values --- */
 

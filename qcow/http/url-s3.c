@@ -9,7 +9,7 @@
 
 #include "http/percent.h"
 #include "http/s3-name.h"
-#include "http/url-path.h"
+#include "http/url-name.h"
 #include "http/url-s3.h"
 
 static bool

@@ -15,40 +15,6 @@
 #include "http/percent.h"
 #include "http/url.h"
 
-static bool
-has_prefix (const char *s, const char *prefix)
-{
-  return strncasecmp (s, prefix, strlen (prefix)) == 0;
-}
-
-bool
-url_is_s3 (const char *name)
-{
-  return has_prefix (name, S3_PREFIX);
-}
-
-bool
-url_is_one (const char *name)
-{
-  return has_prefix (name, "http://") || has_prefix (name, "https://")
-         || url_is_s3 (name);
-}
-
-size_t
-url_scheme_length (const char *name)
-{
-  return strspn (name, "abcdefghijklmnopqrstuvwxyz"
-                       "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
-}
-
-bool
-url_looks_like_one (const char *name)
-{
-  const size_t n = url_scheme_length (name);
-
-  return n > 0 && has_prefix (name + n, "://");
-}
-
 static int
 invalid (struct problem *problem, const char *why)
 {
@@ -395,7 +361,7 @@ url_parse (const char *text, const struct url_s3 *s3, struct url *url,
   }
   if (url_is_s3 (text))
     return parse_s3 (text, s3, url, problem);
-  if (has_prefix (text, "s3:"))
+  if (strncasecmp (text, "s3:", 3) == 0)
     return invalid (problem, S3_SYNTAX);
   if (!url_is_one (text))
     return not_supported (text, problem);
@@ -436,10 +402,4 @@ bool
 url_is_https (const struct url *url)
 {
   return strncmp (url->text, "https:", 6) == 0;
-}
-
-bool
-url_has_query (const char *name)
-{
-  return !url_is_s3 (name) && strchr (name, '?') != NULL;
 }

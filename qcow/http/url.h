@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "http/s3-name.h"
+#include "http/url-name.h"
 
 struct url {
   char *name;     /* without secrets and fragment: for messages, for joining
@@ -29,16 +30,6 @@ struct url {
   char *password; /* likewise; NULL if there is a user alone */
   bool s3;        /* was s3://... */
 };
-
-/* Does the name start like a URL of a supported scheme? */
-bool url_is_one (const char *name);
-bool url_is_s3 (const char *name);
-
-/* Does it start like any URL, SCHEME://? */
-bool url_looks_like_one (const char *name);
-
-/* The number of characters that it starts with and that a scheme may have. */
-size_t url_scheme_length (const char *name);
 
 /* Parse a URL.  The strings of *url are for url_free, also on failure.  0, or
  * -1, the reason, and errno ENOMEM, or else EINVAL.
@@ -57,11 +48,6 @@ bool url_is_https (const struct url *url);
 
 /* Free the strings, and wipe the secret ones.  A URL of zeros is fine. */
 void url_free (struct url *url);
-
-/* Does a name that is like a URL have a query?  (In s3:// a '?' is a part of
- * the key.)
- */
-bool url_has_query (const char *name);
 
 /* Undo escapes (%41) in place.  Escaped control characters stay as they are;
  * then the result is false.

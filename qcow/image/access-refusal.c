@@ -11,9 +11,8 @@
 #include <unistd.h>
 
 #include "base/path.h"
-#include "http/url-path.h"
+#include "http/url-name.h"
 #include "http/url-s3.h"
-#include "http/url-show.h"
 #include "image/access-refusal.h"
 
 int

@@ -8,8 +8,7 @@
 #include <string.h>
 
 #include "base/path.h"
-#include "http/url-path.h"
-#include "http/url-show.h"
+#include "http/url-name.h"
 #include "image/resolve.h"
 
 /* --- Names of either kind --- */

@@ -24,7 +24,7 @@
 
 #include "base/keep-errno.h"
 #include "base/minmax.h"
-#include "http/url-show.h"
+#include "http/url-name.h"
 #include "source/file.h"
 #include "source/lock.h"
 #include "source/source.h"

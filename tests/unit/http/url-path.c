@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * url-path.c: tables of joined names (RFC 3986, 5.2.4: dots), directories,
+ * url-name.c, paths: tables of joined names (RFC 3986, 5.2.4: dots), directories,
  * covered URLs, and hidden dots.
  */
 
 #include "tests/unit/url.h"
 
-#include "http/url-path.h"
+#include "http/url-name.h"
 
 /* --- Joining --- */
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * url-show.c: tables of URLs and texts like URLs, and what may be shown of
+ * url-name.c, what messages show: tables of URLs and texts like URLs, and what may be shown of
  * them.
  */
 
 #include "tests/unit/url.h"
 
-#include "http/url-show.h"
+#include "http/url-name.h"
 
 struct hidden {
   const char *text, *shown;

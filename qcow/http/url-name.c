@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Names of URLs.  See url-name.h.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http/percent.h"
+#include "http/url-name.h"
+
+/* --- Kinds --- */
+
+static bool
+has_prefix (const char *s, const char *prefix)
+{
+  return strncasecmp (s, prefix, strlen (prefix)) == 0;
+}
+
+bool
+url_is_s3 (const char *name)
+{
+  return has_prefix (name, "s3://");
+}
+
+bool
+url_is_one (const char *name)
+{
+  return has_prefix (name, "http://") || has_prefix (name, "https://")
+         || url_is_s3 (name);
+}
+
+size_t
+url_scheme_length (const char *name)
+{
+  return strspn (name, "abcdefghijklmnopqrstuvwxyz"
+                       "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
+}
+
+bool
+url_looks_like_one (const char *name)
+{
+  const size_t n = url_scheme_length (name);
+
+  return n > 0 && has_prefix (name + n, "://");
+}
+
+bool
+url_has_query (const char *name)
+{
+  return !url_is_s3 (name) && strchr (name, '?') != NULL;
+}
+
+/* --- Paths --- */
+
+/* The path of a URL, with its first slash. */
+static const char *
+path_of (const char *name)
+{
+  const char *host = strstr (name, "://");
+
+  host = host ? host + 3 : name;
+  return host + strcspn (host, "/");
+}
+
+/* Remove "." and ".." from a path in place (RFC 3986, 5.2.4).  It begins
+ * with '/'.
+ */
+static void
+remove_dots (char *path)
+{
+  char *out = path;
+  const char *in = path;
+
+  while (*in) {
+    const size_t n = 1 + strcspn (in + 1, "/");
+    const bool last = in[n] == '\0';
+
+    if (n == 2 && in[1] == '.') {
+      if (last)
+        *out++ = '/';
+    }
+    else if (n == 3 && in[1] == '.' && in[2] == '.') {
+      while (out > path && *--out != '/')
+        ;
+      if (last)
+        *out++ = '/';
+    }
+    else {
+      memmove (out, in, n);
+      out += n;
+    }
+    in += n;
+  }
+  *out = '\0';
+}
+
+/* The length of a name up to the last slash of the path. */
+static size_t
+directory_length (const char *name)
+{
+  const char *path = path_of (name);
+  const char *slash = strrchr (path, '/');
+
+  return (size_t) ((slash ? slash + 1 : path) - name);
+}
+
+char *
+url_directory (const char *base)
+{
+  return strndup (base, directory_length (base));
+}
+
+char *
+url_join (const char *base, const char *file)
+{
+  const size_t dir = directory_length (base);
+  char *escaped
+    = url_is_s3 (base) ? strdup (file) : percent_encode_path (file);
+  char *joined = NULL;
+
+  if (escaped && asprintf (&joined, "%.*s%s", (int) dir, base, escaped) == -1)
+    joined = NULL;
+  free (escaped);
+  if (joined && *path_of (joined) == '/')
+    remove_dots (joined + (path_of (joined) - joined));
+  return joined;
+}
+
+bool
+url_covers (const char *prefix, const char *name)
+{
+  const size_t n = strlen (prefix);
+
+  if (strncmp (prefix, name, n) != 0)
+    return false;
+  return name[n] == '\0' || name[n] == '/' || (n > 0 && prefix[n - 1] == '/');
+}
+
+/* The next byte of a path as a server may understand it. */
+static char
+next_unescaped (const char **p)
+{
+  const char c = percent_decode (p);
+
+  return (char) (c == '\\' ? '/' : c);
+}
+
+bool
+url_hides_dotdot (const char *name)
+{
+  const char *p = path_of (name);
+  unsigned dots = 0;
+  bool other = false, parameters = false;
+
+  /* A part of the path that is nothing but one or two dots.  (Some servers
+   * ignore what comes after a ';'.)
+   */
+  while (*p) {
+    const char c = next_unescaped (&p);
+
+    if (c == '/') {
+      if (!other && (dots == 1 || dots == 2))
+        return true;
+      dots = 0;
+      other = parameters = false;
+    }
+    else if (c == ';' || parameters)
+      parameters = true;
+    else if (c == '.')
+      dots++;
+    else
+      other = true;
+  }
+  return !other && (dots == 1 || dots == 2);
+}
+
+/* --- What messages show --- */
+
+/* Does the name start with the protocol, or has it after another one?
+ * 'protocol' has a ':' at both ends.
+ */
+static bool
+has_protocol (const char *name, const char *protocol)
+{
+  return strncasecmp (name, protocol + 1, strlen (protocol + 1)) == 0
+         || strstr (name, protocol);
+}
+
+/* Secrets are also in texts that are nearly URLs (ftp://, htps://, https:/),
+ * and in the options of qemu's drivers: json:{"password":...},
+ * rbd:pool/image:key=...  Either may follow another driver, as in
+ * blkdebug::https://.
+ */
+static bool
+may_have_secret (const char *name)
+{
+  const size_t n = url_scheme_length (name);
+
+  if (n <= 1 || name[n] != ':')
+    return false;
+  if (has_protocol (name, ":json:"))
+    return true;
+  if (has_protocol (name, ":rbd:") && strchr (name, '='))
+    return true;
+  return strstr (name, ":/") && strpbrk (name, "@?");
+}
+
+/* Find the part that may be shown after the scheme: from *begin to *end.
+ * Returns the length of the scheme.
+ */
+static size_t
+find_safe (const char *text, const char **begin, const char **end)
+{
+  const size_t n = url_scheme_length (text);
+  const char *rest = text, *p;
+
+  if (n > 0 && text[n] == ':' && (text[n + 1] == '/' || text[n + 1] == ':'))
+    rest += n + strspn (text + n, ":/");
+  *begin = rest;
+  *end = rest + strcspn (rest, "?#");
+  /* A password may have characters in it that should have been escaped, even
+   * '?' and '#'.  The host starts after the last '@'.
+   */
+  if (strchr (*end, '@'))
+    *end = *begin;
+  for (p = *begin; p < *end; ++p)
+    if (*p == '@')
+      *begin = p + 1;
+  return (size_t) (rest - text);
+}
+
+const char *
+url_hide (const char *text, struct url_room *room)
+{
+  const char *begin, *end;
+  size_t scheme;
+
+  if (has_protocol (text, ":json:") || has_protocol (text, ":rbd:")) {
+    begin = end = text;
+    scheme = url_scheme_length (text);
+    scheme = text[scheme] == ':' ? scheme + 1 : 0;
+  }
+  else
+    scheme = find_safe (text, &begin, &end);
+  snprintf (room->text, sizeof room->text, "%.*s%.*s%s", (int) scheme, text,
+            (int) (end - begin), begin, begin == end ? "..." : "");
+  return room->text;
+}
+
+const char *
+url_show (const char *name, struct url_room *room)
+{
+  return may_have_secret (name) ? url_hide (name, room) : name;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Names that are URLs, or that look like one: of which kind they are, their
+ * paths, and what messages may show of them.  Pure.
+ *
+ * User name, password and query (which may be a signature) are secret.  So is
+ * what may be a part of these in a text that is no valid URL.
+ */
+
+#ifndef QCOW_HTTP_URL_NAME_H
+#define QCOW_HTTP_URL_NAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* --- Kinds --- */
+
+/* Does the name start like a URL of a supported scheme? */
+bool url_is_one (const char *name);
+bool url_is_s3 (const char *name);
+
+/* Does it start like any URL, SCHEME://? */
+bool url_looks_like_one (const char *name);
+
+/* The number of characters that it starts with and that a scheme may have. */
+size_t url_scheme_length (const char *name);
+
+/* Does a name that is like a URL have a query?  (In s3:// a '?' is a part of
+ * the key.)
+ */
+bool url_has_query (const char *name);
+
+/* --- Paths of URLs: all take the name of a struct url --- */
+
+/* Join 'file' to the directory of 'base'.  'file' is a relative file name, of
+ * which every byte means itself, but for '/', '.' and '..'.  A new string, or
+ * NULL: out of memory.
+ */
+char *url_join (const char *base, const char *file);
+
+/* The directory of a URL, with the slash at its end.  A new string, or NULL:
+ * out of memory.
+ */
+char *url_directory (const char *name);
+
+/* Is 'name' the prefix, or below it: equal to it up to the end or a '/'? */
+bool url_covers (const char *prefix, const char *name);
+
+/* Would a server perhaps take a part of the path for ".." or "." that is
+ * written otherwise: escaped, with backslashes or with parameters?
+ */
+bool url_hides_dotdot (const char *name);
+
+/* --- What messages show --- */
+
+/* Room for what is shown of a URL. */
+struct url_room {
+  char text[1024];
+};
+
+/* What may be shown of a text that is meant as a URL: no user info, query and
+ * fragment.  It is written to 'room', and cut if it is too long.
+ */
+const char *url_hide (const char *text, struct url_room *room);
+
+/* The same for a name that may be a URL or a file's: the name itself, unless
+ * it may have a secret in it.
+ */
+const char *url_show (const char *name, struct url_room *room);
+
+/* The same, with room that lasts to the end of the caller's block. */
+#define url_shown(name) url_show (name, &(struct url_room){ "" })
+
+#endif /* QCOW_HTTP_URL_NAME_H */
