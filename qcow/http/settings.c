@@ -13,7 +13,7 @@
 #include "base/secret.h"
 #include "http/http.h"
 #include "http/settings.h"
-#include "http/url-s3.h"
+#include "http/url.h"
 #include "http/url-name.h"
 
 /* --- Values --- */

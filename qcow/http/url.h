@@ -54,4 +54,18 @@ void url_free (struct url *url);
  */
 bool url_unescape (char *s);
 
+/* --- http and https URLs that may name an object in S3, or on a server like
+ * it.  For hints in messages. ---
+ */
+
+/* The parameters that name the same object: "url=s3://BUCKET/KEY ...".  A new
+ * string, or NULL: the URL names no object, or out of memory.
+ */
+char *url_as_s3 (const struct url *url);
+
+/* Does the prefix s3://... cover the object, as far as the URL's path and host
+ * tell?  Another server may have a bucket of that name.
+ */
+bool url_covers_as_s3 (const char *prefix, const struct url *url);
+
 #endif /* QCOW_HTTP_URL_H */

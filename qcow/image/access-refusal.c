@@ -12,7 +12,7 @@
 
 #include "base/path.h"
 #include "http/url-name.h"
-#include "http/url-s3.h"
+#include "http/url.h"
 #include "image/access-refusal.h"
 
 int

@@ -11,7 +11,6 @@
 #include "codec/libgcrypt.h"
 #include "http/sigv4.h"
 #include "http/url-name.h"
-#include "http/url-s3.h"
 #include "http/url.h"
 
 /* The part of a URL up to its path.  (http and https.) */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * url-name.c, paths: tables of joined names (RFC 3986, 5.2.4: dots), directories,
+ * url-name.c: tables of joined names (RFC 3986, 5.2.4: dots), directories,
  * covered URLs, and hidden dots.
  */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * s3-name.c and url-s3.c: tables of s3:// URLs and the https URLs that they
+ * s3-name.c and url.c: tables of s3:// URLs and the https URLs that they
  * stand for, and of the reverse.
  *
  * The expected URLs follow from Amazon's pages "Virtual hosting of buckets",
@@ -9,7 +9,7 @@
 
 #include "tests/unit/url.h"
 
-#include "http/url-s3.h"
+#include "http/url.h"
 
 struct s3_good {
   const char *given, *endpoint, *region, *name, *text, *origin;

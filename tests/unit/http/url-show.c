@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * url-name.c, what messages show: tables of URLs and texts like URLs, and what may be shown of
+ * url-name.c: tables of URLs and texts like URLs, and what messages show of
  * them.
  */
 
