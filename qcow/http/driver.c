@@ -23,7 +23,7 @@
 #include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "base/monotonic.h"
-#include "http/driver.h"
+#include "http/internal.h"
 
 /* The driver looks for submitted requests at least so often. */
 #define MAX_WAIT_MS 1000
@@ -274,7 +274,7 @@ driver_submit (struct transport *t, struct fetch *f)
 
   f->cancel = false;
   if (r == NULL) {
-    error_no_memory (h->context.hooks, "http");
+    error_no_memory (h->hooks, "http");
     f->done (f, ENOMEM);
     return;
   }
@@ -330,13 +330,12 @@ new_multi (struct http *h)
 
   h->multi = libcurl.multi_init ();
   if (h->multi == NULL)
-    return error_no_memory (h->context.hooks, "http");
+    return error_no_memory (h->hooks, "http");
   code = libcurl.multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
                                (long) h->connections.slots);
   if (code == CURLM_OK)
     return 0;
-  return error_report (h->context.hooks, EIO, "http",
-                       "libcurl can't be set up: %s",
+  return error_report (h->hooks, EIO, "http", "libcurl can't be set up: %s",
                        libcurl.multi_strerror (code));
 }
 
@@ -355,13 +354,13 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
     error_no_memory (hooks, "http");
     return NULL;
   }
-  h->context.hooks = hooks;
-  h->context.debug = options->debug_http;
-  h->context.seed = (unsigned) monotonic_ms ();
+  h->hooks = hooks;
+  h->debug = options->debug_http;
+  h->seed = (unsigned) monotonic_ms ();
   h->submitted_end = &h->submitted;
   pthread_mutex_init (&h->lock, NULL);
-  if (http_settings_take (&h->context.settings, options, hooks) == 0) {
-    h->connections.slots = h->context.settings.options.connections;
+  if (http_settings_take (&h->settings, options, hooks) == 0) {
+    h->connections.slots = h->settings.options.connections;
     if (new_multi (h) == 0)
       return h;
   }
@@ -393,8 +392,7 @@ start_worker (struct http *h)
   if (err == 0)
     return 0;
   errno = err;
-  return error_report (h->context.hooks, err, "http",
-                       "can't start a thread: %m");
+  return error_report (h->hooks, err, "http", "can't start a thread: %m");
 }
 
 /* libcurl's multi handles work without a descriptor for wake-ups, so a lack of
@@ -411,13 +409,13 @@ http_start (struct http *h)
     return -1;
   code = libcurl.multi_wakeup (h->multi);
   if (code != CURLM_OK)
-    return error_report (h->context.hooks, EIO, "http",
+    return error_report (h->hooks, EIO, "http",
                          "libcurl can't wake a thread: %s",
                          libcurl.multi_strerror (code));
-  h->context.serving = true;
+  h->serving = true;
   if (start_worker (h) == 0)
     return 0;
-  h->context.serving = false;
+  h->serving = false;
   return -1;
 }
 
@@ -429,7 +427,7 @@ http_stop (struct http *h)
   pthread_mutex_lock (&h->lock);
   h->stop = true;
   pthread_mutex_unlock (&h->lock);
-  if (h->context.serving) {
+  if (h->serving) {
     wake (h);
     pthread_join (h->worker, NULL);
   }
@@ -450,7 +448,7 @@ http_free (struct http *h)
     h->origins = o->next;
     free (o);
   }
-  http_settings_free (&h->context.settings);
+  http_settings_free (&h->settings);
   pthread_mutex_destroy (&h->lock);
   free (h);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Descriptions of failed tries.  See request.h.
+ * Descriptions of failed tries.  See internal.h.
  */
 
 #include <stdio.h>
@@ -9,14 +9,13 @@
 
 #include "base/error.h"
 #include "base/minmax.h"
-#include "http/request.h"
+#include "http/internal.h"
 
 void
 request_redact (const struct request *r, char out[REDACTED_MAX],
                 const char *text)
 {
-  redact (out, text, &r->object->context->settings.secrets,
-          &r->target->secrets);
+  redact (out, text, &r->object->http->settings.secrets, &r->target->secrets);
 }
 
 /* --- Statuses --- */
@@ -120,7 +119,7 @@ names_proxy (const struct request *r)
 static bool
 is_proxy (const struct request *r, CURLcode code)
 {
-  const char *proxy = r->object->context->settings.options.proxy;
+  const char *proxy = r->object->http->settings.options.proxy;
 
   if (code == CURLE_COULDNT_CONNECT)
     return names_proxy (r);
@@ -179,17 +178,16 @@ static bool
 describe_connection (const struct request *r, CURLcode code,
                      char out[FAILURE_MAX])
 {
-  const struct http_settings *s = &r->object->context->settings;
+  const struct http_settings *s = &r->object->http->settings;
 
   if (is_connected (r, code))
     return false;
   if (s->options.unix_socket_path)
-    snprintf (
-      out, FAILURE_MAX,
-      "can't connect to the Unix domain socket '%.300s' "
-      "(unix-socket-path=): %s",
-      error_name (r->object->context->hooks, s->options.unix_socket_path),
-      connection_error (r, code));
+    snprintf (out, FAILURE_MAX,
+              "can't connect to the Unix domain socket '%.300s' "
+              "(unix-socket-path=): %s",
+              error_name (r->object->http->hooks, s->options.unix_socket_path),
+              connection_error (r, code));
   else if (is_proxy (r, code))
     snprintf (out, FAILURE_MAX, "can't connect to the proxy %.300s: %s",
               name_proxy (s), connection_error (r, code));
@@ -243,10 +241,10 @@ failure_of_transfer (const struct request *r, CURLcode code,
     snprintf (out, FAILURE_MAX, "the web server sent less than it said");
   else if (!describe_connection (r, code, out)) {
     request_redact (r, shown, reason_of (r, code));
-    snprintf (out, FAILURE_MAX, "%s%s" HINT, shown, hint_for (r, code),
-              HINT_ARGS (r->object->context->hooks,
-                         code == CURLE_PEER_FAILED_VERIFICATION
-                           ? QCOW_HINT_CAINFO
-                           : QCOW_HINT_NONE));
+    snprintf (
+      out, FAILURE_MAX, "%s%s" HINT, shown, hint_for (r, code),
+      HINT_ARGS (r->object->http->hooks, code == CURLE_PEER_FAILED_VERIFICATION
+                                           ? QCOW_HINT_CAINFO
+                                           : QCOW_HINT_NONE));
   }
 }

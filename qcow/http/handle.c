@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Set libcurl's easy handles up, each for one request.  See request.h.  (A
+ * Set libcurl's easy handles up, each for one request.  See internal.h.  (A
  * handle costs 1.5 microseconds.  With a new one for each request, no request
  * sees what another one was given.)
  *
@@ -22,7 +22,7 @@
 #include <time.h>
 
 #include "base/secret.h"
-#include "http/request.h"
+#include "http/internal.h"
 #include "http/sigv4.h"
 
 /* A transfer that makes hardly any progress for so long is broken, or the
@@ -368,7 +368,7 @@ set_request (struct request *r, curl_write_callback on_body)
 CURLcode
 handle_set_up (struct request *r, curl_write_callback on_body)
 {
-  const struct http_settings *s = &r->object->context->settings;
+  const struct http_settings *s = &r->object->http->settings;
   const struct url *object = &r->object->own->url, *url = &r->target->url;
   CURLcode code = set_parameters (r->easy, s);
 

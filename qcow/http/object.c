@@ -17,7 +17,7 @@
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "base/wait.h"
-#include "http/driver.h"
+#include "http/internal.h"
 #include "http/url-name.h"
 
 /* While an image is opened, warn if the server takes longer. */
@@ -60,7 +60,7 @@ wait_for_worker (struct http *h, struct waiter *w)
 
   pthread_mutex_lock (&h->lock);
   while (w->left > 0 && r == 0)
-    r = hooks_wait (h->context.hooks, &w->done, &h->lock, &next_poll);
+    r = hooks_wait (h->hooks, &w->done, &h->lock, &next_poll);
   pthread_mutex_unlock (&h->lock);
   return r;
 }
@@ -75,7 +75,7 @@ warn_if_slow (struct http_object *o, uint64_t began)
   if (o->slow_start || r == NULL || monotonic_ms () - began < SLOW_MS)
     return;
   o->slow_start = true;
-  error_warn (h->context.hooks, o->own->url.name,
+  error_warn (h->hooks, o->own->url.name,
               "still waiting for the web server: %s",
               r->why[0] ? r->why : "it does not answer");
 }
@@ -90,7 +90,7 @@ drive (struct http_object *o, const struct waiter *w)
   while (w->left > 0) {
     driver_step (h, HOOKS_POLL_MS);
     warn_if_slow (o, began);
-    if (w->left > 0 && hooks_sleep (h->context.hooks, 0) == -1)
+    if (w->left > 0 && hooks_sleep (h->hooks, 0) == -1)
       return -1;
   }
   return 0;
@@ -114,8 +114,7 @@ fetch_all (struct transport *t, struct fetch *fetches, size_t n)
     fetches[i].done = waiter_done;
     driver_submit (t, &fetches[i]);
   }
-  while ((h->context.serving ? wait_for_worker (h, &w) : drive (o, &w))
-         == -1) {
+  while ((h->serving ? wait_for_worker (h, &w) : drive (o, &w)) == -1) {
     driver_cancel (h, fetches, n);
     cancelled = true;
   }
@@ -167,7 +166,6 @@ new_object (struct http *h, struct url *url, const struct reference *ref)
   if (o == NULL)
     return NULL;
   o->http = h;
-  o->context = &h->context;
   o->latency = UINT64_MAX;
   o->ref = ref;
   error_filter_init (&o->errors);
@@ -194,7 +192,7 @@ http_open (struct http *h, struct url *url, const struct reference *ref)
   struct fetch f = { .offset = 0, .pieces = &piece, .nr_pieces = 1 };
 
   if (o == NULL) {
-    error_no_memory (h->context.hooks, url->name);
+    error_no_memory (h->hooks, url->name);
     url_free (url);
     errno = ENOMEM;
     return NULL;
@@ -221,8 +219,8 @@ refuse_url (const struct http *h, const char *text, const char *holder,
   const char *shown = url_hide (text, &room);
 
   if (holder[0] == '\0')
-    return error_report (h->context.hooks, err, shown, "%s", problem->text);
-  return error_report (h->context.hooks, err, holder,
+    return error_report (h->hooks, err, shown, "%s", problem->text);
+  return error_report (h->hooks, err, holder,
                        "can't use the URL '%s' that is named in it: %s", shown,
                        problem->text);
 }
@@ -235,15 +233,15 @@ check_url (const struct http *h, const struct url *url)
   const char *name = url->name;
 
   if (url->s3 && name[strlen (name) - 1] == '/')
-    return error_report (h->context.hooks, EINVAL, name,
+    return error_report (h->hooks, EINVAL, name,
                          "the key %s: must be s3://BUCKET/KEY of an object",
                          strchr (name + strlen ("s3://"), '/')
                              == name + strlen (name) - 1
                            ? "is missing"
                            : "ends in '/', so it names a folder");
-  if (https ? h->context.settings.allow_https : h->context.settings.allow_http)
+  if (https ? h->settings.allow_https : h->settings.allow_http)
     return 0;
-  return error_report (h->context.hooks, EINVAL, name,
+  return error_report (h->hooks, EINVAL, name,
                        "%s is not one of the protocols that protocols= allows",
                        https ? "https" : "http");
 }
@@ -252,7 +250,7 @@ int
 http_parse_url (const struct http *h, const char *text, const char *holder,
                 struct url *url)
 {
-  const struct http_settings *s = &h->context.settings;
+  const struct http_settings *s = &h->settings;
   const struct url_s3 s3 = { s->s3.endpoint_url, s->s3.region };
   struct problem problem;
 

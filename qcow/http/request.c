@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Requests.  See request.h.
+ * Requests.  See internal.h.
  *
  * A response is judged when its first byte comes, before that byte goes
  * anywhere.  Secrets go to the user's own origin only, so redirects are
@@ -16,7 +16,7 @@
 
 #include "base/minmax.h"
 #include "base/monotonic.h"
-#include "http/request.h"
+#include "http/internal.h"
 #include "http/url-name.h"
 
 #define MAX_REDIRECTS 10
@@ -97,7 +97,7 @@ judge (struct request *r)
     .content_length = header_value (r->easy, "Content-Length"),
     .etag = header_value (r->easy, "ETag"),
     .last_modified = header_value (r->easy, "Last-Modified"),
-    .secrets = &o->context->settings.secrets,
+    .secrets = &o->http->settings.secrets,
     .more_secrets = &r->target->secrets,
   };
   struct version seen;
@@ -241,7 +241,7 @@ static void
 report (const struct request *r, int err, unsigned kind, const char *why)
 {
   struct http_object *o = r->object;
-  const struct qcow_hooks *hooks = o->context->hooks;
+  const struct qcow_hooks *hooks = o->http->hooks;
   const struct reference *ref = o->known ? NULL : o->ref;
   const uint64_t place = (monotonic_ms () / 60000) << 16 | kind;
   char tries[64] = "", what[96] = "can't open it";
@@ -285,7 +285,7 @@ report_change (struct request *r)
   struct http_object *o = r->object;
 
   if (!o->changed)
-    error_report (o->context->hooks, EIO, o->own->url.name,
+    error_report (o->http->hooks, EIO, o->own->url.name,
                   "the file was changed while it was being served: %s; "
                   "nothing more is read of it until the server is started "
                   "again",
@@ -308,15 +308,15 @@ forget_target (struct request *r)
 static struct retry_decision
 decide (struct request *r, enum retry_cause cause, unsigned kind)
 {
-  struct request_context *c = r->object->context;
+  struct http *h = r->object->http;
   struct retry_failure f = {
     .cause = cause,
     .status = (long) kind,
     .now = monotonic_ms (),
     .progress = r->filled - r->filled_before,
-    .random = (uint64_t) rand_r (&c->seed),
+    .random = (uint64_t) rand_r (&h->seed),
     .remembered = r->hops == 0 && is_redirected (r),
-    .serving = c->serving,
+    .serving = h->serving,
     .responded = r->object->known || kind >= 100,
     .recovered = r->object->history.given_up == 0,
   };
@@ -342,7 +342,7 @@ failed (struct request *r, enum retry_cause cause, unsigned kind,
     r->hops = 0;
     r->due = now + d.delay;
     snprintf (r->why, sizeof r->why, "%s", why);
-    error_debug (r->object->context->hooks, r->object->own->url.name,
+    error_debug (r->object->http->hooks, r->object->own->url.name,
                  "%s; next try in %" PRIu64 " ms", why, d.delay);
     return REQUEST_AGAIN;
   case RETRY_ORIGINAL:
@@ -392,7 +392,7 @@ static int
 check_hop (const struct request *r, const struct url *next,
            struct problem *problem)
 {
-  const struct http_settings *s = &r->object->context->settings;
+  const struct http_settings *s = &r->object->http->settings;
 
   if (!s->options.followlocation)
     return problem_set (problem, "followlocation=false was given");
@@ -446,7 +446,7 @@ failed_to_follow (struct request *r, long status, const char *location,
 
   request_redact (
     r, shown,
-    error_name (r->object->context->hooks,
+    error_name (r->object->http->hooks,
                 next->name ? next->name : url_hide (location, &room)));
   snprintf (why, sizeof why,
             "the web server redirects to %s, which is not followed: %.500s",
@@ -535,14 +535,14 @@ took_bytes (struct request *r, CURLcode code)
 static void
 debug_try (const struct request *r, long status, CURLcode code)
 {
-  const struct request_context *c = r->object->context;
+  const struct http *h = r->object->http;
   char name[REDACTED_MAX];
 
-  if (!c->debug)
+  if (!h->debug)
     return;
   if (is_redirected (r))
     request_redact (r, name, r->target->url.name);
-  error_debug (c->hooks, is_redirected (r) ? name : r->object->own->url.name,
+  error_debug (h->hooks, is_redirected (r) ? name : r->object->own->url.name,
                "GET bytes=%" PRIu64 "-%" PRIu64 ": status %ld, %" PRIu64
                " bytes, %" PRIu64 " ms%s%s",
                r->fetch->offset + r->filled_before,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Targets of requests.  See target.h.
+ * Targets of requests.  See internal.h.
  */
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/target.h"
+#include "http/internal.h"
 
 static void
 add_url (struct secrets *s, const struct url *url)

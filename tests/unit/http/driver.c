@@ -25,7 +25,7 @@
 
 #include "base/minmax.h"
 #include "base/monotonic.h"
-#include "http/driver.h"
+#include "http/internal.h"
 #include "image/access.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])

@@ -6,7 +6,7 @@
 
 #include "tests/unit/unit.h"
 
-#include "http/target.h"
+#include "http/internal.h"
 
 static struct target *
 target_of (const char *text, const struct target *original)

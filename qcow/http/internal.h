@@ -1,36 +1,61 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One fetch of an object's bytes: request.c begins a try, takes the response
- * in, and decides what follows; handle.c sets libcurl up; failure.c describes
- * failures.
+ * What the files of the transport share.  http.h is the interface for others.
  *
- * Everything here belongs to the thread that drives the transfers, but for
- * what is marked as atomic.  An object's version does not change after
- * http_open.
+ * Threads submit fetches; each becomes a request.  One thread, the driver,
+ * does all transfers.  Everything here belongs to it, except what is marked as
+ * atomic or under the lock.  An object's version does not change after
+ * http_open, nor do settings after http_new.
  */
 
-#ifndef QCOW_HTTP_REQUEST_H
-#define QCOW_HTTP_REQUEST_H
+#ifndef QCOW_HTTP_INTERNAL_H
+#define QCOW_HTTP_INTERNAL_H
+
+#include <pthread.h>
 
 #include "base/error.h"
 #include "base/quota.h"
 #include "http/http.h"
+#include "http/redact.h"
 #include "http/reference.h"
 #include "http/response.h"
 #include "http/retry.h"
 #include "http/settings.h"
-#include "http/target.h"
+#include "http/url.h"
 
 /* Room for the description of a failure, with the end mark. */
 #define FAILURE_MAX 512
 
-/* What the requests of all objects share. */
-struct request_context {
+struct http {
   const struct qcow_hooks *hooks;
   struct http_settings settings;
   bool debug;
   bool serving;  /* the worker thread drives; set before others run */
   unsigned seed; /* of rand_r */
+
+  CURLM *multi; /* any thread may call curl_multi_wakeup */
+
+  pthread_mutex_t lock;
+  struct request *submitted;      /* under the lock; the first one first */
+  struct request **submitted_end; /* under the lock; its last 'next' */
+  bool stop;                      /* under the lock */
+  pthread_t worker;
+
+  /* The rest belongs to the thread that drives. */
+  struct request *requests; /* the oldest first */
+  struct origin *origins;
+  struct quota connections; /* of active requests */
+  unsigned failures;        /* of libcurl itself, in a row */
+};
+
+/* Where requests go: the URL of an object, or where the server has redirected
+ * to, with the secrets that messages must not show.  A target does not change.
+ * The object and its requests share it.
+ */
+struct target {
+  unsigned references;
+  struct url url;
+  struct secrets secrets; /* of the URL, and of the one that led here */
 };
 
 /* The server of some objects, wherever it redirects to. */
@@ -43,7 +68,6 @@ struct origin {
 struct http_object {
   struct transport transport;
   struct http *http;
-  struct request_context *context;
   struct origin *origin;
   const struct reference *ref; /* while it is opened; NULL: none */
   bool known;                  /* version is set */
@@ -94,6 +118,22 @@ struct request {
   unsigned hops;         /* redirects that were followed in a row */
   char why[FAILURE_MAX]; /* the last failure; "": there was none */
 };
+
+/* --- target.c --- */
+
+/* A target with one reference, which takes over *url's strings.  'original' is
+ * the object's own target; NULL: this is it.  Returns NULL if out of memory:
+ * then the strings stay the caller's.
+ */
+struct target *target_new (struct url *url, const struct target *original);
+
+/* One more reference to it. */
+struct target *target_share (struct target *t);
+
+/* Give up a reference.  NULL is ignored. */
+void target_release (struct target *t);
+
+/* --- request.c --- */
 
 /* A request for a fetch.  NULL: out of memory. */
 struct request *request_new (struct http_object *o, struct fetch *f);
@@ -148,4 +188,20 @@ void failure_of_status (const struct request *r, long status,
 void failure_of_transfer (const struct request *r, CURLcode code,
                           char out[FAILURE_MAX]);
 
-#endif /* QCOW_HTTP_REQUEST_H */
+/* --- driver.c --- */
+
+/* Drive the transfers until one is over, or for at most 'max_ms'.  Only before
+ * http_start.
+ */
+void driver_step (struct http *h, int max_ms);
+
+/* Submit a fetch (transport_ops.submit).  Not before http_start. */
+void driver_submit (struct transport *t, struct fetch *f);
+
+/* Make the fetches fail with ESHUTDOWN soon, unless they are done. */
+void driver_cancel (struct http *h, struct fetch *fetches, size_t n);
+
+/* The origin of that name.  NULL: out of memory.  Only before http_start. */
+struct origin *driver_origin (struct http *h, const char *name);
+
+#endif /* QCOW_HTTP_INTERNAL_H */
