@@ -102,7 +102,6 @@ struct request {
   CURL *easy; /* NULL: there is none */
   struct curl_slist *headers;
   struct target *target; /* where it goes */
-  bool judged;           /* verdict is set */
   enum verdict verdict;
   struct problem problem;
   uint64_t filled_before; /* when it began */

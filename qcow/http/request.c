@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +105,6 @@ judge (struct request *r)
   uint64_t length;
 
   libcurl.easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &a.status);
-  r->judged = true;
   r->verdict
     = response_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
                       known_version (o), &seen, &length, &r->problem);
@@ -165,7 +165,7 @@ on_body (char *bytes, size_t size, size_t n, void *opaque)
   struct request *r = opaque;
   const size_t length = size * n;
 
-  if (!r->judged)
+  if (r->verdict == VERDICT_NONE)
     judge (r);
   switch (r->verdict) {
   case VERDICT_GOOD:
@@ -220,7 +220,7 @@ request_begin_try (struct request *r)
   if (r->began == 0)
     retry_begin (&r->retry, &o->history, monotonic_ms ());
   choose_target (r);
-  r->judged = false;
+  r->verdict = VERDICT_NONE;
   r->body_length = 0;
   r->filled_before = r->expected = r->filled;
   r->began = monotonic_ms ();
@@ -328,20 +328,25 @@ decide (struct request *r, enum retry_cause cause, unsigned kind)
   return retry_decide (&r->retry, &f);
 }
 
-/* The try failed.  'kind' is as for report. */
-static enum request_next
+/* The try failed.  'kind' is as for report; the rest is the reason. */
+__attribute__ ((format (printf, 4, 5))) static enum request_next
 failed (struct request *r, enum retry_cause cause, unsigned kind,
-        const char *why)
+        const char *fmt, ...)
 {
   const struct retry_decision d = decide (r, cause, kind);
   const uint64_t now = monotonic_ms (), begin = r->fetch->offset;
+  char why[2048];
+  va_list args;
 
+  va_start (args, fmt);
+  vsnprintf (why, sizeof why, fmt, args);
+  va_end (args);
   switch (d.action) {
   case RETRY_LATER:
     /* Redirects are followed anew: they may have led to a broken server. */
     r->hops = 0;
     r->due = now + d.delay;
-    snprintf (r->why, sizeof r->why, "%s", why);
+    snprintf (r->why, sizeof r->why, "%.*s", FAILURE_MAX - 1, why);
     error_debug (r->object->http->hooks, r->object->own->url.name,
                  "%s; next try in %" PRIu64 " ms", why, d.delay);
     return REQUEST_AGAIN;
@@ -356,7 +361,7 @@ failed (struct request *r, enum retry_cause cause, unsigned kind,
   if (cause != RETRY_NO_MEMORY)
     retry_note_failure (&r->object->history, begin + r->filled,
                         begin + r->length, d.action == RETRY_GIVE_UP, now);
-  if (r->judged && r->verdict == VERDICT_CHANGED)
+  if (r->verdict == VERDICT_CHANGED)
     report_change (r);
   else
     report (r, d.err, kind, why);
@@ -369,9 +374,8 @@ failed_by_status (struct request *r, enum retry_cause cause, long status)
   char why[FAILURE_MAX];
 
   failure_of_status (r, status, why);
-  if (status == 416)
-    strncat (why, ": is it empty?", sizeof why - strlen (why) - 1);
-  return failed (r, cause, (unsigned) status, why);
+  return failed (r, cause, (unsigned) status, "%s%s", why,
+                 status == 416 ? ": is it empty?" : "");
 }
 
 static enum request_next
@@ -381,45 +385,35 @@ failed_in_transfer (struct request *r, CURLcode code)
   char why[FAILURE_MAX];
 
   failure_of_transfer (r, code, why);
-  return failed (r, cause, (unsigned) code,
+  return failed (r, cause, (unsigned) code, "%s",
                  cause == RETRY_NO_MEMORY ? "out of memory" : why);
 }
 
 /* --- Redirects --- */
 
-/* Check that a redirect may be followed.  0, or -1 and the reason. */
-static int
-check_hop (const struct request *r, const struct url *next,
-           struct problem *problem)
-{
-  const struct http_settings *s = &r->object->http->settings;
-
-  if (!s->options.followlocation)
-    return problem_set (problem, "followlocation=false was given");
-  if (r->hops >= MAX_REDIRECTS)
-    return problem_set (problem, "there were %d redirects before",
-                        MAX_REDIRECTS);
-  if (url_is_https (&r->target->url) && !url_is_https (next))
-    return problem_set (problem, "https is never left for http");
-  if (url_is_https (next) ? !s->allow_https : !s->allow_http)
-    return problem_set (problem, "protocols= does not allow it");
-  return 0;
-}
-
-/* Take a redirect's URL.  0, or -1, the reason, and errno ENOMEM or EINVAL.
- * (Only the user's own URLs may use s3://.)
+/* Take a redirect's URL, if it may be followed.  0, or -1, the reason, and
+ * errno ENOMEM or EINVAL.  (Only the user's own URLs may use s3://.)
  */
 static int
-parse_location (const struct request *r, const char *location,
-                struct url *next, struct problem *problem)
+take_location (const struct request *r, const char *location, struct url *next,
+               struct problem *problem)
 {
+  const struct http_settings *s = &r->object->http->settings;
   const struct url_s3 none = { NULL, "" };
 
   if (strncasecmp (location, "http", 4) != 0)
     problem_set (problem, "only http and https are");
   else if (url_parse (location, &none, next, problem) == -1)
     return -1;
-  else if (check_hop (r, next, problem) == 0)
+  else if (!s->options.followlocation)
+    problem_set (problem, "followlocation=false was given");
+  else if (r->hops >= MAX_REDIRECTS)
+    problem_set (problem, "there were %d redirects before", MAX_REDIRECTS);
+  else if (url_is_https (&r->target->url) && !url_is_https (next))
+    problem_set (problem, "https is never left for http");
+  else if (url_is_https (next) ? !s->allow_https : !s->allow_http)
+    problem_set (problem, "protocols= does not allow it");
+  else
     return 0;
   errno = EINVAL;
   return -1;
@@ -428,12 +422,12 @@ parse_location (const struct request *r, const char *location,
 static enum request_next
 failed_without_location (struct request *r, long status)
 {
-  char said[FAILURE_MAX], why[FAILURE_MAX + 64];
+  char why[FAILURE_MAX];
 
-  failure_of_status (r, status, said);
-  snprintf (why, sizeof why, "%s, and not where to%s", said,
-            r->object->own->url.s3 ? " (is the region right?)" : "");
-  return failed (r, RETRY_PERMANENT, (unsigned) status, why);
+  failure_of_status (r, status, why);
+  return failed (r, RETRY_PERMANENT, (unsigned) status,
+                 "%s, and not where to%s", why,
+                 r->object->own->url.s3 ? " (is the region right?)" : "");
 }
 
 /* 'next' is the URL as far as it could be parsed. */
@@ -441,17 +435,17 @@ static enum request_next
 failed_to_follow (struct request *r, long status, const char *location,
                   const struct url *next, const struct problem *problem)
 {
-  char why[2048], shown[REDACTED_MAX];
+  char shown[REDACTED_MAX];
   struct url_room room;
 
   request_redact (
     r, shown,
     error_name (r->object->http->hooks,
                 next->name ? next->name : url_hide (location, &room)));
-  snprintf (why, sizeof why,
-            "the web server redirects to %s, which is not followed: %.500s",
-            shown, problem->text);
-  return failed (r, RETRY_PERMANENT, (unsigned) status, why);
+  return failed (
+    r, RETRY_PERMANENT, (unsigned) status,
+    "the web server redirects to %s, which is not followed: %.500s", shown,
+    problem->text);
 }
 
 static enum request_next
@@ -466,7 +460,7 @@ follow (struct request *r, long status)
   libcurl.easy_getinfo (r->easy, CURLINFO_REDIRECT_URL, &location);
   if (location == NULL)
     return failed_without_location (r, status);
-  if (parse_location (r, location, &next, &problem) == 0)
+  if (take_location (r, location, &next, &problem) == 0)
     target = target_new (&next, r->object->own);
   if (target) {
     target_release (r->target);
@@ -558,13 +552,13 @@ request_end_try (struct request *r, CURLcode code)
   long status = 0;
 
   libcurl.easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &status);
-  if (!r->judged && code == CURLE_OK)
+  if (r->verdict == VERDICT_NONE && code == CURLE_OK)
     judge (r); /* a response without a body */
   debug_try (r, status, code);
-  if (!r->judged)
-    return failed_in_transfer (r, code);
 
   switch (r->verdict) {
+  case VERDICT_NONE:
+    return failed_in_transfer (r, code);
   case VERDICT_GOOD:
     return took_bytes (r, code);
   case VERDICT_EMPTY:
@@ -584,5 +578,5 @@ request_end_try (struct request *r, CURLcode code)
   case VERDICT_NONSENSE:
     break;
   }
-  return failed (r, RETRY_PERMANENT, KIND_NONSENSE, r->problem.text);
+  return failed (r, RETRY_PERMANENT, KIND_NONSENSE, "%s", r->problem.text);
 }

@@ -42,6 +42,7 @@ struct response {
 };
 
 enum verdict {
+  VERDICT_NONE,      /* there is no response yet */
   VERDICT_GOOD,      /* bytes of the object follow */
   VERDICT_EMPTY,     /* the object is empty */
   VERDICT_REDIRECT,  /* to another URL */
