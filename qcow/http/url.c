@@ -74,45 +74,19 @@ failed (CURLUcode code)
   return -1;
 }
 
-/* Get a part of the URL in memory of libcurl.  *out is NULL if it is missing.
- * 0, or -1 with errno ENOMEM.
- */
-static int
-get_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
-{
-  const CURLUcode r = libcurl.url_get (u, part, out, flags);
-
-  if (r == CURLUE_OK)
-    return 0;
-  *out = NULL;
-  return is_no_memory (r) ? failed (r) : 0;
-}
-
-/* Set a part to a value that is known to be valid.  So out of memory is the
- * only way to fail, whatever libcurl returns: 8.14 returns
- * CURLUE_BAD_HOSTNAME if it has no memory for a host.
- */
-static int
-set_part (CURLU *u, CURLUPart part, const char *value)
-{
-  if (libcurl.url_set (u, part, value, 0) == CURLUE_OK)
-    return 0;
-  return failed (CURLUE_OUT_OF_MEMORY);
-}
-
-/* Like get_part, in memory of malloc: all strings of a struct url are freed in
- * one way.
+/* Get a part of the URL.  *out is NULL if it is missing.  0, or -1 with errno
+ * ENOMEM.  (All strings of a struct url are in memory of malloc, so that they
+ * are freed in one way.)
  */
 static int
 take_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
 {
   char *from_curl;
+  const CURLUcode r = libcurl.url_get (u, part, &from_curl, flags);
 
-  if (get_part (u, part, flags, &from_curl) == -1)
-    return -1;
   *out = NULL;
-  if (from_curl == NULL)
-    return 0;
+  if (r != CURLUE_OK)
+    return is_no_memory (r) ? failed (r) : 0;
   *out = strdup (from_curl);
   explicit_bzero (from_curl, strlen (from_curl));
   libcurl.free (from_curl);
@@ -140,61 +114,6 @@ take_user_info (CURLU *u, struct url *url)
   return 0;
 }
 
-/* A name or an address. */
-static bool
-is_host (const char *s)
-{
-  for (; *s; ++s)
-    if ((unsigned char) *s < 0x80 && !isalnum ((unsigned char) *s)
-        && strchr (".-_[]:", *s) == NULL)
-      return false;
-  return true;
-}
-
-/* The name of an interface in a URL (RFC 6874).  (libcurl accepts more
- * characters.)
- */
-static bool
-is_zone (const char *s)
-{
-  for (; *s; ++s)
-    if (!isalnum ((unsigned char) *s) && strchr ("-._~%", *s) == NULL)
-      return false;
-  return true;
-}
-
-/* Set the host, and the zone again, which setting the host removes. */
-static int
-set_host (CURLU *u, const char *host, const char *zone)
-{
-  if (host == NULL || !is_host (host) || (zone && !is_zone (zone)))
-    return failed (CURLUE_BAD_HOSTNAME);
-  if (set_part (u, CURLUPART_HOST, host) == -1)
-    return -1;
-  return zone ? set_part (u, CURLUPART_ZONEID, zone) : 0;
-}
-
-/* Lower the case of the host, so that origins can be compared. */
-static int
-normalize_host (CURLU *u)
-{
-  char *host, *zone, *p;
-  int r;
-
-  if (get_part (u, CURLUPART_HOST, 0, &host) == -1)
-    return -1;
-  if (get_part (u, CURLUPART_ZONEID, 0, &zone) == -1) {
-    libcurl.free (host);
-    return -1;
-  }
-  for (p = host; p && *p; ++p)
-    *p = (char) tolower ((unsigned char) *p);
-  r = set_host (u, host, zone);
-  libcurl.free (host);
-  libcurl.free (zone);
-  return r;
-}
-
 /* The text of the whole URL, as the parts of 'u' are now. */
 static int
 whole (CURLU *u, char **out)
@@ -204,23 +123,42 @@ whole (CURLU *u, char **out)
   return *out ? 0 : failed (CURLUE_MALFORMED_INPUT);
 }
 
-/* The host and port that libcurl sends: without the zone and the default port.
+/* Lower the case of a host, so that origins can be compared.  The zone of an
+ * address (RFC 6874: "[fe80::1%25eth0]") keeps its case.  False: there is a
+ * character that a URL must not have there; libcurl accepts more.
  */
-static int
-take_host (CURLU *u, char **out)
+static bool
+normalize_host (char *host, size_t length)
 {
-  char *host, *port = NULL;
-  int r = -1;
+  static const char name[] = ".-_[]:", zone[] = "-._~%";
+  const char *others = name;
+  size_t i;
 
-  if (get_part (u, CURLUPART_HOST, 0, &host) == -1)
-    return -1;
-  if (get_part (u, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT, &port) == 0)
-    r = asprintf (out, "%s%s%s", host, port ? ":" : "", port ? port : "");
-  libcurl.free (host);
-  libcurl.free (port);
-  if (r >= 0)
+  for (i = 0; i < length; ++i) {
+    const unsigned char c = (unsigned char) host[i];
+
+    if (c == '%' && host[0] == '[')
+      others = zone;
+    else if (c == ']')
+      others = name;
+    if (!isalnum (c) && !strchr (others, c) && (c < 0x80 || others == zone))
+      return false;
+    if (others == name)
+      host[i] = (char) tolower (c);
+  }
+  return length > 0;
+}
+
+/* Take the host and port that libcurl sends: without the zone. */
+static int
+take_host (struct url *url, const char *host)
+{
+  const size_t n = strcspn (host, "%");
+  const char *rest = host[n] ? strchr (host + n, ']') : "";
+
+  if (asprintf (&url->host, "%.*s%s", (int) n, host, rest) != -1)
     return 0;
-  *out = NULL;
+  url->host = NULL;
   return failed (CURLUE_OUT_OF_MEMORY);
 }
 
@@ -250,10 +188,9 @@ check_text (CURLU *u, const char *text)
 static int
 take_parts (CURLU *u, struct url *url)
 {
-  size_t n;
+  size_t n, host;
 
-  if (take_user_info (u, url) == -1 || normalize_host (u) == -1
-      || take_host (u, &url->host) == -1 || whole (u, &url->text) == -1)
+  if (take_user_info (u, url) == -1 || whole (u, &url->text) == -1)
     return -1;
   libcurl.url_set (u, CURLUPART_QUERY, NULL, 0);
   if (whole (u, &url->name) == -1)
@@ -264,7 +201,14 @@ take_parts (CURLU *u, struct url *url)
     return -1;
   n = strlen (url->origin);
   if (n > 0 && url->origin[n - 1] == '/')
-    url->origin[n - 1] = '\0';
+    url->origin[--n] = '\0';
+  host = strcspn (url->origin, ":") + strlen ("://");
+  if (host > n || !normalize_host (url->origin + host, n - host)
+      || !normalize_host (url->name + host, n - host)
+      || !normalize_host (url->text + host, n - host))
+    return failed (CURLUE_BAD_HOSTNAME);
+  if (take_host (url, url->origin + host) == -1)
+    return -1;
   return check_text (u, url->text);
 }
 
