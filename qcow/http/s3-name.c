@@ -72,40 +72,30 @@ s3_is_object (const char *name)
          && !has_dots (name + n);
 }
 
-/* Amazon's servers expect the bucket in the host's name.  But their
- * certificates do not cover names with more dots, and old buckets have names
- * that no host can have.  Other servers expect the bucket in the path.
+/* The URL of "BUCKET/KEY", where the bucket's name has n bytes.  Amazon's
+ * servers expect the bucket in the host's name.  But their certificates do not
+ * cover names with more dots, and old buckets have names that no host can
+ * have.  Other servers expect the bucket in the path.
  */
 static char *
-http_text (const char *bucket, const char *key, const struct url_s3 *s3)
+http_text (const char *name, size_t n, const struct url_s3 *s3)
 {
-  const bool path_style
-    = s3->endpoint
-      || strspn (bucket, "abcdefghijklmnopqrstuvwxyz0123456789-")
-           != strlen (bucket);
-  char *escaped_bucket = percent_encode_path (bucket);
-  char *escaped_key = percent_encode_path (key);
-  char *text = NULL;
+  char *path = percent_encode_path (name), *text = NULL;
   int r = -1;
 
-  if (escaped_bucket == NULL || escaped_key == NULL)
-    r = -1;
-  else if (s3->endpoint) {
-    size_t n = strlen (s3->endpoint);
+  if (path && s3->endpoint) {
+    size_t length = strlen (s3->endpoint);
 
-    while (n > 0 && s3->endpoint[n - 1] == '/')
-      --n;
-    r = asprintf (&text, "%.*s/%s/%s", (int) n, s3->endpoint, escaped_bucket,
-                  escaped_key);
+    while (length > 0 && s3->endpoint[length - 1] == '/')
+      --length;
+    r = asprintf (&text, "%.*s/%s", (int) length, s3->endpoint, path);
   }
-  else if (path_style)
-    r = asprintf (&text, "https://s3.%s.amazonaws.com/%s/%s", s3->region,
-                  escaped_bucket, escaped_key);
-  else
-    r = asprintf (&text, "https://%s.s3.%s.amazonaws.com/%s", escaped_bucket,
-                  s3->region, escaped_key);
-  free (escaped_bucket);
-  free (escaped_key);
+  else if (path && strspn (name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n)
+    r = asprintf (&text, "https://%.*s.s3.%s.amazonaws.com%s", (int) n, path,
+                  s3->region, path + n);
+  else if (path)
+    r = asprintf (&text, "https://s3.%s.amazonaws.com/%s", s3->region, path);
+  free (path);
   return r == -1 ? NULL : text;
 }
 
@@ -122,7 +112,7 @@ s3_to_http (const char *text, const struct url_s3 *s3, struct problem *problem)
 {
   const char *name = text + strlen (S3_PREFIX);
   const size_t n = strcspn (name, "/");
-  char *bucket, *http;
+  char *http;
 
   if (!is_bucket (name, n) || name[n] != '/')
     return invalid (problem, S3_SYNTAX);
@@ -132,9 +122,7 @@ s3_to_http (const char *text, const struct url_s3 *s3, struct problem *problem)
   if (has_dots (name + n))
     return invalid (problem, "a key must not have '.' or '..' between "
                              "slashes");
-  bucket = strndup (name, n);
-  http = bucket ? http_text (bucket, name + n + 1, s3) : NULL;
-  free (bucket);
+  http = http_text (name, n, s3);
   if (http == NULL) {
     problem_set (problem, "out of memory");
     errno = ENOMEM;
