@@ -86,7 +86,7 @@ set_parameters (CURL *easy, const struct http_settings *s)
   SET (easy, CURLOPT_CONNECTTIMEOUT, STALL_SECONDS);
   SET (easy, CURLOPT_LOW_SPEED_LIMIT, STALL_BYTES_PER_SECOND);
   SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
-  SET (easy, CURLOPT_TIMEOUT, s->options.timeout);
+  SET (easy, CURLOPT_TIMEOUT, (long) s->options.timeout);
   SET (easy, CURLOPT_TCP_KEEPALIVE, s->options.tcp_keepalive ? 1L : 0L);
   /* For all of these, NULL is libcurl's default. */
   SET (easy, CURLOPT_USERAGENT, s->options.user_agent);
