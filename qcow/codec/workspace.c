@@ -153,14 +153,17 @@ static void
 give_slot (struct workspace_pool *pool, struct quota_client *client)
 {
   quota_give (&pool->quota, client);
+  /* Wake all threads that wait for a first slot: one whose client has got a
+   * slot meanwhile may not take this one, and the next one may.
+   */
   if (pool->waiting_first > 0)
-    pthread_cond_signal (&pool->for_first);
+    pthread_cond_broadcast (&pool->for_first);
   /* The client has no slot left, so for each of its waiting threads the next
    * slot would be the client's first.
    */
-  else if (client->used == 0)
+  if (client->used == 0)
     pthread_cond_broadcast (&pool->for_more);
-  else
+  else if (pool->waiting_first == 0)
     pthread_cond_signal (&pool->for_more);
 }
 
