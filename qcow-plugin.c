@@ -180,9 +180,9 @@ plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
     return -1;
   if (l.left_out > 0 && !atomic_flag_test_and_set (&warned))
     nbdkit_error ("warning: list of exports: %u snapshots or bitmaps are left "
-                  "out, since there are too many, or they have no name that "
-                  "can be listed (they can still be asked for by id or name), "
-                  "or are bitmaps that can't be used",
+                  "out: there are too many, or their names can't be listed "
+                  "(clients can still open them by id or name), or the "
+                  "bitmaps can't be used",
                   l.left_out);
   return 0;
 }

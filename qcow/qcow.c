@@ -303,8 +303,9 @@ lock_keys (const struct qcow *q)
     const struct image *image = q->chain->layers[i].image;
 
     if (image && image->cipher && cipher_lock_key (image->cipher) == -1)
-      error_debug (&q->hooks, image->name,
-                   "the key can't be kept from being swapped out: %m");
+      error_debug (
+        &q->hooks, image->name,
+        "can't lock the key in memory, so it can be swapped out: %m");
   }
 }
 

@@ -83,7 +83,7 @@ int qcow_list (struct qcow *q, qcow_list_fn fn, void *opaque);
  * this order, a snapshot's id; a snapshot's name; bitmap:NAME; or OLD..NEW,
  * where OLD is a snapshot, "backing" or "layer:N", and NEW is a snapshot or
  * empty, for the active layer.  Returns NULL on failure, with errno ENOENT if
- * there is no such view, else as qcow_open.
+ * there is no such view, else EINVAL, EIO, ENOMEM or ESHUTDOWN.
  */
 struct qcow_view *qcow_view_open (struct qcow *q, const char *name);
 void qcow_view_close (struct qcow_view *v);
@@ -102,8 +102,9 @@ uint64_t qcow_view_size (const struct qcow_view *v);
 uint32_t qcow_view_cluster_size (const struct qcow_view *v);
 
 /* Read 'count' bytes at 'offset' into buf.  The range must lie in the view.
- * Returns 0, or -1 with errno EIO or ENOMEM; then the content of buf is
- * undefined.  A damaged cluster fails only reads that include it.
+ * Returns 0, or -1 with errno EIO, ENOMEM, or ESHUTDOWN if the sleep hook
+ * ended a wait; then the content of buf is undefined.  A damaged cluster fails
+ * only reads that include it.
  */
 int qcow_read (struct qcow_view *v, void *buf, uint32_t count,
                uint64_t offset);
@@ -132,8 +133,7 @@ typedef int (*qcow_extent_fn) (void *opaque, uint64_t offset, uint64_t length,
  * of one kind from 'offset' on, clipped to the range.  Stops after the first
  * extent if 'one' is set, else after QCOW_MAX_EXTENTS.  Also stops one second
  * after it started, once it has found something: the last extent can then be
- * longer than reported.  Reads tables, but no data.  Returns 0, or -1 with
- * errno EIO or ENOMEM.
+ * longer than reported.  Reads tables, but no data.  Fails like qcow_read.
  */
 int qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset,
                   bool one, qcow_extent_fn fn, void *opaque);

@@ -474,7 +474,7 @@ cache_fill_for_later (struct cache_entry *entry)
   fill (entry, 1);
 }
 
-/* Drop a pin.  The last one of a failed entry frees it. */
+/* Drop a pin.  A failed entry is freed with its last pin. */
 static void
 unpin (struct cache_shard *s, struct cache_entry *e)
 {

@@ -50,7 +50,8 @@ struct qcow_hooks {
 
   /* Sleep for 'ms' milliseconds, 0 or more.  Returns 0, or -1 if the calling
    * thread must stop waiting: the server is shutting down, or the client for
-   * which the thread works is gone.  If NULL, the module sleeps itself.
+   * which the thread works has disconnected.  If NULL, the module sleeps
+   * itself.
    */
   int (*sleep) (void *opaque, unsigned ms);
 

@@ -160,9 +160,7 @@ cipher_check (const struct cipher_method *m, struct problem *problem)
                         ciphers[m->algorithm].name, modes[m->mode].name,
                         m->key_bytes);
   if (m->iv == CIPHER_IV_ESSIV && iv_algorithm (m) == 0)
-    return problem_set (problem,
-                        "essiv with %s: %s has no keys of that many bytes, "
-                        "%zu",
+    return problem_set (problem, "essiv with %s: %s has no keys of %zu bytes",
                         digest_name (m->iv_hash), ciphers[m->algorithm].name,
                         digest_bytes (m->iv_hash));
   return 0;

@@ -72,21 +72,18 @@ bitmap_entry_check (const struct bitmap_entry *b, uint64_t size,
     = QCOW_BITMAP_IN_USE | QCOW_BITMAP_AUTO | QCOW_BITMAP_EXTRA_COMPATIBLE;
 
   if (b->type != QCOW_BITMAP_TYPE_DIRTY)
-    return problem_set (problem, "its type is %u: only 1 (dirty) is known",
+    return problem_set (problem, "its type is %u: only 1 (dirty) is supported",
                         b->type);
   if (b->flags & QCOW_BITMAP_IN_USE)
     return problem_set (problem,
                         "it is marked as in use: it was not closed properly, "
-                        "or is being written, and does not tell all changes");
+                        "or is being written, and can lack changes");
   if (b->flags & ~known)
-    return problem_set (problem,
-                        "its flags are 0x%" PRIx32 ": some of them are not "
-                        "known",
-                        b->flags);
+    return problem_set (
+      problem, "its flags are 0x%" PRIx32 ": some are unknown", b->flags);
   if (b->extra_length > 0 && !(b->flags & QCOW_BITMAP_EXTRA_COMPATIBLE))
     return problem_set (problem,
-                        "it has %" PRIu32 " bytes of extra data that are "
-                        "not known",
+                        "it has %" PRIu32 " bytes of unknown extra data",
                         b->extra_length);
   if (b->granularity_bits < QCOW_MIN_GRANULARITY_BITS
       || b->granularity_bits > QCOW_MAX_GRANULARITY_BITS)

@@ -24,7 +24,7 @@ entry_fault_text (enum entry_fault fault)
   case FAULT_ZERO_IN_V2:
     return "zero flag in a version 2 image";
   case FAULT_NO_STREAM:
-    return "a compressed cluster of no bytes";
+    return "a compressed cluster of 0 bytes";
   case FAULT_SUBCLUSTERS:
     return "the subclusters' bits contradict each other";
   case FAULT_NOT_IN_PLACE:

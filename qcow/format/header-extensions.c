@@ -186,8 +186,8 @@ check_features (const struct header *h, const struct extensions *ext,
                               known_as ? known_as : "without a name");
   }
   return problem_set (problem,
-                      "header: incompatible_features has features that are "
-                      "not known here: %.800s",
+                      "header: incompatible_features has unknown features: "
+                      "%.800s",
                       list.text);
 }
 

@@ -74,7 +74,7 @@ check_magic (const uint8_t *p, struct header *h, struct problem *problem)
   if (h->version < 1 || h->version > 3)
     return problem_set (problem,
                         "header: version is %" PRIu32 ": only versions 1, 2 "
-                        "and 3 are known",
+                        "and 3 are supported",
                         h->version);
   return 0;
 }

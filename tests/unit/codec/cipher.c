@@ -45,8 +45,8 @@ decrypt_one (struct cipher_method method, const uint8_t *key, uint64_t number,
   cipher_free (c);
 }
 
-/* IEEE 1619-2007, annex B: vectors 4, 10 and 14, those of 512 bytes with
- * each length of a key, and the largest number.
+/* IEEE 1619-2007, annex B: vectors 4, 10 and 14, which have 512 bytes and
+ * cover each key length and the largest sector number.
  */
 static const struct {
   const char *key, *ciphertext;

@@ -8,7 +8,7 @@
 
 #include "format/probe.h"
 
-/* The end of a file comes after its beginning. */
+/* The bytes of the start, followed by those of the end. */
 static uint8_t file[PROBE_START_BYTES + PROBE_END_BYTES];
 #define END PROBE_START_BYTES
 
