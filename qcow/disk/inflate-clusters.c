@@ -139,19 +139,19 @@ place_streams (struct inflate_batch *b, struct workspace *w, size_t first,
     const size_t length
       = (size_t) min64 (run->bound, run->source->size - run->host);
     size_t skip = 0, grow = length;
+    bool joins;
 
     if (!wants_stream (job))
       continue;
-    if (source == run->source
-        && run->host <= group->offset + group->length + MAX_GAP) {
+    joins = group && source == run->source
+            && run->host <= group->offset + group->length + MAX_GAP;
+    if (joins) {
       skip = (size_t) (run->host - group->offset);
       grow = (size_t) max64 (skip + length, group->length) - group->length;
     }
-    else
-      source = NULL;
     if (grow > w->in_size - used)
       break;
-    if (source)
+    if (joins)
       group->length += grow;
     else {
       group = &ranges->list[ranges->n];
