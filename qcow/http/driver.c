@@ -10,8 +10,8 @@
  * libcurl could limit connections itself (CURLMOPT_MAX_TOTAL_CONNECTIONS and
  * CURLMOPT_MAX_HOST_CONNECTIONS).  But transfers that wait for a connection
  * inside libcurl use up their timeout=, and when a connection is free, libcurl
- * (7.88) tries the first of them only: if that is for a server that hangs, all
- * others wait, too.  So the driver counts connections by origin (quota.h).
+ * (7.88) tries the first of them only: if that one's server hangs, all others
+ * wait.  So the driver counts connections by origin (quota.h).
  */
 
 #include <errno.h>
@@ -25,11 +25,11 @@
 #include "base/monotonic.h"
 #include "http/internal.h"
 
-/* The driver looks for submitted requests at least so often. */
+/* The driver checks for submitted requests at least this often. */
 #define MAX_WAIT_MS 1000
 
-/* If libcurl itself fails, wait a little; after so many times in a row, the
- * active requests fail.
+/* If libcurl itself fails, pause; after this many failures in a row, fail the
+ * active requests.
  */
 #define LIBCURL_PAUSE_MS 10
 #define MAX_LIBCURL_FAILURES 20
@@ -109,7 +109,7 @@ begin_transfer (struct http *h, struct request *r)
   return -1;
 }
 
-/* Start the requests that are due, as far as there are connections. */
+/* Start the requests that are due, as far as connections are free. */
 static void
 start_due (struct http *h)
 {
@@ -252,8 +252,8 @@ driver_step (struct http *h, int max_ms)
 
 /* --- For other threads --- */
 
-/* http_start checks that this works.  If it fails later, the driver looks
- * after MAX_WAIT_MS.
+/* http_start checks that this works.  If it fails later, the driver takes new
+ * requests after MAX_WAIT_MS.
  */
 static void
 wake (struct http *h)
@@ -261,8 +261,8 @@ wake (struct http *h)
   libcurl.multi_wakeup (h->multi);
 }
 
-/* The driver takes all requests that it finds, so only the first one has to
- * wake it.
+/* The driver takes all submitted requests at once, so only the first one
+ * wakes it.
  */
 void
 driver_submit (struct transport *t, struct fetch *f)
@@ -396,7 +396,7 @@ start_worker (struct http *h)
 }
 
 /* libcurl's multi handles work without a descriptor for wake-ups, so a lack of
- * descriptors shows only here.
+ * descriptors only shows here.
  */
 int
 http_start (struct http *h)

@@ -26,7 +26,7 @@ body_length (const struct request *r)
   return (size_t) min64 (r->body_length, sizeof r->body);
 }
 
-/* Find any of the words, a list that ends with NULL. */
+/* True if the text contains one of the words, which NULL ends. */
 static bool
 has_any (const char *text, size_t length, const char *const *words)
 {
@@ -37,7 +37,7 @@ has_any (const char *text, size_t length, const char *const *words)
 }
 
 /* Servers that expect TLS respond to plain HTTP with 400 and a page that says
- * so, each in its own words.
+ * so, each in other words.
  */
 static bool
 expects_tls (const struct request *r, long status)
@@ -49,7 +49,7 @@ expects_tls (const struct request *r, long status)
          && has_any (r->body, body_length (r), words);
 }
 
-/* Append " (CODE)".  A code that is not shown has brackets of its own. */
+/* Append " (CODE)".  What stands for a secret has brackets of its own. */
 static void
 append_code (const struct request *r, char out[FAILURE_MAX])
 {
@@ -113,8 +113,7 @@ names_proxy (const struct request *r)
 }
 
 /* True if it was the proxy that could not be reached.  After a time-out
- * libcurl does not tell.  Then it was the proxy, unless some servers need
- * none.
+ * libcurl does not say.  Then assume the proxy, unless some servers need none.
  */
 static bool
 is_proxy (const struct request *r, CURLcode code)
@@ -171,8 +170,8 @@ is_connected (const struct request *r, CURLcode code)
          && strncmp (r->error, connecting, strlen (connecting)) != 0;
 }
 
-/* Describe that a proxy or a socket could not be reached.  False: it was not
- * that.
+/* Describe that a proxy or a socket could not be reached.  False: the reason
+ * is another.
  */
 static bool
 describe_connection (const struct request *r, CURLcode code,

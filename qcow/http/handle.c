@@ -25,7 +25,7 @@
 #include "http/internal.h"
 #include "http/sigv4.h"
 
-/* A transfer that makes hardly any progress for so long is broken, or the
+/* A transfer that makes hardly any progress for this long is broken, or the
  * server is hostile.
  */
 #define STALL_SECONDS 15L
@@ -129,8 +129,8 @@ is_called (const char *line, const char *name)
          && (line[n] == ':' || line[n] == ';');
 }
 
-/* Is a request for the object to this URL signed?  Without keys it is not,
- * nor if the user gives an Authorization header.
+/* True if a request for the object to this URL is signed.  It is not without
+ * keys, or if the user gives an Authorization header.
  */
 static bool
 is_signed (const struct http_settings *s, const struct url *object,
@@ -191,7 +191,7 @@ parse_header (const char *line, struct sigv4_header *h)
   return h->name_length > 0;
 }
 
-/* Does signing replace this header of the user? */
+/* True if signing replaces this header of the user. */
 static bool
 sign_replaces (const struct http_settings *s, const char *header)
 {

@@ -7,7 +7,7 @@
  * thread that waits for a fetch, then a worker thread.  Callers submit fetches
  * and may wait for them; no lock is held while they wait.
  *
- * A fetch is retried where that may help, follows redirects, and delivers only
+ * A fetch is retried where that can help, follows redirects, and delivers only
  * bytes of the version of the object that was seen first.
  */
 

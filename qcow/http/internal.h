@@ -23,7 +23,7 @@
 #include "http/settings.h"
 #include "http/url.h"
 
-/* Room for the description of a failure, with the end mark. */
+/* Room for the description of a failure, with the NUL. */
 #define FAILURE_MAX 512
 
 struct http {
@@ -109,7 +109,7 @@ struct request {
   uint64_t began;         /* ms; 0: there was no try yet */
   char error[CURL_ERROR_SIZE];
   char body[1024];    /* the beginning of an error's body … */
-  size_t body_length; /* … and how much of it has come */
+  size_t body_length; /* … and its bytes so far */
 
   /* All tries. */
   struct retry retry;
@@ -138,7 +138,7 @@ void target_release (struct target *t);
 struct request *request_new (struct http_object *o, struct fetch *f);
 void request_free (struct request *r);
 
-/* Begin a try: set r->easy up.  After a failure, too, request_free_try. */
+/* Begin a try: set r->easy up.  Call request_free_try also after a failure. */
 CURLcode request_begin_try (struct request *r);
 
 /* Free what belongs to a try. */
@@ -151,7 +151,7 @@ bool request_is_hopeless (const struct request *r, uint64_t now);
 
 enum request_next {
   REQUEST_DONE,  /* complete */
-  REQUEST_AGAIN, /* try again when it is due */
+  REQUEST_AGAIN, /* retry when it is due */
   REQUEST_FAIL,  /* reported; errno is set */
 };
 
@@ -160,8 +160,8 @@ enum request_next {
  */
 enum request_next request_end_try (struct request *r, CURLcode code);
 
-/* Report that the request fails since libcurl itself does, and set errno to
- * ENOMEM or EIO.
+/* Report that the request fails because libcurl fails, and set errno to ENOMEM
+ * or EIO.
  */
 void request_fail_in_libcurl (const struct request *r, bool no_memory,
                               const char *why);

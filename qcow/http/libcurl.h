@@ -2,8 +2,8 @@
  *
  * libcurl, loaded when the first URL is seen.
  *
- * It comes with some thirty other libraries.  Loading them takes longer than
- * opening a local image.  Once loaded it stays.
+ * It depends on some thirty libraries.  Loading them takes longer than opening
+ * a local image.  Once loaded it stays.
  *
  * Other files call libcurl's functions through the table 'libcurl'.  Before
  * the first call, libcurl_load must have succeeded.  Call that while there is

@@ -2,10 +2,10 @@
  *
  * Objects, and threads that wait for fetches.  See http.h.
  *
- * A waiting thread asks at least every 100 ms whether the server is ending or
- * its client is gone.  Then it cancels its fetches and waits until they are
- * done, which they soon are: nothing is written to the memory of a client
- * that has left.
+ * A waiting thread calls the sleep hook at least every 100 ms.  If nbdkit is
+ * shutting down or the client has disconnected, the thread cancels its fetches
+ * and waits until they are done, which takes little time.  So nothing writes
+ * to memory that the thread has left.
  */
 
 #include <errno.h>
@@ -65,7 +65,7 @@ wait_for_worker (struct http *h, struct waiter *w)
   return r;
 }
 
-/* Warn once, with the reason. */
+/* Warn once, with the reason, while the image is being opened. */
 static void
 warn_if_slow (struct http_object *o, uint64_t began)
 {
@@ -96,8 +96,8 @@ drive (struct http_object *o, const struct waiter *w)
   return 0;
 }
 
-/* The last fetch may be done while its driver still holds the lock; w is gone
- * only after that, since we take the lock, too.
+/* When the last fetch is done, waiter_done may still hold the lock.  'w'
+ * outlives that, since wait_for_worker takes the lock, too.
  */
 static int
 fetch_all (struct transport *t, struct fetch *fetches, size_t n)

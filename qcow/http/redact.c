@@ -16,15 +16,15 @@
 
 #define PLACEHOLDER "(not shown: it contains a secret)"
 
-/* So many characters of a secret in a row count as the secret, since servers
- * and libcurl may cut texts.
+/* This many consecutive characters of a secret count as the secret, since
+ * servers and libcurl can truncate texts.
  */
 #define WINDOW 8
 
 /* A shorter secret is a part of many words: it counts only as a whole word. */
 #define SHORT 4
 
-/* More than is ever shown of a text. */
+/* Bytes of a text that are searched: more than are ever shown. */
 #define LOOK_AT 2048
 
 /* Bytes of a longer text that are shown, once it is escaped. */
@@ -57,7 +57,7 @@ append (struct secrets *s, char *secret)
   s->list[s->n++] = secret;
 }
 
-/* Add it as it is, and without its escapes if it has some. */
+/* Add the secret, and if it has escapes, also without them. */
 static void
 add_part (struct secrets *s, const char *secret, size_t length)
 {

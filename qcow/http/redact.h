@@ -29,9 +29,9 @@ void secrets_add (struct secrets *s, const char *secret);
 void secrets_add_login (struct secrets *s, const char *user,
                         const char *password);
 
-/* The same for each value of a text that consists of VALUE or NAME=VALUE, with
- * any of these separators between, but for very short values, and those that
- * are public in presigned URLs.
+/* Add each value of a text of VALUE and NAME=VALUE, which any of the
+ * separators divide.  Very short values are ignored, and those that are public
+ * in presigned URLs.
  */
 void secrets_add_values (struct secrets *s, const char *text,
                          const char *separators);
@@ -44,12 +44,12 @@ void secrets_free (struct secrets *s);
  */
 bool secrets_in_text (const struct secrets *s, const char *text);
 
-/* The most that redact writes, with the end mark. */
+/* The most that redact writes, with the NUL. */
 #define REDACTED_MAX 256
 
 /* Write what messages may show of a text: its beginning, escaped (utf8.h),
- * with "..." if it is longer; or that it is not shown, since a secret of 'a'
- * or 'b', which may be NULL, is in it.
+ * with "..." if it is longer; or a placeholder if it contains a secret of 'a'
+ * or 'b'.  These may be NULL.
  */
 void redact (char out[REDACTED_MAX], const char *text, const struct secrets *a,
              const struct secrets *b);

@@ -2,7 +2,7 @@
  *
  * Judging HTTP responses.  Pure.
  *
- * A response counts only if it says which bytes it brings, if these are the
+ * A response is good only if it says which bytes it has, if these are the
  * bytes that were requested, and if they are of the same version as the bytes
  * before.
  *
@@ -50,12 +50,12 @@ enum verdict {
   VERDICT_REFUSED,   /* by its status: a retry is useless */
   VERDICT_CHANGED,   /* it is another version of the object */
   VERDICT_NO_RANGES, /* the server sends all of the object or nothing */
-  VERDICT_NONSENSE,  /* anything else; the reason is told */
+  VERDICT_NONSENSE,  /* anything else; 'problem' has the reason */
 };
 
 /* Judge the response to a request for [offset, offset + length).  'known' is
  * the version that was seen before; NULL: this is the first response.  If it
- * is good, *seen is set to the version that it tells, and *good to the number
+ * is good, *seen is set to its version, and *good to the number
  * of requested bytes that follow.  'problem' is set for CHANGED and NONSENSE.
  */
 enum verdict response_judge (const struct response *a, uint64_t offset,

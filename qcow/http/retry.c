@@ -25,7 +25,7 @@
 #define MAX_RETRIES_AT_START 2
 #define MAX_RETRIES_OF_SERVER_AT_START 6
 
-/* A try that brought so many bytes is no failure. */
+/* A try that brought this many bytes is no failure. */
 #define PROGRESS_BYTES 4096
 
 /* How long a failure counts for new requests. */

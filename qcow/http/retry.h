@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * When a request that failed is tried again, and when it fails for good.
+ * When a failed request is retried, and when it fails for good.
  * Pure: the caller supplies the time and a random number.  No locking: all of
  * it belongs to the driver thread.
  */
@@ -18,7 +18,7 @@ struct retry {
   unsigned failures;      /* in a row, without progress */
   uint64_t first_failure; /* ms: when the first of these happened */
   bool once;              /* no further try unless this one makes progress */
-  bool asked_original;    /* redirects are not taken from memory any more */
+  bool asked_original;    /* the remembered target is not used any more */
 };
 
 /* How a try failed. */
@@ -43,10 +43,10 @@ struct retry_failure {
 };
 
 enum retry_action {
-  RETRY_LATER,    /* try again after the delay */
-  RETRY_ORIGINAL, /* ask the object's own URL at once: the target that was
+  RETRY_LATER,    /* retry after the delay */
+  RETRY_ORIGINAL, /* request the object's own URL at once: the target that was
                      remembered may have expired */
-  RETRY_GIVE_UP,  /* fail: all tries were in vain */
+  RETRY_GIVE_UP,  /* fail: all tries have failed */
   RETRY_FAIL,     /* fail at once */
 };
 
@@ -69,8 +69,8 @@ enum retry_cause retry_cause_of_curl (CURLcode code, bool known);
 bool retry_is_progress (uint64_t bytes);
 
 /* Failed requests of one object.  After a range could not be fetched, every
- * client that waits for it would try for as long again, one after the other.
- * For a while, requests for such a range fail at once.  After a request was
+ * client that waits for it would retry for as long, one after the other.  So
+ * for a while, requests for such a range fail at once.  After a request was
  * given up, requests for other ranges get one try, until one succeeds.
  * Starts as zeros.
  */

@@ -12,8 +12,8 @@
 #include "http/percent.h"
 #include "http/s3-name.h"
 
-/* Has it only characters of bucket names, which may become a part of a host's
- * name?
+/* True if all characters are those of bucket names, which can become a part of
+ * a host's name.
  */
 static bool
 is_plain (const char *s, size_t length)
@@ -36,7 +36,7 @@ tenant_length (const char *s, size_t length)
   return colon ? (size_t) (colon - s) + 1 : 0;
 }
 
-/* "BUCKET" or "TENANT:BUCKET"? */
+/* True for "BUCKET" and "TENANT:BUCKET". */
 static bool
 is_bucket (const char *s, size_t length)
 {
@@ -46,7 +46,7 @@ is_bucket (const char *s, size_t length)
          && is_plain (s + tenant, length - tenant) && s[tenant] != '.';
 }
 
-/* Is a component of the path "." or ".."?  libcurl removes those from a
+/* True if a component of the path is "." or "..", which libcurl removes from a
  * request's path.
  */
 static bool

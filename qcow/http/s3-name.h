@@ -23,8 +23,8 @@ struct url_s3 {
   const char *region;
 };
 
-/* Is it "BUCKET/KEY" of an object?  The bucket may follow a tenant and ':', as
- * the RADOS Gateway has them.
+/* True if it is the "BUCKET/KEY" of an object.  A tenant and ':' may precede
+ * the bucket (RADOS Gateway).
  */
 bool s3_is_object (const char *name);
 

@@ -95,7 +95,7 @@ take_version (struct http_settings *s)
                        name);
 }
 
-/* A text from a file of another system may have a line break. */
+/* A text from a file of another system can have a line break. */
 static bool
 has_line_break (const char *text)
 {
@@ -118,7 +118,7 @@ check_headers (const struct http_settings *s)
 }
 
 /* "HOST:PORT:ADDRESS[,ADDRESS]", also with a '+' before it (as curl has it);
- * "-HOST:PORT" takes an entry back.  libcurl looks at the addresses.
+ * "-HOST:PORT" removes an entry.  libcurl checks the addresses.
  */
 static bool
 is_resolve (const char *s)
@@ -284,7 +284,7 @@ is_any (const char *name)
   return strcmp (name, "any") == 0;
 }
 
-/* Can the chain lead from the image to a file with such a name? */
+/* True if the image's chain can lead to a file with such a name. */
 static bool
 can_reach (const struct qcow_options *o, bool (*is_wanted) (const char *))
 {
@@ -317,8 +317,8 @@ http_check_options (const struct qcow_options *options,
   return options->url ? 0 : check_s3_keys (&o->s3, hooks);
 }
 
-/* Do objects at endpoint-url= have the origin of this URL, the only one to
- * which keys are sent?
+/* True if objects at endpoint-url= have the origin of this URL, the only one
+ * to which keys are sent.
  */
 static bool
 is_at_endpoint (const struct http_settings *s, const struct url *url)
@@ -336,7 +336,7 @@ is_at_endpoint (const struct http_settings *s, const struct url *url)
   return same;
 }
 
-/* Without a signature, the server would only say 403. */
+/* Refuse keys that sign nothing: the server would only respond with 403. */
 static int
 check_keys_are_used (const struct http_settings *s,
                      const struct qcow_options *options)
@@ -467,7 +467,7 @@ add_proxy (struct secrets *secrets, const char *proxy)
   return 0;
 }
 
-/* What must be in no message, whatever a server repeats. */
+/* Collect what no message may contain, whatever a server repeats. */
 static int
 collect_secrets (struct http_settings *s)
 {

@@ -179,7 +179,7 @@ url_hides_dotdot (const char *name)
 
 /* --- What messages show --- */
 
-/* Does the name start with the protocol, or has it after another one?
+/* True if the name starts with the protocol, or has it after another one.
  * 'protocol' has a ':' at both ends.
  */
 static bool

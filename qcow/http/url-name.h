@@ -15,17 +15,17 @@
 
 /* --- Kinds --- */
 
-/* Does the name start like a URL of a supported scheme? */
+/* True if the name starts like a URL of a supported scheme. */
 bool url_is_one (const char *name);
 bool url_is_s3 (const char *name);
 
-/* Does it start like any URL, SCHEME://? */
+/* True if it starts like any URL, SCHEME://. */
 bool url_looks_like_one (const char *name);
 
 /* The number of characters that it starts with and that a scheme may have. */
 size_t url_scheme_length (const char *name);
 
-/* Does a name that is like a URL have a query?  (In s3:// a '?' is a part of
+/* True if a name that is like a URL has a query.  (In s3:// a '?' is a part of
  * the key.)
  */
 bool url_has_query (const char *name);
@@ -43,11 +43,11 @@ char *url_join (const char *base, const char *file);
  */
 char *url_directory (const char *name);
 
-/* Is 'name' the prefix, or below it: equal to it up to the end or a '/'? */
+/* True if 'name' is the prefix, or below it: equal up to its end or a '/'. */
 bool url_covers (const char *prefix, const char *name);
 
-/* Would a server perhaps take a part of the path for ".." or "." that is
- * written otherwise: escaped, with backslashes or with parameters?
+/* True if a server might take a part of the path for ".." or "." that is
+ * written otherwise: escaped, with backslashes or with parameters.
  */
 bool url_hides_dotdot (const char *name);
 

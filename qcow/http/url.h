@@ -43,7 +43,7 @@ int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
 int url_parse_prefix (const char *text, struct url *url,
                       struct problem *problem);
 
-/* Does a request for it use TLS? */
+/* True if a request for it uses TLS. */
 bool url_is_https (const struct url *url);
 
 /* Free the strings, and wipe the secret ones.  A URL of zeros is fine. */
@@ -63,8 +63,8 @@ bool url_unescape (char *s);
  */
 char *url_as_s3 (const struct url *url);
 
-/* Does the prefix s3://... cover the object, as far as the URL's path and host
- * tell?  Another server may have a bucket of that name.
+/* True if the prefix s3://... covers the object, judging by the URL's path and
+ * host.  (Another server can have a bucket of that name.)
  */
 bool url_covers_as_s3 (const char *prefix, const struct url *url);
 

@@ -4,7 +4,7 @@
  * fetched once for all threads that want it (single-flight).
  *
  * While a block is being fetched it belongs to its fetch, not to the thread
- * that asked for it: when that thread's client leaves, others still get the
+ * that claimed it: if that thread's client disconnects, others still get the
  * block.  Each thread that wants it holds a pin of its own.
  *
  * Nothing here needs a lock: the cache and the transport have theirs, and a

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A remote object as a source.  A request costs a round trip, so there are few
- * of them, and several at a time.
+ * A remote object as a source.  A request costs a round trip, so requests are
+ * few, and made in parallel.
  *
  * Tables that are used in slices are used in place, in their block
- * (remote_pin). Small reads of data go through the blocks in the cache
- * (blocks.h), with what the stream of reads will want next (readahead.h). What
- * is not worth a place in the cache takes only what is cached or being fetched
- * from there, and is fetched directly to where it is wanted otherwise: large
- * reads of data, tables that the caller keeps, and blocks that the cache has
- * no room for.
+ * (remote_pin).  Small reads of data go through the blocks in the cache
+ * (blocks.h), together with the stream's next blocks (readahead.h).  Large
+ * reads of data, tables that the caller keeps, and blocks for which the cache
+ * has no room bypass the cache: they copy what is cached or being fetched, and
+ * fetch the rest directly to the caller's memory.
  *
  * Locking: 'lock' guards the streams alone, and is held for no I/O.
  */
@@ -25,8 +24,8 @@
 #include "source/remote.h"
 #include "source/source.h"
 
-/* The size that clients prefer (qcow-plugin.c): with reads of so many bytes
- * the cache saves no requests, and costs a copy.
+/* For reads of this many bytes, which clients prefer (qcow-plugin.c), the
+ * cache would save no requests, and cost a copy.
  */
 #define LARGE_READ (512U << 10)
 
@@ -54,7 +53,7 @@ struct part {
   uint8_t *dest;
 };
 
-/* What is done before waiting once. */
+/* The work between two waits. */
 struct pass {
   struct block_list missing;
   struct part parts[PASS_BLOCKS];
@@ -82,8 +81,8 @@ fetch_ranges (struct source_remote *s, const struct source_range *ranges,
   return n > 0 ? t->ops->fetch_all (t, fetches, n) : 0;
 }
 
-/* Parts that follow each other, there and here, are one request, up to a
- * chunk.
+/* Parts that are contiguous in the object and in memory are one request, up to
+ * a chunk.
  */
 static int
 fetch_parts (struct source_remote *s, const struct pass *pass)
@@ -170,7 +169,7 @@ wait_for_parts (struct source_remote *s, const struct pass *pass, int r)
     else
       again[n++] = (struct source_range){ p->offset, p->length, p->dest };
   }
-  /* A block may have failed for what it was fetched together with. */
+  /* A block fails with those that were fetched with it.  Fetch it alone. */
   if (r == 0)
     return fetch_ranges (s, again, n);
   errno = err;
@@ -263,7 +262,7 @@ is_large (const struct source_range *ranges, size_t n)
   return sum >= LARGE_READ;
 }
 
-/* Clients see EIO, whatever is the reason. */
+/* Clients get EIO for any other reason. */
 static int
 for_client (int r)
 {
@@ -341,8 +340,8 @@ load_block (struct source_remote *s, uint64_t number,
   blocks_fetch (&s->blocks, &missing);
   if (cache_wait (*entry, s->source.hooks) == 0)
     return 1;
-  /* If the block has failed for what it was fetched together with, the bytes
-   * alone may be good.
+  /* A block fails with those that were fetched with it.  The caller can still
+   * read the bytes alone.
    */
   return errno == ESHUTDOWN ? -1 : 0;
 }
