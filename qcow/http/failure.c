@@ -195,7 +195,7 @@ describe_connection (const struct request *r, CURLcode code,
   return true;
 }
 
-/* libcurl's text may quote what the server has sent, the URL of a proxy with a
+/* libcurl's text can quote what the server has sent, the URL of a proxy with a
  * password, or the entry of resolve= that it does not understand.
  */
 static const char *
@@ -213,7 +213,7 @@ reason_of (const struct request *r, CURLcode code)
   return text;
 }
 
-/* A hint that may help, or "". */
+/* A hint, or "". */
 static const char *
 hint_for (const struct request *r, CURLcode code)
 {

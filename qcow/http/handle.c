@@ -201,7 +201,7 @@ sign_replaces (const struct http_settings *s, const char *header)
              && is_called (header, "x-amz-security-token"));
 }
 
-/* True if a proxy may change the header. */
+/* True if proxies change the header. */
 static bool
 is_changed_by_proxies (const char *line)
 {

@@ -5,7 +5,7 @@
  * One struct http does all transfers of an image and its layers, through
  * libcurl's multi interface.  One thread drives them: before http_start the
  * thread that waits for a fetch, then a worker thread.  Callers submit fetches
- * and may wait for them; no lock is held while they wait.
+ * and can wait for them; no lock is held while they wait.
  *
  * A fetch is retried where that can help, follows redirects, and delivers only
  * bytes of the version of the object that was seen first.
@@ -27,7 +27,7 @@
 struct http;
 
 /* Check all options that can be checked before a URL is opened, and that the
- * image can have a use for them.  Loads libcurl only if it must be asked.
+ * image can have a use for them.  Loads libcurl only if a value depends on it.
  * Returns 0, or -1 with the error reported and errno.
  */
 int http_check_options (const struct qcow_options *options,
@@ -39,7 +39,7 @@ int http_check_options (const struct qcow_options *options,
 struct http *http_new (const struct qcow_options *options,
                        const struct qcow_hooks *hooks);
 
-/* Close all connections: they must not be carried over a fork. */
+/* Close all connections: a fork must not copy them. */
 void http_hang_up (struct http *h);
 
 /* Start the worker thread.  0, or -1 with the error reported and errno. */
@@ -62,9 +62,9 @@ int http_parse_url (const struct http *h, const char *text, const char *holder,
 #define HTTP_PREFIX_BYTES (256U << 10)
 
 /* Open an object, and read its beginning as the transport's prefix.  'ref'
- * tells messages who names it.  Takes over *url's strings, also on failure.
- * Not after http_start.  NULL with the error reported, and errno ENOENT,
- * EACCES, EINVAL, EIO or ENOMEM.
+ * tells messages where its name is from.  Takes over *url's strings, also on
+ * failure. Not after http_start.  NULL with the error reported, and errno
+ * ENOENT, EACCES, EINVAL, EIO or ENOMEM.
  */
 struct transport *http_open (struct http *h, struct url *url,
                              const struct reference *ref);

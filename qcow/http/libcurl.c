@@ -33,7 +33,7 @@ libcurl_load (struct problem *problem)
 
   if (loaded)
     return 0;
-  /* libcurl's resolver thread may still run when the plugin is unloaded. */
+  /* libcurl's resolver thread can still run when the plugin is unloaded. */
   handle = dlopen (SONAME, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (handle == NULL)
     return problem_set (problem,

@@ -3,7 +3,7 @@
  * Texts of servers in messages: shortened, escaped, and without the user's
  * secrets.  Pure.
  *
- * A server knows the secrets that it was sent, and may repeat them in any
+ * A server knows the secrets that it was sent, and can repeat them in any
  * text.  (A hostile server can disguise them so that they are not found.)
  */
 
@@ -23,8 +23,8 @@ struct secrets {
 /* Add a copy.  NULL and "" are ignored. */
 void secrets_add (struct secrets *s, const char *secret);
 
-/* The same for a user and a password, which may be NULL, and for their form in
- * a request: "user:password" in base64.
+/* Add a user and a password, which may be NULL, and their form in a request:
+ * "user:password" in base64.
  */
 void secrets_add_login (struct secrets *s, const char *user,
                         const char *password);

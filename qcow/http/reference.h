@@ -30,7 +30,7 @@ struct reference {
    */
   char *path;     /* NULL: it is a URL */
   struct url url; /* if path is NULL */
-  bool hidden;    /* the path may have a secret in it: not for messages */
+  bool hidden;    /* the path can contain a secret: not for messages */
 };
 
 /* What the name means, for messages. */

@@ -2,8 +2,8 @@
  *
  * Requests.  See internal.h.
  *
- * A response is judged when its first byte comes, before that byte goes
- * anywhere.  Secrets go to the user's own origin only, so redirects are
+ * A response is judged when its first byte arrives, before that byte is
+ * stored.  Secrets go to the user's own origin only, so redirects are
  * followed here and not by libcurl, which knows fewer secrets.
  */
 
@@ -170,12 +170,12 @@ on_body (char *bytes, size_t size, size_t n, void *opaque)
   switch (r->verdict) {
   case VERDICT_GOOD:
     if (r->filled == r->expected)
-      return 0; /* more than was asked for */
+      return 0; /* more than was requested */
     take_bytes (r, bytes, length);
     return length;
   case VERDICT_NO_RANGES:
   case VERDICT_NONSENSE:
-    return 0; /* perhaps all of a large file */
+    return 0; /* it can be all of a large file */
   default:
     return take_error (r, bytes, length) ? length : 0;
   }
@@ -183,9 +183,7 @@ on_body (char *bytes, size_t size, size_t n, void *opaque)
 
 /* --- Beginning a try --- */
 
-/* A request that waits for a retry has a right to it, whatever happens to
- * others.
- */
+/* A request that waits for a retry gets it, even if others fail meanwhile. */
 bool
 request_is_hopeless (const struct request *r, uint64_t now)
 {
@@ -343,7 +341,7 @@ failed (struct request *r, enum retry_cause cause, unsigned kind,
   va_end (args);
   switch (d.action) {
   case RETRY_LATER:
-    /* Redirects are followed anew: they may have led to a broken server. */
+    /* Begin at the object again: redirects may have led to a broken server. */
     r->hops = 0;
     r->due = now + d.delay;
     snprintf (r->why, sizeof r->why, "%.*s", FAILURE_MAX - 1, why);
@@ -507,9 +505,9 @@ remember_target (struct request *r)
   o->remembered = target_share (r->target);
 }
 
-/* The response was good.  It may have been short. */
+/* Decide what follows a good response, which may be short. */
 static enum request_next
-took_bytes (struct request *r, CURLcode code)
+after_good_response (struct request *r, CURLcode code)
 {
   if (r->filled == r->length) {
     note_latency (r);
@@ -560,7 +558,7 @@ request_end_try (struct request *r, CURLcode code)
   case VERDICT_NONE:
     return failed_in_transfer (r, code);
   case VERDICT_GOOD:
-    return took_bytes (r, code);
+    return after_good_response (r, code);
   case VERDICT_EMPTY:
     return REQUEST_DONE;
   case VERDICT_REDIRECT:

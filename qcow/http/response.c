@@ -97,8 +97,8 @@ take_version (const struct response *a, uint64_t total, struct version *v)
   v->size = total;
 }
 
-/* A validator that both responses have must be equal.  One may be missing,
- * since several servers may share a name; then the others decide.
+/* A validator that both responses have must be equal.  One can be missing,
+ * since several servers can share a name; then the others decide.
  */
 static bool
 differ (const char *a, const char *b)
@@ -125,7 +125,7 @@ show (const struct response *a, char out[REDACTED_MAX], const char *text)
   return out;
 }
 
-/* Equal strong ETags identify the bytes.  Last-Modified says less: in S3 a
+/* Equal strong ETags identify the bytes.  Last-Modified is weaker: in S3 a
  * change of tags or access rights alone makes it later.
  */
 static int

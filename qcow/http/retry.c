@@ -20,7 +20,7 @@
 #define MAX_RETRY_AFTER 10 /* seconds */
 
 /* While the image is opened a user waits at a terminal, and the name of the
- * server may be wrong.  A server that responds at all gets more time.
+ * server can be wrong.  A server that responds at all gets more time.
  */
 #define MAX_RETRIES_AT_START 2
 #define MAX_RETRIES_OF_SERVER_AT_START 6
@@ -31,7 +31,7 @@
 /* How long a failure counts for new requests. */
 #define RECENT_MS 1000
 
-/* A failed range up to this length is bad as a whole.  A longer one may have
+/* A failed range up to this length is bad as a whole.  A longer one can have
  * good parts.
  */
 #define SHORT_RANGE (64U << 10)

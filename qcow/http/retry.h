@@ -23,7 +23,7 @@ struct retry {
 
 /* How a try failed. */
 enum retry_cause {
-  RETRY_TRANSIENT, /* the next try may succeed */
+  RETRY_TRANSIENT, /* the next try can succeed */
   RETRY_PERMANENT, /* the server would respond the same again */
   RETRY_NO_MEMORY, /* on our side */
 };
@@ -33,7 +33,7 @@ struct retry_failure {
   long status;          /* of the response; 0: there was none */
   uint64_t now;         /* ms */
   uint64_t progress;    /* bytes of the object that this try brought */
-  uint64_t retry_after; /* seconds that the server asks to wait; 0: none */
+  uint64_t retry_after; /* seconds to wait, from the server; 0: none */
   uint64_t random;
   bool remembered; /* the try went to a redirect target that was remembered */
   bool serving;    /* false: the image is being opened */

@@ -23,7 +23,7 @@ struct url_s3 {
   const char *region;
 };
 
-/* True if it is the "BUCKET/KEY" of an object.  A tenant and ':' may precede
+/* True if it is the "BUCKET/KEY" of an object.  A tenant and ':' can precede
  * the bucket (RADOS Gateway).
  */
 bool s3_is_object (const char *name);

@@ -20,7 +20,7 @@
 struct http_settings {
   const struct qcow_hooks *hooks;
 
-  /* The strings are the user's.  Paths are absolute; user and password may be
+  /* The strings are the user's.  Paths are absolute; user and password can be
    * those of 'own'.
    */
   struct qcow_http_options options;
@@ -45,7 +45,7 @@ int http_settings_take (struct http_settings *s,
                         const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 
-/* Check what only s3:// URLs need.  Such options may come from the
+/* Check what only s3:// URLs need.  Such options can come from the
  * environment, so this is done when such a URL is opened.  Returns 0, or -1
  * with the error reported and errno.
  */

@@ -29,7 +29,7 @@
 
 /* --- The canonical request --- */
 
-/* Encode bytes, some of which may be encoded already, and return the end. */
+/* Encode bytes, some of which can be encoded already, and return the end. */
 static char *
 encode (char *out, const char *in, size_t length, const char *keep)
 {

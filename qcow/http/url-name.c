@@ -139,7 +139,7 @@ url_covers (const char *prefix, const char *name)
   return name[n] == '\0' || name[n] == '/' || (n > 0 && prefix[n - 1] == '/');
 }
 
-/* The next byte of a path as a server may understand it. */
+/* The next byte of a path as a server might understand it. */
 static char
 next_unescaped (const char **p)
 {
@@ -156,7 +156,7 @@ url_hides_dotdot (const char *name)
   bool other = false, parameters = false;
 
   /* A part of the path that is nothing but one or two dots.  (Some servers
-   * ignore what comes after a ';'.)
+   * ignore what follows a ';'.)
    */
   while (*p) {
     const char c = next_unescaped (&p);
@@ -191,7 +191,7 @@ has_protocol (const char *name, const char *protocol)
 
 /* Secrets are also in texts that are nearly URLs (ftp://, htps://, https:/),
  * and in the options of qemu's drivers: json:{"password":...},
- * rbd:pool/image:key=...  Either may follow another driver, as in
+ * rbd:pool/image:key=...  Either can follow another driver, as in
  * blkdebug::https://.
  */
 static bool
@@ -221,7 +221,7 @@ find_safe (const char *text, const char **begin, const char **end)
     rest += n + strspn (text + n, ":/");
   *begin = rest;
   *end = rest + strcspn (rest, "?#");
-  /* A password may have characters in it that should have been escaped, even
+  /* A password can have characters that should have been escaped, even
    * '?' and '#'.  The host starts after the last '@'.
    */
   if (strchr (*end, '@'))

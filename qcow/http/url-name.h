@@ -3,8 +3,8 @@
  * Names that are URLs, or that look like one: of which kind they are, their
  * paths, and what messages may show of them.  Pure.
  *
- * User name, password and query (which may be a signature) are secret.  So is
- * what may be a part of these in a text that is no valid URL.
+ * User name, password and query (which can be a signature) are secret.  So is
+ * what can be a part of these in a text that is no valid URL.
  */
 
 #ifndef QCOW_HTTP_URL_NAME_H
@@ -22,7 +22,7 @@ bool url_is_s3 (const char *name);
 /* True if it starts like any URL, SCHEME://. */
 bool url_looks_like_one (const char *name);
 
-/* The number of characters that it starts with and that a scheme may have. */
+/* The length of what it starts with that could be a scheme. */
 size_t url_scheme_length (const char *name);
 
 /* True if a name that is like a URL has a query.  (In s3:// a '?' is a part of
@@ -58,13 +58,13 @@ struct url_room {
   char text[1024];
 };
 
-/* What may be shown of a text that is meant as a URL: no user info, query and
- * fragment.  It is written to 'room', and cut if it is too long.
+/* What messages may show of a text that is meant as a URL: no user info, query
+ * or fragment.  It is written to 'room', and truncated if it is too long.
  */
 const char *url_hide (const char *text, struct url_room *room);
 
-/* The same for a name that may be a URL or a file's: the name itself, unless
- * it may have a secret in it.
+/* The same for the name of a URL or a file: the name itself, unless it can
+ * contain a secret.
  */
 const char *url_show (const char *name, struct url_room *room);
 

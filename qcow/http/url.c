@@ -50,7 +50,7 @@ url_unescape (char *s)
     }
     *s++ = c;
   }
-  /* What is cut off may be the end of a password. */
+  /* What is cut off can be the end of a password. */
   memset (s, '\0', (size_t) (in - s) + 1);
   return clean;
 }
@@ -124,8 +124,8 @@ whole (CURLU *u, char **out)
 }
 
 /* Lower the case of a host, so that origins can be compared.  The zone of an
- * address (RFC 6874: "[fe80::1%25eth0]") keeps its case.  False: there is a
- * character that a URL must not have there; libcurl accepts more.
+ * address (RFC 6874: "[fe80::1%25eth0]") keeps its case.  False: it has a
+ * character that no host has; libcurl accepts more.
  */
 static bool
 normalize_host (char *host, size_t length)

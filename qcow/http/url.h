@@ -6,7 +6,7 @@
  * s3://BUCKET/KEY stands for an https URL (s3-name.h).  In http and https URLs
  * characters that must be escaped are escaped, and escapes stay as they are.
  *
- * The secrets of a URL (user name and password; the query, which may be a
+ * The secrets of a URL (user name and password; the query, which can be a
  * signature) are never in its 'name', which is all that messages show.
  */
 
@@ -25,7 +25,7 @@ struct url {
                      and for comparing */
   char *text;     /* what is requested: http or https, without user info */
   char *origin;   /* scheme, host and port: "https://host" */
-  char *host;     /* host and port, as a request says it (RFC 9110, 7.2) */
+  char *host;     /* host and port, as in the Host header (RFC 9110, 7.2) */
   char *user;     /* from the user info, or NULL */
   char *password; /* likewise; NULL if there is a user alone */
   bool s3;        /* was s3://... */
@@ -54,9 +54,7 @@ void url_free (struct url *url);
  */
 bool url_unescape (char *s);
 
-/* --- http and https URLs that may name an object in S3, or on a server like
- * it.  For hints in messages. ---
- */
+/* --- Hints for http and https URLs that can name an object in S3 --- */
 
 /* The parameters that name the same object: "url=s3://BUCKET/KEY ...".  A new
  * string, or NULL: the URL names no object, or out of memory.

@@ -31,7 +31,7 @@ struct blocks {
   uint32_t id; /* the owner in cache keys */
 };
 
-/* Blocks that a thread has claimed, and must fetch before it waits. */
+/* Blocks that a thread has claimed.  It fetches them before it waits. */
 #define BLOCK_LIST_MAX 384
 struct block_list {
   size_t n;
@@ -41,7 +41,7 @@ struct block_list {
   } blocks[BLOCK_LIST_MAX];
 };
 
-/* The bytes of a block: the object's last one may be shorter. */
+/* The bytes of a block: the object's last one can be shorter. */
 size_t block_length (const struct blocks *b, uint64_t number);
 
 /* Find a block, or claim it and add it to 'missing', which must have room.
