@@ -132,28 +132,24 @@ put_query (char *out, const char *query)
   return out;
 }
 
+static int
+compare_names (const struct sigv4_header *x, const struct sigv4_header *y)
+{
+  const size_t m = x->name_length, n = y->name_length;
+  const int r = strncasecmp (x->name, y->name, m < n ? m : n);
+
+  return r ? r : (m > n) - (m < n);
+}
+
 /* By name; equal names keep their order. */
 static int
 compare_headers (const void *a, const void *b)
 {
   const struct sigv4_header *x = *(const struct sigv4_header *const *) a;
   const struct sigv4_header *y = *(const struct sigv4_header *const *) b;
-  const size_t shorter
-    = x->name_length < y->name_length ? x->name_length : y->name_length;
-  const int r = strncasecmp (x->name, y->name, shorter);
+  const int r = compare_names (x, y);
 
-  if (r)
-    return r;
-  if (x->name_length != y->name_length)
-    return x->name_length < y->name_length ? -1 : 1;
-  return x < y ? -1 : x > y;
-}
-
-static bool
-same_name (const struct sigv4_header *x, const struct sigv4_header *y)
-{
-  return x->name_length == y->name_length
-         && strncasecmp (x->name, y->name, x->name_length) == 0;
+  return r ? r : (x > y) - (x < y);
 }
 
 static char *
@@ -192,7 +188,7 @@ put_headers (char *out, const struct sigv4_header *const *sorted, size_t nr)
   size_t i;
 
   for (i = 0; i < nr; ++i) {
-    if (i > 0 && same_name (sorted[i - 1], sorted[i]))
+    if (i > 0 && compare_names (sorted[i - 1], sorted[i]) == 0)
       out[-1] = ',';
     else {
       out = put_name (out, sorted[i]);
@@ -211,7 +207,7 @@ put_names (char *out, const struct sigv4_header *const *sorted, size_t nr)
   size_t i;
 
   for (i = 0; i < nr; ++i) {
-    if (i > 0 && same_name (sorted[i - 1], sorted[i]))
+    if (i > 0 && compare_names (sorted[i - 1], sorted[i]) == 0)
       continue;
     if (i > 0)
       *out++ = ';';
