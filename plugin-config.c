@@ -211,7 +211,7 @@ take_iterations (const struct parameter *p, const char *value)
 }
 
 /* clang-format off */
-#define LIST(where, name) .list = &where.name, .count = &where.nr_##name
+#define LIST(where, name) .list = &(where).name, .count = &(where).nr_##name
 static const struct parameter parameters[] = {
   { "file", take_text, 0, .text = &options.filename },
   { "url", take_text, HIDDEN, .text = &options.url },

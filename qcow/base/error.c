@@ -36,7 +36,8 @@ pass_on (message_hook hook, void *opaque, const char *object, const char *text)
     all = allocated = malloc (size);
   if (all) {
     utf8_escape (all, size, object, object_length);
-    memcpy (all + prefix, ": ", 2);
+    all[prefix] = ':';
+    all[prefix + 1] = ' ';
     utf8_escape (all + prefix + 2, size - prefix - 2, text, text_length);
   }
   else

@@ -271,12 +271,12 @@ authorization (const struct http_settings *s, const struct url *url,
                                    .payload_hash = EMPTY_HASH };
   const struct curl_slist *l;
   struct sigv4_header *headers;
-  size_t n = 0;
+  size_t max = 1; /* (of none, malloc may return NULL) */
   char *value;
 
   for (l = list; l; l = l->next)
-    n++;
-  headers = malloc (n * sizeof headers[0]);
+    max++;
+  headers = malloc (max * sizeof headers[0]);
   if (headers == NULL)
     return NULL;
   for (l = list; l; l = l->next)

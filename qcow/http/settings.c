@@ -267,14 +267,15 @@ take_s3 (struct http_settings *s)
 
 /* --- What the options are for --- */
 
-static const char *
+/* The first wanted name of n, or NULL. */
+static const char *const *
 find (const char *const *names, size_t n, bool (*is_wanted) (const char *))
 {
   size_t i;
 
   for (i = 0; i < n; ++i)
     if (is_wanted (names[i]))
-      return names[i];
+      return &names[i];
   return NULL;
 }
 
@@ -368,7 +369,7 @@ static int
 take_own_url (struct http_settings *s, const struct qcow_options *options)
 {
   const struct url_s3 s3 = { s->s3.endpoint_url, s->s3.region };
-  const char *text = options->url;
+  const char *const *text = options->url ? &options->url : NULL;
   struct problem problem;
 
   if (text == NULL)
@@ -377,7 +378,7 @@ take_own_url (struct http_settings *s, const struct qcow_options *options)
     text = find (options->data_files, options->nr_data_files, url_is_one);
   if (text == NULL)
     return 0;
-  if (url_parse (text, &s3, &s->own, &problem) == -1) {
+  if (url_parse (*text, &s3, &s->own, &problem) == -1) {
     const bool no_memory = errno == ENOMEM;
 
     url_free (&s->own);
