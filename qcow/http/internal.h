@@ -120,11 +120,12 @@ struct request {
 
 /* --- target.c --- */
 
-/* A target with one reference, which takes over *url's strings.  'original' is
- * the object's own target; NULL: this is it.  Returns NULL if out of memory:
- * then the strings stay the caller's.
+/* A target with one reference, which takes over *url's strings.  'previous' is
+ * the target that redirects to it, whose secrets this one knows, too; NULL:
+ * none does.  Returns NULL if out of memory: then the strings stay the
+ * caller's.
  */
-struct target *target_new (struct url *url, const struct target *original);
+struct target *target_new (struct url *url, const struct target *previous);
 
 /* One more reference to it. */
 struct target *target_share (struct target *t);

@@ -459,7 +459,7 @@ follow (struct request *r, long status)
   if (location == NULL)
     return failed_without_location (r, status);
   if (take_location (r, location, &next, &problem) == 0)
-    target = target_new (&next, r->object->own);
+    target = target_new (&next, r->target);
   if (target) {
     target_release (r->target);
     r->target = target;

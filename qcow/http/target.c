@@ -17,14 +17,15 @@ add_url (struct secrets *s, const struct url *url)
 }
 
 struct target *
-target_new (struct url *url, const struct target *original)
+target_new (struct url *url, const struct target *previous)
 {
   struct target *t = calloc (1, sizeof *t);
+  size_t i;
 
   if (t == NULL)
     return NULL;
-  if (original)
-    add_url (&t->secrets, &original->url);
+  for (i = 0; previous && i < previous->secrets.n; ++i)
+    secrets_add (&t->secrets, previous->secrets.list[i]);
   add_url (&t->secrets, url);
   if (t->secrets.incomplete) {
     secrets_free (&t->secrets);

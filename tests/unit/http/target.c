@@ -9,7 +9,7 @@
 #include "http/internal.h"
 
 static struct target *
-target_of (const char *text, const struct target *original)
+target_of (const char *text, const struct target *previous)
 {
   const struct url_s3 none = { NULL, "" };
   struct problem problem;
@@ -17,14 +17,14 @@ target_of (const char *text, const struct target *original)
   struct url url;
 
   assert_int_equal (url_parse (text, &none, &url, &problem), 0);
-  t = target_new (&url, original);
+  t = target_new (&url, previous);
   assert_non_null (t);
   assert_null (url.text); /* the target's now */
   return t;
 }
 
-/* The secrets of the URL, and of the object's own URL, which the server of a
- * redirect's target may have been told.
+/* The secrets of the URL, and of all URLs that led to it: the server of a
+ * redirect's target may have been told them.
  */
 static void
 secrets (void **state)
@@ -32,7 +32,7 @@ secrets (void **state)
   struct target *own
     = target_of ("http://uname:pa%73sword@h/x?sig=first", NULL);
   struct target *hop = target_of ("https://other/y?sig=second", own);
-  struct target *next = target_of ("https://third/z?sig=third-one", own);
+  struct target *next = target_of ("https://third/z?sig=third-one", hop);
 
   (void) state;
   assert_string_equal (own->url.text, "http://h/x?sig=first");
@@ -43,7 +43,11 @@ secrets (void **state)
   assert_true (secrets_in_text (&hop->secrets, "with password"));
   assert_true (secrets_in_text (&hop->secrets, "a first one"));
   assert_true (secrets_in_text (&hop->secrets, "a second one"));
-  assert_false (secrets_in_text (&next->secrets, "a second one"));
+  assert_true (secrets_in_text (&next->secrets, "with password"));
+  assert_true (secrets_in_text (&next->secrets, "a first one"));
+  assert_true (secrets_in_text (&next->secrets, "a second one"));
+  assert_true (secrets_in_text (&next->secrets, "the third-one"));
+  assert_false (secrets_in_text (&hop->secrets, "the third-one"));
   target_release (own);
   target_release (hop);
   target_release (next);
