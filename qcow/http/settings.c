@@ -408,7 +408,8 @@ take_path (const char **path, char **absolute, const struct qcow_hooks *hooks)
     return 0;
   here = realpath (".", NULL);
   if (here == NULL)
-    return error_report (hooks, errno, *path, "where is the directory: %m");
+    return error_report (hooks, errno, *path,
+                         "can't find the current directory: %m");
   r = asprintf (absolute, "%s/%s", here, *path);
   free (here);
   if (r == -1) {
