@@ -191,7 +191,7 @@ prefetch_streams (struct ranges *streams, size_t room)
 /* --- Requests of clients --- */
 
 void
-prefetch_begin (struct prefetch *p, const struct cache *cache)
+prefetch_begin (struct prefetch_batch *p, const struct cache *cache)
 {
   p->ranges.n = 0;
   p->inflate_room = cache_capacity (cache) / 4;
@@ -199,7 +199,7 @@ prefetch_begin (struct prefetch *p, const struct cache *cache)
 
 /* Damage is reported by the read that finds it. */
 bool
-prefetch_add (struct prefetch *p, const struct run *run)
+prefetch_add (struct prefetch_batch *p, const struct run *run)
 {
   switch (run->kind) {
   case RUN_HOLE:
@@ -222,7 +222,7 @@ prefetch_add (struct prefetch *p, const struct run *run)
 }
 
 void
-prefetch_run (struct prefetch *p)
+prefetch_run (struct prefetch_batch *p)
 {
   prefetch_all (&p->ranges);
 }

@@ -54,19 +54,19 @@ void prefetch_streams (struct ranges *streams, size_t room);
 /* Rule 4. */
 #define PREFETCH_MS 1000
 
-struct prefetch {
+struct prefetch_batch {
   struct ranges ranges;
   uint64_t inflate_room; /* bytes left to inflate */
 };
 
-void prefetch_begin (struct prefetch *p, const struct cache *cache);
+void prefetch_begin (struct prefetch_batch *p, const struct cache *cache);
 
 /* Returns true if the caller must inflate the run's cluster into the cache.
  * Otherwise there is nothing to prefetch, or prefetch_run does it.  p->ranges
  * must have room for one more.
  */
-bool prefetch_add (struct prefetch *p, const struct run *run);
+bool prefetch_add (struct prefetch_batch *p, const struct run *run);
 
-void prefetch_run (struct prefetch *p);
+void prefetch_run (struct prefetch_batch *p);
 
 #endif /* QCOW_DISK_PREFETCH_H */

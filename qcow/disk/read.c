@@ -117,7 +117,7 @@ qcow_read (struct qcow_view *v, void *buf, uint32_t count, uint64_t offset)
 }
 
 static int
-execute_prefetch (struct prefetch *p, struct plan *plan)
+execute_prefetch (struct prefetch_batch *p, struct plan *plan)
 {
   prefetch_run (p);
   return plan_run (plan);
@@ -128,7 +128,7 @@ int
 qcow_prefetch (struct qcow_view *v, uint32_t count, uint64_t offset)
 {
   struct lookup lookup = LOOKUP_INIT;
-  struct prefetch prefetch;
+  struct prefetch_batch prefetch;
   struct plan plan;
   struct map map;
   struct run run;

@@ -252,7 +252,7 @@ clients (void **state)
   const uint64_t room = cache_capacity (context.cache) / 4 / CLUSTER;
   struct run run = { .length = CLUSTER, .image = &image, .source = &remote };
   static const enum run_kind never[] = { RUN_HOLE, RUN_ZERO, RUN_BAD };
-  static struct prefetch p;
+  static struct prefetch_batch p;
   uint64_t i;
 
   (void) state;
