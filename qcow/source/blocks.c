@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "source/blocks.h"
 #include "source/readahead.h"
@@ -156,6 +157,7 @@ request_blocks (const struct claimed_block *list, size_t n)
 void
 blocks_fetch (const struct blocks *b, struct block_list *missing)
 {
+  KEEP_ERRNO;
   size_t i, n;
 
   qsort (missing->blocks, missing->n, sizeof missing->blocks[0],

@@ -64,7 +64,7 @@ struct cache_entry *block_find (const struct blocks *b, uint64_t number);
 
 /* Begin to fetch the blocks in the list, and empty it: neighbours with one
  * request, the requests in parallel.  Blocks of a fetch that fails are
- * cache_fail'ed, with the error reported.
+ * cache_fail'ed, with the error reported.  Keeps errno.
  */
 void blocks_fetch (const struct blocks *b, struct block_list *missing);
 
