@@ -90,7 +90,7 @@ done
 for bad in cache-size=abc force-share=maybe luks-iterations=x connections=0 \
            timeout=-1; do
     is "$bad: one message" \
-       "$(nbdkit -U - "$plugin" image.qcow2 "$bad" --run true 2>&1 | wc -l)" 1
+       "$(with_qcow true -- image.qcow2 "$bad" 2>&1 | wc -l)" 1
 done
 # On 32 bits the limit is 1 GiB, on 64 bits 4 EiB.
 refused "cache-size= beyond the address space: refused" \
