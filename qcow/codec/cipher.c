@@ -3,7 +3,7 @@
  * Ciphers of libgcrypt.  See cipher.h.
  *
  * Why it is fast: contexts keep the key schedule, so a sector costs little
- * more than its cipher.  AES takes less than 0.1 us for 512 bytes.
+ * more than the cipher itself: with AES less than 0.1 us for 512 bytes.
  *
  * Locking: cipher->lock guards the list of idle contexts and their count.  A
  * context belongs to the thread that took it from the list.
@@ -262,8 +262,8 @@ make_keys (struct cipher *c, const uint8_t *key)
   return digest_two (m->iv_hash, key, m->key_bytes, NULL, 0, c->key->iv);
 }
 
-/* Open one context at once: libgcrypt tests a cipher on first use, and if that
- * fails for lack of memory, never allows the cipher again.
+/* Opens the first context here: libgcrypt tests a cipher on first use, and if
+ * the test fails for lack of memory, never allows the cipher again.
  */
 struct cipher *
 cipher_new (const struct cipher_method *method, const uint8_t *key)

@@ -4,8 +4,7 @@
  *
  * deflate: libdeflate is about twice as fast as zlib, but requires a complete
  * stream.  qemu accepts any stream that fills the cluster, even if it has no
- * end mark or continues.  So zlib gets a second try at each stream that
- * libdeflate rejects.
+ * end mark or continues.  So zlib retries each stream that libdeflate rejects.
  *
  * Conversely, libdeflate 1.14 accepts code tables in which a repeat count
  * leads beyond the end of the table; zlib and libdeflate 1.23 reject them.  No

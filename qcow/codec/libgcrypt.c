@@ -18,8 +18,8 @@
 /* More than an HMAC needs. */
 #define RESERVE_BYTES 4096
 
-/* With another model, a thread's first access to such a variable of a plugin
- * can allocate memory, and end the process if that fails.
+/* With another TLS model, a thread's first access to such a variable of a
+ * plugin can allocate memory, and end the process if that fails.
  */
 #define THREAD_LOCAL                                                          \
   static _Thread_local __attribute__ ((tls_model ("initial-exec")))

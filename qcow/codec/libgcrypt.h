@@ -14,8 +14,8 @@
  */
 int libgcrypt_load (void);
 
-/* Return why the last function of cipher.h or digest.h that failed with EIO in
- * this thread failed.
+/* Return the reason of this thread's last failure with EIO in a function of
+ * cipher.h or digest.h.
  */
 const char *libgcrypt_reason (void);
 

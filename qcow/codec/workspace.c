@@ -153,8 +153,8 @@ static void
 give_slot (struct workspace_pool *pool, struct quota_client *client)
 {
   quota_give (&pool->quota, client);
-  /* Wake all threads that wait for a first slot: one whose client has got a
-   * slot meanwhile may not take this one, and the next one may.
+  /* Wake all threads that wait for a first slot: a thread whose client got a
+   * slot meanwhile may not take this one, but another thread may.
    */
   if (pool->waiting_first > 0)
     pthread_cond_broadcast (&pool->for_first);

@@ -10,7 +10,7 @@
 #include "disk/damage.h"
 #include "image/image.h"
 
-/* The number of a place in the filter.  It depends on the fault, too: two
+/* The error filter's number for a place.  It includes the fault, because two
  * views of an image can be damaged differently at the same guest offset.
  */
 static uint64_t

@@ -4,7 +4,8 @@
  * of the disk is lost, the host offset where to look in the file.
  *
  * Each place is reported once, and at most ERROR_FILTER_MAX places of an image
- * (error.h).  The filter locks itself, so any thread may call these.
+ * (error.h).  The filter has its own lock, so any thread may call these
+ * functions.
  */
 
 #ifndef QCOW_DISK_DAMAGE_H

@@ -11,7 +11,7 @@
 #include "disk/decrypt.h"
 #include "image/image.h"
 
-/* Add whole sectors from the guest offset on, to be read to 'buf'. */
+/* Add whole sectors from guest 'offset' on.  They are read into 'buf'. */
 static struct decrypt_step *
 add_sectors (struct decrypt_batch *b, const struct run *run, uint64_t offset,
              uint64_t length, uint8_t *buf, struct ranges *ranges)

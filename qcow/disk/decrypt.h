@@ -22,8 +22,8 @@
  */
 #define DECRYPT_MAX_RANGES 3
 
-/* Partial sectors.  A run has at most two.  So has a request, unless the disks
- * of several layers end within a sector.
+/* The most partial sectors in a batch.  A run has at most two.  A request has
+ * more only if the disks of several layers end within a sector.
  */
 #define DECRYPT_EDGES 4
 
@@ -34,8 +34,7 @@ struct decrypt_step {
   uint8_t *buf;
   size_t length; /* bytes */
 
-  /* Unless 'dest' is NULL, [skip, skip + wanted) of them is then copied there.
-   */
+  /* If not NULL: bytes [skip, skip + wanted) of 'buf' are then copied here. */
   uint8_t *dest;
   size_t skip, wanted;
 };
@@ -47,8 +46,8 @@ struct decrypt_batch {
   uint8_t edges[DECRYPT_EDGES][CIPHER_SECTOR_BYTES];
 };
 
-/* Add a run of encrypted data, which is to be decrypted to 'dest', and add the
- * reads for it to 'ranges'.  Both must have room.
+/* Add a run of encrypted data, to be decrypted into 'dest', and add the reads
+ * for it to 'ranges'.  The batch and 'ranges' must have room.
  */
 void decrypt_batch_add (struct decrypt_batch *b, const struct run *run,
                         uint8_t *dest, struct ranges *ranges);

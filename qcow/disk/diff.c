@@ -4,9 +4,8 @@
  *
  * Two snapshots of a disk share most of their L2 tables.  Where both L1 tables
  * name the same L2 table, nothing is read.  Elsewhere the layers above the
- * shared ones are compared run by run.  If one view stores zeros there and the
- * other stores nothing, the shared layers decide: then the whole views are
- * compared.
+ * shared ones are compared run by run.  If that does not decide (for example,
+ * one view stores zeros and the other nothing), the whole views are compared.
  *
  * Each of the four cursors pins at most what one map pins (map.h).
  */
@@ -161,7 +160,7 @@ skip_same_tables (struct diff *d)
   return offset;
 }
 
-/* The layers above the shared ones do not decide: compare the whole views. */
+/* For runs that the layers above the shared ones do not decide. */
 static int
 compare_all (struct diff *d, uint64_t *end, struct run *run, bool *changed)
 {

@@ -3,9 +3,8 @@
  * (two views, guest range) -> what changed from the older to the newer.
  *
  * Only metadata is compared, not data: equal bytes in different places count
- * as changed.  Both views show the same in the layers that they share.  So a
- * range that no other layer stores is unchanged, and is not looked up in the
- * shared layers.
+ * as changed.  The views share their lower layers.  A range that only shared
+ * layers store is unchanged, and is not looked up there.
  *
  * A struct diff belongs to one thread.
  */
@@ -39,10 +38,10 @@ void diff_begin (struct diff *d, const struct qcow_view *view,
                  struct lookup *lookup, uint64_t offset, uint64_t length);
 
 /* Find the next piece that is entirely changed or entirely unchanged.  Returns
- * 1 with *changed and *run set: the run is the view's, and of an unchanged
- * piece only its range is defined.  Returns 0 at the end of the range, or -1:
- * an L2 table could not be read (reported; errno EIO or ENOMEM), or the wait
- * for it ended (ESHUTDOWN).
+ * 1 with *changed and *run set.  *run is a run of the newer view; if the piece
+ * is unchanged, only offset and length are defined.  Returns 0 at the end of
+ * the range, or -1: an L2 table could not be read (reported; errno EIO or
+ * ENOMEM), or the wait for it ended (ESHUTDOWN).
  */
 int diff_next (struct diff *d, struct run *run, bool *changed);
 

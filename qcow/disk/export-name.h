@@ -26,7 +26,7 @@ bool export_name_to_old_point (const struct view_parts *p, const char *text,
                                size_t length, struct view_point *point);
 
 /* Open the view for an export name other than "".  NULL with the error
- * reported and errno ENOENT if there is no such export, or as the functions of
+ * reported, and errno ENOENT if there is no such export, else an errno of
  * view.h.
  */
 struct qcow_view *export_name_open_view (const struct view_parts *p,

@@ -9,9 +9,9 @@
  * Unencrypted data that lies in a hole of its file reads as zeros.  In images
  * with preallocated metadata, most data is of this kind.  It is reported as
  * allocated zeros in clusters of an image, and as a hole in a raw backing file
- * (as qemu-nbd does).  Most files have no holes, so their sources are not
- * queried.  For other files the last result is kept: the source is queried
- * once for each fragment of the file, not once for each run.
+ * (as qemu-nbd does).  If no file of the view has a hole, no source is
+ * queried.  Otherwise the last result is kept: a source is queried once for
+ * each fragment of its file, not once for each run.
  *
  * If the view is compared with an older view or a dirty bitmap, everything
  * unchanged is reported as one kind of extent.
@@ -23,8 +23,9 @@
 #include "disk/diff.h"
 #include "qcow.h"
 
-/* In a hostile chain of images, the extents of 4 GiB can take minutes.  After
- * this time the client gets those found so far, and can request the rest.
+/* In a hostile chain of images, finding the extents of 4 GiB can take minutes.
+ * After this time the client gets the extents found so far, and can request
+ * the rest.
  */
 #define MAX_TIME_MS 1000
 

@@ -120,15 +120,15 @@ prefetch_jobs (const struct inflate_batch *b, const struct workspace *w)
   prefetch_streams (&streams, w->in_size);
 }
 
-/* Assign space in the workspace to the streams of the jobs from 'first' on, as
- * many as fit, and add the ranges to read into it.  Returns the first job
+/* Assign space in the workspace to as many streams as fit, starting with that
+ * of job 'first', and add the ranges to read into it.  Returns the first job
  * whose stream does not fit.
  */
 static size_t
 place_streams (struct inflate_batch *b, struct workspace *w, size_t first,
                struct ranges *ranges)
 {
-  struct source_range *group = NULL; /* that the next stream can join */
+  struct source_range *group = NULL; /* the next stream may join it */
   struct source *source = NULL;      /* the group's */
   size_t used = 0, i;
 

@@ -50,8 +50,8 @@ struct inflate_batch {
   struct inflate_job jobs[RANGES_MAX];
 };
 
-/* Add a RUN_COMPRESSED, which is to be inflated to 'dest', or if that is NULL
- * only into the cache.  The batch must have room.
+/* Add a RUN_COMPRESSED, to be inflated into 'dest', or only into the cache if
+ * that is NULL.  The batch must have room.
  */
 static inline void
 inflate_batch_add (struct inflate_batch *b, const struct run *run,
@@ -62,9 +62,9 @@ inflate_batch_add (struct inflate_batch *b, const struct run *run,
 }
 
 /* Inflate all clusters and empty the batch.  If streams have to be read,
- * 'ranges' is read with the first of them, and emptied.  It must have room for
- * one range for each job.  0, or -1 with the error reported and errno EIO,
- * ENOMEM or ESHUTDOWN.
+ * 'ranges' is read together with the first of them, and emptied.  It must have
+ * room for one more range for each job.  0, or -1 with the error reported and
+ * errno EIO, ENOMEM or ESHUTDOWN.
  */
 int inflate_batch_run (struct inflate_batch *b, struct context *context,
                        struct ranges *ranges);

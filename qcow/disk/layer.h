@@ -33,7 +33,7 @@ struct qcow_view {
   unsigned cluster_bits; /* of the top image of the chain */
   uint64_t size;         /* bytes */
   struct l1_table *l1;   /* of the top layer; the view holds a reference to it.
-                            NULL: another view holds it */
+                            NULL: another view or the chain holds it */
 
   /* What extents are compared with.  At most one is not NULL. */
   struct diff_base *since;

@@ -49,7 +49,7 @@
  */
 #define REGION_SLICES(layers) (4 * (layers) + 128)
 
-/* Longer requests do not use regions.  They are for extents, and their many
+/* Longer requests do not use regions.  They ask for extents, and their many
  * regions would only fill the cache.
  */
 #define MAX_REGION_REQUEST (UINT64_C (64) << 20)
@@ -92,7 +92,7 @@ map_begin (struct map *m, const struct qcow_view *view, struct lookup *lookup,
   m->walking = NULL;
   m->found = NULL;
   m->window = FIRST_WINDOW;
-  m->window_end = one_layer (m) ? m->end : offset; /* no windows */
+  m->window_end = one_layer (m) ? m->end : offset; /* one layer: no windows */
   m->use_regions = view->nr_layers >= REGION_MIN_LAYERS && view->id != 0
                    && !lookup->kinds_only && length <= MAX_REGION_REQUEST;
   m->region = NULL;
@@ -238,8 +238,8 @@ static int join_pieces (struct map *m, struct run *run);
 /* Find the runs of a region.  This can need tables that the request does not
  * need, so in a remote view it uses only cached tables.  Returns -1 if one is
  * not cached, or if the wait for one ended (ESHUTDOWN): a later request can
- * succeed.  Otherwise returns 0, even if a table can't be read: then the
- * region stays unknown.
+ * succeed.  Otherwise returns 0.  If a table can't be read, the region is
+ * unknown.
  */
 static int
 fill_region (const struct qcow_view *view, uint64_t number,

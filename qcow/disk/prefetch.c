@@ -106,7 +106,7 @@ is_cached (const struct image *image, struct cache_key key)
   return true;
 }
 
-/* (The source does not fetch again what is cached or in flight.) */
+/* (The source skips what is cached or in flight.) */
 void
 prefetch_table (const struct layer *layer, uint64_t offset)
 {

@@ -7,7 +7,7 @@
  *    the whole table is prefetched (at most 1 MiB of it at once).  While
  *    tables are used in the order of their L1 entries, the tables of the next
  *    entries are prefetched, too, before the last batch is used up.  Each
- *    batch has twice as many tables, up to 63 tables or 4 MiB.
+ *    batch has twice as many tables as the last, up to 63 tables or 4 MiB.
  * 2. Layers.  Before a map looks into several layers, the tables of all
  *    layers are prefetched.  Most will be needed, and this takes one round
  *    trip instead of one for each layer.
@@ -20,7 +20,7 @@
  *    evict the first ones.  Everything else is left to the sources.  A request
  *    ends after one second, since it is only a hint.
  *
- * source/readahead.h decides what else is read ahead of a remote source that
+ * source/readahead.h decides what else to read ahead in a remote source that
  * is read sequentially.
  *
  * These functions do not wait and do not fail.  Any thread may call them.

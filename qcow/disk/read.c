@@ -51,8 +51,8 @@ plan_is_full (const struct plan *plan)
          || plan->decrypt.nr_edges > DECRYPT_EDGES - 2;
 }
 
-/* Add a run, which is to be read to 'dest'.  Returns 0, or -1 with the error
- * reported if the run is damaged.
+/* Add a run, to be read into 'dest'.  Returns 0, or -1 with the error reported
+ * if the run is damaged.
  */
 static int
 plan_add (struct plan *plan, const struct run *run, uint8_t *dest)
@@ -85,7 +85,7 @@ plan_run (struct plan *plan)
 {
   if (inflate_batch_run (&plan->inflate, plan->context, &plan->ranges) == -1)
     return -1;
-  /* (There are none if they were read with the first streams.) */
+  /* (No ranges are left if they were read with the first streams.) */
   prefetch_other_sources (&plan->ranges);
   if (ranges_read (&plan->ranges) == -1)
     return -1;

@@ -27,7 +27,7 @@ struct run {
   enum entry_fault fault; /* if BAD */
   uint64_t offset;        /* guest, bytes */
   uint64_t length;        /* bytes, > 0 */
-  struct image *image;    /* that stores it; NULL: a raw file, or a hole */
+  struct image *image;    /* that stores it; NULL: a raw file, some holes */
   struct source *source;  /* of the bytes, if DATA or COMPRESSED */
   uint64_t host;          /* bytes; if BAD: from the entry */
   uint32_t bound;         /* if COMPRESSED: the most bytes of the stream */

@@ -329,8 +329,8 @@ static struct diff_base *
 make_base (const struct view_parts *p, struct qcow_view *old,
            struct view_point old_point, const struct qcow_view *new)
 {
-  /* Only these layers differ: the top layers of two states of one image, or
-   * the layers above the one that is the older state.
+  /* How many layers of each view are not shared: the top one, if both are
+   * states of the top image; else those above the older state, which has none.
    */
   const unsigned new_upper = old_point.depth > 0 ? old_point.depth : 1;
   const unsigned old_upper = old_point.depth > 0 ? 0 : 1;

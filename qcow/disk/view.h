@@ -40,7 +40,9 @@ struct view_point {
 struct qcow_view *view_open_point (const struct view_parts *p,
                                    struct view_point point);
 
-/* The same, and compare it with an older state.  new.depth must be 0. */
+/* Open a view of 'new', and compare it with the older state 'old'.  new.depth
+ * must be 0.
+ */
 struct qcow_view *view_open_delta (const struct view_parts *p,
                                    struct view_point old,
                                    struct view_point new);
@@ -49,8 +51,8 @@ struct qcow_view *view_open_delta (const struct view_parts *p,
 struct qcow_view *view_open_bitmap (const struct view_parts *p,
                                     const struct bitmap_entry *bitmap);
 
-/* Describe it for the user.  The caller frees the string.  NULL if out of
- * memory.
+/* Describe a state or a bitmap for the user.  The caller frees the string.
+ * NULL if out of memory.
  */
 char *view_describe_point (const struct view_parts *p,
                            struct view_point point);

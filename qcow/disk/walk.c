@@ -170,7 +170,7 @@ run_kind (enum entry_kind kind)
 
 /* Decode entry 'index' of the slice for this guest offset.  *end is set to the
  * end of its cluster, or of its run of equal subclusters.  If NORMAL, 'host'
- * is that of the byte at 'offset'.
+ * is where the byte at 'offset' is stored.
  */
 static inline __attribute__ ((always_inline)) struct entry
 entry_at (const struct entry_geometry *geometry, const uint64_t *entries,

@@ -16,9 +16,8 @@
 #include "base/error.h"
 #include "format/format.h"
 
-/* Parsing does not check the fields, so a damaged bitmap does not make the
- * others unusable.  The name points into the directory and does not end with a
- * NUL.
+/* Parsing checks only lengths, so most damaged bitmaps do not make the others
+ * unusable.  The name points into the directory and does not end with a NUL.
  */
 struct bitmap_entry {
   uint64_t table_offset;
@@ -32,8 +31,8 @@ struct bitmap_entry {
 };
 
 /* Parse the entry in directory[*pos..length), and move *pos to the next one.
- * 'number' is the number of the entry, from 1, for the reason.  Returns 0, or
- * -1 and the reason.
+ * 'number' counts entries from 1, for messages.  Returns 0, or -1 and the
+ * reason.
  */
 int bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
                         unsigned number, struct bitmap_entry *b,

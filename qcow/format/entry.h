@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Decode an L1 or L2 entry.  Pure.  No other file knows the bits of entries.
+ * Decode an L1 or L2 entry.  Pure.  Other files only mask the offset in an
+ * entry.
  *
- * The functions are inline, because mapping a large image mostly calls them
- * for millions of entries.
+ * The functions are inline, because mapping a large image spends most of its
+ * time in them.
  *
- * Source: qemu's docs/interop/qcow2.rst.  As in qemu: the order of the checks,
- * ignoring reserved bits, and version 1.
+ * Source: qemu's docs/interop/qcow2.rst.  The order of the checks, the ignored
+ * reserved bits and version 1 follow qemu.
  */
 
 #ifndef QCOW_FORMAT_ENTRY_H
@@ -80,7 +81,7 @@ entry_bad (enum entry_fault fault, uint64_t host)
   return (struct entry){ ENTRY_BAD, fault, 0, host };
 }
 
-/* Version 1 does not restrict the offset. */
+/* In version 1, an L2 table can be at any offset. */
 static inline struct entry
 entry_l1_v1 (const struct entry_geometry *geometry, uint64_t raw)
 {

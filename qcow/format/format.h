@@ -79,8 +79,8 @@
 #define QCOW_EXT_LUKS 0x0537be77U
 #define QCOW_EXT_DATA_FILE 0x44415441U
 
-/* Dirty bitmaps: limits (qemu); type and flags of a directory entry (spec);
- * the bit of a table entry without an offset that stands for a cluster of ones
+/* Dirty bitmaps: limits (qemu); type and flags of a directory entry (spec); in
+ * a table entry without an offset, the bit that stands for a cluster of ones
  * (spec).
  */
 #define QCOW_MAX_BITMAPS 65535
@@ -110,7 +110,9 @@
  */
 #define QCOW_ENTRY_COPIED (UINT64_C (1) << 63)
 
-/* Version 1: bit 63 of an L2 entry.  The other bits are the offset (qemu). */
+/* Version 1: bit 63 of an L2 entry.  The other bits are the offset, and with
+ * this bit also the length of the stream (qemu).
+ */
 #define QCOW_V1_ENTRY_COMPRESSED (UINT64_C (1) << 63)
 
 /* Extended L2: the subclusters of a cluster, and their smallest size (spec).

@@ -13,7 +13,7 @@
 #include "base/minmax.h"
 #include "format/header-extensions.h"
 
-/* What the checks need to know of the extensions. */
+/* What the checks need from the extensions. */
 struct extensions {
   const uint8_t *features; /* the feature name table; NULL: none */
   size_t features_length;

@@ -77,7 +77,7 @@ material_room (const struct luks_header *h)
   return round_up64 (luks_header_material_bytes (h), LUKS_MATERIAL_ALIGNMENT);
 }
 
-/* Parse key slot n.  Its key material must end at or before 'end', also if the
+/* Parse key slot n.  Its key material must end at or before 'end', even if the
  * slot is inactive (qemu).
  */
 static int

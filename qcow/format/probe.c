@@ -43,7 +43,7 @@ static const struct mark {
   OTHER (0, "LUKS\xba\xbe", "a LUKS disk of a later version", QCOW_HINT_RAW),
   MARK (AT_END, 0, "conectix", "a VHD image", QCOW_HINT_IMAGE, false),
   MARK (AT_END, 1, "conectix", "a VHD image", QCOW_HINT_IMAGE,
-        false), /* old */
+        false), /* old: a footer of 511 bytes */
   MARK (AT_END, 0, "koly", "a DMG image", QCOW_HINT_IMAGE, false),
   OTHER (0, "\x1f\x8b\x08", "a file compressed with gzip", QCOW_HINT_GZIP),
   OTHER (0,

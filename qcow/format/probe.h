@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Recognize files of formats that this module can't read, by their start or
- * end.  Pure.
+ * Recognize files of formats that the reader does not support, by their start
+ * or end.  Pure.
  */
 
 #ifndef QCOW_FORMAT_PROBE_H

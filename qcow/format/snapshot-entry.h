@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "format/format.h"
 
-/* Parsing does not check the fields, so a damaged snapshot does not make the
+/* Parsing checks only lengths, so most damaged snapshots do not make the
  * others unusable.  id and name point into the table.  They can hold any bytes
  * and do not end with a NUL.
  */
@@ -32,8 +32,8 @@ struct snapshot_entry {
 };
 
 /* Parse the entry in table[*pos..length), and move *pos to the next one.
- * 'number' is the number of the entry, from 1, for the reason.  Returns 1 on
- * success, 0 if the entry ends after 'length', or -1 and the reason.
+ * 'number' counts entries from 1, for messages.  Returns 1 on success, 0 if
+ * the entry ends after 'length', or -1 and the reason.
  */
 int snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
                           unsigned number, struct snapshot_entry *s,

@@ -81,7 +81,7 @@ refuse (const struct access *a, const struct reference *ref,
 
 /* --- Local files --- */
 
-/* The absolute path of the file, found without looking it up, so it is wrong
+/* The absolute path of the file, derived from the text alone, so it is wrong
  * where ".." follows a symbolic link.  A new string, or NULL if it is not
  * known.
  */

@@ -177,8 +177,8 @@ open_below (const struct allowed *d, const char *rest)
 }
 
 /* Open the real path with O_PATH, from one of the allowed directories above
- * it.  *covered: there is such a directory.  *devices: the user names one by
- * its name.
+ * it.  *covered: there is such a directory.  *devices: allow= gives the name
+ * of one, not just image-dir.
  */
 static int
 open_in_directories (const struct access *a, const char *real, bool *covered,

@@ -97,7 +97,7 @@ check_qcow (const struct image *above, const struct stated_format *stated,
   return FORMAT_UNKNOWN;
 }
 
-/* No one states the format of this very file. */
+/* No format is stated for this file: refuse it if it starts like an image. */
 static enum layer_format
 check_raw (const struct image *above, const struct stated_format *stated,
            const struct reference *ref, const struct source *source,

@@ -189,9 +189,7 @@ open_backing_file (struct opening *o, const struct image *above,
   return source;
 }
 
-/* Open the layer below the lowest one, which is an image with a backing
- * file.
- */
+/* Open the backing file of the lowest layer, and make it the next layer. */
 static int
 add_layer (struct opening *o)
 {
@@ -225,7 +223,7 @@ has_backing_file (const struct chain *chain)
 
 /* --- All --- */
 
-/* Refuse files and formats of the user that no image needs: they show a
+/* Refuse files and formats that the user gives and no image needs: they show a
  * misunderstanding.
  */
 static int

@@ -101,7 +101,7 @@ image_probe (struct source *source, const uint8_t *start, size_t length,
   return 0;
 }
 
-/* Refuse a file of another known format by that name. */
+/* If the file has another known format, refuse it and name that format. */
 static int
 check_probe (const struct image *image, const uint8_t *first)
 {

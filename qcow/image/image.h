@@ -2,8 +2,8 @@
  *
  * One opened QCOW file.  Private to qcow/.
  *
- * Constant once the chain is open, so it needs no lock.  The error filter and
- * the sources have their own locks.
+ * Constant once the chain is open, so it needs no lock.  Exceptions: 'damage'
+ * and the sources have their own locks; 'workspaces', 'ahead': see there.
  */
 
 #ifndef QCOW_IMAGE_IMAGE_H
@@ -21,9 +21,9 @@
 #include "source/source.h"
 
 /* For a remote image: the L1 entries [first, end) whose L2 tables were
- * prefetched last, in a batch of 'count' tables (disk/prefetch.c).  It is only
- * a hint, so it has no lock: its users access it with atomic operations, for
- * which i386 needs the alignment.
+ * prefetched last, in a batch of at most 'count' tables (disk/prefetch.c).  It
+ * is only a hint, so it has no lock: disk/prefetch.c accesses it with atomic
+ * operations, for which i386 needs the alignment.
  */
 struct tables_ahead {
   _Alignas(8) uint64_t first, end;
@@ -33,8 +33,8 @@ struct tables_ahead {
 struct image {
   struct context *context;
   const char *name;      /* the source's name, for messages */
-  struct source *source; /* header and tables, and clusters unless … */
-  struct source *data;   /* … there is a data file; else equal to source */
+  struct source *source; /* of the header and the tables */
+  struct source *data;   /* of the clusters: a data file, or equal to source */
   struct header header;
   struct entry_geometry geometry;
   struct cipher *cipher; /* decrypts the clusters; NULL: not encrypted, or
@@ -72,7 +72,7 @@ struct l1_table *image_get_active_l1 (const struct image *image);
 
 /* Pin a slice of a table: the 'size' bytes at key.host of the image's file.
  * If it is not cached, it is read: from a local file into an entry of its own,
- * from a remote one into its block.  The data is aligned for 64-bit entries.
+ * from a remote one as a part of its block.  It is aligned for 64-bit entries.
  * The caller releases slice->entry.  0, or -1 with errno EIO or ENOMEM and the
  * error reported, or ESHUTDOWN.
  */

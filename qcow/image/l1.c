@@ -2,8 +2,8 @@
  *
  * L1 tables in memory.  See l1.h.
  *
- * The tables are in a list, which is only searched when a view is opened.  It
- * has one entry for each image of the chain and each snapshot in use.
+ * The tables are in a list, which is only searched when an image or a view is
+ * opened.  It has one entry for each image, snapshot and bitmap in use.
  *
  * Invariants under the lock: each table in the list has uses > 0; 'bytes' is
  * the memory that the tables in the list take.
@@ -89,8 +89,8 @@ load (struct l1_table *table, const char *what)
   return 0;
 }
 
-/* If less than 'slack' bytes of the table lie past the end of the file, it was
- * not written in full, and these bytes are zeros.
+/* Accept a table of which less than 'slack' bytes lie past the end of the
+ * file: it was not written in full, and these bytes are zeros.
  */
 static int
 check_place (const struct source *source, uint64_t offset, uint64_t bytes,

@@ -164,7 +164,7 @@ slot_work (const struct luks *luks, const struct luks_slot *slot)
                                LUKS_DIGEST_BYTES);
 }
 
-/* (No overflow: at most 8 * (4 + 1) * 2^32 * 3.) */
+/* (No overflow: at most 8 * (8 + 4) * 2^32, with md5.) */
 uint64_t
 luks_work (const struct luks *luks)
 {

@@ -2,7 +2,8 @@
  *
  * The key of an encrypted image: read its LUKS header and try passphrases.
  *
- * Everything secret is in memory for secrets (secret.h) while it is used.
+ * Keys and key material are in memory for secrets (secret.h), except in
+ * libgcrypt's contexts (cipher.h).
  */
 
 #ifndef QCOW_IMAGE_LUKS_H
@@ -18,8 +19,8 @@
  * header states how many iterations of its hash each slot takes.  The most,
  * 2^32 - 1, take hours.
  *
- * qemu-img chooses as many iterations as take its machine 2 seconds.  On an
- * AMD EPYC that is 7,481,278 iterations of SHA-256, twice since the key has 64
+ * qemu-img chooses the iterations so that they take its machine 2 seconds.  On
+ * an AMD EPYC: 7,481,278 iterations of SHA-256, twice since the key has 64
  * bytes, and 1,917,243 more to check the result: 17 million, or up to 21
  * million with SHA-1.  So the default allows three such slots, for which
  * libgcrypt takes some 10 seconds there.  luks-iterations= allows more.

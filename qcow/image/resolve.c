@@ -75,9 +75,8 @@ resolve_user_name (struct context *context, const struct qcow_options *options,
 
 /* --- Names in images --- */
 
-/* Join a relative name to the directory of the image's name, as that is
- * written (qemu).  An absolute name is a local file, even in an image at a
- * URL.
+/* Join a relative name to the directory part of the image's name as written
+ * (qemu).  An absolute name is a local file, even in an image at a URL.
  */
 static int
 set_joined (const struct image *image, const struct qcow_options *options,
@@ -147,7 +146,7 @@ resolve_backing_file (const struct image *image,
   return set_joined (image, options, stored, name, ref);
 }
 
-/* A data file's name has no protocols (qemu). */
+/* Only URLs have a protocol here: "file:x" is a relative name (qemu). */
 int
 resolve_data_file (const struct image *image,
                    const struct qcow_options *options, struct reference *ref)

@@ -3,7 +3,7 @@
  * The snapshots of an image.  See snapshot-table.h.
  *
  * The header does not state the table's length.  So the table is read in
- * growing pieces, up to the end of its last entry.
+ * growing pieces until its last entry is complete.
  */
 
 #include <errno.h>

@@ -25,9 +25,9 @@ struct snapshot_table {
   struct name_index *by_id, *by_name;
 };
 
-/* Read the snapshot table of the image.  It takes the memory of the table, at
- * most 64 MiB, and some 120 bytes for each snapshot.  The caller frees it.
- * NULL with the error reported and errno EINVAL, EIO or ENOMEM.
+/* Read the snapshot table of the image.  The result takes as much memory as
+ * the table, at most 64 MiB, and some 120 bytes for each snapshot.  The caller
+ * frees it.  NULL with the error reported and errno EINVAL, EIO or ENOMEM.
  */
 struct snapshot_table *snapshot_table_load (struct source *source,
                                             const struct header *header);

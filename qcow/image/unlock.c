@@ -32,9 +32,7 @@ struct passphrases {
 
 /* --- AES, the encryption before LUKS --- */
 
-/* Returns the index of the passphrase for a layer, which is number 'layer' of
- * those with AES, from 0.
- */
+/* Returns the index of the passphrase for AES layer number 'layer', from 0. */
 static size_t
 choose_passphrase (const struct passphrases *p, size_t layer)
 {
@@ -165,7 +163,7 @@ unlock_luks (struct image *image, struct passphrases *p)
 
 /* --- All layers --- */
 
-/* LUKS layers first: AES layers take passphrases that open none of them. */
+/* LUKS layers first: AES layers take the passphrases that opened none. */
 static int
 unlock_all (struct image *const *images, size_t n, struct passphrases *p)
 {

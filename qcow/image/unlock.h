@@ -14,9 +14,9 @@
 /* Set image->cipher of each encrypted image.  Upper layers come first.
  *
  * A LUKS header shows whether a passphrase is right.  The old AES encryption
- * does not: its n-th layer takes the n-th of the passphrases that opened no
- * LUKS layer, or the last of them.  (If all opened one, it takes the n-th or
- * last of all.)
+ * does not: the n-th AES layer takes the n-th of the passphrases that opened
+ * no LUKS layer, or the last of them.  (If all opened one, it takes the n-th
+ * or last of all.)
  *
  * 0, or -1 with the error reported and errno EACCES (no passphrase is right),
  * EINVAL (for example: there is a passphrase, but nothing is encrypted), EIO

@@ -16,7 +16,7 @@
 
 static uint8_t cluster[CLUSTER];
 
-/* A good version 3 image of 1 GiB. */
+/* A good image of 1 GiB. */
 static inline void
 good_header (uint32_t version)
 {

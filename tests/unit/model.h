@@ -32,7 +32,7 @@ enum {
 /* What an image maps: its active layer or a snapshot. */
 struct content {
   uint64_t size;
-  /* A letter for each unit.  Units without a letter are as '.':
+  /* A letter for each unit.  Units without a letter count as '.':
    *   .  nothing: the layer below shows
    *   d  data
    *   c  compressed, as a whole cluster
@@ -230,7 +230,7 @@ put_extended (const struct model *l, const struct content *c, uint64_t offset,
   put_be64 (entry + 8, bitmap);
 }
 
-/* The L2 entry of a cluster. */
+/* Write a cluster, and its L2 entry at 'at' of the file. */
 static inline void
 put_cluster (const struct model *l, const struct content *c, uint64_t offset,
              uint64_t at)
@@ -346,7 +346,7 @@ put_snapshots (const struct model *l)
   put_be64 (file + 64, table);
   for (i = 0; i < l->nr_snapshots; ++i) {
     const struct content *c = &l->snapshots[i];
-    /* No longer than necessary. */
+    /* The L1 table is no longer than necessary. */
     const uint64_t l1_size = div_up (strlen (c->units) << unit_bits (l),
                                      UINT64_C (1) << (l->bits + l2_bits (l)));
     const unsigned extra = c->old_entry ? 8 : 16;
@@ -527,7 +527,7 @@ slow_byte (unsigned n, const struct content *top, uint64_t offset,
   for (i = 0; i < n; ++i) {
     const struct content *c = i == 0 ? top : &layers[i].active;
 
-    /* This also hides all layers below. */
+    /* A layer's end hides everything below it. */
     if (offset >= c->size)
       return;
     switch (unit_at (&layers[i], c, offset)) {
@@ -584,7 +584,7 @@ free_expected (struct expected *e)
 
 /* --- Comparing --- */
 
-/* These are for threads, too, so they only return what is wrong. */
+/* Threads call these, too, so they return what is wrong and do not fail. */
 
 static inline const char *
 wrong_read (struct qcow_view *v, const struct expected *e, uint8_t *buf,
@@ -659,7 +659,7 @@ wrong_at_random (struct qcow_view *v, const struct expected *e, uint8_t *buf,
 {
   const uint64_t offset = (random >> 8) % e->size;
   const uint64_t most = e->size - offset;
-  /* Of all lengths. */
+  /* Any length, but mostly at most 2000. */
   const uint64_t n
     = 1 + (random >> 32) % (most < 2000 || random % 3 == 0 ? most : 2000);
 
@@ -794,9 +794,9 @@ random_units (const struct model *l, struct content *c, unsigned nothing)
       run = 32;
       u = l->data_file ? 'd' : 'c';
     }
-    /* A compressed cluster has no subclusters. */
     for (; run > 0 && i < n; --run)
       c->units[i++] = u;
+    /* A compressed cluster has no subclusters. */
     if (u == 'c' && l->extended)
       while (i % 32 != 0)
         c->units[i++] = u;

@@ -151,8 +151,8 @@ change (const struct row *row)
     fail_msg ("%s does not change %s", row->value, row->field);
 }
 
-/* Only bytes that are not zero are written.  The rest, and everything after
- * MAX_FILE, is a hole.
+/* Only blocks that are not all zeros are written.  The rest, and everything
+ * after MAX_FILE, is a hole.
  */
 static void
 write_file (const char *dir, const struct file_image *file)
@@ -162,7 +162,7 @@ write_file (const char *dir, const struct file_image *file)
   int fd;
 
   snprintf (name, sizeof name, "%s/%s", dir, file->name);
-  /* Not O_TRUNC: ext4 then writes to the disk at once. */
+  /* After O_TRUNC, ext4 would write to the disk at once. */
   unlink (name);
   fd = open (name, O_WRONLY | O_CREAT | O_EXCL, 0666);
   assert_true (fd >= 0);
@@ -299,7 +299,7 @@ expect_bytes (struct expected_view *v, const struct base *base, unsigned unit,
       = offset + i < file->size ? file->bytes[offset + i] : 0;
 }
 
-/* Parse an item about units.  Returns false if it is another. */
+/* Parse an item about units.  Returns false if it is not about units. */
 static bool
 expect_units (const struct base *base, struct expected_view *v,
               const char *item)

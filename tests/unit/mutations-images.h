@@ -115,7 +115,7 @@ make_huge (void)
 }
 
 /* Three clusters with subclusters of 512 bytes: one with data, zeros and
- * nothing; a compressed one; and one with zeros and no place.
+ * nothing; a compressed one; and one with zeros and no host cluster.
  */
 static struct base *
 make_ext (void)
@@ -339,7 +339,7 @@ make_snapshots (void)
   return make_snapshots_of ("snapshots");
 }
 
-/* With a hole at the end of the file, which has room for large tables. */
+/* The file ends with a hole, which has room for large tables. */
 static struct base *
 make_snapshots_long (void)
 {

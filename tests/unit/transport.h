@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * A remote source over a transport without a network, which records its
- * requests.  Each byte of the object follows from its offset.
+ * requests.  Each byte of the object is computed from its offset.
  */
 
 #ifndef UNIT_TRANSPORT_H
@@ -57,8 +57,8 @@ static struct fake {
 
   uint64_t bad; /* fetches that include this byte fail */
   bool near;
-  bool hold;              /* submitted fetches wait … */
-  struct fetch *held[64]; /* … here */
+  bool hold; /* submitted fetches wait in 'held' */
+  struct fetch *held[64];
   unsigned nr_held;
   bool closed;
 } fake;
@@ -94,7 +94,8 @@ fill (uint8_t *buf, uint64_t offset, size_t length)
     buf[i] = byte_at (offset + i);
 }
 
-/* The last piece first, as transport.h allows.  Returns 0 or an errno value.
+/* Fills the last piece first, as transport.h allows.  Returns 0 or an errno
+ * value.
  */
 static inline int
 transfer (struct fetch *f)
