@@ -19,8 +19,8 @@
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-/* The values so far.  Strings belong to nbdkit, except secrets, which are in
- * memory of qcow_secret that belongs to us.
+/* The values so far.  Secrets are copies by qcow_secret, which this file
+ * frees.  All other strings belong to nbdkit.
  */
 static struct qcow_options options;
 
@@ -173,7 +173,7 @@ looks_like_size (const char *value)
 }
 
 /* If the cache did not fit into the address space, the server would start, but
- * reads would fail once the cache is full.
+ * reads would fail once that is full.
  */
 static int
 take_cache_size (const struct parameter *p, const char *value)

@@ -32,7 +32,7 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-/* For parameters of callbacks that are not used. */
+/* For callback parameters that are not used. */
 #define UNUSED __attribute__ ((unused))
 
 /* Debug flags: -D qcow.runs=1, -D qcow.cache=1, -D qcow.http=1 */
@@ -63,7 +63,7 @@ hook_debug (UNUSED void *opaque, const char *text)
   nbdkit_debug ("%s", text);
 }
 
-/* Before nbdkit serves, its functions do not notice a shutdown.  But then
+/* Before nbdkit serves, nbdkit_nanosleep does not notice a shutdown, but
  * signals simply end the process.
  */
 static int
@@ -85,8 +85,8 @@ plugin_load (void)
     nbdkit_error ("libgcrypt %s is too old", gcry_check_version (NULL));
     exit (EXIT_FAILURE);
   }
-  /* nbdkit has this function since 1.33.3.  Look it up at run time, because
-   * the headers that the plugin was built with can be of another version.
+  /* nbdkit 1.33.3 added this function.  Look it up at run time, because the
+   * headers that the plugin was built with can be of another version.
    */
   before_1_34 = dlsym (RTLD_DEFAULT, "nbdkit_disconnect") == NULL;
   config_load ();
@@ -199,8 +199,8 @@ static __thread void *opened_here;
 static void *
 plugin_open (UNUSED int readonly)
 {
-  /* NULL if a filter opens the plugin without a client, after nbdkit has
-   * reported that.  Do not guess which export is meant.
+  /* NULL if a filter opens the plugin without a client; nbdkit has reported
+   * that.  Do not guess which export is meant.
    */
   const char *name = nbdkit_export_name ();
 
@@ -306,8 +306,8 @@ add_extent (void *opaque, uint64_t offset, uint64_t length,
  * assertion.  A reply with one extent is safe, but each extent then costs a
  * round trip: nbdinfo --map of 262144 extents takes 9 s instead of 1 s.
  *
- * So send one extent only where that makes the server safe: where one thread
- * serves the connection (nbdkit -t 1), which is the thread that opened it.
+ * So send a single extent where that makes the server safe, and only there:
+ * where the thread that opened the connection also serves it (nbdkit -t 1).
  * With more threads, a client that disconnects with several requests in flight
  * crashes such a server whatever the plugin does.
  */

@@ -24,7 +24,7 @@ struct qcow {
   struct chain *chain;
   struct snapshot_table *snapshots;
   struct bitmap_table *bitmaps;
-  struct view_parts parts; /* of the above */
+  struct view_parts parts; /* the above, for views */
 
   /* The default view, which the options select.  If 'only' is set, no other
    * view is served.

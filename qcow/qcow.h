@@ -47,9 +47,9 @@ void qcow_secret_free (char *secret);
 /* Open an image and all files that it needs: take qemu's locks, and read and
  * check headers, L1 tables and the snapshot table.  Copies the hooks.  The
  * strings and lists of the options, except the passphrases, must stay valid
- * until qcow_close, which the caller calls.  No thread of the module exists
- * when this returns, so the process can fork.  Whether it forks or not, it
- * must call qcow_after_fork before it reads.
+ * until the caller calls qcow_close.  No thread of the module exists when this
+ * returns, so the process can fork.  Whether it forks or not, it must call
+ * qcow_after_fork before it reads.
  *
  * On failure, returns NULL with errno EINVAL (not an image that can be
  * served), EPERM (the image names a file that is not allowed), EACCES
@@ -67,11 +67,11 @@ void qcow_close (struct qcow *q);
  */
 int qcow_after_fork (struct qcow *q);
 
-/* qcow_list calls this for each view that a client can open by name, except
- * deltas: "", the snapshots, and the bitmaps.  The name is valid UTF-8 without
- * control characters, or NULL if no such name opens this view.  The
- * description is for people.  Both are valid during the call.  Return 0, or -1
- * with errno to end the list.
+/* qcow_list calls this for the default view (""), each snapshot and each
+ * bitmap, but not for deltas.  The name is valid UTF-8 without control
+ * characters, or NULL if no such name opens this view.  The description is for
+ * people.  Both are valid during the call.  Return 0, or -1 with errno to end
+ * the list.
  */
 typedef int (*qcow_list_fn) (void *opaque, const char *name,
                              const char *description);
@@ -110,8 +110,8 @@ int qcow_read (struct qcow_view *v, void *buf, uint32_t count,
                uint64_t offset);
 
 /* Prepare a read of this range: load L2 slices and inflated clusters into the
- * cache, and advise the kernel to read the data.  Fails like qcow_read, but
- * ignores damaged clusters.
+ * cache, and begin to read the data.  Fails like qcow_read, but ignores
+ * damaged clusters.
  */
 int qcow_prefetch (struct qcow_view *v, uint32_t count, uint64_t offset);
 

@@ -4,8 +4,8 @@
  *
  * The key's hash chooses a shard, which has its own lock, hash table and part
  * of the capacity.  There are only as many shards as leave room for
- * ENTRIES_PER_SHARD of the largest entries in each.  In smaller shards,
- * entries in use would be evicted where many keys fall into one shard.
+ * ENTRIES_PER_SHARD of the largest entries in each.  In smaller shards, many
+ * keys that fall into one shard would evict entries that are still needed.
  *
  * Eviction is CLOCK: the entries of a shard form a ring.  A hit sets a flag,
  * which is cheaper than moving the entry in a list.  The hand clears flags
@@ -283,9 +283,8 @@ cache_reserve (struct cache *c, size_t largest)
 
 /* --- Claims --- */
 
-/* Remove and return the next victim, which the caller frees.  Returns NULL if
- * all entries are pinned, that is after two rounds: the first one clears all
- * flags.
+/* Remove and return the next victim, which the caller frees.  The first round
+ * clears all flags.  Returns NULL if a second one finds all entries pinned.
  */
 static struct cache_entry *
 take_victim (struct cache_shard *s)

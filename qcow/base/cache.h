@@ -60,7 +60,7 @@ enum cache_claim {
   CACHE_READY, /* pinned; the data can be read */
   CACHE_MINE,  /* pinned; the caller loads the data */
   CACHE_BUSY,  /* pinned; another thread loads it: see cache_wait */
-  CACHE_FULL,  /* not cached, and no room: all is pinned */
+  CACHE_FULL,  /* not cached, and no room: all entries are pinned */
   CACHE_NO_MEMORY,
 };
 
@@ -98,7 +98,7 @@ struct cache_entry *cache_find (struct cache *c, struct cache_key key);
 void cache_fill (struct cache_entry *entry);
 
 /* The same for a prefetched entry: it counts as used, so that it is not
- * evicted before the entries that were used by now.
+ * evicted before entries that were used earlier.
  */
 void cache_fill_for_later (struct cache_entry *entry);
 

@@ -64,8 +64,8 @@ int problem_set (struct problem *problem, const char *fmt, ...)
  */
 const char *error_name (const struct qcow_hooks *hooks, const char *name);
 
-/* Report "OBJECT: TEXT" through the error hook, set errno to err (an errno
- * value; EIO for everything that a client can see) and return -1.
+/* Report "OBJECT: TEXT" through the error hook, set errno to 'err' and return
+ * -1.
  */
 int error_report (const struct qcow_hooks *hooks, int err, const char *object,
                   const char *fmt, ...)

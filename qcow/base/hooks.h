@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Functions of the module's user that the module calls: messages, and a sleep
- * that the user can interrupt.  Also the user's hints for error messages.
+ * Callbacks of the program that uses the module: messages, and a sleep that
+ * the program can interrupt.  Also its hints for error messages.
  * Public: qcow.h includes it.
  */
 
@@ -35,7 +35,7 @@ enum qcow_hint {
   QCOW_NR_HINTS
 };
 
-/* Any thread that works for the image calls hooks, also several at once.  A
+/* Any thread that works for the image may call a hook, several at once.  A
  * hook can be NULL.
  */
 struct qcow_hooks {

@@ -5,7 +5,7 @@
  *
  *   KEEP_ERRNO;
  *
- * which restores errno at the end of the block, by whatever way it is left.
+ * which restores errno at the end of the block, however it is left.
  */
 
 #ifndef QCOW_BASE_KEEP_ERRNO_H

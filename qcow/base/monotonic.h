@@ -41,7 +41,7 @@ monotonic_deadline (long ms)
 
   clock_gettime (CLOCK_MONOTONIC, &t);
   t.tv_sec += ms / 1000;
-  t.tv_nsec += ms % 1000 * 1000000; /* 32 bits hold two seconds */
+  t.tv_nsec += ms % 1000 * 1000000; /* < 2 s: fits 32 bits */
   t.tv_sec += t.tv_nsec / 1000000000;
   t.tv_nsec %= 1000000000;
   return t;

@@ -13,7 +13,7 @@
 
 struct name_index;
 
-/* Allocate an index of the names 0 to count - 1.  Returns NULL if out of
+/* Allocate an index of 'count' names, numbered from 0.  Returns NULL if out of
  * memory.
  */
 struct name_index *name_index_new (unsigned count);

@@ -86,8 +86,8 @@ struct qcow_options {
   const char *snapshot, *since, *bitmap;
 
   /* For encrypted layers.  A LUKS layer tries all of them.  The n-th layer
-   * with the old AES encryption uses the n-th, or the last one.  "" is a valid
-   * passphrase.
+   * with the old AES encryption uses the n-th, or the last one if there are
+   * fewer.  "" is a valid passphrase.
    */
   const char *const *passphrases;
   size_t nr_passphrases;

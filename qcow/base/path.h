@@ -25,7 +25,7 @@ char *path_join (const char *holder, const char *name);
 const char *path_below (const char *path, const char *directory);
 
 /* Remove "//", "." and ".." from an absolute path in place.  The result names
- * another file where ".." follows a symbolic link.
+ * another file if ".." follows a symbolic link.
  */
 void path_normalize (char *path);
 

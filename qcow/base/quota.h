@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A fixed number of slots for which several clients compete, and some clients
- * may hold theirs for a long time.  Slots are connections (a web server that
- * does not respond keeps them) and workspaces (held by requests that wait for
- * such a server).
+ * A fixed number of slots for which several clients compete.  The clients are
+ * not NBD clients: web servers compete for connections, and layers for
+ * workspaces.  A web server that does not respond can hold either for a long
+ * time.
  *
  * One slot is kept free for each client that has none, up to a quarter of all
  * slots, so a slow client slows down only itself.
  *
- * The caller holds a lock of its own around these functions.
+ * No locking: the owner of the quota serializes the calls.
  */
 
 #ifndef QCOW_BASE_QUOTA_H

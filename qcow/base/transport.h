@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * How the bytes of a remote object get here: one protocol, one opened object.
- * source/remote.c is the only user and never asks which protocol it has.
+ * A transport fetches the bytes of one opened remote object by one protocol.
+ * Its users, source/remote.c and source/blocks.c, never ask by which.
  *
  * A transport knows nothing of blocks, caches or clients.  It retries where
  * that may help, and delivers only bytes of the version of the object that it
@@ -33,11 +33,11 @@ struct fetch {
   struct fetch_piece *pieces;
   size_t nr_pieces; /* > 0 */
 
-  /* The thread that transfers the bytes calls these, without a lock.  They
-   * must not wait.  'piece_done' is called once for each piece that is
-   * complete; NULL: not wanted.  'done' is the last call: 'err' is 0 if all
-   * pieces are complete, or an errno value; then the error is reported if it
-   * is worth a message.
+  /* Any thread may call these, without a lock held.  They must not wait.
+   * 'piece_done' is called once for each piece that is complete; NULL: not
+   * wanted.  'done' is the last call: 'err' is 0 if all pieces are complete,
+   * else an errno value, and the transport has reported the error if it is
+   * worth a message.
    */
   void (*piece_done) (struct fetch *f, size_t piece);
   void (*done) (struct fetch *f, int err);
@@ -72,15 +72,15 @@ struct transport_ops {
   void (*close) (struct transport *t);
 };
 
-/* Constant once open, but for 'prefix'. */
+/* Constant once open, except 'prefix'. */
 struct transport {
   const struct transport_ops *ops;
   char *name;     /* for messages */
   char *identity; /* equal for equal objects; secret, never in messages */
   uint64_t size;  /* bytes, <= INT64_MAX */
 
-  /* The object's first bytes, if they came with the size; else NULL.  The user
-   * of these frees them and sets NULL; 'close' frees what is left.
+  /* The object's first bytes, if they came with the size; else NULL.  The
+   * source caches and frees them, and sets NULL; else 'close' frees them.
    */
   uint8_t *prefix;
   size_t prefix_length;

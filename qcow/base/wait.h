@@ -20,9 +20,9 @@
  */
 int hooks_sleep (const struct qcow_hooks *hooks, unsigned ms);
 
-/* Wait with 'lock' held for a condition of monotonic_cond_init, but at most
- * until *next_poll.  When that has passed, release the lock, call the sleep
- * hook, advance *next_poll, and take the lock again.  Returns 0 (check the
+/* Wait with 'lock' held for a condition that monotonic_cond_init initialized,
+ * at most until *next_poll.  Then release the lock, call the sleep hook,
+ * advance *next_poll, and take the lock again.  Returns 0 (check the
  * condition again), or -1 if the hook says that the caller must stop waiting.
  */
 int hooks_wait (const struct qcow_hooks *hooks, pthread_cond_t *cond,

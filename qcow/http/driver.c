@@ -63,8 +63,8 @@ take_submitted (struct http *h)
   return !stop;
 }
 
-/* End an active request's transfer.  (Freeing a handle that can't be removed
- * removes it.)
+/* End an active request's transfer.  (If the handle can't be removed, freeing
+ * it removes it.)
  */
 static void
 end_transfer (struct http *h, struct request *r)
@@ -74,7 +74,6 @@ end_transfer (struct http *h, struct request *r)
   quota_give (&h->connections, &r->object->origin->client);
 }
 
-/* End a request. */
 static void
 end_request (struct http *h, struct request *r, int err)
 {
@@ -211,7 +210,7 @@ libcurl_failed (struct http *h, CURLMcode code)
   }
 }
 
-/* Drive the transfers until one is over, or for at most 'max_ms'. */
+/* Drive the transfers once.  If none is over, wait up to 'max_ms'. */
 static void
 step (struct http *h, int max_ms)
 {

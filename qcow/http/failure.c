@@ -37,7 +37,7 @@ has_any (const char *text, size_t length, const char *const *words)
 }
 
 /* Servers that expect TLS respond to plain HTTP with 400 and a page that says
- * so, each in other words.
+ * so, each in its own words.
  */
 static bool
 expects_tls (const struct request *r, long status)
@@ -49,7 +49,7 @@ expects_tls (const struct request *r, long status)
          && has_any (r->body, body_length (r), words);
 }
 
-/* Append " (CODE)".  What stands for a secret has brackets of its own. */
+/* Append " (CODE)".  The placeholder for a secret has its own brackets. */
 static void
 append_code (const struct request *r, char out[FAILURE_MAX])
 {
@@ -152,9 +152,9 @@ connection_error (const struct request *r, CURLcode code)
   return text ? text : libcurl.easy_strerror (code);
 }
 
-/* True if there was a connection.  After a time-out: a connection that is
- * reused has no time of connecting, but one of sending.  libcurl 8.23 always
- * has a time of connecting, but its text says what has timed out.
+/* True if there was a connection.  After a time-out: a reused connection has
+ * no connect time, but a pre-transfer time.  libcurl 8.23 always has a connect
+ * time, but its text says what has timed out.
  */
 static bool
 is_connected (const struct request *r, CURLcode code)
@@ -170,8 +170,8 @@ is_connected (const struct request *r, CURLcode code)
          && strncmp (r->error, connecting, strlen (connecting)) != 0;
 }
 
-/* Describe that a proxy or a socket could not be reached.  False: the reason
- * is another.
+/* Describe that a proxy or a socket could not be reached.  False: that is not
+ * the reason.
  */
 static bool
 describe_connection (const struct request *r, CURLcode code,

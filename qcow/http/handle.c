@@ -4,13 +4,13 @@
  * handle costs 1.5 microseconds.  With a new one for each request, no request
  * sees what another one was given.)
  *
- * User names, passwords, cookies, headers and keys go to the origin of the
- * user's own URL, and what is in an object's URL to its origin: never
- * anywhere that an image or a redirect names.
+ * User names, passwords, cookies, headers and keys of the options go only to
+ * the origin of the user's own URL, and a login in an object's URL only to
+ * that URL's origin.  A redirect to another origin gets neither.
  *
- * libcurl could sign requests to S3, too, but not a path as it is: it refuses
- * CURLOPT_AWS_SIGV4 together with CURLOPT_PATH_AS_IS, and without the latter
- * it takes a part of an object's key for a directory.
+ * libcurl can sign requests to S3, too, but refuses CURLOPT_AWS_SIGV4 together
+ * with CURLOPT_PATH_AS_IS, and without the latter it takes a part of an
+ * object's key for a directory.
  */
 
 #include <errno.h>
@@ -129,8 +129,8 @@ is_called (const char *line, const char *name)
          && (line[n] == ':' || line[n] == ';');
 }
 
-/* True if a request for the object to this URL is signed.  It is not without
- * keys, or if the user gives an Authorization header.
+/* True if a request for the object to this URL is signed: there are keys, and
+ * the user gives no Authorization header.
  */
 static bool
 is_signed (const struct http_settings *s, const struct url *object,
@@ -201,7 +201,7 @@ sign_replaces (const struct http_settings *s, const char *header)
              && is_called (header, "x-amz-security-token"));
 }
 
-/* True if proxies change the header. */
+/* True if proxies can change the header. */
 static bool
 is_changed_by_proxies (const char *line)
 {
@@ -271,7 +271,7 @@ authorization (const struct http_settings *s, const struct url *url,
                                    .payload_hash = EMPTY_HASH };
   const struct curl_slist *l;
   struct sigv4_header *headers;
-  size_t max = 1; /* (of none, malloc may return NULL) */
+  size_t max = 1; /* (malloc (0) may return NULL) */
   char *value;
 
   for (l = list; l; l = l->next)
@@ -289,8 +289,8 @@ authorization (const struct http_settings *s, const struct url *url,
   return value;
 }
 
-/* Sign a request with all headers in the list, and append the signature.  0,
- * or -1 with errno ENOMEM, or EIO: see libgcrypt_reason.
+/* Sign a request with the headers in the list that proxies keep, and append
+ * the signature.  0, or -1 with errno ENOMEM, or EIO: see libgcrypt_reason.
  */
 static int
 sign (const struct http_settings *s, const struct url *url,

@@ -4,8 +4,8 @@
  *
  * One struct http does all transfers of an image and its layers, through
  * libcurl's multi interface.  One thread drives them: before http_start the
- * thread that waits for a fetch, then a worker thread.  Callers submit fetches
- * and can wait for them; no lock is held while they wait.
+ * thread that waits for a fetch, afterwards a worker thread.  Callers submit
+ * fetches and can wait for them; they hold no lock while they wait.
  *
  * A fetch is retried where that can help, follows redirects, and delivers only
  * bytes of the version of the object that was seen first.
@@ -26,9 +26,9 @@
 
 struct http;
 
-/* Check all options that can be checked before a URL is opened, and that the
- * image can have a use for them.  Loads libcurl only if a value depends on it.
- * Returns 0, or -1 with the error reported and errno.
+/* Check the options as far as possible before a URL is opened, and that the
+ * image can need them.  Loads libcurl only if a value depends on it.  Returns
+ * 0, or -1 with the error reported and errno.
  */
 int http_check_options (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
@@ -52,8 +52,8 @@ void http_stop (struct http *h);
 void http_free (struct http *h);
 
 /* Parse a URL and check that the options allow it.  0, or -1 with errno and
- * the error reported as one about 'holder', the image that names the URL; "":
- * about the URL.
+ * the error reported.  'holder' is the image that names the URL, or "": the
+ * message about an invalid URL begins with it.
  */
 int http_parse_url (const struct http *h, const char *text, const char *holder,
                     struct url *url);
@@ -62,9 +62,9 @@ int http_parse_url (const struct http *h, const char *text, const char *holder,
 #define HTTP_PREFIX_BYTES (256U << 10)
 
 /* Open an object, and read its beginning as the transport's prefix.  'ref'
- * tells messages where its name is from.  Takes over *url's strings, also on
- * failure. Not after http_start.  NULL with the error reported, and errno
- * ENOENT, EACCES, EINVAL, EIO or ENOMEM.
+ * says where its name is from, for messages.  Takes over *url's strings, also
+ * on failure.  Not after http_start.  NULL with the error reported, and errno
+ * ENOENT, EACCES, EIO, ENOMEM or ESHUTDOWN.
  */
 struct transport *http_open (struct http *h, struct url *url,
                              const struct reference *ref);

@@ -41,24 +41,24 @@ struct http {
   bool stop;                      /* under the lock */
   pthread_t worker;
 
-  /* The rest belongs to the thread that drives. */
+  /* The rest belongs to the driver. */
   struct request *requests; /* the oldest first */
   struct origin *origins;
   struct quota connections; /* of active requests */
   unsigned failures;        /* of libcurl itself, in a row */
 };
 
-/* Where requests go: the URL of an object, or where the server has redirected
- * to, with the secrets that messages must not show.  A target does not change.
+/* Where requests go: the URL of an object or of a redirect, with the secrets
+ * that messages must not show.  A target does not change.
  * The object and its requests share it.
  */
 struct target {
   unsigned references;
   struct url url;
-  struct secrets secrets; /* of the URL, and of the one that led here */
+  struct secrets secrets; /* of the URL, and of all that led here */
 };
 
-/* The server of some objects, wherever it redirects to. */
+/* The server of objects' own URLs.  Redirected requests count for it, too. */
 struct origin {
   struct origin *next;
   struct quota_client client; /* of the connections */
@@ -69,7 +69,7 @@ struct http_object {
   struct transport transport;
   struct http *http;
   struct origin *origin;
-  const struct reference *ref; /* while it is opened; NULL: none */
+  const struct reference *ref; /* only while it is being opened */
   bool known;                  /* version is set */
   struct version version;
   bool changed;    /* the server has another version now */
@@ -104,12 +104,12 @@ struct request {
   struct target *target; /* where it goes */
   enum verdict verdict;
   struct problem problem;
-  uint64_t filled_before; /* when it began */
+  uint64_t filled_before; /* 'filled' when it began */
   uint64_t expected;      /* 'filled' after it, at most */
   uint64_t began;         /* ms; 0: there was no try yet */
   char error[CURL_ERROR_SIZE];
   char body[1024];    /* the beginning of an error's body … */
-  size_t body_length; /* … and its bytes so far */
+  size_t body_length; /* … and its length so far */
 
   /* All tries. */
   struct retry retry;
@@ -190,12 +190,12 @@ void failure_of_transfer (const struct request *r, CURLcode code,
 
 /* --- driver.c --- */
 
-/* Drive the transfers until one is over, or for at most 'max_ms'.  Only before
- * http_start.
+/* Drive the transfers once.  If none is over, wait up to 'max_ms'.  Only
+ * before http_start.
  */
 void driver_step (struct http *h, int max_ms);
 
-/* Submit a fetch (transport_ops.submit).  Not before http_start. */
+/* Submit a fetch (transport_ops.submit). */
 void driver_submit (struct transport *t, struct fetch *f);
 
 /* Make the fetches fail with ESHUTDOWN soon, unless they are done. */

@@ -6,9 +6,9 @@
  * a local image.  Once loaded it stays.
  *
  * Other files call libcurl's functions through the table 'libcurl'.  Before
- * the first call, libcurl_load must have succeeded.  Call that while there is
- * one thread only, like qcow_open.  Unit tests replace functions in the table
- * to make them fail.
+ * the first call, libcurl_load must have succeeded.  Like qcow_open, it is
+ * called while there is only one thread.  Unit tests replace functions in the
+ * table to make them fail.
  */
 
 #ifndef QCOW_HTTP_LIBCURL_H

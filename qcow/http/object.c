@@ -157,7 +157,7 @@ static const struct transport_ops object_ops = {
   .close = close_object,
 };
 
-/* Takes over *url's strings.  NULL: out of memory; then they stay. */
+/* Takes over *url's strings, unless it returns NULL: out of memory. */
 static struct http_object *
 new_object (struct http *h, struct url *url, const struct reference *ref)
 {
@@ -225,7 +225,7 @@ refuse_url (const struct http *h, const char *text, const char *holder,
                        problem->text);
 }
 
-/* Check a URL that is valid.  0, or -1 with the error reported and errno. */
+/* Check that a valid URL may be used; results as http_parse_url. */
 static int
 check_url (const struct http *h, const struct url *url)
 {

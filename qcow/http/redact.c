@@ -27,7 +27,7 @@
 /* Bytes of a text that are searched: more than are ever shown. */
 #define LOOK_AT 2048
 
-/* Bytes of a longer text that are shown, once it is escaped. */
+/* Bytes, after escaping, that are shown of a text that is too long. */
 #define SHOWN (REDACTED_MAX - sizeof "...")
 
 static void

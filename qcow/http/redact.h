@@ -29,9 +29,9 @@ void secrets_add (struct secrets *s, const char *secret);
 void secrets_add_login (struct secrets *s, const char *user,
                         const char *password);
 
-/* Add each value of a text of VALUE and NAME=VALUE, which any of the
- * separators divide.  Very short values are ignored, and those that are public
- * in presigned URLs.
+/* Split a text at any of the separators, and add the value of each VALUE or
+ * NAME=VALUE.  Very short values are ignored, and those that are public in
+ * presigned URLs.
  */
 void secrets_add_values (struct secrets *s, const char *text,
                          const char *separators);

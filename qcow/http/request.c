@@ -3,8 +3,8 @@
  * Requests.  See internal.h.
  *
  * A response is judged when its first byte arrives, before that byte is
- * stored.  Secrets go to the user's own origin only, so redirects are
- * followed here and not by libcurl, which knows fewer secrets.
+ * stored.  Redirects are followed here and not by libcurl, which would not
+ * keep all secrets from other origins.
  */
 
 #include <errno.h>
@@ -122,7 +122,7 @@ judge (struct request *r)
   r->expected = min64 (r->filled + length, r->length);
 }
 
-/* Bytes of the object. */
+/* Store bytes of the object. */
 static void
 take_bytes (struct request *r, const char *bytes, uint64_t n)
 {
@@ -147,7 +147,7 @@ take_bytes (struct request *r, const char *bytes, uint64_t n)
   }
 }
 
-/* Bytes of an error's body.  False: it is too long. */
+/* Store bytes of an error's body.  False: it is too long. */
 static bool
 take_error (struct request *r, const char *bytes, size_t n)
 {
@@ -175,7 +175,7 @@ on_body (char *bytes, size_t size, size_t n, void *opaque)
     return length;
   case VERDICT_NO_RANGES:
   case VERDICT_NONSENSE:
-    return 0; /* it can be all of a large file */
+    return 0; /* the body can be a whole large file */
   default:
     return take_error (r, bytes, length) ? length : 0;
   }
@@ -341,7 +341,7 @@ failed (struct request *r, enum retry_cause cause, unsigned kind,
   va_end (args);
   switch (d.action) {
   case RETRY_LATER:
-    /* Begin at the object again: redirects may have led to a broken server. */
+    /* Leave this redirect target: it may be a broken server. */
     r->hops = 0;
     r->due = now + d.delay;
     snprintf (r->why, sizeof r->why, "%.*s", FAILURE_MAX - 1, why);
@@ -390,7 +390,7 @@ failed_in_transfer (struct request *r, CURLcode code)
 /* --- Redirects --- */
 
 /* Take a redirect's URL, if it may be followed.  0, or -1, the reason, and
- * errno ENOMEM or EINVAL.  (Only the user's own URLs may use s3://.)
+ * errno ENOMEM or EINVAL.  (A redirect to s3:// is refused.)
  */
 static int
 take_location (const struct request *r, const char *location, struct url *next,
@@ -476,7 +476,7 @@ follow (struct request *r, long status)
 
 /* --- Ending a try --- */
 
-/* The time from when the request was sent to when the response began. */
+/* Note the time from sending the request to the response's first byte. */
 static void
 note_latency (const struct request *r)
 {

@@ -12,7 +12,7 @@
 #include "base/minmax.h"
 #include "http/response.h"
 
-/* Digits and nothing else, or false. */
+/* Parse digits, without sign or space, and move *p past them. */
 static bool
 parse_number (const char **p, uint64_t *n)
 {
@@ -232,7 +232,7 @@ response_judge (const struct response *a, uint64_t offset, uint64_t length,
     return VERDICT_CHANGED;
   default:
     /* An undefined status is like 500 (RFC 9110, 15).  Content delivery
-     * networks send those when they don't reach the server.
+     * networks send those when they can't reach the server.
      */
     return a->status >= 520 ? VERDICT_LATER : VERDICT_REFUSED;
   }

@@ -54,9 +54,9 @@ enum verdict {
 };
 
 /* Judge the response to a request for [offset, offset + length).  'known' is
- * the version that was seen before; NULL: this is the first response.  If it
- * is good, *seen is set to its version, and *good to the number
- * of requested bytes that follow.  'problem' is set for CHANGED and NONSENSE.
+ * the version that was seen before; NULL: this is the first response.  If the
+ * response is good, *seen is set to its version, and *good to the number of
+ * requested bytes that follow.  'problem' is set for CHANGED and NONSENSE.
  */
 enum verdict response_judge (const struct response *a, uint64_t offset,
                              uint64_t length, const struct version *known,

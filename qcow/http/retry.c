@@ -154,7 +154,7 @@ retry_cause_of_curl (CURLcode code, bool known)
   }
 }
 
-/* Right also if 'when' is later than 'now'. */
+/* Correct even if 'when' is later than 'now'. */
 static bool
 is_recent (uint64_t when, uint64_t now)
 {

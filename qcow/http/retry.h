@@ -17,7 +17,7 @@
 struct retry {
   unsigned failures;      /* in a row, without progress */
   uint64_t first_failure; /* ms: when the first of these happened */
-  bool once;              /* no further try unless this one makes progress */
+  bool once;              /* no retry unless this try or another gets bytes */
   bool asked_original;    /* the remembered target is not used any more */
 };
 
@@ -30,7 +30,7 @@ enum retry_cause {
 
 struct retry_failure {
   enum retry_cause cause;
-  long status;          /* of the response; 0: there was none */
+  long status;          /* of the response; without one, another code */
   uint64_t now;         /* ms */
   uint64_t progress;    /* bytes of the object that this try brought */
   uint64_t retry_after; /* seconds to wait, from the server; 0: none */
@@ -70,8 +70,8 @@ bool retry_is_progress (uint64_t bytes);
 
 /* Failed requests of one object.  After a range could not be fetched, every
  * client that waits for it would retry for as long, one after the other.  So
- * for a while, requests for such a range fail at once.  After a request was
- * given up, requests for other ranges get one try, until one succeeds.
+ * for a second, requests for such a range fail at once, and after a request
+ * was given up, those for other ranges get one try, until one succeeds.
  * Starts as zeros.
  */
 struct retry_history {

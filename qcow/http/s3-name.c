@@ -46,8 +46,8 @@ is_bucket (const char *s, size_t length)
          && is_plain (s + tenant, length - tenant) && s[tenant] != '.';
 }
 
-/* True if a component of the path is "." or "..", which libcurl removes from a
- * request's path.
+/* True if a component of the path is "." or "..", which libcurl removes when
+ * it parses a URL.
  */
 static bool
 has_dots (const char *path)
@@ -74,8 +74,8 @@ s3_is_object (const char *name)
 
 /* The URL of "BUCKET/KEY", where the bucket's name has n bytes.  Amazon's
  * servers expect the bucket in the host's name.  But their certificates do not
- * cover names with more dots, and old buckets have names that no host can
- * have.  Other servers expect the bucket in the path.
+ * cover buckets with dots, and old buckets have names that no host can have.
+ * These are put in the path, where other servers expect all buckets.
  */
 static char *
 http_text (const char *name, size_t n, const struct url_s3 *s3)

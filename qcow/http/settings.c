@@ -117,7 +117,7 @@ check_headers (const struct http_settings *s)
   return 0;
 }
 
-/* "HOST:PORT:ADDRESS[,ADDRESS]", also with a '+' before it (as curl has it);
+/* "HOST:PORT:ADDRESS[,ADDRESS]", also with a '+' before it (as in curl);
  * "-HOST:PORT" removes an entry.  libcurl checks the addresses.
  */
 static bool
@@ -151,7 +151,7 @@ check_resolve (const struct http_settings *s)
   return 0;
 }
 
-/* Check and take what depends neither on libcurl nor on a URL. */
+/* Check and take what does not depend on a URL. */
 static int
 take_values (struct http_settings *s, const struct qcow_http_options *o,
              const struct qcow_hooks *hooks)
@@ -250,7 +250,7 @@ first (const char *a, const char *b)
   return a ? a : b;
 }
 
-/* Keys belong together: they do not come from different places. */
+/* The two keys belong together, so both come from one place. */
 static void
 take_s3 (struct http_settings *s)
 {
@@ -312,8 +312,8 @@ http_check_options (const struct qcow_options *options,
                          o->given);
   if (check_s3_server (&o->s3, hooks) == -1)
     return -1;
-  /* If the image is at a URL, its opening checks the keys, and whether they
-   * are used at all.
+  /* If the image is at a URL, opening it checks the keys, and whether they are
+   * used at all.
    */
   return options->url ? 0 : check_s3_keys (&o->s3, hooks);
 }
@@ -469,7 +469,7 @@ add_proxy (struct secrets *secrets, const char *proxy)
   return 0;
 }
 
-/* Collect what no message may contain, whatever a server repeats. */
+/* Collect what no message may contain, even if a server repeats it. */
 static int
 collect_secrets (struct http_settings *s)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The user's options for web servers, checked, and what follows from them.
+ * The user's options for web servers, checked, and what is derived from them.
  * They do not change after http_settings_take, so any thread may read them.
  */
 
@@ -35,11 +35,11 @@ struct http_settings {
   long http_version; /* CURL_HTTP_VERSION_* */
   struct curl_slist *resolve;
   char *paths[3];         /* owned, for 'options' */
-  struct secrets secrets; /* all of the above that are */
+  struct secrets secrets; /* all secret parts of the above */
 };
 
 /* Returns 0, or -1 with the error reported and errno.  Free the settings in
- * both cases.  libcurl is loaded.
+ * both cases.  libcurl must be loaded.
  */
 int http_settings_take (struct http_settings *s,
                         const struct qcow_options *options,

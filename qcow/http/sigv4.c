@@ -220,7 +220,7 @@ put_names (char *out, const struct sigv4_header *const *sorted, size_t nr)
 static size_t
 canonical_size (const struct sigv4_request *r)
 {
-  /* Line breaks, an end mark, and '=' for each parameter of the query. */
+  /* 4: percent-encoding, and '=' in the query.  8: line breaks and a NUL. */
   size_t size = strlen (r->method) + 4 * strlen (r->target)
                 + strlen (r->payload_hash) + 8;
   size_t i;

@@ -97,7 +97,7 @@ remove_dots (char *path)
   *out = '\0';
 }
 
-/* The length of a name up to the last slash of the path. */
+/* The length of a name with the last slash of the path. */
 static size_t
 directory_length (const char *name)
 {

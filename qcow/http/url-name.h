@@ -4,7 +4,7 @@
  * paths, and what messages may show of them.  Pure.
  *
  * User name, password and query (which can be a signature) are secret.  So is
- * what can be a part of these in a text that is no valid URL.
+ * any part of an invalid URL that could be one of these.
  */
 
 #ifndef QCOW_HTTP_URL_NAME_H
@@ -22,7 +22,7 @@ bool url_is_s3 (const char *name);
 /* True if it starts like any URL, SCHEME://. */
 bool url_looks_like_one (const char *name);
 
-/* The length of what it starts with that could be a scheme. */
+/* The length of the beginning that could be a scheme. */
 size_t url_scheme_length (const char *name);
 
 /* True if a name that is like a URL has a query.  (In s3:// a '?' is a part of
@@ -32,9 +32,9 @@ bool url_has_query (const char *name);
 
 /* --- Paths of URLs: all take the name of a struct url --- */
 
-/* Join 'file' to the directory of 'base'.  'file' is a relative file name, of
- * which every byte means itself, but for '/', '.' and '..'.  A new string, or
- * NULL: out of memory.
+/* Join 'file' to the directory of 'base'.  'file' is a relative file name, and
+ * taken literally except for '/', '.' and '..'.  A new string, or NULL: out of
+ * memory.
  */
 char *url_join (const char *base, const char *file);
 
@@ -43,11 +43,11 @@ char *url_join (const char *base, const char *file);
  */
 char *url_directory (const char *name);
 
-/* True if 'name' is the prefix, or below it: equal up to its end or a '/'. */
+/* True if 'name' is 'prefix', or continues it after a '/'. */
 bool url_covers (const char *prefix, const char *name);
 
-/* True if a server might take a part of the path for ".." or "." that is
- * written otherwise: escaped, with backslashes or with parameters.
+/* True if a server might read a part of the path as "." or "..", however it is
+ * written: escaped, with backslashes or with parameters.
  */
 bool url_hides_dotdot (const char *name);
 

@@ -57,8 +57,8 @@ url_unescape (char *s)
 
 /* --- Parsing --- */
 
-/* (No login is malformed: libcurl before 8.0 returns CURLUE_BAD_LOGIN if it
- * has no memory for one.)
+/* (libcurl before 8.0 returns CURLUE_BAD_LOGIN only if it has no memory for a
+ * login, since no login is malformed.)
  */
 static bool
 is_no_memory (CURLUcode code)
@@ -75,8 +75,8 @@ failed (CURLUcode code)
 }
 
 /* Get a part of the URL.  *out is NULL if it is missing.  0, or -1 with errno
- * ENOMEM.  (All strings of a struct url are in memory of malloc, so that they
- * are freed in one way.)
+ * ENOMEM.  (All strings of a struct url are from malloc, not libcurl, so that
+ * 'free' frees them.)
  */
 static int
 take_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
@@ -93,9 +93,9 @@ take_part (CURLU *u, CURLUPart part, unsigned flags, char **out)
   return *out ? 0 : failed (CURLUE_OUT_OF_MEMORY);
 }
 
-/* Take user and password, and remove them from 'u'.  (libcurl can unescape
- * them, too, but has one error code for out of memory and for an escaped
- * control character.)
+/* Take user and password, and remove them and the fragment from 'u'.  (libcurl
+ * can unescape them, too, but has one error code for out of memory and for an
+ * escaped control character.)
  */
 static int
 take_user_info (CURLU *u, struct url *url)
@@ -123,7 +123,7 @@ whole (CURLU *u, char **out)
   return *out ? 0 : failed (CURLUE_MALFORMED_INPUT);
 }
 
-/* Lower the case of a host, so that origins can be compared.  The zone of an
+/* Make a host lower case, so that origins can be compared.  The zone of an
  * address (RFC 6874: "[fe80::1%25eth0]") keeps its case.  False: it has a
  * character that no host has; libcurl accepts more.
  */
@@ -184,7 +184,7 @@ check_text (CURLU *u, const char *text)
   return r;
 }
 
-/* Take the parts of 'u', which is changed. */
+/* Take the parts of 'u'.  Changes 'u'. */
 static int
 take_parts (CURLU *u, struct url *url)
 {
@@ -230,7 +230,7 @@ parse_http (const char *text, struct url *url, struct problem *problem)
   CURLUcode code;
   int r;
 
-  /* libcurl takes the next part of the path for an empty host. */
+  /* If the host is empty, libcurl takes the first part of the path for it. */
   host = strstr (text, "://");
   if (host == NULL || host[3] == '/' || host[3] == '\0')
     return invalid (problem, "the host is missing");

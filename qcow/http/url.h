@@ -31,8 +31,8 @@ struct url {
   bool s3;        /* was s3://... */
 };
 
-/* Parse a URL.  The strings of *url are for url_free, also on failure.  0, or
- * -1, the reason, and errno ENOMEM, or else EINVAL.
+/* Parse a URL.  The caller calls url_free, also on failure.  0, or -1, the
+ * reason, and errno ENOMEM, or else EINVAL.
  */
 int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
                struct problem *problem);

@@ -12,7 +12,7 @@
 #include "source/blocks.h"
 #include "source/readahead.h"
 
-/* Larger requests would keep others from being made in parallel. */
+/* Larger requests would leave fewer to run in parallel. */
 #define CHUNK_BLOCKS (READAHEAD_CHUNK / BLOCK_BYTES)
 
 size_t

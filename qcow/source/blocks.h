@@ -56,19 +56,19 @@ enum cache_claim block_claim (const struct blocks *b,
 bool block_claim_ahead (const struct blocks *b, struct block_list *missing,
                         uint64_t number);
 
-/* A block that is cached, pinned; else NULL. */
+/* Return a cached block, pinned, or NULL. */
 struct cache_entry *block_peek (const struct blocks *b, uint64_t number);
 
 /* The same for a block that is cached or being fetched. */
 struct cache_entry *block_find (const struct blocks *b, uint64_t number);
 
-/* Begin to fetch the blocks in the list, and empty it: neighbours with one
- * request, the requests in parallel.  Blocks of a fetch that fails are
- * cache_fail'ed, with the error reported.  Keeps errno.
+/* Begin to fetch the blocks in the list, and empty it.  Neighbours share a
+ * request; requests run in parallel.  A request that fails reports the error,
+ * and calls cache_fail for its blocks.  Keeps errno.
  */
 void blocks_fetch (const struct blocks *b, struct block_list *missing);
 
-/* Cache the object's first bytes, as far as there is room: whole blocks. */
+/* Cache the whole blocks of the object's first bytes, while there is room. */
 void blocks_store (const struct blocks *b, const uint8_t *bytes,
                    size_t length);
 

@@ -6,9 +6,9 @@
  * The image is never mapped into memory: if a file shrinks, that must be an
  * error and not SIGBUS.
  *
- * Holes: lseek is called once for each fragment of the file.  Most images have
- * no hole, so the first call is for offset 0.  Known fragments are in a sorted
- * list under the lock, which is never held during a system call.
+ * Holes: lseek finds each fragment of the file once, the one at offset 0 first
+ * (source_is_solid), because most images have no hole.  Known fragments are in
+ * a sorted list under the lock, which is never held during a system call.
  */
 
 #include <errno.h>
@@ -35,13 +35,13 @@ struct fragment {
   bool hole;
 };
 
-/* A list of 24 KiB.  When it is full, all fragments are forgotten, and each
- * takes a system call again.
+/* A list of 24 KiB.  When it is full, all fragments are forgotten, and looked
+ * up again.
  */
 #define MAX_FRAGMENTS 1024
 
-/* How far to look back for the start of a fragment, since calls are not always
- * in the order of the file.
+/* How far to look back for the start of a fragment, since offsets do not
+ * always ascend from call to call.
  */
 #define LOOK_BACK (UINT64_C (16) << 20)
 
@@ -105,7 +105,7 @@ file_readv (struct source *s, const struct source_range *ranges, size_t n,
 }
 
 /* Get the fragment at 'offset' from the kernel.  It is no hole if the kernel
- * can't tell.  Nor is a range that was truncated while being served: a client
+ * can't tell, or if the file was truncated there while being served: a client
  * that reads it must get an error.
  */
 static struct fragment
@@ -116,8 +116,7 @@ seek_fragment (const struct source_file *f, uint64_t offset)
   off_t next;
 
   if (data == -1) {
-    /* ENXIO: there is no data up to the end of the file, wherever that is now.
-     */
+    /* ENXIO: there is no data up to the current end of the file. */
     found.hole
       = errno == ENXIO && lseek (f->fd, 0, SEEK_END) >= (off_t) f->source.size;
     return found;
@@ -272,8 +271,8 @@ check_type (struct source_file *f)
                                                : "a special file");
 }
 
-/* Take the length.  The file must be locked, because a writer could change the
- * length before.
+/* Take the length.  Call this after locking, if the file is locked: before, a
+ * writer could change the length.
  */
 static int
 take_length (struct source_file *f)

@@ -87,9 +87,9 @@ start_stream (struct readahead *ra, uint64_t offset, uint64_t length)
                                   .used = ra->clock };
 }
 
-/* Where another stream starts, another client has read the bytes that follow.
- * Do not fetch them again, unless this stream has really continued past that
- * start, and does not just end a little behind it.
+/* Another client has read the bytes from where another stream starts.  Do not
+ * fetch them again, unless this stream has passed that start by more than a
+ * chunk.
  */
 static uint64_t
 limit (const struct readahead *ra, const struct readahead_stream *s,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * How far to read ahead in a remote object.  Policy alone: pure functions, no
- * I/O.  The caller holds a lock around readahead_note.
+ * How far to read ahead in a remote object.  Policy alone, without I/O.  The
+ * caller holds a lock around readahead_note.
  *
  * A stream is a sequence of reads that continue where others ended.  Only
  * streams are read ahead, scattered reads are not.  Clients have several small
@@ -16,8 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Read-ahead ends at multiples of this.  At most distances, a request for this
- * many bytes takes little longer than their transfer.
+/* Read-ahead ends at multiples of this.  For most round-trip times, a request
+ * for this many bytes takes little longer than their transfer.
  */
 #define READAHEAD_CHUNK (UINT64_C (1) << 20)
 
@@ -28,7 +28,7 @@ struct readahead_stream {
   uint64_t first; /* its lowest offset */
   uint64_t start; /* where counting 'bytes' starts */
   uint64_t end;   /* of the furthest read */
-  uint64_t ahead; /* all before this was read, or read ahead */
+  uint64_t ahead; /* everything before this was read, or read ahead */
   uint64_t bytes; /* read from 'start' on */
   uint64_t used;  /* the clock's time; 0: never */
 };

@@ -10,7 +10,7 @@
  * has no room bypass the cache: they copy what is cached or being fetched, and
  * fetch the rest directly to the caller's memory.
  *
- * Locking: 'lock' guards the streams alone, and is held for no I/O.
+ * Locking: 'lock' guards only the streams, and is not held during I/O.
  */
 
 #include <errno.h>
@@ -24,8 +24,8 @@
 #include "source/remote.h"
 #include "source/source.h"
 
-/* For reads of this many bytes, which clients prefer (qcow-plugin.c), the
- * cache would save no requests, and cost a copy.
+/* For reads of this size, the preferred one (qcow-plugin.c), the cache would
+ * save no requests, and cost a copy.
  */
 #define LARGE_READ (512U << 10)
 
@@ -143,8 +143,8 @@ add_part (struct source_remote *s, struct pass *pass, struct part p,
 }
 
 /* Wait for the blocks of the pass and copy its parts; if r is -1 only unpin
- * them.  The last part comes first: when that is complete, the others mostly
- * are, too, so there is one wait.
+ * them.  Wait for the last part first: when it is complete, the others mostly
+ * are, too, so one wait is mostly enough.
  */
 static int
 wait_for_parts (struct source_remote *s, const struct pass *pass, int r)
@@ -169,7 +169,7 @@ wait_for_parts (struct source_remote *s, const struct pass *pass, int r)
     else
       again[n++] = (struct source_range){ p->offset, p->length, p->dest };
   }
-  /* A block fails with those that were fetched with it.  Fetch it alone. */
+  /* A failed request fails all of its blocks.  Fetch each part alone. */
   if (r == 0)
     return fetch_ranges (s, again, n);
   errno = err;
@@ -262,7 +262,7 @@ is_large (const struct source_range *ranges, size_t n)
   return sum >= LARGE_READ;
 }
 
-/* Clients get EIO for any other reason. */
+/* Give clients EIO for all other errors. */
 static int
 for_client (int r)
 {
@@ -340,8 +340,8 @@ load_block (struct source_remote *s, uint64_t number,
   blocks_fetch (&s->blocks, &missing);
   if (cache_wait (*entry, s->source.hooks) == 0)
     return 1;
-  /* A block fails with those that were fetched with it.  The caller can still
-   * read the bytes alone.
+  /* A failed request fails all of its blocks.  The caller can still read these
+   * bytes alone.
    */
   return errno == ESHUTDOWN ? -1 : 0;
 }

@@ -32,8 +32,8 @@ struct source_range {
 };
 
 /* What a read is for.  Clients read data in streams, which a remote source
- * caches and reads ahead.  A table is read once, into memory that the caller
- * keeps, so a remote source does not cache it.
+ * reads ahead into the cache.  A table is read once, into memory that the
+ * caller keeps, so a remote source does not cache it.
  */
 enum source_use { SOURCE_TABLE, SOURCE_DATA };
 
@@ -70,7 +70,7 @@ struct source_ops {
 struct source {
   const struct source_ops *ops;
   const struct qcow_hooks *hooks; /* outlive the source */
-  char *name;                     /* as the user gave it, for messages */
+  char *name;                     /* the path or URL, for messages */
   uint64_t size;                  /* bytes, <= INT64_MAX */
   uint64_t device, inode;         /* identify a local file */
   char *identity; /* identifies a remote object: secret, never in messages */
