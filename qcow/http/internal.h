@@ -6,6 +6,14 @@
  * does all transfers.  Everything here belongs to it, except what is marked as
  * atomic or under the lock.  An object's version does not change after
  * http_open, nor do settings after http_new.
+ *
+ *   object.c    opens an object; waits for fetches
+ *   driver.c    starts the requests that are due, and collects their transfers
+ *   request.c   begins a try of a request, and ends it
+ *   handle.c    sets a libcurl handle up for a try; target.c: where it goes
+ *   response.c  judges the response (pure)
+ *   failure.c   describes a failure, without secrets (redact.c)
+ *   retry.c     decides what follows a failure (pure)
  */
 
 #ifndef QCOW_HTTP_INTERNAL_H
