@@ -244,7 +244,7 @@ start (uint64_t size, size_t prefix, uint64_t cache_bytes)
 }
 
 static inline void
-stop (void)
+stop_transport (void)
 {
   source_close (source);
   assert_true (fake.closed);

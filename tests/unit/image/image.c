@@ -91,7 +91,7 @@ remote (void **state)
     assert_int_equal (image_get_slice (&image, key (host), size, &again), 0);
     cache_release (again.entry);
     assert_int_equal (fake.nr_asked, 1);
-    stop ();
+    stop_transport ();
   }
 }
 
@@ -122,7 +122,7 @@ bad_block (void **state)
                     0);
   check_slice (&slice, M + 16 * K, 16 * K);
   cache_release (slice.entry);
-  stop ();
+  stop_transport ();
 }
 
 static void

@@ -50,24 +50,24 @@ prefix (void **state)
   /* Of what is cached in part, the rest. */
   read_table (200 * K, 100 * K);
   ASKED ({ 'd', 256 * K, 44 * K });
-  stop ();
+  stop_transport ();
 
   /* All of a small object. */
   start (100001, 100001, 64 * M);
   read_table (0, 100001);
   read_data (100000, 1);
   ASKED_NOTHING;
-  stop ();
+  stop_transport ();
 
   /* Without one, and with one that ends within a block. */
   start (M, 0, 64 * M);
   read_table (0, 512);
   ASKED ({ 'd', 0, 512 });
-  stop ();
+  stop_transport ();
   start (M, 70000, 64 * M);
   read_data (0, 70000);
   ASKED ({ 's', 64 * K, 64 * K });
-  stop ();
+  stop_transport ();
 }
 
 static void
@@ -87,13 +87,13 @@ small_reads (void **state)
   ASKED ({ 's', 80 * M, 64 * K }, { 's', 80 * M - 64 * K, 64 * K },
          { 's', 80 * M + 64 * K, 64 * K });
   /* The last block is shorter. */
-  stop ();
+  stop_transport ();
   start (5 * M + 3, 0, 64 * M);
   read_data (5 * M + 1, 2);
   ASKED ({ 's', 5 * M, 3 });
   read_data (5 * M - 10, 13);
   ASKED ({ 's', 5 * M - 64 * K, 64 * K });
-  stop ();
+  stop_transport ();
 }
 
 static void
@@ -116,7 +116,7 @@ large_reads (void **state)
   ASKED ({ 'd', 60 * M, M }, { 'd', 61 * M, M }, { 'd', 62 * M, M },
          { 'd', 63 * M, M }, { 'd', 64 * M, M }, { 'd', 65 * M, M },
          { 'd', 66 * M, M }, { 'd', 67 * M, M }, { 'd', 68 * M, M });
-  stop ();
+  stop_transport ();
 }
 
 /* A table goes to its user, and nowhere else. */
@@ -135,7 +135,7 @@ tables (void **state)
   ASKED ({ 'd', M + 8, M - 8 }, { 'd', 2 * M, M }, { 'd', 3 * M, M },
          { 'd', 4 * M, 8 });
   assert_int_equal (cache_stats (cache).bytes, bytes);
-  stop ();
+  stop_transport ();
 }
 
 static void
@@ -155,7 +155,7 @@ prefetch (void **state)
   ranges[0] = (struct source_range){ 50 * M, 40 * M, NULL };
   source_prefetch (source, ranges, 1);
   assert_int_equal (fake.nr_asked, 16);
-  stop ();
+  stop_transport ();
 }
 
 /* A stream: no byte twice, and few requests. */
@@ -175,7 +175,7 @@ stream (void **state)
     seen += fake.asked[i].length;
   assert_int_equal (seen, source->size - 256 * K);
   assert_between (fake.nr_asked, 33, 42);
-  stop ();
+  stop_transport ();
 }
 
 /* --- Pins --- */
@@ -218,7 +218,7 @@ pins (void **state)
   check_bytes (a.data, 10 * M + 90, 10);
   cache_release (a.entry);
   ASKED ({ 's', 10 * M, 100 });
-  stop ();
+  stop_transport ();
 }
 
 /* Everything in the cache is pinned. */
@@ -245,7 +245,7 @@ full (void **state)
   }
   read_data (5 * M + 7, 100);
   ASKED ({ 's', 5 * M, 64 * K });
-  stop ();
+  stop_transport ();
 }
 
 /* --- Failures --- */
@@ -281,7 +281,7 @@ failures (void **state)
   read_data (M, 100);
   /* No entry is left that was not filled. */
   assert_int_equal (cache_stats (cache).bytes / (64 * K), 1);
-  stop ();
+  stop_transport ();
 }
 
 /* --- Threads --- */
@@ -355,7 +355,7 @@ single_flight (void **state)
     ASKED_NOTHING;
     read_data (M, 64 * K);
     ASKED_NOTHING;
-    stop ();
+    stop_transport ();
   }
 }
 
@@ -432,7 +432,7 @@ threads (void **state)
   pthread_join (driver, NULL);
   let_go ();
   assert_true (cache_stats (cache).peak_bytes <= cache_capacity (cache));
-  stop ();
+  stop_transport ();
 }
 
 static const struct CMUnitTest tests[] = {
