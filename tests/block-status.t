@@ -44,37 +44,14 @@ END_OF_LIST
 
 # Clients that request the map and disconnect when the reply starts.
 cat > leave.py <<'PY'
-import socket, struct, sys
+import os, sys
+sys.path.insert(0, os.environ["gen"])
+from rawnbd import connect, receive, request
+
 path, clients = sys.argv[1], int(sys.argv[2])
-
-def receive(s, length):
-    data = b""
-    while len(data) < length:
-        more = s.recv(length - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    return data
-
-def option(s, number, data):
-    s.sendall(struct.pack(">8sII", b"IHAVEOPT", number, len(data)) + data)
-    kind = 0
-    while kind != 1:            # NBD_REP_ACK
-        _, _, kind, length = struct.unpack(">QIII", receive(s, 20))
-        if kind >> 31:
-            raise OSError("option %d is refused" % number)
-        receive(s, length)
-
-name = b"base:allocation"
 for i in range(clients):
-    s = socket.socket(socket.AF_UNIX)
-    s.connect(path)
-    receive(s, 18)
-    s.sendall(struct.pack(">I", 3))
-    option(s, 8, b"")           # structured replies
-    option(s, 10, struct.pack(">III", 0, 1, len(name)) + name)
-    option(s, 7, struct.pack(">IH", 0, 0))
-    s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 7, 1, 0, 8 << 20))
+    s = connect(path, context=b"base:allocation")
+    request(s, 7, 0, 8 << 20)
     receive(s, 20)
     s.close()
 PY

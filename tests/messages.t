@@ -24,41 +24,21 @@ io hidden/top.qcow2 'write -q -P 2 64k 64k'
 # A minimal NBD client that prints the server's error texts: it negotiates an
 # export and reads COUNT bytes at OFFSET.
 cat > asks.py <<'END'
-import socket, struct, sys
+import os, struct, sys
+sys.path.insert(0, os.environ["gen"])
+from rawnbd import Refused, connect, receive, request
 
-def receive(count):
-    data = b""
-    while len(data) < count:
-        more = s.recv(count - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    return data
-
-def option(number, data):
-    s.sendall(struct.pack(">8sII", b"IHAVEOPT", number, len(data)) + data)
-    while True:
-        _, _, kind, length = struct.unpack(">QIII", receive(20))
-        data = receive(length)
-        if kind == 1:           # NBD_REP_ACK
-            return
-        if kind & 1 << 31:
-            print(data.decode())
-            sys.exit(1)
-
-export = sys.argv[2].encode()
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-receive(18)
-s.sendall(struct.pack(">I", 3))
-option(8, b"")                  # NBD_OPT_STRUCTURED_REPLY
-option(7, struct.pack(">I", len(export)) + export + struct.pack(">H", 0))
-s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, int(sys.argv[3]),
-                      int(sys.argv[4])))
+path, export, offset, count = sys.argv[1:]
+try:
+    s = connect(path, export.encode())
+except Refused as e:
+    print(e)
+    sys.exit(1)
+request(s, 0, int(offset), int(count))
 flags = 0
 while not flags & 1:            # NBD_REPLY_FLAG_DONE
-    _, flags, kind, _, length = struct.unpack(">IHHQI", receive(20))
-    data = receive(length)
+    _, flags, kind, _, length = struct.unpack(">IHHQI", receive(s, 20))
+    data = receive(s, length)
     if kind & 1 << 15:
         print(data[6:].decode())
         sys.exit(2)
