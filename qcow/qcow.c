@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/keep-errno.h"
 #include "base/secret.h"
 #include "codec/cipher.h"
 #include "codec/libgcrypt.h"
 #include "disk/export-name.h"
 #include "disk/map.h"
-#include "http/libcurl.h"
 #include "http/http.h"
+#include "http/libcurl.h"
 #include "qcow.h"
 
 struct qcow {
@@ -272,7 +273,6 @@ struct qcow *
 qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
 {
   struct qcow *q = calloc (1, sizeof *q);
-  int err;
 
   if (q == NULL) {
     error_no_memory (hooks, "qcow");
@@ -287,9 +287,7 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
     debug_chain (q);
     return q;
   }
-  err = errno;
   qcow_close (q);
-  errno = err;
   return NULL;
 }
 
@@ -320,6 +318,8 @@ qcow_after_fork (struct qcow *q)
 void
 qcow_close (struct qcow *q)
 {
+  KEEP_ERRNO;
+
   if (q == NULL)
     return;
   /* First, because its fetches use the cache and the layers. */

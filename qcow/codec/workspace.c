@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/keep-errno.h"
 #include "base/monotonic.h"
 #include "base/wait.h"
 #include "codec/workspace.h"
@@ -200,6 +201,8 @@ void
 workspace_put (struct workspace_pool *pool, struct quota_client *client,
                struct workspace *s)
 {
+  KEEP_ERRNO;
+
   pthread_mutex_lock (&pool->lock);
   s->next = pool->idle;
   pool->idle = s;

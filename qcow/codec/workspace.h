@@ -43,7 +43,7 @@ struct workspace *workspace_get (struct workspace_pool *pool,
                                  struct quota_client *client,
                                  const struct qcow_hooks *hooks);
 
-/* Return a workspace to the pool. */
+/* Return a workspace to the pool.  Keeps errno. */
 void workspace_put (struct workspace_pool *pool, struct quota_client *client,
                     struct workspace *s);
 

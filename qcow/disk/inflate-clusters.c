@@ -354,15 +354,6 @@ run_jobs (struct inflate_batch *b, struct context *context,
   return 0;
 }
 
-static void
-put_workspace (struct context *context, struct image *image,
-               struct workspace *w)
-{
-  KEEP_ERRNO;
-
-  workspace_put (context->workspaces, &image->workspaces, w);
-}
-
 int
 inflate_batch_run (struct inflate_batch *b, struct context *context,
                    struct ranges *ranges)
@@ -381,7 +372,7 @@ inflate_batch_run (struct inflate_batch *b, struct context *context,
     if (w == NULL)
       return errno == ENOMEM ? image_no_memory (slowest) : -1;
     r = run_jobs (b, context, w, ranges);
-    put_workspace (context, slowest, w);
+    workspace_put (context->workspaces, &slowest->workspaces, w);
   }
   b->nr_jobs = 0;
   return r;

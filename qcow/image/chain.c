@@ -70,15 +70,6 @@ open_reference (struct opening *o, struct reference *ref)
   return ref->path ? open_local (o, ref) : open_remote (o, ref);
 }
 
-/* Close a source after an error, and keep errno. */
-static void
-close_failed (struct source *source)
-{
-  KEEP_ERRNO;
-
-  source_close (source);
-}
-
 /* The n-th data-file= is for the n-th image, from the top, that has a data
  * file.  A data file is always raw (qemu).
  */
@@ -136,7 +127,7 @@ add_image (struct opening *o, struct source *source)
     error_report (o->context->hooks, EINVAL, source->name,
                   "the backing files form a loop: this image is a backing "
                   "file of itself");
-    close_failed (source);
+    source_close (source);
     return -1;
   }
   layer->image = image_open (o->context, source, chain->nr_layers);
@@ -181,7 +172,7 @@ open_backing_file (struct opening *o, const struct image *above,
   if (source) {
     *format = backing_format_decide (above, &stated, &ref, source);
     if (*format == FORMAT_UNKNOWN) {
-      close_failed (source);
+      source_close (source);
       source = NULL;
     }
   }
@@ -306,7 +297,6 @@ chain_open (struct context *context, const struct qcow_options *options)
   struct opening o = { .context = context, .options = options };
   struct reference top = { .name = NULL };
   const int r = open_all (&o, &top);
-  KEEP_ERRNO;
 
   access_free (o.access);
   reference_free (&top);
@@ -319,6 +309,7 @@ chain_open (struct context *context, const struct qcow_options *options)
 void
 chain_close (struct chain *chain)
 {
+  KEEP_ERRNO;
   unsigned i;
 
   if (chain == NULL)

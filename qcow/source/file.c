@@ -22,7 +22,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "http/url-name.h"
 #include "source/file.h"
@@ -229,7 +228,6 @@ static void
 file_close (struct source *s)
 {
   struct source_file *f = (struct source_file *) s;
-  KEEP_ERRNO;
 
   close (f->fd);
   pthread_mutex_destroy (&f->lock);
@@ -325,7 +323,7 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
   if (lock_and_measure (f, force_share) == 0)
     return &f->source;
 
-  file_close (&f->source);
+  source_close (&f->source);
   return NULL;
 }
 

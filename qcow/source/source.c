@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/keep-errno.h"
 #include "source/source.h"
 
 /* Clip a range at the end of the source, and zero the buffer past it. */
@@ -105,6 +106,8 @@ source_same (const struct source *a, const struct source *b)
 void
 source_close (struct source *s)
 {
+  KEEP_ERRNO;
+
   if (s)
     s->ops->close (s);
 }

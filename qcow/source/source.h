@@ -113,7 +113,7 @@ int source_pin (struct source *s, uint64_t offset, size_t length,
                 bool cached_only, struct source_pin *pin);
 
 /* Close a source.  No other call may be in progress, and nothing may be
- * pinned.  NULL is ignored.
+ * pinned.  NULL is ignored.  Keeps errno.
  */
 void source_close (struct source *s);
 
