@@ -146,13 +146,14 @@ bitmap_is_usable (const struct image *image, const struct bitmap_entry *b)
   return check (image, b, &problem) == 0;
 }
 
+/* 'name' is the bitmap's name for messages. */
 static struct l1_table *
-check_and_load (const struct image *image, const struct bitmap_entry *b)
+check_and_load (const struct image *image, const struct bitmap_entry *b,
+                const char *name)
 {
-  char name[256], what[320];
   struct problem problem;
+  char what[320];
 
-  utf8_escape (name, sizeof name, b->name, b->name_length);
   if (check (image, b, &problem) == -1) {
     error_report (image->context->hooks, EINVAL, image->name,
                   "the bitmap '%s' can't be used: %s", name, problem.text);
@@ -167,6 +168,7 @@ struct open_bitmap *
 bitmap_open (struct image *image, const struct bitmap_entry *b)
 {
   struct open_bitmap *open = calloc (1, sizeof *open);
+  char name[256];
 
   if (open == NULL) {
     image_no_memory (image);
@@ -174,16 +176,13 @@ bitmap_open (struct image *image, const struct bitmap_entry *b)
   }
   open->image = image;
   open->granularity_bits = b->granularity_bits;
-  if (!(b->flags & QCOW_BITMAP_AUTO)) {
-    char name[256];
-
-    utf8_escape (name, sizeof name, b->name, b->name_length);
+  utf8_escape (name, sizeof name, b->name, b->name_length);
+  if (!(b->flags & QCOW_BITMAP_AUTO))
     error_warn (image->context->hooks, image->name,
                 "the bitmap '%s' is disabled: it lacks everything that was "
                 "written since then",
                 name);
-  }
-  open->table = check_and_load (image, b);
+  open->table = check_and_load (image, b, name);
   if (open->table)
     return open;
   free (open);
