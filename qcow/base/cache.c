@@ -341,7 +341,7 @@ new_buffer (size_t size)
 
   if (size < LARGE_BUFFER)
     return malloc (size);
-  data = aligned_alloc (page, (size + page - 1) / page * page);
+  data = aligned_alloc (page, (size_t) round_up64 (size, page));
 #ifdef MADV_POPULATE_WRITE
   if (data)
     (void) madvise (data, size, MADV_POPULATE_WRITE);
