@@ -366,10 +366,16 @@ const char *const config_hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_FORCE_SHARE] = "stop that process, or use force-share=true if "
                             "you know better",
   [QCOW_HINT_URL] = "use url= instead of file=",
+  [QCOW_HINT_ALLOW] = "if you trust it, add allow=%s, or name the file with "
+                      "backing= or data-file=",
   [QCOW_HINT_BACKING] = "name the file yourself with backing=FILE",
+  [QCOW_HINT_DATA_FILE] = "name the file yourself with data-file=FILE",
   [QCOW_HINT_FORMAT_RAW] = "if it is raw, add backing-format=raw",
   [QCOW_HINT_PASSPHRASE] = "passphrase=+FILE, or passphrase=- to be asked "
                            "for it",
+  [QCOW_HINT_ITERATIONS] = "luks-iterations=%s would try all, which takes "
+                           "time",
+  [QCOW_HINT_S3] = "to sign requests, use url=s3://BUCKET/KEY",
   [QCOW_HINT_CAINFO] = "cainfo=FILE names authorities to trust",
   [QCOW_HINT_UNKNOWN] = "nbdkit's file plugin serves raw images",
   [QCOW_HINT_RAW] = "nbdkit-file-plugin serves it as it is",

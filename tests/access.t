@@ -383,15 +383,7 @@ for allow in out/deep out/deeper/secret out/back in in/sub in2 /etc; do
 done
 mapfile -t many < <(printf 'allow=in%.0s\n' {1..500})
 denied "allow=$real/out/deeper" -- "${many[@]}"
-# The message lists the directories that are allowed.
-denied 'not covered by allow=in.' -- allow=in
-denied 'not covered by allow=in or allow=./in2.' -- allow=in allow=./in2
-denied 'not covered by allow=image-dir, allow=in2 or allow=http://x/y/.' \
-       -- allow=image-dir allow=in2 allow=http://x/y/
-denied 'not covered by allow=in, allow=in' ' further ones.' -- "${many[@]}"
-mkdir -p "in/$(printf '%0200d/' 0 0 0)"
-denied 'not covered by any allow=.' \
-       -- "allow=in/$(printf '%0200d/' 0 0 0)"
+denied 'no allowed place contains it' -- allow=in allow=./in2
 # allow=DIR is relative to the current directory.
 cd elsewhere && served=../in/top.qcow2 gives b.secret allow=../out
 cd "$tmp" || exit 1

@@ -88,6 +88,22 @@ error_hint (const struct qcow_hooks *hooks, enum qcow_hint hint)
   return hooks->hints && hooks->hints[hint] ? hooks->hints[hint] : "";
 }
 
+const char *
+error_hint_with (const struct qcow_hooks *hooks, enum qcow_hint hint,
+                 const char *value, struct hint_room *room)
+{
+  const char *text = error_hint (hooks, hint);
+  const char *place = strstr (text, "%s");
+
+  if (place)
+    snprintf (room->text, sizeof room->text, " (%.*s%s%s)",
+              (int) (place - text), text, value, place + 2);
+  else
+    snprintf (room->text, sizeof room->text, "%s%s%s", text[0] ? " (" : "",
+              text, text[0] ? ")" : "");
+  return room->text;
+}
+
 int
 problem_set (struct problem *problem, const char *fmt, ...)
 {

@@ -20,6 +20,7 @@
 #ifndef QCOW_BASE_ERROR_H
 #define QCOW_BASE_ERROR_H
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,6 +47,14 @@
 
 /* Return the text of a hint, or "" if there is none. */
 const char *error_hint (const struct qcow_hooks *hooks, enum qcow_hint hint);
+
+/* A hint with its value, for "%s" in a message: " (HINT)", or "". */
+struct hint_room {
+  char text[PATH_MAX + 512];
+};
+const char *error_hint_with (const struct qcow_hooks *hooks,
+                             enum qcow_hint hint, const char *value,
+                             struct hint_room *room);
 
 /* Why a pure function refused its input.  The caller reports it with the name
  * of the object.

@@ -17,10 +17,14 @@ enum qcow_hint {
   QCOW_HINT_NONE,
   QCOW_HINT_FORCE_SHARE, /* a writer holds the image: force_share */
   QCOW_HINT_URL,         /* filename is a URL: url */
-  QCOW_HINT_BACKING, /* a backing file can't be found by its name: backing */
+  QCOW_HINT_ALLOW,       /* an image may not name the file: allow; its value */
+  QCOW_HINT_BACKING, /* a backing file can't be opened by its name: backing */
+  QCOW_HINT_DATA_FILE,  /* likewise a data file: data_files */
   QCOW_HINT_FORMAT_RAW, /* a backing file may be raw: backing_formats */
   QCOW_HINT_PASSPHRASE, /* a passphrase is needed: passphrases */
+  QCOW_HINT_ITERATIONS, /* a key slot needs more: luks_iterations; its value */
   QCOW_HINT_CAINFO,     /* the server's certificate is not trusted: cainfo */
+  QCOW_HINT_S3,         /* keys sign nothing: url */
 
   /* The file is not a QCOW image, but ... */
   QCOW_HINT_UNKNOWN, /* ... nothing that is recognized, so maybe raw */
@@ -57,7 +61,8 @@ struct qcow_hooks {
 
   /* Texts of hints, QCOW_NR_HINTS of them.  The array and each text can be
    * NULL, and must be valid as long as the image is open.  A message ends with
-   * " (HINT)" if there is a text.
+   * " (HINT)" if there is a text.  A "%s" in it is replaced by the
+   * value, if the hint has one.
    */
   const char *const *hints;
 

@@ -16,9 +16,9 @@
 
 struct reference {
   /* Who names the file. */
-  const char *image;     /* the name of the image that does; NULL: the user */
-  const char *what;      /* if an image does: "backing file", "data file" */
-  const char *parameter; /* with which the user names such a file: "backing" */
+  const char *image;   /* the name of the image that does; NULL: the user */
+  const char *what;    /* if an image does: "backing file", "data file" */
+  enum qcow_hint hint; /* how the user can name the file instead */
 
   /* The name as it is written, but fit for messages: a URL with secrets in it
    * is replaced by the name of its struct url.

@@ -257,10 +257,9 @@ report (const struct request *r, int err, unsigned kind, const char *why)
   if (ref && ref->image)
     error_report_once (
       &o->errors, place, hooks, err, ref->image,
-      "can't open the %s " NAMED "%s: %s%s%s%s%s", ref->what,
+      "can't open the %s " NAMED "%s: %s%s" HINT, ref->what,
       NAMED_ARGS (ref->name, o->own->url.name), via, why, tries,
-      err == ENOENT ? " (if it is elsewhere now, say where with " : "",
-      err == ENOENT ? ref->parameter : "", err == ENOENT ? "=URL)" : "");
+      HINT_ARGS (hooks, err == ENOENT ? ref->hint : QCOW_HINT_NONE));
   else
     error_report_once (&o->errors, place, hooks, err, o->own->url.name,
                        "%s%s: %s%s", what, via, why, tries);

@@ -63,15 +63,6 @@ has_dots (const char *path)
   return false;
 }
 
-bool
-s3_is_object (const char *name)
-{
-  const size_t n = strcspn (name, "/"), length = strlen (name);
-
-  return is_bucket (name, n) && length > n + 1 && name[length - 1] != '/'
-         && !has_dots (name + n);
-}
-
 /* The URL of "BUCKET/KEY", where the bucket's name has n bytes.  Amazon's
  * servers expect the bucket in the host's name.  But their certificates do not
  * cover buckets with dots, and old buckets have names that no host can have.

@@ -23,11 +23,6 @@ struct url_s3 {
   const char *region;
 };
 
-/* True if it is the "BUCKET/KEY" of an object.  A tenant and ':' can precede
- * the bucket (RADOS Gateway).
- */
-bool s3_is_object (const char *name);
-
 /* The URL of 'text', which begins with S3_PREFIX.  The key may be empty: that
  * is a prefix.  A new string, or NULL, the reason, and errno EINVAL or ENOMEM.
  */

@@ -344,22 +344,16 @@ check_keys_are_used (const struct http_settings *s,
 {
   const struct qcow_s3_options *own = &options->http.s3;
   const struct url *url = &s->own;
-  char *s3;
 
   if (!own->access_key && !own->secret_key && !own->session_token)
     return 0;
   if (options->url == NULL || url->s3
       || (is_at_endpoint (s, url) && can_reach (options, url_is_s3)))
     return 0;
-  s3 = url_as_s3 (url);
-  error_report (s->hooks, EINVAL, url->name,
-                "access-key=, secret-key= and session-token= are only used "
-                "for s3:// URLs of the server of url= (to sign requests, use "
-                "%s; else omit the keys)",
-                s3 ? s3 : "url=s3://BUCKET/KEY and endpoint-url=");
-  free (s3);
-  errno = EINVAL;
-  return -1;
+  return error_report (s->hooks, EINVAL, url->name,
+                       "access-key=, secret-key= and session-token= are only "
+                       "used for s3:// URLs of the server of url=" HINT,
+                       HINT_ARGS (s->hooks, QCOW_HINT_S3));
 }
 
 /* Take the URL that the user trusts with secrets: the image's, or if that is

@@ -54,16 +54,4 @@ void url_free (struct url *url);
  */
 bool url_unescape (char *s);
 
-/* --- Hints for http and https URLs that can name an object in S3 --- */
-
-/* The parameters that name the same object: "url=s3://BUCKET/KEY ...".  A new
- * string, or NULL: the URL names no object, or out of memory.
- */
-char *url_as_s3 (const struct url *url);
-
-/* True if the prefix s3://... covers the object, judging by the URL's path and
- * host.  (Another server can have a bucket of that name.)
- */
-bool url_covers_as_s3 (const char *prefix, const struct url *url);
-
 #endif /* QCOW_HTTP_URL_H */

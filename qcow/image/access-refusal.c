@@ -22,61 +22,27 @@ access_open_failed (const struct access *a, const struct reference *ref)
   const bool moved = err == ENOENT || err == ENOTDIR;
 
   return error_report (
-    a->hooks, err, ref->image, "can't open the %s " NAMED ": %m%s%s%s",
+    a->hooks, err, ref->image, "can't open the %s " NAMED ": %m" HINT,
     ref->what, NAMED_REFERENCE (ref),
-    moved ? " (if it is elsewhere now, say where with " : "",
-    moved ? ref->parameter : "", moved ? "=FILE)" : "");
+    HINT_ARGS (a->hooks, moved ? ref->hint : QCOW_HINT_NONE));
 }
 
-/* Write why the file is not opened.  A long list of allow= values is cut
- * short.
- */
-static void
-write_reason (const struct access *a, char *reason, size_t size)
-{
-  size_t used = 0, i;
-
-  if (a->nr == 0) {
-    snprintf (reason, size,
-              "an image may come from a stranger, and what it names is opened "
-              "only where that is allowed");
-    return;
-  }
-  used = (size_t) snprintf (reason, size, "it is not covered by ");
-  for (i = 0; i < a->nr; ++i) {
-    const char *value = url_shown (a->allowed[i].value);
-    const char *separator = i == 0 ? "" : i + 1 == a->nr ? " or " : ", ";
-
-    if (strlen (value) > size / 2 || used > size / 2 - 64) {
-      if (i == 0)
-        snprintf (reason + used, size - used, "any allow=");
-      else
-        snprintf (reason + used, size - used, " or %zu further ones",
-                  a->nr - i);
-      return;
-    }
-    used += (size_t) snprintf (reason + used, size - used, "%sallow=%s",
-                               separator, value);
-  }
-}
-
-/* 'allow' is the value of allow= that would cover the file, 'note' is "" or a
- * remark about that value, and 'kind' is FILE or URL.
+/* 'allow' is the value of allow= that would cover the file.  'note' is "" or a
+ * remark about the values that there are.
  */
 static int
 refuse (const struct access *a, const struct reference *ref,
-        const char *meaning, const char *allow, const char *note,
-        const char *kind)
+        const char *meaning, const char *allow, const char *note)
 {
-  char reason[1024];
+  struct hint_room room;
 
-  write_reason (a, reason, sizeof reason);
   return error_report (
     a->hooks, EPERM, ref->image,
-    "the image names the %s " NAMED ", which is not opened: %s.  If you trust "
-    "it, add allow=%s%s, or name the file yourself with %s=%s",
-    ref->what, NAMED_ARGS (ref->name, meaning), reason, allow, note,
-    ref->parameter, kind);
+    "the image names the %s " NAMED ", which is not opened, since %s%s%s",
+    ref->what, NAMED_ARGS (ref->name, meaning),
+    a->nr == 0 ? "files that an image names must be allowed"
+               : "no allowed place contains it",
+    note, error_hint_with (a->hooks, QCOW_HINT_ALLOW, allow, &room));
 }
 
 /* --- Local files --- */
@@ -132,7 +98,7 @@ access_refuse_file (const struct access *a, const struct reference *ref,
           path && is_in_image_dir (a, path) ? "image-dir"
           : dir                             ? dir
                                             : "DIR",
-          "", "FILE");
+          "");
   free (dir);
   free (path);
   errno = EPERM;
@@ -141,60 +107,33 @@ access_refuse_file (const struct access *a, const struct reference *ref,
 
 /* --- URLs --- */
 
-/* Returns an allowed prefix that would cover the URL if both were written in
- * the same form: as s3://BUCKET/KEY, or as the http URL that this stands for.
- * NULL: there is none.
+/* True if a value of allow= is an s3:// URL and this one is not, or the
+ * reverse: they may well mean the same object.
  */
-static const char *
-other_form (const struct access *a, const struct url *url)
+static bool
+is_other_form (const struct access *a, const struct url *url)
 {
   size_t i;
 
-  for (i = 0; i < a->nr; ++i) {
-    const char *prefix = a->allowed[i].prefix;
-
-    if (prefix
-        && (url->s3 ? url_covers (prefix, url->text)
-                    : url_covers_as_s3 (prefix, url)))
-      return prefix;
-  }
-  return NULL;
-}
-
-/* Write a remark about the two forms, or "" if there is nothing to say. */
-static void
-write_note (const struct access *a, const struct url *url, char *note,
-            size_t size)
-{
-  const char *other = other_form (a, url);
-
-  if (other)
-    snprintf (note, size,
-              " (allow=%s does not cover it: s3:// and http URLs are compared "
-              "as they are written%s)",
-              other,
-              url->s3 ? "" : ", and requests to http URLs are not signed");
-  else if (url->s3)
-    snprintf (note, size, " (the bucket's http URL would not cover it)");
-  else if (a->url_dir && url_is_s3 (a->url_dir))
-    snprintf (note, size,
-              " (an s3:// URL would not cover it, and requests to http URLs "
-              "are not signed)");
-  else
-    note[0] = '\0';
+  for (i = 0; i < a->nr; ++i)
+    if (a->allowed[i].prefix && url_is_s3 (a->allowed[i].prefix) != url->s3)
+      return true;
+  return false;
 }
 
 int
 access_refuse_url (const struct access *a, const struct reference *ref)
 {
   const char *name = ref->url.name;
-  char *dir, note[1536];
+  char *dir;
 
   if (a->url_dir && url_covers (a->url_dir, name))
-    return refuse (a, ref, name, "image-dir", "", "URL");
+    return refuse (a, ref, name, "image-dir", "");
   dir = url_directory (name);
-  write_note (a, &ref->url, note, sizeof note);
-  refuse (a, ref, name, dir ? dir : "URL", note, "URL");
+  refuse (a, ref, name, dir ? dir : "URL",
+          is_other_form (a, &ref->url)
+            ? "; s3:// and http URLs are compared as they are written"
+            : "");
   free (dir);
   errno = EPERM;
   return -1;

@@ -258,9 +258,10 @@ open_real (const struct access *a, const struct reference *ref,
     return access_refuse_file (a, ref, real);
   if (fd == -1 && errno == ENOSYS)
     return error_report (a->hooks, EPERM, ref->image,
-                         "this kernel can't open the %s '%s' safely (it has "
-                         "no openat2): name the file yourself with %s=FILE",
-                         ref->what, ref->name, ref->parameter);
+                         "this kernel can't open the %s '%s' safely, since it "
+                         "has no openat2" HINT,
+                         ref->what, ref->name,
+                         HINT_ARGS (a->hooks, ref->hint));
   if (fd == -1)
     return access_open_failed (a, ref);
   r = open_for_reading (a, ref, fd, devices);
@@ -313,7 +314,8 @@ access_check_url (const struct access *a, const struct reference *ref)
   else
     return 0;
   return error_report (a->hooks, EPERM, ref->image,
-                       "the image names the %s '%s', which is not opened: "
-                       "%s.  If you trust it, name it yourself with %s=URL",
-                       ref->what, ref->url.name, why, ref->parameter);
+                       "the image names the %s '%s', which is not opened, "
+                       "since %s" HINT,
+                       ref->what, ref->url.name, why,
+                       HINT_ARGS (a->hooks, ref->hint));
 }

@@ -85,13 +85,12 @@ open_data_file (struct opening *o, struct image *image)
     return 0;
   if (o->data_files < options->nr_data_files)
     r = resolve_user_name (o->context, options,
-                           options->data_files[o->data_files++], "data-file",
-                           &ref);
+                           options->data_files[o->data_files++], &ref);
   else if (image->header.data_file[0] == '\0')
     return error_report (o->context->hooks, EINVAL, image->name,
                          "the image keeps its data in an external data "
-                         "file, but does not name it: name it with "
-                         "data-file=FILE");
+                         "file, but does not name it" HINT,
+                         HINT_ARGS (o->context->hooks, QCOW_HINT_DATA_FILE));
   else
     r = resolve_data_file (image, options, &ref);
   source = r == 0 ? open_reference (o, &ref) : NULL;
@@ -165,7 +164,7 @@ open_backing_file (struct opening *o, const struct image *above,
     return NULL;
   r = depth <= options->nr_backing
         ? resolve_user_name (o->context, options, options->backing[depth - 1],
-                             "backing", &ref)
+                             &ref)
         : resolve_backing_file (above, options, &ref);
   if (r == 0)
     source = open_reference (o, &ref);

@@ -53,7 +53,7 @@ resolve_top (struct context *context, const struct qcow_options *options,
 {
   const char *filename = options->filename;
 
-  *ref = (struct reference){ .parameter = options->url ? "url" : "file" };
+  *ref = (struct reference){ .image = NULL };
   if (options->url)
     return set_url (context, options, options->url, options->url, ref);
   if (url_looks_like_one (filename))
@@ -65,10 +65,9 @@ resolve_top (struct context *context, const struct qcow_options *options,
 
 int
 resolve_user_name (struct context *context, const struct qcow_options *options,
-                   const char *name, const char *parameter,
-                   struct reference *ref)
+                   const char *name, struct reference *ref)
 {
-  *ref = (struct reference){ .parameter = parameter };
+  *ref = (struct reference){ .image = NULL };
   return url_is_one (name) ? set_url (context, options, name, name, ref)
                            : set_path (context, name, name, ref);
 }
@@ -135,7 +134,7 @@ resolve_backing_file (const struct image *image,
 
   *ref = (struct reference){ .image = image->name,
                              .what = "backing file",
-                             .parameter = "backing" };
+                             .hint = QCOW_HINT_BACKING };
   if (url_is_one (stored))
     return set_url (image->context, options, stored, stored, ref);
   if (skip_protocol (image, stored, &name) == -1)
@@ -155,7 +154,7 @@ resolve_data_file (const struct image *image,
 
   *ref = (struct reference){ .image = image->name,
                              .what = "data file",
-                             .parameter = "data-file" };
+                             .hint = QCOW_HINT_DATA_FILE };
   if (url_is_one (stored))
     return set_url (image->context, options, stored, stored, ref);
   return set_joined (image, options, stored, stored, ref);

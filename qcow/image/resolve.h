@@ -26,7 +26,7 @@ int resolve_top (struct context *context, const struct qcow_options *options,
 /* The value of backing= or data-file=, which is a URL or a local file. */
 int resolve_user_name (struct context *context,
                        const struct qcow_options *options, const char *name,
-                       const char *parameter, struct reference *ref);
+                       struct reference *ref);
 
 /* The backing file, or the data file, that the image names. */
 int resolve_backing_file (const struct image *image,

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,45 +91,45 @@ none_fits (const struct image *image, const struct passphrases *p,
 {
   const struct qcow_hooks *hooks = image->context->hooks;
   const unsigned active = luks_header_active_slots (&luks->header);
-  const uint64_t work = luks_work (luks);
   const char *which = p->n == 1 ? "the passphrase fits none"
                                 : "none of the passphrases fits one";
+  struct hint_room room;
+  char work[32];
 
   if (active == 0)
     return error_report (hooks, EINVAL, image->name,
                          "LUKS header: no key slot is active: nothing can "
                          "open the image any more");
   if (result->gave_up)
-    return error_report (hooks, EACCES, image->name,
-                         "the image is encrypted (LUKS), and not all of the "
-                         "passphrases were tried, since all layers together "
-                         "need more than %d times the iterations that are "
-                         "allowed (luks-iterations=)",
-                         LUKS_TOTAL_FACTOR);
+    return error_report (
+      hooks, EACCES, image->name,
+      "the image is encrypted (LUKS), and not all passphrases were tried, "
+      "since all layers together need more than %d times the iterations that "
+      "are allowed%s",
+      LUKS_TOTAL_FACTOR,
+      error_hint_with (hooks, QCOW_HINT_ITERATIONS, "N", &room));
   if (result->cut > 0)
     return error_report (
       hooks, EACCES, image->name,
-      "the image is encrypted (LUKS), and the key "
-      "material of %u of its %u active key slots lies "
-      "beyond the end of the file (was it truncated?); no other "
-      "was opened",
+      "the image is encrypted (LUKS), and the key material of %u of its %u "
+      "active key slots lies beyond the end of the file (was it truncated?); "
+      "no other was opened",
       result->cut, active);
+  snprintf (work, sizeof work, "%" PRIu64, luks_work (luks));
   if (result->skipped == active)
-    return error_report (hooks, EACCES, image->name,
-                         "the image is encrypted (LUKS), but each of its "
-                         "active key slots (%u) needs more iterations "
-                         "than are allowed, so no passphrase was tried "
-                         "(luks-iterations=%" PRIu64 " would try all, which "
-                         "takes time)",
-                         active, work);
+    return error_report (
+      hooks, EACCES, image->name,
+      "the image is encrypted (LUKS), but each of its active key slots (%u) "
+      "needs more iterations than are allowed, so no passphrase was tried%s",
+      active, error_hint_with (hooks, QCOW_HINT_ITERATIONS, work, &room));
   if (result->skipped > 0)
-    return error_report (hooks, EACCES, image->name,
-                         "the image is encrypted (LUKS), and %s of its "
-                         "active key slots that were tried; %u of %u were "
-                         "not, since they need more iterations than are "
-                         "allowed (luks-iterations=%" PRIu64 " would try "
-                         "all, which takes time)",
-                         which, result->skipped, active, work);
+    return error_report (
+      hooks, EACCES, image->name,
+      "the image is encrypted (LUKS), and %s of its active key slots that "
+      "were tried; %u of %u were not, since they need more iterations than "
+      "are allowed%s",
+      which, result->skipped, active,
+      error_hint_with (hooks, QCOW_HINT_ITERATIONS, work, &room));
   return error_report (hooks, EACCES, image->name,
                        "the image is encrypted (LUKS), and %s of its active "
                        "key slots (%u)",

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "hints.h"
 #include "mutations-expect.h"
 
 enum {
@@ -62,7 +63,7 @@ on_warning (void *opaque, const char *s)
 }
 
 static const struct qcow_hooks hooks
-  = { .error = on_error, .warn = on_warning };
+  = { .error = on_error, .warn = on_warning, .hints = unit_hints };
 
 static void __attribute__ ((format (printf, 1, 2)))
 differs (const char *format, ...)

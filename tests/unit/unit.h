@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "format/format.h"
+#include "hints.h"
 #include "qcow/qcow.h"
 
 /* The last message that the hooks got, and how many there were. */
@@ -43,9 +44,6 @@ unit_on_warning (void *opaque, const char *text)
   snprintf (unit_error_text, sizeof unit_error_text, "%s", text);
   unit_warnings++;
 }
-
-static const char *const unit_hints[QCOW_NR_HINTS]
-  = { [QCOW_HINT_FORCE_SHARE] = "words of the user" };
 
 static const struct qcow_hooks unit_hooks = {
   .hints = unit_hints,

@@ -152,19 +152,6 @@ check_signature (const struct url *u)
   free (value);
 }
 
-/* The S3 form is one. */
-static void
-check_s3_form (const struct url *u)
-{
-  char *parameters = url_as_s3 (u);
-
-  if (parameters) {
-    MUST (strncmp (parameters, "url=s3://", 9) == 0);
-    MUST (url_covers_as_s3 ("s3://", u));
-  }
-  free (parameters);
-}
-
 static void
 check_hidden (const char *text)
 {
@@ -203,8 +190,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     check_url (&u);
     check_signature (&u);
     if (!u.s3)
-      check_s3_form (&u);
-    check_prefix (&u, prefix);
+      check_prefix (&u, prefix);
     /* Others are no names beside it. */
     if (file[0] && file[0] != '/')
       check_join (&u, file, &s3);

@@ -245,9 +245,9 @@ use_url (const char *name, unsigned how)
   static const struct qcow_hooks hooks = { .error = hear };
   static const struct url_s3 s3 = { NULL, "us-east-1" };
   const char *allow[] = { "image-dir", PREFIX };
-  struct reference image = { .parameter = "url" };
+  struct reference image = { .image = NULL };
   struct reference ref
-    = { .image = "image", .what = "backing file", .parameter = "backing" };
+    = { .image = "image", .what = "backing file", .hint = QCOW_HINT_BACKING };
   const struct url *url = &ref.url;
   struct access *access;
   struct problem problem;

@@ -194,6 +194,37 @@ hints (void **state)
   assert_string_equal (unit_error_text, "name: x");
 }
 
+/* The value takes the place of "%s", wherever that is, and is ignored if there
+ * is none.
+ */
+static void
+hints_with_value (void **state)
+{
+  static const char *const texts[QCOW_NR_HINTS] = {
+    [QCOW_HINT_ALLOW] = "add allow=%s, or not",
+    [QCOW_HINT_BACKING] = "%s",
+    [QCOW_HINT_CAINFO] = "100 % sure%",
+  };
+  static const struct {
+    enum qcow_hint hint;
+    const char *wanted;
+  } rows[] = {
+    { QCOW_HINT_ALLOW, " (add allow=a %s b, or not)" },
+    { QCOW_HINT_BACKING, " (a %s b)" },
+    { QCOW_HINT_CAINFO, " (100 % sure%)" },
+    { QCOW_HINT_RAW, "" },
+    { QCOW_HINT_NONE, "" },
+  };
+  const struct qcow_hooks hooks = { .hints = texts };
+  struct hint_room room;
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < sizeof rows / sizeof rows[0]; ++i)
+    assert_string_equal (
+      error_hint_with (&hooks, rows[i].hint, "a %s b", &room), rows[i].wanted);
+}
+
 static void
 repeated (void **state)
 {
@@ -258,6 +289,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (repeated),
   cmocka_unit_test (opaque),
   cmocka_unit_test (hints),
+  cmocka_unit_test (hints_with_value),
 };
 
 UNIT_MAIN (tests)

@@ -863,7 +863,7 @@ open_for_image (void **state)
 {
   const struct reference ref = { .image = "overlay.qcow2",
                                  .what = "backing file",
-                                 .parameter = "backing",
+                                 .hint = QCOW_HINT_BACKING,
                                  .name = (char *) "base.qcow2" };
   struct url url;
 

@@ -170,94 +170,10 @@ not_s3 (void **state)
     refused (s3_bads[i]);
 }
 
-/* Amazon's "Virtual hosting of buckets", and its older endpoints. */
-static void
-as_s3 (void **state)
-{
-  static const char *const rows[][2] = {
-    { "http://h:9000/b/k", "url=s3://b/k endpoint-url=http://h:9000" },
-    { "https://u:p@H:443/b/a/k%20%25+?q#f",
-      "url=s3://b/a/k %+ endpoint-url=https://h" },
-    { "https://b.s3.eu-west-3.amazonaws.com/a/k",
-      "url=s3://b/a/k region=eu-west-3" },
-    { "https://s3.eu-west-3.amazonaws.com/b.c/k",
-      "url=s3://b.c/k region=eu-west-3" },
-    { "https://b.c.s3.eu-west-3.amazonaws.com/k",
-      "url=s3://b.c/k region=eu-west-3" },
-    { "https://s3.amazonaws.com/b/k", "url=s3://b/k" },
-    { "https://b.s3.amazonaws.com/k", "url=s3://b/k" },
-    { "https://b.s3.dualstack.eu-west-1.amazonaws.com/d/k",
-      "url=s3://b/d/k region=eu-west-1" },
-    { "https://b.s3-us-west-2.amazonaws.com/d/k", NULL },
-    { "https://b.s3.cn-north-1.amazonaws.com.cn/d/k", NULL },
-    { "http://h/t%3Ab/k", "url=s3://t:b/k endpoint-url=http://h" },
-    { "https://s3.eu-west-3.amazonaws.com.evil/b/k",
-      "url=s3://b/k endpoint-url=https://s3.eu-west-3.amazonaws.com.evil" },
-    /* No bucket, no key, or none that s3:// can name. */
-    { "http://h/k", NULL },
-    { "http://h", NULL },
-    { "http://h/b/", NULL },
-    { "http://h/b/k/", NULL },
-    { "http://h//k", NULL },
-    { "http://h/b%2F/%2E%2E/k", NULL },
-    { "http://h/b/k%00", NULL },
-    { "http://h/b%20c/k", NULL },
-    { "https://s3.eu-west-3.amazonaws.com/k", NULL },
-    { "https://b.s3.eu-west-3.amazonaws.com/", NULL },
-  };
-  size_t i;
-
-  (void) state;
-  for (i = 0; i < NR (rows); ++i) {
-    struct url url;
-    char *is;
-
-    parse_good (rows[i][0], &amazon, &url);
-    is = url_as_s3 (&url);
-    same (rows[i][0], "S3 form", is, rows[i][1]);
-    free (is);
-    url_free (&url);
-  }
-}
-
-struct covering {
-  const char *prefix, *url;
-  bool covers;
-};
-
-/* What another form of the URL would be covered by. */
-static void
-covers_as_s3 (void **state)
-{
-  static const struct covering rows[] = {
-    { "s3://b/", "http://h:9000/b/k", true },
-    { "s3://b", "http://h:9000/b/a/k", true },
-    { "s3://b/a b/", "http://h/b/a%20b/k", true },
-    { "s3://b/a/", "https://b.s3.eu-west-3.amazonaws.com/a/k", true },
-    { "s3://b/a/", "https://s3.eu-west-3.amazonaws.com/b/a/k", true },
-    { "s3://b/", "http://h/bb/k", false },
-    { "s3://b/a/", "http://h/b/k", false },
-    { "s3://b/", "http://h/b", false },
-    { "http://h/b/", "http://h/b/k", false },
-  };
-  size_t i;
-
-  (void) state;
-  for (i = 0; i < NR (rows); ++i) {
-    struct url url;
-
-    parse_good (rows[i].url, &amazon, &url);
-    if (url_covers_as_s3 (rows[i].prefix, &url) != rows[i].covers)
-      fail_msg ("'%s' should %scover '%s'", rows[i].prefix,
-                rows[i].covers ? "" : "not ", rows[i].url);
-    url_free (&url);
-  }
-}
-
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (s3),           cmocka_unit_test (s3_capitals),
-  cmocka_unit_test (not_s3),       cmocka_unit_test (as_s3),
-  cmocka_unit_test (covers_as_s3),
+  cmocka_unit_test (s3),
+  cmocka_unit_test (s3_capitals),
+  cmocka_unit_test (not_s3),
 };
 
 UNIT_MAIN (tests)
