@@ -67,10 +67,10 @@ static const struct {
 
 #define COUNT(array) (sizeof (array) / sizeof (array)[0])
 
-struct context {
+struct cipher_context {
   gcry_cipher_hd_t data;
   gcry_cipher_hd_t iv; /* if ESSIV */
-  struct context *next;
+  struct cipher_context *next;
 };
 
 /* In memory of secret_new. */
@@ -84,7 +84,7 @@ struct cipher {
   struct key *key;
   pthread_mutex_t lock;
   pthread_cond_t returned;
-  struct context *idle;
+  struct cipher_context *idle;
   unsigned made; /* <= MAX_CONTEXTS */
 };
 
@@ -169,7 +169,7 @@ cipher_check (const struct cipher_method *m, struct problem *problem)
 /* --- Contexts --- */
 
 static void
-close_context (struct context *ctx)
+close_context (struct cipher_context *ctx)
 {
   gcry_cipher_close (ctx->data);
   gcry_cipher_close (ctx->iv);
@@ -186,11 +186,11 @@ open_handle (gcry_cipher_hd_t *handle, int algorithm, int mode,
 }
 
 /* Returns NULL with errno on failure. */
-static struct context *
+static struct cipher_context *
 open_context (const struct cipher *c)
 {
   const struct cipher_method *m = &c->method;
-  struct context *ctx = calloc (1, sizeof *ctx);
+  struct cipher_context *ctx = calloc (1, sizeof *ctx);
   gcry_error_t e;
 
   if (ctx == NULL)
@@ -208,10 +208,10 @@ open_context (const struct cipher *c)
 }
 
 /* Wait for a context.  Returns NULL with errno on failure. */
-static struct context *
+static struct cipher_context *
 get_context (struct cipher *c)
 {
-  struct context *ctx;
+  struct cipher_context *ctx;
 
   pthread_mutex_lock (&c->lock);
   while (c->idle == NULL && c->made == MAX_CONTEXTS)
@@ -236,7 +236,7 @@ get_context (struct cipher *c)
 }
 
 static void
-put_context (struct cipher *c, struct context *ctx)
+put_context (struct cipher *c, struct cipher_context *ctx)
 {
   pthread_mutex_lock (&c->lock);
   ctx->next = c->idle;
@@ -269,7 +269,7 @@ struct cipher *
 cipher_new (const struct cipher_method *method, const uint8_t *key)
 {
   struct cipher *c = calloc (1, sizeof *c);
-  struct context *ctx = NULL;
+  struct cipher_context *ctx = NULL;
 
   if (c == NULL)
     return NULL;
@@ -290,7 +290,7 @@ void
 cipher_free (struct cipher *c)
 {
   KEEP_ERRNO;
-  struct context *ctx;
+  struct cipher_context *ctx;
 
   if (c == NULL)
     return;
@@ -313,7 +313,7 @@ cipher_lock_key (const struct cipher *c)
 /* --- Decryption --- */
 
 static gcry_error_t
-make_iv (const struct cipher *c, struct context *ctx, uint64_t sector,
+make_iv (const struct cipher *c, struct cipher_context *ctx, uint64_t sector,
          uint8_t iv[MAX_BLOCK_BYTES])
 {
   const uint64_t number
@@ -328,7 +328,7 @@ make_iv (const struct cipher *c, struct context *ctx, uint64_t sector,
 }
 
 static gcry_error_t
-set_iv (const struct cipher *c, struct context *ctx, uint64_t sector)
+set_iv (const struct cipher *c, struct cipher_context *ctx, uint64_t sector)
 {
   const size_t block = ciphers[c->method.algorithm].block;
   uint8_t iv[MAX_BLOCK_BYTES];
@@ -347,7 +347,7 @@ set_iv (const struct cipher *c, struct context *ctx, uint64_t sector)
 int
 cipher_decrypt (struct cipher *c, uint8_t *buf, size_t length, uint64_t sector)
 {
-  struct context *ctx = get_context (c);
+  struct cipher_context *ctx = get_context (c);
   gcry_error_t e = 0;
   size_t i;
 

@@ -188,7 +188,7 @@ new_view (const struct view_parts *p, unsigned nr_layers, char *description)
  * above ends.
  */
 static void
-add_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
+set_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
 {
   struct layer *layer = &v->layers[n];
 
@@ -241,13 +241,13 @@ view_open_point (const struct view_parts *p, struct view_point point)
   if (v == NULL)
     return NULL;
   if (point.depth > 0)
-    add_layer (v, 0, &p->chain->layers[point.depth]);
+    set_layer (v, 0, &p->chain->layers[point.depth]);
   else if (add_top (p, v, point.snapshot) == -1) {
     qcow_view_close (v);
     return NULL;
   }
   for (i = 1; i < n; ++i)
-    add_layer (v, i, &p->chain->layers[point.depth + i]);
+    set_layer (v, i, &p->chain->layers[point.depth + i]);
   v->id = point_id (p, point);
   v->size = v->layers[0].size;
   return v;

@@ -2,7 +2,7 @@
  *
  * (layer, guest range) -> pieces.  See walk.h.
  *
- * find_piece decodes one L2 entry, or skips empty L1 entries.  extend_in_slice
+ * find_entry decodes one L2 entry, or skips empty L1 entries.  extend_in_slice
  * decodes the entries that follow.  Mapping a large image spends most of its
  * time in that loop: a few instructions per entry.
  *
@@ -202,7 +202,7 @@ entry_at (const struct entry_geometry *geometry, const uint64_t *entries,
  * Does not advance.  Returns 0, or -1 as walk_next.
  */
 static int
-find_piece (struct walk *w, struct run *piece)
+find_entry (struct walk *w, struct run *piece)
 {
   struct image *image = w->layer->image;
   struct entry e;
@@ -282,7 +282,7 @@ walk_next (struct walk *w, struct run *piece)
     return 0;
   if (w->layer->image == NULL)
     return next_raw (w, piece);
-  if (find_piece (w, piece) == -1)
+  if (find_entry (w, piece) == -1)
     return -1;
   w->offset += piece->length;
   if (walk_in_slice (w))
