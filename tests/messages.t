@@ -144,7 +144,7 @@ set_web gone fail=404*
 set_web web fail=404*
 asks '' $((3 << 20))
 said "an error of the web server" \
-     "error: web\\.qcow2: can't read [0-9]+ bytes at 0x[0-9a-f]+.*: the web server answers 404"
+     "error: web\\.qcow2: can't read [0-9]+ bytes at 0x[0-9a-f]+.*: the web server responded with 404"
 stop_qcow || fail "the server exits cleanly"
 
 # A web server that redirects endlessly.

@@ -353,12 +353,12 @@ refused "a directory: refused" "nbdkit: .*$http/.*40[34]" -- "url=$http/"
 is "... the message has one line" \
    "$(with_qcow true -- "url=$http/gone" 2>&1 | grep -c .)" 1
 refused "a server without range support: refused" \
-        "$http/whole/plain\\.qcow2.*does not support ranges" \
+        "$http/whole/plain\\.qcow2.*does not support range requests" \
         -- "url=$http/whole/plain.qcow2"
 gzip -c "$www/plain.qcow2" > "$www/plain.qcow2.gz"
-# nginx does not support ranges of such files: either message is correct.
+# nginx does not support range requests of such files: either message is correct.
 refused "a response with Content-Encoding: gzip: refused" \
-        "$http/zipped/plain\\.qcow2.*(gzip|does not support ranges)" \
+        "$http/zipped/plain\\.qcow2.*(gzip|does not support range requests)" \
         -- "url=$http/zipped/plain.qcow2"
 serves "a server without ETags" "url=$http/undated/plain.qcow2" plain.raw
 for bad in '' x nonsense:// http:// http://127.0.0.1:99999/x \

@@ -67,11 +67,11 @@ append_code (const struct request *r, char out[FAILURE_MAX])
 void
 failure_of_status (const struct request *r, long status, char out[FAILURE_MAX])
 {
-  snprintf (out, FAILURE_MAX, "the web server answers %ld %s", status,
+  snprintf (out, FAILURE_MAX, "the web server responded with %ld %s", status,
             response_status_text (status));
   append_code (r, out);
   if (expects_tls (r, status))
-    strncat (out, ", since its port is one for https (the URL says http)",
+    strncat (out, ": it expects https on this port (the URL says http)",
              FAILURE_MAX - 1 - strlen (out));
 }
 
@@ -222,10 +222,10 @@ hint_for (const struct request *r, CURLcode code)
         "packet length too long", NULL };
 
   if (code == CURLE_UNSUPPORTED_PROTOCOL && strstr (r->error, "HTTP/0.9"))
-    return ": what listens there does not speak HTTP, or only https";
+    return " (the server speaks only https there, or something else)";
   if (code == CURLE_SSL_CONNECT_ERROR
       && has_any (r->error, strlen (r->error), no_tls))
-    return ": what listens there does not speak TLS (is it http instead of "
+    return " (the server does not speak TLS there: is it http instead of "
            "https?)";
   return "";
 }
@@ -237,7 +237,8 @@ failure_of_transfer (const struct request *r, CURLcode code,
   char shown[REDACTED_MAX];
 
   if (code == CURLE_OK)
-    snprintf (out, FAILURE_MAX, "the web server sent less than it said");
+    snprintf (out, FAILURE_MAX,
+              "the web server closed the connection too early");
   else if (!describe_connection (r, code, out)) {
     request_redact (r, shown, reason_of (r, code));
     snprintf (

@@ -77,7 +77,7 @@ warn_if_slow (struct http_object *o, uint64_t began)
   o->slow_start = true;
   error_warn (h->hooks, o->own->url.name,
               "still waiting for the web server: %s",
-              r->why[0] ? r->why : "it does not answer");
+              r->why[0] ? r->why : "it has not responded");
 }
 
 /* Before http_start.  -1: cancel the fetches. */
@@ -241,8 +241,7 @@ check_url (const struct http *h, const struct url *url)
                            : "ends in '/', so it names a folder");
   if (https ? h->settings.allow_https : h->settings.allow_http)
     return 0;
-  return error_report (h->hooks, EINVAL, name,
-                       "%s is not one of the protocols that protocols= allows",
+  return error_report (h->hooks, EINVAL, name, "protocols= does not allow %s",
                        https ? "https" : "http");
 }
 

@@ -271,8 +271,7 @@ request_fail_in_libcurl (const struct request *r, bool no_memory,
 {
   char text[256];
 
-  snprintf (text, sizeof text, "libcurl can't do what is asked of it: %s",
-            why);
+  snprintf (text, sizeof text, "libcurl failed: %s", why);
   report (r, no_memory ? ENOMEM : EIO, KIND_LIBCURL, text);
 }
 
@@ -284,8 +283,7 @@ report_change (struct request *r)
   if (!o->changed)
     error_report (o->http->hooks, EIO, o->own->url.name,
                   "the file was changed while it was being served: %s; "
-                  "nothing more is read of it until the server is started "
-                  "again",
+                  "it is not read any more until the server is restarted",
                   r->problem.text);
   o->changed = true;
   errno = EIO;
@@ -303,22 +301,22 @@ forget_target (struct request *r)
 }
 
 static struct retry_decision
-decide (struct request *r, enum retry_cause cause, unsigned kind)
+decide (struct request *r, enum retry_cause cause)
 {
   struct http *h = r->object->http;
   struct retry_failure f = {
     .cause = cause,
-    .status = (long) kind,
     .now = monotonic_ms (),
     .progress = r->filled - r->filled_before,
     .random = (uint64_t) rand_r (&h->seed),
     .remembered = r->hops == 0 && is_redirected (r),
     .serving = h->serving,
-    .responded = r->object->known || kind >= 100,
     .recovered = r->object->history.given_up == 0,
   };
   curl_off_t after = 0;
 
+  libcurl.easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &f.status);
+  f.responded = r->object->known || f.status > 0;
   libcurl.easy_getinfo (r->easy, CURLINFO_RETRY_AFTER, &after);
   if (after > 0)
     f.retry_after = (uint64_t) after;
@@ -330,7 +328,7 @@ __attribute__ ((format (printf, 4, 5))) static enum request_next
 failed (struct request *r, enum retry_cause cause, unsigned kind,
         const char *fmt, ...)
 {
-  const struct retry_decision d = decide (r, cause, kind);
+  const struct retry_decision d = decide (r, cause);
   const uint64_t now = monotonic_ms (), begin = r->fetch->offset;
   char why[2048];
   va_list args;
@@ -372,7 +370,7 @@ failed_by_status (struct request *r, enum retry_cause cause, long status)
 
   failure_of_status (r, status, why);
   return failed (r, cause, (unsigned) status, "%s%s", why,
-                 status == 416 ? ": is it empty?" : "");
+                 status == 416 ? " (is it empty?)" : "");
 }
 
 static enum request_next
@@ -399,7 +397,7 @@ take_location (const struct request *r, const char *location, struct url *next,
   const struct url_s3 none = { NULL, "" };
 
   if (strncasecmp (location, "http", 4) != 0)
-    problem_set (problem, "only http and https are");
+    problem_set (problem, "only http and https URLs are");
   else if (url_parse (location, &none, next, problem) == -1)
     return -1;
   else if (!s->options.followlocation)
@@ -407,7 +405,7 @@ take_location (const struct request *r, const char *location, struct url *next,
   else if (r->hops >= MAX_REDIRECTS)
     problem_set (problem, "there were %d redirects before", MAX_REDIRECTS);
   else if (url_is_https (&r->target->url) && !url_is_https (next))
-    problem_set (problem, "https is never left for http");
+    problem_set (problem, "it leads from https to http");
   else if (url_is_https (next) ? !s->allow_https : !s->allow_http)
     problem_set (problem, "protocols= does not allow it");
   else
@@ -423,7 +421,7 @@ failed_without_location (struct request *r, long status)
 
   failure_of_status (r, status, why);
   return failed (r, RETRY_PERMANENT, (unsigned) status,
-                 "%s, and not where to%s", why,
+                 "%s, but not where to%s", why,
                  r->object->own->url.s3 ? " (is the region right?)" : "");
 }
 
@@ -518,7 +516,7 @@ after_good_response (struct request *r, CURLcode code)
     return failed_in_transfer (r, code);
   if (!retry_is_progress (r->filled - r->filled_before))
     return failed (r, RETRY_TRANSIENT, 206,
-                   "the web server sends next to nothing");
+                   "the web server sent almost nothing");
   r->due = 0;
   return REQUEST_AGAIN;
 }
@@ -568,9 +566,9 @@ request_end_try (struct request *r, CURLcode code)
     return failed_by_status (r, RETRY_PERMANENT, status);
   case VERDICT_NO_RANGES:
     return failed (r, RETRY_PERMANENT, KIND_NO_RANGES,
-                   "the web server does not support ranges (it sends the "
-                   "whole file when it is asked for a part), so images can't "
-                   "be served from it");
+                   "the web server does not support range requests (it sends "
+                   "the whole file when a part is requested), so images can't "
+                   "be read from it");
   case VERDICT_CHANGED:
   case VERDICT_NONSENSE:
     break;

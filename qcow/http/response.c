@@ -163,23 +163,23 @@ judge_part (const struct response *a, uint64_t offset, uint64_t length,
   if (a->content_encoding && strcasecmp (a->content_encoding, "identity") != 0)
     problem_set (problem,
                  "the server sends the bytes in the encoding '%s', which was "
-                 "not asked for",
+                 "not requested",
                  show (a, text, a->content_encoding));
   else if (a->content_range == NULL)
     problem_set (problem, "the server does not say which bytes it sends (its "
-                          "answer 206 has no Content-Range)");
+                          "206 response has no Content-Range)");
   else if (!response_content_range (a->content_range, &first, &last, &total))
     problem_set (problem, "the server's Content-Range is not valid: '%s'",
                  show (a, text, a->content_range));
   else if (known == NULL && total == UINT64_MAX)
     problem_set (problem,
-                 "the server does not tell how long the file is "
+                 "the server does not say how long the file is "
                  "(its Content-Range is '%s')",
                  show (a, text, a->content_range));
   else if (first != offset)
     problem_set (problem,
-                 "the server was asked for bytes from %" PRIu64 " on, and "
-                 "sends bytes from %" PRIu64 " on",
+                 "bytes from offset %" PRIu64 " were requested, but the "
+                 "server sends bytes from offset %" PRIu64,
                  offset, first);
   else {
     take_version (a, total, seen);
@@ -227,7 +227,7 @@ response_judge (const struct response *a, uint64_t offset, uint64_t length,
     if (known == NULL)
       return says_empty (a) ? VERDICT_EMPTY : VERDICT_REFUSED;
     problem_set (problem,
-                 "the server says that it has no bytes from %" PRIu64 " on",
+                 "the server says that it has no bytes at offset %" PRIu64,
                  offset);
     return VERDICT_CHANGED;
   default:

@@ -30,7 +30,7 @@ enum retry_cause {
 
 struct retry_failure {
   enum retry_cause cause;
-  long status;          /* of the response; without one, another code */
+  long status;          /* of the response; 0: there was none */
   uint64_t now;         /* ms */
   uint64_t progress;    /* bytes of the object that this try brought */
   uint64_t retry_after; /* seconds to wait, from the server; 0: none */

@@ -108,8 +108,8 @@ s3_to_http (const char *text, const struct url_s3 *s3, struct problem *problem)
   if (!is_bucket (name, n) || name[n] != '/')
     return invalid (problem, S3_SYNTAX);
   if (s3->endpoint == NULL && tenant_length (name, n) > 0)
-    return invalid (problem, "Amazon S3 has no tenants (name the server that "
-                             "has with endpoint-url=)");
+    return invalid (problem, "Amazon S3 has no tenants (for another server, "
+                             "use endpoint-url=)");
   if (has_dots (name + n))
     return invalid (problem, "a key must not have '.' or '..' between "
                              "slashes");

@@ -40,7 +40,8 @@ take_protocols (struct http_settings *s)
     p += strspn (p, ", ");
   }
   if (!s->allow_http && !s->allow_https)
-    return error_report (s->hooks, EINVAL, "protocols=", "allows nothing");
+    return error_report (s->hooks, EINVAL,
+                         "protocols=", "must name http, https or both");
   return 0;
 }
 
@@ -162,9 +163,8 @@ take_values (struct http_settings *s, const struct qcow_http_options *o,
       hooks, EINVAL, "timeout=", "must be at most %d seconds", INT_MAX / 1000);
   if (o->connections == 0 || o->connections > HTTP_MAX_CONNECTIONS)
     return error_report (hooks, EINVAL,
-                         "connections=", "%u is too %s: must be from 1 to %d",
-                         o->connections, o->connections == 0 ? "few" : "many",
-                         HTTP_MAX_CONNECTIONS);
+                         "connections=", "%u is not between 1 and %d",
+                         o->connections, HTTP_MAX_CONNECTIONS);
   if (has_line_break (o->cookie) || has_line_break (o->user_agent))
     return error_report (
       hooks, EINVAL, has_line_break (o->cookie) ? "cookie=" : "user-agent=",
@@ -231,8 +231,8 @@ check_s3_keys (const struct qcow_s3_options *s, const struct qcow_hooks *hooks)
   if (has_line_break (s->access_key) || has_line_break (s->secret_key)
       || has_line_break (s->session_token))
     return error_report (hooks, EINVAL, "s3",
-                         "access-key, secret-key or session-token has a line "
-                         "break in it");
+                         "access-key, secret-key or session-token contains a "
+                         "line break");
   return 0;
 }
 
@@ -306,9 +306,8 @@ http_check_options (const struct qcow_options *options,
     return -1;
   if (o->given && !options->url && !can_reach (options, url_is_one))
     return error_report (hooks, EINVAL, options->filename,
-                         "is a local file, and no URL is named or allowed "
-                         "(backing=, data-file=, allow=), so there is no use "
-                         "for %s=",
+                         "%s= has no effect: the image is a local file, and "
+                         "no URL is named or allowed",
                          o->given);
   if (check_s3_server (&o->s3, hooks) == -1)
     return -1;
