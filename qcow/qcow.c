@@ -16,7 +16,7 @@
 #include "disk/export-name.h"
 #include "disk/map.h"
 #include "http/http.h"
-#include "http/libcurl.h"
+#include "url/libcurl.h"
 #include "qcow.h"
 
 struct qcow {

@@ -9,7 +9,7 @@ cd "$top" || exit 1
 
 # From the top down.  The public interface, qcow.h, is above all folders;
 # disk/ defines a part of it.
-layers="disk image source http codec format base"
+layers="disk image source http url codec format base"
 declare -A may_include=(
     [qcow.c]="qcow.h $layers"
     [qcow.h]="base"

@@ -21,8 +21,8 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "base/transport.h"
-#include "http/reference.h"
-#include "http/url.h"
+#include "url/reference.h"
+#include "url/url.h"
 
 struct http;
 

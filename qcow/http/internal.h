@@ -24,12 +24,12 @@
 #include "base/error.h"
 #include "base/quota.h"
 #include "http/http.h"
-#include "http/redact.h"
-#include "http/reference.h"
+#include "url/redact.h"
+#include "url/reference.h"
 #include "http/response.h"
 #include "http/retry.h"
 #include "http/settings.h"
-#include "http/url.h"
+#include "url/url.h"
 
 /* Room for the description of a failure, with the NUL. */
 #define FAILURE_MAX 512

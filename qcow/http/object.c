@@ -18,7 +18,7 @@
 #include "base/monotonic.h"
 #include "base/wait.h"
 #include "http/internal.h"
-#include "http/url-name.h"
+#include "url/url-name.h"
 
 /* While an image is opened, warn if the server takes longer. */
 #define SLOW_MS 2000

@@ -18,7 +18,7 @@
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "http/internal.h"
-#include "http/url-name.h"
+#include "url/url-name.h"
 
 #define MAX_REDIRECTS 10
 

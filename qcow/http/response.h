@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "http/redact.h"
+#include "url/redact.h"
 
 #define VALIDATOR_MAX 512
 

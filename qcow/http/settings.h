@@ -11,9 +11,9 @@
 
 #include "base/hooks.h"
 #include "base/options.h"
-#include "http/libcurl.h"
-#include "http/redact.h"
-#include "http/url.h"
+#include "url/libcurl.h"
+#include "url/redact.h"
+#include "url/url.h"
 
 #define HTTP_MAX_CONNECTIONS 256
 

@@ -17,7 +17,7 @@
 
 #include "base/secret.h"
 #include "codec/digest.h"
-#include "http/percent.h"
+#include "url/percent.h"
 #include "http/sigv4.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/path.h"
-#include "http/url-name.h"
-#include "http/url.h"
+#include "url/url-name.h"
+#include "url/url.h"
 #include "image/access-refusal.h"
 
 int

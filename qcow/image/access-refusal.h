@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 #include "base/hooks.h"
-#include "http/reference.h"
+#include "url/reference.h"
 
 /* One value of allow= other than "any": a directory or a prefix of URLs. */
 struct allowed {

@@ -25,7 +25,7 @@
 
 #include "base/keep-errno.h"
 #include "base/path.h"
-#include "http/url-name.h"
+#include "url/url-name.h"
 #include "image/access-refusal.h"
 #include "image/access.h"
 

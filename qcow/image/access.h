@@ -24,7 +24,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "http/reference.h"
+#include "url/reference.h"
 
 struct access;
 

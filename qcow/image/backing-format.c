@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "http/url-name.h"
+#include "url/url-name.h"
 #include "image/backing-format.h"
 
 /* For NAMED: like NAMED_REFERENCE, once the source owns the URL. */

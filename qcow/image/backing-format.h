@@ -16,7 +16,7 @@
 #include <stdbool.h>
 
 #include "base/options.h"
-#include "http/reference.h"
+#include "url/reference.h"
 #include "image/image.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };

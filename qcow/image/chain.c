@@ -12,7 +12,7 @@
 
 #include "base/keep-errno.h"
 #include "base/minmax.h"
-#include "http/url-name.h"
+#include "url/url-name.h"
 #include "image/access.h"
 #include "image/backing-format.h"
 #include "image/chain.h"

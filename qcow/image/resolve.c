@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/path.h"
-#include "http/url-name.h"
+#include "url/url-name.h"
 #include "image/resolve.h"
 
 /* --- Names of either kind --- */

@@ -16,7 +16,7 @@
 #define QCOW_IMAGE_RESOLVE_H
 
 #include "base/options.h"
-#include "http/reference.h"
+#include "url/reference.h"
 #include "image/image.h"
 
 /* The image that the options name with url= or file=. */

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "base/minmax.h"
-#include "http/url-name.h"
+#include "url/url-name.h"
 #include "source/file.h"
 #include "source/lock.h"
 #include "source/source.h"

@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 rm -rf "$dir"
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-mkdir -p "$dir"/{disk/image,disk/chain,image/access,http/url,http/response}
+mkdir -p "$dir"/{disk/image,disk/chain,image/access,url/url,http/response}
 cd "$work"
 
 seeds ()
@@ -221,7 +221,7 @@ seeds cut "$dir"
 # url NAME URL FILE PREFIX ENDPOINT
 url ()
 {
-    printf '%s\n%s\n%s\n%s' "$2" "$3" "$4" "$5" > "$dir/http/url/$1"
+    printf '%s\n%s\n%s\n%s' "$2" "$3" "$4" "$5" > "$dir/url/url/$1"
 }
 url plain http://example.com/images/disk.qcow2 base.qcow2 \
     http://example.com/images ''

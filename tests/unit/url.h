@@ -11,7 +11,7 @@
 
 #include "tests/unit/unit.h"
 
-#include "http/url.h"
+#include "url/url.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 

@@ -10,7 +10,7 @@
 
 #include "tests/unit/unit.h"
 
-#include "http/percent.h"
+#include "url/percent.h"
 #include "http/sigv4.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])

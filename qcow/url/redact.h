@@ -7,8 +7,8 @@
  * text.  (A hostile server can disguise them so that they are not found.)
  */
 
-#ifndef QCOW_HTTP_REDACT_H
-#define QCOW_HTTP_REDACT_H
+#ifndef QCOW_URL_REDACT_H
+#define QCOW_URL_REDACT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,4 +54,4 @@ bool secrets_in_text (const struct secrets *s, const char *text);
 void redact (char out[REDACTED_MAX], const char *text, const struct secrets *a,
              const struct secrets *b);
 
-#endif /* QCOW_HTTP_REDACT_H */
+#endif /* QCOW_URL_REDACT_H */

@@ -3,8 +3,8 @@
  * Percent-encoding (RFC 3986, 2.1).  Pure.
  */
 
-#ifndef QCOW_HTTP_PERCENT_H
-#define QCOW_HTTP_PERCENT_H
+#ifndef QCOW_URL_PERCENT_H
+#define QCOW_URL_PERCENT_H
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -80,4 +80,4 @@ percent_encode_path (const char *path)
   return out;
 }
 
-#endif /* QCOW_HTTP_PERCENT_H */
+#endif /* QCOW_URL_PERCENT_H */

@@ -6,7 +6,7 @@
 
 #include "tests/unit/url.h"
 
-#include "http/url-name.h"
+#include "url/url-name.h"
 
 struct hidden {
   const char *text, *shown;

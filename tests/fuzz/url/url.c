@@ -10,8 +10,8 @@
 
 #include "codec/libgcrypt.h"
 #include "http/sigv4.h"
-#include "http/url-name.h"
-#include "http/url.h"
+#include "url/url-name.h"
+#include "url/url.h"
 
 /* The part of a URL up to its path.  (http and https.) */
 static size_t

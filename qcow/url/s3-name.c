@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/percent.h"
-#include "http/s3-name.h"
+#include "url/percent.h"
+#include "url/s3-name.h"
 
 /* True if all characters are those of bucket names, which can become a part of
  * a host's name.

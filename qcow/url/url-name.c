@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "http/percent.h"
-#include "http/url-name.h"
+#include "url/percent.h"
+#include "url/url-name.h"
 
 /* --- Kinds --- */
 

@@ -7,8 +7,8 @@
  * any part of an invalid URL that could be one of these.
  */
 
-#ifndef QCOW_HTTP_URL_NAME_H
-#define QCOW_HTTP_URL_NAME_H
+#ifndef QCOW_URL_URL_NAME_H
+#define QCOW_URL_URL_NAME_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -71,4 +71,4 @@ const char *url_show (const char *name, struct url_room *room);
 /* The same, with room that lasts to the end of the caller's block. */
 #define url_shown(name) url_show (name, &(struct url_room){ "" })
 
-#endif /* QCOW_HTTP_URL_NAME_H */
+#endif /* QCOW_URL_URL_NAME_H */

@@ -11,9 +11,9 @@
 #include <strings.h>
 
 #include "base/secret.h"
-#include "http/libcurl.h"
-#include "http/percent.h"
-#include "http/url.h"
+#include "url/libcurl.h"
+#include "url/percent.h"
+#include "url/url.h"
 
 static int
 invalid (struct problem *problem, const char *why)

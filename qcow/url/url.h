@@ -10,15 +10,15 @@
  * signature) are never in its 'name', which is all that messages show.
  */
 
-#ifndef QCOW_HTTP_URL_H
-#define QCOW_HTTP_URL_H
+#ifndef QCOW_URL_URL_H
+#define QCOW_URL_URL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
-#include "http/s3-name.h"
-#include "http/url-name.h"
+#include "url/s3-name.h"
+#include "url/url-name.h"
 
 struct url {
   char *name;     /* without secrets and fragment: for messages, for joining
@@ -54,4 +54,4 @@ void url_free (struct url *url);
  */
 bool url_unescape (char *s);
 
-#endif /* QCOW_HTTP_URL_H */
+#endif /* QCOW_URL_URL_H */

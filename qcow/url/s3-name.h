@@ -7,8 +7,8 @@
  * rules"; for tenants Ceph's page "RGW Multi-tenancy".
  */
 
-#ifndef QCOW_HTTP_S3_NAME_H
-#define QCOW_HTTP_S3_NAME_H
+#ifndef QCOW_URL_S3_NAME_H
+#define QCOW_URL_S3_NAME_H
 
 #include <stdbool.h>
 
@@ -29,4 +29,4 @@ struct url_s3 {
 char *s3_to_http (const char *text, const struct url_s3 *s3,
                   struct problem *problem);
 
-#endif /* QCOW_HTTP_S3_NAME_H */
+#endif /* QCOW_URL_S3_NAME_H */

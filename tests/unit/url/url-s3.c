@@ -9,7 +9,7 @@
 
 #include "tests/unit/url.h"
 
-#include "http/url.h"
+#include "url/url.h"
 
 struct s3_good {
   const char *given, *endpoint, *region, *name, *text, *origin;

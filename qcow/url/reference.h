@@ -5,14 +5,14 @@
  * rule, the source and the messages use the parts.
  */
 
-#ifndef QCOW_HTTP_REFERENCE_H
-#define QCOW_HTTP_REFERENCE_H
+#ifndef QCOW_URL_REFERENCE_H
+#define QCOW_URL_REFERENCE_H
 
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/keep-errno.h"
-#include "http/url.h"
+#include "url/url.h"
 
 struct reference {
   /* Who names the file. */
@@ -56,4 +56,4 @@ reference_free (struct reference *ref)
   url_free (&ref->url);
 }
 
-#endif /* QCOW_HTTP_REFERENCE_H */
+#endif /* QCOW_URL_REFERENCE_H */

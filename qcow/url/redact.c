@@ -11,8 +11,8 @@
 
 #include "base/secret.h"
 #include "base/utf8.h"
-#include "http/redact.h"
-#include "http/url.h"
+#include "url/redact.h"
+#include "url/url.h"
 
 #define PLACEHOLDER "(not shown: it contains a secret)"
 

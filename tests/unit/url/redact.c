@@ -10,7 +10,7 @@
 #include "tests/unit/unit.h"
 
 #include "base/utf8.h"
-#include "http/redact.h"
+#include "url/redact.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 #define HIDDEN "(not shown: it contains a secret)"

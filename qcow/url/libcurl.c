@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "http/libcurl.h"
+#include "url/libcurl.h"
 
 /* The library's ABI since 2006, in all its builds. */
 #define SONAME "libcurl.so.4"
