@@ -276,6 +276,13 @@ sees "header=" same s3://bucket/image "${keys[@]}" "${there[@]}" \
      header='Via: 1.1 x' header='x-nothing: ' header='x-neither; '
 like "... is signed, unless it is not sent or proxies change it" "$(names)" \
      '^host;(if-match;)?x-amz-content-sha256;x-amz-date;x-amz-meta-none;x-amz-request-payer;x-b$'
+# The name of one header can begin with that of another.
+sse=x-amz-server-side-encryption-customer
+sees "header= for an object with a customer-provided key" \
+     same s3://bucket/image "${keys[@]}" "${there[@]}" \
+     "header=$sse-algorithm: AES256" "header=$sse-key: a2V5" \
+     "header=$sse-key-MD5: bWQ1"
+like "... each is signed" "$(names)" ";$sse-algorithm;$sse-key;$sse-key-md5\$"
 for header in 'x-amz-date: 20130524T000000Z' 'X-Amz-Content-SHA256: 0' \
               'x-amz-date;' 'Host: other.test'; do
     sees "header=$header" same s3://bucket/image "${keys[@]}" "${there[@]}" \

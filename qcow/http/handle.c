@@ -8,9 +8,10 @@
  * the origin of the user's own URL, and a login in an object's URL only to
  * that URL's origin.  A redirect to another origin gets neither.
  *
- * libcurl can sign requests to S3, too, but refuses CURLOPT_AWS_SIGV4 together
- * with CURLOPT_PATH_AS_IS, and without the latter it takes a part of an
- * object's key for a directory.
+ * libcurl can sign requests to S3, too (CURLOPT_AWS_SIGV4).  But 7.88 sorts
+ * headers wrongly if the name of one begins with that of another, so that
+ * objects with customer-provided keys can't be read.  It also signs headers
+ * that proxies change, and the path of a redirect as it is written.
  */
 
 #include <errno.h>
