@@ -172,12 +172,12 @@ error_filter_destroy (struct error_filter *filter)
 /* Print a message, print it and announce that it is the last one, or print
  * nothing.
  */
-enum verdict { PRINT, PRINT_LAST, SILENT };
+enum filter_result { PRINT, PRINT_LAST, SILENT };
 
-static enum verdict
-judge (struct error_filter *filter, uint64_t place)
+static enum filter_result
+filter_place (struct error_filter *filter, uint64_t place)
 {
-  enum verdict verdict = SILENT;
+  enum filter_result result = SILENT;
   unsigned i;
 
   pthread_mutex_lock (&filter->lock);
@@ -186,10 +186,10 @@ judge (struct error_filter *filter, uint64_t place)
       break;
   if (i == filter->count && i < ERROR_FILTER_MAX) {
     filter->seen[filter->count++] = place;
-    verdict = filter->count == ERROR_FILTER_MAX ? PRINT_LAST : PRINT;
+    result = filter->count == ERROR_FILTER_MAX ? PRINT_LAST : PRINT;
   }
   pthread_mutex_unlock (&filter->lock);
-  return verdict;
+  return result;
 }
 
 int
@@ -198,16 +198,16 @@ error_report_once (struct error_filter *filter, uint64_t place,
                    const char *fmt, ...)
 {
   const int saved_errno = errno; /* for %m; locking may change it */
-  const enum verdict verdict = judge (filter, place);
+  const enum filter_result result = filter_place (filter, place);
   va_list args;
 
   errno = saved_errno;
-  if (verdict != SILENT) {
+  if (result != SILENT) {
     va_start (args, fmt);
     emit (hooks->error, hooks->opaque, error_name (hooks, object), fmt, args);
     va_end (args);
   }
-  if (verdict == PRINT_LAST)
+  if (result == PRINT_LAST)
     error_report (hooks, err, object,
                   "%d errors were reported, further ones will not be",
                   ERROR_FILTER_MAX);
