@@ -59,10 +59,10 @@ check_once (const struct parameter *p, const char *value)
   if (*p->text == NULL)
     return 0;
   if (p->flags & HIDDEN)
-    nbdkit_error ("%s= was given before: it can only be given once", p->key);
+    nbdkit_error ("%s= can only be given once", p->key);
   else
-    nbdkit_error ("%s=%s: the parameter was given before (%s=%s): it can "
-                  "only be given once",
+    nbdkit_error ("%s=%s: already given as %s=%s: the parameter can only "
+                  "be given once",
                   p->key, value, p->key, *p->text);
   return -1;
 }
@@ -207,7 +207,7 @@ take_iterations (const struct parameter *p, const char *value)
 {
   if (nbdkit_parse_uint64_t (p->key, value, p->number64) == -1)
     return -1;
-  return *p->number64 > 0 ? 0 : bad_value (p, value, "a number, at least 1");
+  return *p->number64 > 0 ? 0 : bad_value (p, value, "at least 1");
 }
 
 /* clang-format off */
@@ -279,7 +279,7 @@ config_parameter (const char *key, const char *value)
         options.http.given = p->key;
       return p->take (p, value);
     }
-  nbdkit_error ("unknown parameter '%s' (nbdkit qcow --help lists them)", key);
+  nbdkit_error ("unknown parameter '%s' (see 'nbdkit qcow --help')", key);
   return -1;
 }
 
@@ -310,13 +310,12 @@ int
 config_complete (void)
 {
   if (options.filename == NULL && options.url == NULL) {
-    nbdkit_error ("you must supply the image: [file=]FILENAME or url=URL "
-                  "after the plugin name on the command line");
+    nbdkit_error ("you must supply [file=]FILENAME or url=URL after the "
+                  "plugin name on the command line");
     return -1;
   }
   if (options.filename && options.url) {
-    nbdkit_error ("file= and url= can't be combined: there is one image to "
-                  "serve");
+    nbdkit_error ("file= and url= are mutually exclusive");
     return -1;
   }
   take_environment (&options.http.s3_defaults);

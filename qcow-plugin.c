@@ -179,10 +179,10 @@ plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
   if (qcow_list (image, list_one, &l) == -1)
     return -1;
   if (l.left_out > 0 && !atomic_flag_test_and_set (&warned))
-    nbdkit_error ("warning: list of exports: %u snapshots or bitmaps are left "
-                  "out: there are too many, or their names can't be listed "
+    nbdkit_error ("warning: list of exports: %u snapshots or bitmaps are "
+                  "omitted: there are too many, their names can't be listed "
                   "(clients can still open them by id or name), or the "
-                  "bitmaps can't be used",
+                  "bitmaps are unusable",
                   l.left_out);
   return 0;
 }

@@ -303,7 +303,7 @@ lock_keys (const struct qcow *q)
     if (image && image->cipher && cipher_lock_key (image->cipher) == -1)
       error_debug (
         &q->hooks, image->name,
-        "can't lock the key in memory, so it can be swapped out: %m");
+        "can't lock the key in memory, so it may be swapped out: %m");
   }
 }
 
@@ -329,7 +329,7 @@ qcow_close (struct qcow *q)
 
     error_debug (&q->hooks, name_of (q),
                  "cache: %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
-                 " waits, %" PRIu64 " evictions, %" PRIu64 " bytes, at most "
+                 " waits, %" PRIu64 " evictions, %" PRIu64 " bytes, peak "
                  "%" PRIu64,
                  s.hits, s.misses, s.waits, s.evictions, s.bytes,
                  s.peak_bytes);

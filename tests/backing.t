@@ -331,7 +331,7 @@ for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
         [ $f = raw ] || recorded $f "$name"
         out=$(with_qcow true -- top allow=any 2>&1)
         like "a secret in a name, $f: refused" "$out" \
-             "top: .*backing file '${name%%:*}:.*not supported"
+             "top: .*backing file '${name%%:*}:.*supported"
         unlike "... without the secret" "$out" SECRET
     done
 done

@@ -662,7 +662,7 @@ for i in 1 2; do
 done
 like "... also by qemu-nbd" "$(qemu-nbd --list -k "$sock" 2>&1)" \
      "exports available: 3"
-is "... with one warning" "$(grep -c 'warning: list of exports: 1 .* left out' "$log")" 1
+is "... with one warning" "$(grep -c 'warning: list of exports: 1 .* omitted' "$log")" 1
 stop_qcow || fail "the server exits cleanly"
 
 # Extra data that may be ignored, and extra data that must be understood.

@@ -242,7 +242,7 @@ if start_qcow -- image.qcow2; then
        "$(py "$gen/nbd-status.py" "$uri" disk.raw 65536 | paste -sd,)" \
        "0 8 same,8 8 EIO"
     like "... the message says so" "$(cat "$log")" \
-         'image\.qcow2: the file was truncated while being served: it had [0-9]+ bytes, now it has at most [0-9]+$'
+         'image\.qcow2: the file was truncated while being served: its size was [0-9]+ bytes and is now at most [0-9]+$'
     is "... once" "$(wc -l < "$log")" 1
     stop_qcow || fail "the server exits cleanly"
 fi

@@ -49,7 +49,7 @@ matrix aes-128 cbc plain sha1 sha1
 
 make_image twofish-192 xts plain64 '' sha256
 refused "twofish-192, which libgcrypt lacks: refused" \
-        'image: LUKS header: twofish in mode xts with a key of 48 bytes' \
+        'image: LUKS header: twofish in xts mode with a 48-byte key' \
         -- image
 
 # Sector numbers above 2^32, where 'plain' wraps.

@@ -79,7 +79,7 @@ served "unchanged: served"
 bad "no LUKS extension" 'LUKS' 112 12345678
 bad "the LUKS extension in an unencrypted image" 'crypt_method is 0' 32 00000000
 bad "the LUKS extension in an AES image" 'crypt_method is 1' 32 00000001
-bad "a LUKS extension of 8 bytes" 'LUKS extension has 8 bytes' 116 00000008
+bad "a LUKS extension of 8 bytes" 'LUKS extension is 8 bytes' 116 00000008
 bad "header offset: unaligned" 'offset of the LUKS header' \
     120 "$(printf %016x $((luks + 512)))"
 bad "header offset: huge" 'offset of the LUKS header' 120 ffffffffffff0000
@@ -87,8 +87,8 @@ bad "header offset: beyond the end of the file" 'LUKS header .*beyond the end' \
     120 0000100000000000
 bad "header offset: another cluster" 'magic' 120 0000000000010000
 bad "header offset: 0" 'magic' 120 0000000000000000
-bad "header length: 0" 'room for 0 bytes' 128 0000000000000000
-bad "header length: 591" 'room for 591 bytes' 128 000000000000024f
+bad "header length: 0" 'LUKS header is 0:' 128 0000000000000000
+bad "header length: 591" 'LUKS header is 591:' 128 000000000000024f
 ours "header length: no room for key material" 'key slot 0' 128 0000000000000250
 ours "header length: huge" 'LUKS header' 128 ffffffffffffffff
 
@@ -98,21 +98,21 @@ bad "magic: first byte" 'magic' +0 4d
 bad "magic: last byte" 'magic' +5 bf
 bad "version 0" 'version is 0' +6 0000
 bad "version 2" 'version is 2' +6 0002
-bad "cipher_name: no terminating NUL" 'cipher_name does not end' +8 $name_32
-bad "cipher_mode: no terminating NUL" 'cipher_mode does not end' +40 $name_32
-bad "hash_spec: no terminating NUL" 'hash_spec does not end' +72 $name_32
+bad "cipher_name: no terminating NUL" 'cipher_name is not NUL' +8 $name_32
+bad "cipher_mode: no terminating NUL" 'cipher_mode is not NUL' +40 $name_32
+bad "hash_spec: no terminating NUL" 'hash_spec is not NUL' +72 $name_32
 bad "cipher_name: empty" "cipher_name is ''" +8 00
 bad "cipher_name: AES" "cipher_name is 'AES'" +8 41455300
 bad "cipher_name: an escape sequence" "cipher_name is '.x1b" +8 1b5b33316d00
 bad "cipher_name: cast5 with a 64-byte key" \
-    'key of 64 bytes|cast5|xts' +8 636173743500
+    '64-byte key|cast5|xts' +8 636173743500
 bad "cipher_mode: empty" "cipher_mode begins with ''" +40 00
 bad "cipher_mode: xts without an IV generator" \
     "cipher_mode begins with 'xts'" +40 78747300
 bad "cipher_mode: lrw" "'lrw'" +40 6c72772d706c61696e363400
 bad "cipher_mode: unknown IV generator" \
     "generator 'null'" +40 7874732d6e756c6c00
-bad "cipher_mode: essiv without a hash" 'hash of essiv' +40 7874732d657373697600
+bad "cipher_mode: essiv without a hash" 'essiv hash' +40 7874732d657373697600
 bad "cipher_mode: essiv with an unknown hash" \
     "'foo'" +40 7874732d65737369763a666f6f00
 bad "cipher_mode: essiv with a hash of the wrong size" 'essiv with sha1' \
@@ -123,16 +123,16 @@ for n in 0 65 128 2147483647 4294967295; do
     bad "key_bytes $n" "key_bytes is $n" +108 "$(printf %08x "$n")"
 done
 for n in 1 16 63; do
-    bad "key_bytes $n" "key of $n bytes" +108 "$(printf %08x "$n")"
+    bad "key_bytes $n" "$n-byte key" +108 "$(printf %08x "$n")"
 done
 bad "payload_offset 0" 'payload_offset is 0' +104 00000000
 bad "payload_offset 7" 'payload_offset is 7' +104 00000007
 bad "payload_offset in key slot 0" 'key slot 0' +104 00000100
 served "payload_offset 2^32 - 1: ignored" +104 ffffffff
 bad "mk_digest_iterations 0" 'mk_digest_iterations is 0' +164 00000000
-bad "mk_digest_iterations 1" 'fits none' +164 00000001
-bad "wrong digest" 'fits none' +112 00000000
-bad "wrong digest salt" 'fits none' +132 00000000
+bad "mk_digest_iterations 1" 'opens none' +164 00000001
+bad "wrong digest" 'opens none' +112 00000000
+bad "wrong digest salt" 'opens none' +132 00000000
 served "another UUID: ignored" +168 $name_32
 
 # --- Key slots --------------------------------------------------------
@@ -141,8 +141,8 @@ bad "slot 0: unknown state" 'slot 0: its state is 0x00000000' +208 00000000
 bad "slot 7: unknown state" 'slot 7: its state' +544 ffffffff
 bad "no active slot" 'no key slot is active' +208 0000dead
 bad "slot 0: iterations 0" 'slot 0: iterations is 0' +212 00000000
-bad "slot 0: iterations 1" 'fits none' +212 00000001
-bad "slot 0: wrong salt" 'fits none' +216 00000000
+bad "slot 0: iterations 1" 'opens none' +212 00000001
+bad "slot 0: wrong salt" 'opens none' +216 00000000
 bad "slot 1: active, iterations 0" 'slot 1: iterations is 0' \
     +256 00ac71f3 +260 00000000
 served "slot 1: active, without a key: skipped" +256 00ac71f3 +260 00000001
@@ -164,7 +164,7 @@ bad "slots 1 and 2: key material overlaps" 'slots 1 and 2 overlap' \
     +296 "$(printf %08x $(($(peek good $((luks + 344)) 4) + 8)))"
 change +4096 00000000
 qemu_refuses || fail "slot 0: wrong key material: refused by qemu"
-refused "slot 0: wrong key material: refused" 'fits none' -- bad
+refused "slot 0: wrong key material: refused" 'opens none' -- bad
 
 # A truncated file is refused: missing key material must not count as zeros.
 head -c $((luks + 4096 + 1000)) good > bad
@@ -214,12 +214,12 @@ refused "luks-iterations= below the limit: refused" \
         "each of .* \\(luks-iterations=$work would try all" -- bad
 params=(passphrase=tiger "luks-iterations=$work")
 refused "passphrases that together exceed the limit: refused" \
-        'not all of the passphrases were tried, .* more than 4 times' \
+        'not all passphrases were tried, .* more than 4 times' \
         -- bad passphrase=a passphrase=b passphrase=c passphrase=d \
         passphrase=e
 params=()
 refused "luks-iterations=0: refused" \
-        'luks-iterations=0: must be a number, at least 1' \
+        'luks-iterations=0: must be at least 1' \
         -- bad luks-iterations=0
 refused "luks-iterations=x: refused" 'luks-iterations' -- bad luks-iterations=x
 

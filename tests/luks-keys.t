@@ -59,7 +59,7 @@ luks_of disk.raw image tiger
 refused "no passphrase: refused" \
         'image: the image is encrypted \(LUKS\): it needs a passphrase' -- image
 refused "a wrong passphrase: refused" \
-        'image: the image is encrypted \(LUKS\), and the passphrase fits none' \
+        'image: the image is encrypted \(LUKS\), and the passphrase opens none' \
         -- image passphrase=Tiger
 refused "several wrong passphrases: refused" \
         'image: the image is encrypted \(LUKS\), and none of the passphrases' \

@@ -138,7 +138,7 @@ refused "... refused without a passphrase" \
         "^nbdkit: error: ${web[web]}/luks: .*passphrase" \
         -- "url=${web[web]}/luks"
 refused "... refused with a wrong passphrase" \
-        "^nbdkit: error: ${web[web]}/luks: .*fits" \
+        "^nbdkit: error: ${web[web]}/luks: .*opens none" \
         -- "url=${web[web]}/luks" passphrase=lion
 refused "a passphrase for an unencrypted remote image: refused" \
         "^nbdkit: error: ${web[web]}/plain: is not encrypted" \

@@ -184,7 +184,7 @@ refused "an empty file: refused" 'empty: the file is empty' -- empty
 printf 'This is not a disk image.\n' > text
 printf 'QFI' > three
 refused "a file of three bytes: refused" \
-        'three: the file has 3 bytes, a QCOW header needs' -- three
+        'three: the file is 3 bytes, but a QCOW header needs' -- three
 refused "a text file: refused" 'text.*([Mm]agic|not a QCOW)' -- text
 refused "a raw disk: refused" \
         'disk\.raw: not a QCOW image: it starts with' -- disk.raw
@@ -196,7 +196,7 @@ for row in 'v1.qcow 47 48' 'v1.qcow 4 48' 'v2.qcow2 50 72' 'v2.qcow2 71 72' \
     read -r file length wanted <<< "$row"
     head -c "$length" $file > short
     refused "$file, truncated to $length bytes: refused" \
-            "short: the file has $length bytes, a QCOW header needs $wanted: was the file truncated\?" \
+            "short: the file is $length bytes, but a QCOW header needs $wanted: was the file truncated\?" \
             -- short
 done
 head -c 48 v1.qcow > short

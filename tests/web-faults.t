@@ -303,7 +303,7 @@ in_parallel slow-start "echo ok" \
 outcome slow-start
 is "a slow first response: nbdkit starts" "$out" ok
 like "... with a warning" "$(cat "$log")" \
-     "warning: ${web[web]}/slow-start: still waiting .*not answer"
+     "warning: ${web[web]}/slow-start: still waiting .*not responded"
 is "... only one" "$(wc -l < "$log")" 1
 unlike "... without secrets" "$(cat "$log")" S3CRET
 
@@ -359,7 +359,7 @@ refused 1 401* 401
 refused 1 403* 403
 refused 1 404* 404
 refused 1 410* 410
-refused 1 200* ranges
+refused 1 200* range
 refused 1 204*
 refused 1 304* 304
 END
@@ -443,7 +443,7 @@ refused 1 range:bytes_0-262143/99999999999999999999999*
 refused 1 range:bytes_0-262143/1000*
 refused 1 range:bytes_0-262143/**
 refused 1 gzip*
-refused 1 whole* ranges
+refused 1 whole* range
 END
 start_table web garbage <<'END'
 same|EIO - garbage
@@ -468,7 +468,7 @@ directory|
 text|not a QCOW image: it starts with
 image.gz|not a QCOW image: it is a file compressed with gzip
 fixed.vpc|not a QCOW image: it is a VHD image
-cut|the file has 50 bytes, a QCOW header needs 104
+cut|the file is 50 bytes, but a QCOW header needs 104
 nothing|
 END
 for what in http:// http:/// https:// http:///x http://:80/ \

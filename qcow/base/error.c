@@ -209,7 +209,7 @@ error_report_once (struct error_filter *filter, uint64_t place,
   }
   if (result == PRINT_LAST)
     error_report (hooks, err, object,
-                  "%d errors were reported, further ones will not be",
+                  "too many errors (%d): further errors are not reported",
                   ERROR_FILTER_MAX);
   errno = err;
   return -1;

@@ -151,16 +151,15 @@ cipher_check (const struct cipher_method *m, struct problem *problem)
 {
   if (m->mode == CIPHER_XTS && ciphers[m->algorithm].block != MAX_BLOCK_BYTES)
     return problem_set (
-      problem, "%s has blocks of %zu bytes: xts needs 16 bytes",
+      problem, "%s has %zu-byte blocks: xts requires 16-byte blocks",
       ciphers[m->algorithm].name, ciphers[m->algorithm].block);
   if (data_algorithm (m) == 0)
-    return problem_set (problem,
-                        "%s in mode %s with a key of %zu bytes is not "
-                        "supported",
-                        ciphers[m->algorithm].name, modes[m->mode].name,
-                        m->key_bytes);
+    return problem_set (
+      problem, "%s in %s mode with a %zu-byte key is not supported",
+      ciphers[m->algorithm].name, modes[m->mode].name, m->key_bytes);
   if (m->iv == CIPHER_IV_ESSIV && iv_algorithm (m) == 0)
-    return problem_set (problem, "essiv with %s: %s has no keys of %zu bytes",
+    return problem_set (problem,
+                        "essiv with %s: %s does not support %zu-byte keys",
                         digest_name (m->iv_hash), ciphers[m->algorithm].name,
                         digest_bytes (m->iv_hash));
   return 0;

@@ -91,6 +91,6 @@ libgcrypt_report (const struct qcow_hooks *hooks, const char *object,
   if (errno == ENOMEM)
     return error_no_memory (hooks, object);
   return error_report (hooks, EIO, object,
-                       "%s: libgcrypt can't handle this encryption: %s",
+                       "libgcrypt failed to set up %s decryption: %s",
                        encryption, libgcrypt_reason ());
 }

@@ -41,12 +41,12 @@ report_table (const struct run *run)
   const uint64_t bytes = UINT64_C (1) << header_l1_shift (&image->header);
   const uint64_t start = round_down64 (run->offset, bytes);
 
-  return error_report_once (
-    &image->damage, place_of (run, start), image->context->hooks, EIO,
-    image->name,
-    "damaged L1 entry: everything from guest offset 0x%" PRIx64
-    " to 0x%" PRIx64 " is lost, host offset 0x%" PRIx64 ": %s",
-    start, start + (bytes - 1), run->host, entry_fault_text (run->fault));
+  return error_report_once (&image->damage, place_of (run, start),
+                            image->context->hooks, EIO, image->name,
+                            "damaged L1 entry for guest offset 0x%" PRIx64
+                            " to 0x%" PRIx64 ", host offset 0x%" PRIx64 ": %s",
+                            start, start + (bytes - 1), run->host,
+                            entry_fault_text (run->fault));
 }
 
 int
@@ -60,6 +60,6 @@ damage_report_entry (const struct run *run)
 int
 damage_report_stream (const struct run *run)
 {
-  return report_cluster (run, "the compressed data does not inflate to one "
+  return report_cluster (run, "the compressed data does not decompress to one "
                               "cluster");
 }

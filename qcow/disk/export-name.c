@@ -99,9 +99,9 @@ export_name_open_view (const struct view_parts *p, const char *name)
   if (name_to_delta (p, name, &old, &new))
     return view_open_delta (p, old, new);
   error_report (p->context->hooks, ENOENT, p->chain->layers[0].image->name,
-                "there is no export '%s': it is neither the id or name of a "
-                "snapshot, nor bitmap:NAME, OLD..NEW or OLD.. with existing "
-                "names ('nbdinfo --list' shows snapshots and bitmaps)",
+                "there is no export '%s': it is not a snapshot id or name, "
+                "nor bitmap:NAME, OLD..NEW or OLD.. with existing names "
+                "('nbdinfo --list' shows snapshots and bitmaps)",
                 name);
   return NULL;
 }

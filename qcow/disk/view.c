@@ -138,9 +138,8 @@ snapshot_l1 (const struct view_parts *p, const struct snapshot_entry *s)
   label_snapshot (label, s);
   if (s->l1_size > QCOW_MAX_L1_BYTES / sizeof (uint64_t)) {
     error_report (p->context->hooks, EINVAL, image->name,
-                  "%s: l1_size is %" PRIu32 ": the largest L1 table has %zu "
-                  "entries",
-                  label, s->l1_size, QCOW_MAX_L1_BYTES / sizeof (uint64_t));
+                  "%s: l1_size is %" PRIu32 ": must be at most %zu", label,
+                  s->l1_size, QCOW_MAX_L1_BYTES / sizeof (uint64_t));
     return NULL;
   }
   if (s->l1_table_offset % image_cluster_size (image) != 0) {
@@ -152,8 +151,7 @@ snapshot_l1 (const struct view_parts *p, const struct snapshot_entry *s)
   }
   if (snapshot_size (p, s) > INT64_MAX) {
     error_report (p->context->hooks, EINVAL, image->name,
-                  "%s: its size is %" PRIu64 ": the largest virtual disk "
-                  "has 2^63 - 1 bytes",
+                  "%s: its size is %" PRIu64 ": must be at most 2^63 - 1",
                   label, snapshot_size (p, s));
     return NULL;
   }

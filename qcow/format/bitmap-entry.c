@@ -31,7 +31,7 @@ bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
 
   if (left < OFF_EXTRA)
     return problem_set (problem,
-                        "bitmap directory: entry %u goes beyond the end of "
+                        "bitmap directory: entry %u extends beyond the end of "
                         "the directory",
                         number);
   b->table_offset = get_be64 (p + OFF_TABLE_OFFSET);
@@ -45,8 +45,8 @@ bitmap_entry_parse (const uint8_t *directory, size_t length, size_t *pos,
   bytes = OFF_EXTRA + (uint64_t) b->extra_length + b->name_length;
   if (bytes > left)
     return problem_set (problem,
-                        "bitmap directory: entry %u has %" PRIu64 " bytes: "
-                        "goes beyond the end of the directory",
+                        "bitmap directory: entry %u (%" PRIu64 " bytes) "
+                        "extends beyond the end of the directory",
                         number, bytes);
   b->name = (const char *) p + OFF_EXTRA + b->extra_length;
   /* Each entry starts at a multiple of 8. */
@@ -76,8 +76,8 @@ bitmap_entry_check (const struct bitmap_entry *b, uint64_t size,
                         b->type);
   if (b->flags & QCOW_BITMAP_IN_USE)
     return problem_set (problem,
-                        "it is marked as in use: it was not closed properly, "
-                        "or is being written, and can lack changes");
+                        "it is marked as in use: it was not saved properly or "
+                        "is being written, so changes may be missing");
   if (b->flags & ~known)
     return problem_set (
       problem, "its flags are 0x%" PRIx32 ": some are unknown", b->flags);
@@ -95,13 +95,13 @@ bitmap_entry_check (const struct bitmap_entry *b, uint64_t size,
   if (b->table_offset == 0
       || (b->table_offset & ((UINT64_C (1) << cluster_bits) - 1)) != 0)
     return problem_set (problem,
-                        "the offset of its table is 0x%" PRIx64 ": must be "
-                        "a multiple of the cluster size, and not 0",
+                        "its table offset is 0x%" PRIx64 ": must be a nonzero "
+                        "multiple of the cluster size",
                         b->table_offset);
   if ((uint64_t) b->table_size << cluster_bits > QCOW_MAX_BITMAP_BYTES)
     return problem_set (problem,
-                        "its table has %" PRIu32 " entries: that is a bitmap "
-                        "of more than 512 MiB",
+                        "its table has %" PRIu32 " entries: the bitmap would "
+                        "exceed 512 MiB",
                         b->table_size);
   if (b->table_size != entries_needed (b, size, cluster_bits))
     return problem_set (problem,

@@ -26,7 +26,7 @@ entry_fault_text (enum entry_fault fault)
   case FAULT_NO_STREAM:
     return "a compressed cluster of 0 bytes";
   case FAULT_SUBCLUSTERS:
-    return "the subclusters' bits contradict each other";
+    return "contradictory subcluster bits";
   case FAULT_NOT_IN_PLACE:
     return "the cluster is not at its guest offset in the data file";
   case FAULT_NOT_DATA_FILE:

@@ -29,7 +29,7 @@ copy_name (char *out, size_t max, const uint8_t *in, size_t length,
 {
   if (length > max)
     return problem_set (problem,
-                        "header: the %s has %zu bytes: must be at most %zu",
+                        "header: the %s is %zu bytes: must be at most %zu",
                         what, length, max);
   memcpy (out, in, length);
   out[length] = '\0';
@@ -58,14 +58,12 @@ parse_luks (const uint8_t *data, size_t length, struct header *h,
 {
   if (h->crypt_method != QCOW_CRYPT_LUKS)
     return problem_set (problem,
-                        "header: there is a LUKS header although "
+                        "header: there is a LUKS header extension, but "
                         "crypt_method is %" PRIu32,
                         h->crypt_method);
   if (length != 16)
-    return problem_set (problem,
-                        "header: the LUKS extension has %zu bytes: must be "
-                        "16",
-                        length);
+    return problem_set (
+      problem, "header: the LUKS extension is %zu bytes: must be 16", length);
   h->luks_offset = get_be64 (data);
   h->luks_length = get_be64 (data + 8);
   return header_check_table (h, "header: the offset of the LUKS header",
@@ -84,7 +82,7 @@ parse_extension (uint32_t type, const uint8_t *data, size_t length,
 
   case QCOW_EXT_DATA_FILE:
     return copy_name (h->data_file, QCOW_MAX_DATA_FILE_NAME, data, length,
-                      "data file's name", problem);
+                      "data file name", problem);
 
   case QCOW_EXT_FEATURE_TABLE:
     ext->features = data;
@@ -117,8 +115,8 @@ parse_extensions (const uint8_t *cluster, size_t start, size_t end,
 
     if (end - pos < 8)
       return problem_set (problem,
-                          "header: extension at 0x%zx: no room for its type "
-                          "and length before the end of the area at 0x%zx",
+                          "header: extension at 0x%zx: its type and length "
+                          "extend beyond the end of the area at 0x%zx",
                           pos, end);
     type = get_be32 (cluster + pos);
     length = get_be32 (cluster + pos + 4);
@@ -126,7 +124,7 @@ parse_extensions (const uint8_t *cluster, size_t start, size_t end,
     if (length > end - pos)
       return problem_set (problem,
                           "header: extension 0x%08" PRIx32 " at 0x%zx: its "
-                          "length is %" PRIu32 ": the area ends at 0x%zx",
+                          "length is %" PRIu32 ", but the area ends at 0x%zx",
                           type, pos - 8, length, end);
     if (type == QCOW_EXT_END)
       break;
@@ -183,12 +181,10 @@ check_features (const struct header *h, const struct extensions *ext,
       break;
     len += (size_t) snprintf (&list.text[len], sizeof list.text - len,
                               "%sbit %u (%s)", len ? ", " : "", bit,
-                              known_as ? known_as : "without a name");
+                              known_as ? known_as : "unnamed");
   }
-  return problem_set (problem,
-                      "header: incompatible_features has unknown features: "
-                      "%.800s",
-                      list.text);
+  return problem_set (
+    problem, "header: unsupported incompatible features: %.800s", list.text);
 }
 
 /* The L1 table must cover the virtual size.  It can cover more, for the VM
@@ -220,9 +216,9 @@ check_compression (const struct header *h, struct problem *problem)
                         h->compression);
   if (bit != (h->compression != QCOW_COMPRESSION_DEFLATE))
     return problem_set (problem,
-                        "header: compression_type is %u, but the "
-                        "incompatible feature bit 3 is %d: it must be set "
-                        "if the type is not 0, and only then",
+                        "header: compression_type is %u, but incompatible "
+                        "feature bit 3 is %d: must be set if and only if the "
+                        "type is not 0",
                         h->compression, bit);
   return 0;
 }
@@ -235,15 +231,15 @@ check_dependencies (const struct header *h, const struct extensions *ext,
       && header_cluster_size (h) / QCOW_SUBCLUSTERS
            < QCOW_MIN_SUBCLUSTER_BYTES)
     return problem_set (problem,
-                        "header: cluster_bits is %u: with extended L2 "
-                        "entries at least 14, so that a subcluster has %d "
-                        "bytes or more",
+                        "header: cluster_bits is %u: must be at least 14 with "
+                        "extended L2 entries (subclusters of at least %d "
+                        "bytes)",
                         h->cluster_bits, QCOW_MIN_SUBCLUSTER_BYTES);
   if ((h->autoclear & QCOW_AUTOCLEAR_DATA_FILE_RAW)
       && !(h->incompatible & QCOW_INCOMPAT_DATA_FILE))
     return problem_set (problem,
-                        "header: autoclear_features has bit 1 (raw external "
-                        "data) although there is no external data file");
+                        "header: autoclear_features bit 1 (raw external data) "
+                        "is set, but there is no external data file");
   if (h->crypt_method == QCOW_CRYPT_LUKS && !ext->luks)
     return problem_set (problem,
                         "header: crypt_method is 2 (LUKS), but there is no "

@@ -55,8 +55,8 @@ header_check_table (const struct header *h, const char *field, uint64_t offset,
                         field, offset, header_cluster_size (h));
   if (bytes > INT64_MAX || offset > INT64_MAX - bytes)
     return problem_set (problem,
-                        "%s is 0x%" PRIx64 ": with %" PRIu64 " bytes it "
-                        "would end beyond 2^63 - 1",
+                        "%s is 0x%" PRIx64 ": %" PRIu64 " bytes at this "
+                        "offset end beyond 2^63 - 1",
                         field, offset, bytes);
   return 0;
 }
@@ -115,9 +115,8 @@ v1_l1_table (const uint8_t *p, struct header *h, struct problem *problem)
 
   if (l1_size > QCOW_V1_MAX_L1_BYTES / sizeof (uint64_t))
     return problem_set (problem,
-                        "header: size is %" PRIu64 ": the L1 table for it "
-                        "would have %" PRIu64 " entries, at most %zu are "
-                        "possible",
+                        "header: size is %" PRIu64 ": needs %" PRIu64
+                        " L1 entries, but at most %zu are supported",
                         h->size, l1_size,
                         QCOW_V1_MAX_L1_BYTES / sizeof (uint64_t));
   h->l1_size = (uint32_t) l1_size;
@@ -183,8 +182,8 @@ v2_geometry (const uint8_t *p, struct header *h, struct problem *problem)
   h->size = get_be64 (p + OFF_SIZE);
   if (h->size > INT64_MAX)
     return problem_set (problem,
-                        "header: size is %" PRIu64 ": the largest virtual "
-                        "disk has 2^63 - 1 bytes",
+                        "header: size is %" PRIu64 ": must be at most "
+                        "2^63 - 1",
                         h->size);
 
   h->crypt_method = get_be32 (p + OFF_CRYPT_METHOD);
@@ -227,7 +226,7 @@ v3_fields (const uint8_t *p, struct header *h, struct problem *problem)
       || h->header_length > header_cluster_size (h))
     return problem_set (problem,
                         "header: header_length is %" PRIu32 ": must be %d "
-                        "to the cluster size, %" PRIu64,
+                        "to %" PRIu64 " (the cluster size)",
                         h->header_length, QCOW_V3_HEADER_LENGTH,
                         header_cluster_size (h));
 
@@ -252,8 +251,7 @@ v2_l1_table (const uint8_t *p, struct header *h, struct problem *problem)
   h->l1_size = get_be32 (p + OFF_L1_SIZE);
   if (h->l1_size > QCOW_MAX_L1_BYTES / sizeof (uint64_t))
     return problem_set (problem,
-                        "header: l1_size is %" PRIu32 ": the largest L1 "
-                        "table has %zu entries",
+                        "header: l1_size is %" PRIu32 ": must be at most %zu",
                         h->l1_size, QCOW_MAX_L1_BYTES / sizeof (uint64_t));
   h->l1_table_offset = get_be64 (p + OFF_L1_TABLE_OFFSET);
   return header_check_table (h, "header: l1_table_offset", h->l1_table_offset,
@@ -308,12 +306,12 @@ v2_backing_file (const uint8_t *p, struct header *h, struct problem *problem)
   if (offset > header_cluster_size (h))
     return problem_set (problem,
                         "header: backing_file_offset is 0x%" PRIx64 ": must "
-                        "lie in the first cluster, %" PRIu64 " bytes",
+                        "be within the first cluster (%" PRIu64 " bytes)",
                         offset, header_cluster_size (h));
   if (size > QCOW_MAX_BACKING_NAME || size > header_cluster_size (h) - offset)
     return problem_set (problem,
                         "header: backing_file_size is %" PRIu32 ": must be "
-                        "at most %d, and the name must end in the first "
+                        "at most %d, and the name must end within the first "
                         "cluster",
                         size, QCOW_MAX_BACKING_NAME);
   h->backing_offset = offset;

@@ -47,7 +47,7 @@ parse_name (const uint8_t *field, const char *what, char name[LUKS_NAME_BYTES],
             struct problem *problem)
 {
   if (memchr (field, '\0', LUKS_NAME_BYTES) == NULL)
-    return problem_set (problem, "LUKS header: %s does not end with a NUL",
+    return problem_set (problem, "LUKS header: %s is not NUL-terminated",
                         what);
   memcpy (name, field, LUKS_NAME_BYTES);
   return 0;
@@ -98,8 +98,8 @@ parse_slot (const uint8_t *p, unsigned n, uint64_t end, struct luks_header *h,
   slot->iterations = get_be32 (p + SLOT_OFF_ITERATIONS);
   if (slot->active && slot->iterations == 0)
     return problem_set (problem,
-                        "LUKS header: key slot %u: iterations is 0, although "
-                        "it is active",
+                        "LUKS header: key slot %u: iterations is 0, but the "
+                        "slot is active",
                         n);
   if (stripes != LUKS_STRIPES)
     return problem_set (
@@ -109,10 +109,10 @@ parse_slot (const uint8_t *p, unsigned n, uint64_t end, struct luks_header *h,
   if (sector < FIRST_MATERIAL_SECTOR || slot->material > end
       || material_room (h) > end - slot->material)
     return problem_set (problem,
-                        "LUKS header: key slot %u: its key material, "
-                        "%" PRIu64 " bytes, is at sector %" PRIu32
-                        ": must lie between sector %d and the end of the "
-                        "header's area at 0x%" PRIx64,
+                        "LUKS header: key slot %u: its key material "
+                        "(%" PRIu64 " bytes) is at sector %" PRIu32
+                        ": must be between sector %d and the end of the "
+                        "header area at 0x%" PRIx64,
                         n, material_room (h), sector, FIRST_MATERIAL_SECTOR,
                         end);
   memcpy (slot->salt, p + SLOT_OFF_SALT, LUKS_SALT_BYTES);
@@ -168,11 +168,11 @@ luks_header_parse (const uint8_t bytes[LUKS_HEADER_BYTES], uint64_t length,
   memset (h, 0, sizeof *h);
   if (memcmp (bytes + OFF_MAGIC, MAGIC, sizeof MAGIC - 1) != 0)
     return problem_set (problem,
-                        "LUKS header: it does not start with the magic "
-                        "'LUKS', 0xba, 0xbe");
+                        "LUKS header: does not start with the magic 'LUKS', "
+                        "0xba, 0xbe");
   if (version != 1)
-    return problem_set (
-      problem, "LUKS header: version is %u: images have version 1", version);
+    return problem_set (problem, "LUKS header: version is %u: must be 1",
+                        version);
   if (parse_name (bytes + OFF_CIPHER_NAME, "cipher_name", h->cipher_name,
                   problem)
         == -1

@@ -60,12 +60,11 @@ backing_format_stated (const struct image *above, unsigned depth,
   if (stated->format != FORMAT_UNKNOWN)
     return 0;
   return error_report (above->context->hooks, EINVAL, above->name,
-                       "the backing file '%s' has the format '%s', which is "
-                       "not supported: only raw and QCOW images are "
-                       "(recorded as raw, qcow or qcow2)%s",
+                       "the backing file '%s' has the format '%s': only raw, "
+                       "qcow and qcow2 are supported%s",
                        url_shown (above->header.backing_file), recorded,
                        is_replaced
-                         ? ".  State the format of your own file with "
+                         ? ".  Specify the format of your own file with "
                            "backing-format=raw or backing-format=qcow"
                          : "");
 }
@@ -104,22 +103,22 @@ check_raw (const struct image *above, const struct stated_format *stated,
            const uint8_t start[PROBE_IMAGE_BYTES])
 {
   const struct probe *probe = probe_format (start, PROBE_IMAGE_BYTES, NULL);
-  const char *recorded = stated->format == FORMAT_RAW ? "raw" : "nothing";
+  const char *recorded
+    = stated->format == FORMAT_RAW ? "is recorded as raw" : "is not recorded";
 
   if (get_be32 (start) == QCOW_MAGIC)
     error_report (above->context->hooks, EINVAL, above->name,
                   "the backing file " NAMED
                   " starts like a QCOW image, but its "
-                  "format is recorded as %s: a guest may have written this "
-                  "header to its raw disk.  State the format with "
+                  "format %s: a guest may have written this "
+                  "header to its raw disk.  Specify the format with "
                   "backing-format=qcow or backing-format=raw",
                   NAMED_SOURCE (ref, source), recorded);
   else if (probe && probe->is_image)
     error_report (above->context->hooks, EINVAL, above->name,
-                  "the backing file " NAMED
-                  " starts like %s, and its format is "
-                  "recorded as %s: only raw and QCOW images are supported.  "
-                  "If it is a raw disk anyway, add backing-format=raw",
+                  "the backing file " NAMED " starts like %s, and its format "
+                  "%s: only raw and QCOW images are supported.  "
+                  "If it is a raw disk, add backing-format=raw",
                   NAMED_SOURCE (ref, source), probe->what, recorded);
   else
     return FORMAT_RAW;

@@ -45,8 +45,8 @@ read_directory (struct bitmap_table *all, const struct image *image,
            > image->source->size - h->bitmap_directory_offset)
     return problem_set (problem,
                         "the directory (%" PRIu64 " bytes at 0x%" PRIx64 ") "
-                        "has more than 64 MiB or lies beyond the end of the "
-                        "file",
+                        "is larger than 64 MiB or extends beyond the end of "
+                        "the file",
                         h->bitmap_directory_size, h->bitmap_directory_offset);
 
   bytes = (size_t) h->bitmap_directory_size;
@@ -58,7 +58,7 @@ read_directory (struct bitmap_table *all, const struct image *image,
   if (source_read (image->source, all->directory, bytes,
                    h->bitmap_directory_offset)
       == -1)
-    return problem_set (problem, "the directory can't be read");
+    return problem_set (problem, "can't read the directory");
   for (i = 0; i < h->nb_bitmaps; ++i) {
     struct bitmap_entry *b = &all->list[i];
 
@@ -133,9 +133,9 @@ check (const struct image *image, const struct bitmap_entry *b,
     return bitmap_entry_check (b, image->header.size,
                                image->header.cluster_bits, problem);
   return problem_set (problem,
-                      "the image was written by a program without support for "
-                      "bitmaps (autoclear_features bit 0 is not set), so "
-                      "the bitmap may lack changes");
+                      "the image was written by a program without bitmap "
+                      "support (autoclear_features bit 0 is not set), so "
+                      "changes may be missing");
 }
 
 bool
@@ -178,10 +178,9 @@ bitmap_open (struct image *image, const struct bitmap_entry *b)
   open->granularity_bits = b->granularity_bits;
   utf8_escape (name, sizeof name, b->name, b->name_length);
   if (!(b->flags & QCOW_BITMAP_AUTO))
-    error_warn (image->context->hooks, image->name,
-                "the bitmap '%s' is disabled: it lacks everything that was "
-                "written since then",
-                name);
+    error_warn (
+      image->context->hooks, image->name,
+      "the bitmap '%s' is disabled: it does not include later writes", name);
   open->table = check_and_load (image, b, name);
   if (open->table)
     return open;
@@ -222,9 +221,9 @@ damaged (const struct open_bitmap *b, uint64_t offset, uint64_t host)
 
   error_report_once (&b->image->damage, host, image->context->hooks, EIO,
                      image->name,
-                     "damaged bitmap: the part for guest offset 0x%" PRIx64
-                     " has the host offset 0x%" PRIx64 ", which is not valid",
-                     offset, host);
+                     "damaged bitmap: the host offset 0x%" PRIx64
+                     " for guest offset 0x%" PRIx64 " is invalid",
+                     host, offset);
   return -1;
 }
 

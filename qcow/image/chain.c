@@ -190,8 +190,7 @@ add_layer (struct opening *o)
 
   if (depth > QCOW_MAX_DEPTH)
     return error_report (o->context->hooks, EINVAL, above->name,
-                         "there are more than %d backing files below each "
-                         "other",
+                         "the backing chain has more than %d backing files",
                          QCOW_MAX_DEPTH);
   source = open_backing_file (o, above, depth, &format);
   if (source == NULL)

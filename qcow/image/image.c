@@ -28,13 +28,12 @@ warn_of_state (const struct image *image)
 {
   if (image->header.incompatible & QCOW_INCOMPAT_CORRUPT)
     error_warn (image->context->hooks, image->name,
-                "the image is marked corrupt: it is served as it is, some "
-                "of its content may be wrong or unreadable ('qemu-img check' "
-                "shows more)");
+                "the image is marked corrupt and is served as is: parts of it "
+                "may be wrong or unreadable ('qemu-img check' shows details)");
   else if (image->header.incompatible & QCOW_INCOMPAT_DIRTY)
     error_warn (image->context->hooks, image->name,
-                "the image is marked dirty: it was not closed properly; its "
-                "content can be read as it is ('qemu-img check' shows more)");
+                "the image is marked dirty: it was not closed properly, but "
+                "its content is readable ('qemu-img check' shows details)");
 }
 
 /* Read the extensions of version 2 and 3, from the whole first cluster.
@@ -75,7 +74,7 @@ read_backing_name (struct image *image)
   if (h->backing_offset + h->backing_size > image->source->size)
     return error_report (image->context->hooks, EINVAL, image->name,
                          "header: backing_file_offset is 0x%" PRIx64
-                         ": the name of %" PRIu32 " bytes lies beyond the "
+                         ": the name (%" PRIu32 " bytes) extends beyond the "
                          "end of the file at 0x%" PRIx64,
                          h->backing_offset, h->backing_size,
                          image->source->size);
@@ -131,7 +130,8 @@ check_length (const struct image *image, const uint8_t *first)
   if (size >= 8 && (get_be32 (first) != QCOW_MAGIC || size >= least))
     return 0;
   return error_report (image->context->hooks, EINVAL, image->name,
-                       "the file has %" PRIu64 " bytes, a QCOW header needs "
+                       "the file is %" PRIu64
+                       " bytes, but a QCOW header needs "
                        "%" PRIu64 ": was the file truncated?",
                        size, least);
 }

@@ -101,11 +101,11 @@ check_place (const struct source *source, uint64_t offset, uint64_t bytes,
           && (bytes <= source->size - offset
               || bytes - (source->size - offset) < slack)))
     return 0;
-  return error_report (source->hooks, EINVAL, source->name,
-                       "%s (%" PRIu64 " bytes at 0x%" PRIx64 ") lies beyond "
-                       "the end of the file at 0x%" PRIx64
-                       ": was the file truncated?",
-                       what, bytes, offset, source->size);
+  return error_report (
+    source->hooks, EINVAL, source->name,
+    "%s (%" PRIu64 " bytes at 0x%" PRIx64 ") extends beyond "
+    "the end of the file at 0x%" PRIx64 ": was the file truncated?",
+    what, bytes, offset, source->size);
 }
 
 /* Under the lock: find a table and add a use. */
@@ -156,9 +156,8 @@ no_room (const struct source *source, uint32_t size, const char *what)
 {
   if (errno == EAGAIN)
     return error_report (source->hooks, ENOMEM, source->name,
-                         "%s has %" PRIu64 " bytes: with it, the L1 tables "
-                         "in use would take more than %" PRIu64 " MiB, the "
-                         "most that is allowed",
+                         "%s is %" PRIu64 " bytes: the L1 tables in use would "
+                         "exceed the limit of %" PRIu64 " MiB",
                          what, size * UINT64_C (8), QCOW_MAX_L1_MEMORY >> 20);
   return error_report (source->hooks, ENOMEM, source->name,
                        "out of memory for %s", what);

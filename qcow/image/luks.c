@@ -59,7 +59,7 @@ parse_mode (char *text, struct cipher_method *m, struct problem *problem)
                         iv);
   if (m->iv != CIPHER_IV_ESSIV)
     return 0;
-  return parse_hash (hash ? hash : "", "the hash of essiv in cipher_mode",
+  return parse_hash (hash ? hash : "", "the essiv hash in cipher_mode",
                      &m->iv_hash, problem);
 }
 
@@ -104,13 +104,13 @@ luks_read (struct source *source, uint64_t offset, uint64_t length,
 
   if (length < sizeof bytes)
     return error_report (source->hooks, EINVAL, source->name,
-                         "header: the LUKS extension has room for %" PRIu64
-                         " bytes: a LUKS header has %d",
+                         "header: the length of the LUKS header is %" PRIu64
+                         ": must be at least %d",
                          length, LUKS_HEADER_BYTES);
   if (offset > source->size || source->size - offset < sizeof bytes)
     return error_report (source->hooks, EINVAL, source->name,
                          "header: the LUKS header at 0x%" PRIx64
-                         " lies beyond the end of the file: was the file "
+                         " extends beyond the end of the file: was the file "
                          "truncated?",
                          offset);
   if (source_read (source, bytes, sizeof bytes, offset) == -1)

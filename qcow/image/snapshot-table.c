@@ -72,8 +72,8 @@ read_table (struct snapshot_table *s, struct source *source,
         "the snapshot table (%u snapshots at 0x%" PRIx64 ") %s", s->count,
         header->snapshots_offset,
         most < QCOW_MAX_SNAPSHOT_TABLE_BYTES
-          ? "goes beyond the end of the file: was the file truncated?"
-          : "has more than 64 MiB, the most that is allowed");
+          ? "extends beyond the end of the file: was the file truncated?"
+          : "exceeds the limit of 64 MiB");
     if (want > most)
       want = most;
     p = realloc (s->table, want);

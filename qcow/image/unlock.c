@@ -77,7 +77,7 @@ unlock_aes (struct image *image, const struct passphrases *p, size_t layer)
   if (image->cipher == NULL)
     return libgcrypt_report (image->context->hooks, image->name, "AES");
   error_debug (image->context->hooks, image->name,
-               "passphrase %zu is taken; AES can't tell whether it is right",
+               "using passphrase %zu (AES can't tell whether it is right)",
                i + 1);
   return 0;
 }
@@ -91,15 +91,16 @@ none_fits (const struct image *image, const struct passphrases *p,
 {
   const struct qcow_hooks *hooks = image->context->hooks;
   const unsigned active = luks_header_active_slots (&luks->header);
-  const char *which = p->n == 1 ? "the passphrase fits none"
-                                : "none of the passphrases fits one";
+  const char *which = p->n == 1 ? "the passphrase opens none"
+                                : "none of the passphrases opens any";
   struct hint_room room;
   char work[32];
 
   if (active == 0)
-    return error_report (hooks, EINVAL, image->name,
-                         "LUKS header: no key slot is active: nothing can "
-                         "open the image any more");
+    return error_report (
+      hooks, EINVAL, image->name,
+      "LUKS header: no key slot is active, so no passphrase "
+      "can open the image");
   if (result->gave_up)
     return error_report (
       hooks, EACCES, image->name,
@@ -112,8 +113,8 @@ none_fits (const struct image *image, const struct passphrases *p,
     return error_report (
       hooks, EACCES, image->name,
       "the image is encrypted (LUKS), and the key material of %u of its %u "
-      "active key slots lies beyond the end of the file (was it truncated?); "
-      "no other was opened",
+      "active key slots lies beyond the end of the file (was the file "
+      "truncated?); no other key slot could be opened",
       result->cut, active);
   snprintf (work, sizeof work, "%" PRIu64, luks_work (luks));
   if (result->skipped == active)
@@ -208,9 +209,8 @@ unlock_images (struct image *const *images, size_t n,
       return 0;
     return error_report (
       images[0]->context->hooks, EINVAL, images[0]->name,
-      "is not encrypted%s, so there is no use for a "
-      "passphrase",
-      images[0]->header.backing_size > 0 ? ", nor is a backing file" : "");
+      "is not encrypted%s, so no passphrase is needed",
+      images[0]->header.backing_size > 0 ? ", nor are its backing files" : "");
   }
   if (__builtin_mul_overflow (p.limits.each, LUKS_TOTAL_FACTOR,
                               &p.limits.total))

@@ -77,8 +77,8 @@ read_range (struct source_file *f, const struct source_range *range)
       /* All reads share one place, so this is reported once. */
       return error_report_once (
         &f->errors, UINT64_MAX, f->source.hooks, EIO, f->source.name,
-        "the file was truncated while being served: it "
-        "had %" PRIu64 " bytes, now it has at most "
+        "the file was truncated while being served: its "
+        "size was %" PRIu64 " bytes and is now at most "
         "%" PRIu64,
         f->source.size, offset);
     buf += r;

@@ -40,7 +40,7 @@ in_use (const char *name, const struct qcow_hooks *hooks)
 {
   return error_report (hooks, EBUSY, name,
                        "the image is open for writing in another process, "
-                       "its content may change at any time" HINT,
+                       "so its content may change at any time" HINT,
                        HINT_ARGS (hooks, QCOW_HINT_FORCE_SHARE));
 }
 

@@ -278,7 +278,7 @@ static const struct change changes[] = {
   { "granularity_bits 64", GRANULARITY, 64, "granularity_bits is 64" },
   { "granularity_bits 255", GRANULARITY, 255, "granularity_bits is 255" },
   /* The header is at this offset (qemu refuses it, too). */
-  { "table at 0", TABLE_OFFSET, 0, "offset of its table is 0x0" },
+  { "table at 0", TABLE_OFFSET, 0, "its table offset is 0x0" },
   { "table one byte on", TABLE_OFFSET, 0x50001, "is 0x50001" },
   { "table one sector on", TABLE_OFFSET, 0x50200, "is 0x50200" },
   { "table half a cluster on", TABLE_OFFSET, 0x58000, "is 0x58000" },
@@ -289,7 +289,7 @@ static const struct change changes[] = {
   { "too few entries", TABLE_SIZE, 3, "has 3 entries" },
   { "too many entries", TABLE_SIZE, 5, "has 5 entries" },
   { "512 MiB", TABLE_SIZE, 0x2000, "has 8192 entries" },
-  { "more than 512 MiB", TABLE_SIZE, 0x2001, "more than 512 MiB" },
+  { "more than 512 MiB", TABLE_SIZE, 0x2001, "exceed 512 MiB" },
   { "all ones in table_size", TABLE_SIZE, UINT32_MAX,
     "has 4294967295 entries" },
 };

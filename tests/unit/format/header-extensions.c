@@ -59,7 +59,7 @@ names (void **state)
   extension (112, 0xe2792aca, name, 15);
   expect ("format of 15 bytes", parse (&h), NULL);
   extension (112, 0xe2792aca, name, 16);
-  expect ("format of 16 bytes", parse (&h), "backing format has 16 bytes");
+  expect ("format of 16 bytes", parse (&h), "backing format is 16 bytes");
 }
 
 static void
@@ -76,7 +76,7 @@ extension_area (void **state)
   expect ("fits", parse (&h), NULL);
   put_be32 (cluster + 116, 9);
   expect ("over the end", parse (&h),
-          "its length is 9: the area ends at 0x80");
+          "its length is 9, but the area ends at 0x80");
   put_be32 (cluster + 116, 0xffffffff);
   expect ("huge", parse (&h), "its length is 4294967295");
 
@@ -84,7 +84,7 @@ extension_area (void **state)
   good_header (3);
   backing_name (116, "b", 1);
   put_be32 (cluster + 112, 0x12345678);
-  expect ("4 bytes", parse (&h), "no room");
+  expect ("4 bytes", parse (&h), "its type and length");
 
   /* The name lies inside the header, so there is no area. */
   good_header (3);
@@ -114,20 +114,20 @@ luks_extension (void **state)
   put_be64 (data + 8, 4096);
   good_header (3);
   extension (112, 0x0537be77, data, 16);
-  expect ("without LUKS", parse (&h), "although crypt_method is 0");
+  expect ("without LUKS", parse (&h), "but crypt_method is 0");
   put_be32 (cluster + 32, 2);
   expect ("with LUKS", parse (&h), NULL);
   assert_int_equal (h.luks_offset, 0x40000);
   assert_int_equal (h.luks_length, 4096);
   extension (112, 0x0537be77, data, 15);
-  expect ("short", parse (&h), "LUKS extension has 15 bytes");
+  expect ("short", parse (&h), "LUKS extension is 15 bytes");
   put_be64 (data, 0x40200);
   extension (112, 0x0537be77, data, 16);
   expect ("unaligned", parse (&h), "LUKS header is 0x40200");
   put_be64 (data, 0x40000);
   put_be64 (data + 8, UINT64_MAX);
   extension (112, 0x0537be77, data, 16);
-  expect ("length", parse (&h), "it would end beyond");
+  expect ("length", parse (&h), "end beyond 2^63");
 }
 
 static void
@@ -154,12 +154,12 @@ feature_names (void **state)
   expect ("named", parse (&h), "bit 63 (Test feature)");
   put_be64 (cluster + 72, UINT64_C (7) << 61);
   expect ("two", parse (&h),
-          "bit 61 (without a name), bit 62 "
+          "bit 61 (unnamed), bit 62 "
           "(nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn), bit 63 (Test "
           "feature)");
   /* The list of 64 long names is cut. */
   put_be64 (cluster + 72, UINT64_MAX);
-  expect ("all", parse (&h), "bit 5 (without a name)");
+  expect ("all", parse (&h), "bit 5 (unnamed)");
 }
 
 static void

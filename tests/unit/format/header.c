@@ -92,7 +92,7 @@ v1_l1_size (void **state)
     cluster[32] = rows[i].cluster_bits;
     cluster[33] = rows[i].l2_bits;
     if (rows[i].l1_size == 0) {
-      assert_non_null (strstr (parse (&h), "the L1 table for it"));
+      assert_non_null (strstr (parse (&h), "L1 entries"));
       continue;
     }
     assert_string_equal (parse (&h), "");
@@ -199,8 +199,8 @@ static const struct change v3_changes[] = {
   { "data file", 72, 8, 4, NULL },
   { "compression bit without a type", 72, 8, 8, "compression_type is 0" },
   { "extended L2, L1 too short for it", 72, 8, 16, "needs 4 L1 entries" },
-  { "unknown bit", 72, 8, 32, "bit 5 (without a name)" },
-  { "all bits", 72, 8, UINT64_MAX, "bit 5 (without a name), bit 6" },
+  { "unknown bit", 72, 8, 32, "bit 5 (unnamed)" },
+  { "all bits", 72, 8, UINT64_MAX, "bit 5 (unnamed), bit 6" },
   { "compatible bits", 80, 8, UINT64_MAX, NULL },
   { "autoclear bits but 1", 88, 8, UINT64_MAX - 2, NULL },
   { "raw data without a data file", 88, 8, 2, "autoclear_features" },

@@ -57,9 +57,9 @@ mutations (void **state)
     { 6, "0002", "version is 2" },
     { 6, "ffff", "version is 65535" },
     /* The parser accepts any name. */
-    { 8, NAME_32, "cipher_name does not end" },
-    { 40, NAME_32, "cipher_mode does not end" },
-    { 72, NAME_32, "hash_spec does not end" },
+    { 8, NAME_32, "cipher_name is not NUL" },
+    { 40, NAME_32, "cipher_mode is not NUL" },
+    { 72, NAME_32, "hash_spec is not NUL" },
     { 8, "00", "" },
     { 40, "6c72772d00", "" },
     { 72, "77686972", "" },
