@@ -72,14 +72,16 @@ $(how_often web "$data") $(how_often other "$data")" "$*"
     forget other
 }
 
-# Takes about 16 seconds, evaluated at the end: a redirect target vanishes,
-# while the URL redirects to another one.
+# A redirect target vanishes, while the URL redirects to another one.
+# Evaluated at the end.
 start_web lost www
 start_web found www
 start_web slow www "to=${web[lost]}"
 in_parallel lost "$reads \"\$uri\" disk.raw 0:4096
                   until [ -e go ]; do sleep 0.05; done
-                  $reads \"\$uri\" disk.raw 1000000:4096" \
+                  date +%s > lost.begin
+                  $reads \"\$uri\" disk.raw 1000000:4096
+                  date +%s > lost.end" \
             "url=${web[slow]}/image"
 for i in $(seq 500); do
     [ ! -s job-lost.out ] || break
@@ -320,11 +322,12 @@ for fault in ok 'ok,404*' 'ok,503,close:5' 'ok,whole*' '404*' whole; do
     unlike "no message has the signature: $fault" "$(cat messages)" S3CRET
 done
 
-# --- Slow tests -------------------------------------------------------
+# --- The vanished target ---------------------------------------------
 
 outcome lost
 is "the target vanishes, the URL redirects to another one" \
    "${out/$'\n'/ }" "same same"
 is "... the user's URL is requested again" "$(how_often slow)" 2
+ok "... at once" test $(($(cat lost.end) - $(cat lost.begin))) -lt 10
 
 done_testing

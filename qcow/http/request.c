@@ -338,7 +338,7 @@ failed (struct request *r, enum retry_cause cause, unsigned kind,
   va_end (args);
   switch (d.action) {
   case RETRY_LATER:
-    /* Leave this redirect target: it may be a broken server. */
+    /* Do not stay at a redirect target: its server may be broken. */
     r->hops = 0;
     r->due = now + d.delay;
     snprintf (r->why, sizeof r->why, "%.*s", FAILURE_MAX - 1, why);

@@ -111,19 +111,15 @@ retry_decide (struct retry *r, const struct retry_failure *f)
 
   if (f->cause == RETRY_NO_MEMORY)
     return d;
-  if (f->cause == RETRY_TRANSIENT) {
+  if (f->cause == RETRY_TRANSIENT)
     note (r, f);
-    d.delay = delay_after (r, f);
-    if (!is_last (r, f, d.delay)) {
-      d.action = RETRY_LATER;
-      return d;
-    }
-    d.action = RETRY_GIVE_UP;
-  }
   if (f->remembered && !r->asked_original) {
     r->asked_original = true;
-    r->failures = 0;
     d.action = RETRY_ORIGINAL;
+  }
+  else if (f->cause == RETRY_TRANSIENT) {
+    d.delay = delay_after (r, f);
+    d.action = is_last (r, f, d.delay) ? RETRY_GIVE_UP : RETRY_LATER;
   }
   return d;
 }

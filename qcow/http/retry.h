@@ -45,7 +45,7 @@ struct retry_failure {
 enum retry_action {
   RETRY_LATER,    /* retry after the delay */
   RETRY_ORIGINAL, /* request the object's own URL at once: the target that was
-                     remembered may have expired */
+                     remembered may have expired, or its server be gone */
   RETRY_GIVE_UP,  /* fail: all tries have failed */
   RETRY_FAIL,     /* fail at once */
 };
