@@ -192,6 +192,20 @@ filter_place (struct error_filter *filter, uint64_t place)
   return result;
 }
 
+bool
+error_filter_is_new (struct error_filter *filter, uint64_t place)
+{
+  return filter_place (filter, place) != SILENT;
+}
+
+void
+error_filter_clear (struct error_filter *filter)
+{
+  pthread_mutex_lock (&filter->lock);
+  filter->count = 0;
+  pthread_mutex_unlock (&filter->lock);
+}
+
 int
 error_report_once (struct error_filter *filter, uint64_t place,
                    const struct qcow_hooks *hooks, int err, const char *object,

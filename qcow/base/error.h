@@ -113,4 +113,12 @@ int error_report_once (struct error_filter *filter, uint64_t place,
                        const char *object, const char *fmt, ...)
   __attribute__ ((format (printf, 6, 7)));
 
+/* True if nothing was reported for this place, and no more than
+ * ERROR_FILTER_MAX places: for messages that error_report_once can't give.
+ */
+bool error_filter_is_new (struct error_filter *filter, uint64_t place);
+
+/* Forget all places. */
+void error_filter_clear (struct error_filter *filter);
+
 #endif /* QCOW_BASE_ERROR_H */

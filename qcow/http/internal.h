@@ -94,7 +94,8 @@ struct http_object {
   _Alignas(8) uint64_t latency;
 
   struct retry_history history;
-  struct error_filter errors;
+  struct error_filter errors; /* of one minute */
+  uint64_t errors_minute;
 };
 
 struct request {

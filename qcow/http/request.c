@@ -241,10 +241,13 @@ report (const struct request *r, int err, unsigned kind, const char *why)
   struct http_object *o = r->object;
   const struct qcow_hooks *hooks = o->http->hooks;
   const struct reference *ref = o->known ? NULL : o->ref;
-  const uint64_t place = (monotonic_ms () / 60000) << 16 | kind;
+  const uint64_t minute = monotonic_ms () / 60000;
   char tries[64] = "", what[96] = "can't open it";
   char shown[REDACTED_MAX], via[REDACTED_MAX + 32] = "";
 
+  if (o->errors_minute != minute)
+    error_filter_clear (&o->errors);
+  o->errors_minute = minute;
   if (is_redirected (r)) {
     request_redact (r, shown, error_name (hooks, r->target->url.name));
     snprintf (via, sizeof via, " (redirected to %s)", shown);
@@ -256,12 +259,12 @@ report (const struct request *r, int err, unsigned kind, const char *why)
               r->length, r->fetch->offset);
   if (ref && ref->image)
     error_report_once (
-      &o->errors, place, hooks, err, ref->image,
+      &o->errors, kind, hooks, err, ref->image,
       "can't open the %s " NAMED "%s: %s%s" HINT, ref->what,
       NAMED_ARGS (ref->name, o->own->url.name), via, why, tries,
       HINT_ARGS (hooks, err == ENOENT ? ref->hint : QCOW_HINT_NONE));
   else
-    error_report_once (&o->errors, place, hooks, err, o->own->url.name,
+    error_report_once (&o->errors, kind, hooks, err, o->own->url.name,
                        "%s%s: %s%s", what, via, why, tries);
 }
 

@@ -177,7 +177,8 @@ bitmap_open (struct image *image, const struct bitmap_entry *b)
   open->image = image;
   open->granularity_bits = b->granularity_bits;
   utf8_escape (name, sizeof name, b->name, b->name_length);
-  if (!(b->flags & QCOW_BITMAP_AUTO))
+  if (!(b->flags & QCOW_BITMAP_AUTO)
+      && error_filter_is_new (&image->damage, b->table_offset))
     error_warn (
       image->context->hooks, image->name,
       "the bitmap '%s' is disabled: it does not include later writes", name);

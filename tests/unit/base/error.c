@@ -225,6 +225,26 @@ hints_with_value (void **state)
       error_hint_with (&hooks, rows[i].hint, "a %s b", &room), rows[i].wanted);
 }
 
+/* A place is new once; all are after the filter was cleared. */
+static void
+places (void **state)
+{
+  struct error_filter filter;
+  uint64_t i;
+
+  (void) state;
+  error_filter_init (&filter);
+  for (i = 0; i < ERROR_FILTER_MAX; ++i) {
+    assert_true (error_filter_is_new (&filter, i));
+    assert_false (error_filter_is_new (&filter, i));
+  }
+  assert_false (error_filter_is_new (&filter, i));
+  error_filter_clear (&filter);
+  assert_true (error_filter_is_new (&filter, i));
+  assert_true (error_filter_is_new (&filter, 0));
+  error_filter_destroy (&filter);
+}
+
 static void
 repeated (void **state)
 {
@@ -290,6 +310,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (opaque),
   cmocka_unit_test (hints),
   cmocka_unit_test (hints_with_value),
+  cmocka_unit_test (places),
 };
 
 UNIT_MAIN (tests)
