@@ -5,8 +5,9 @@
  * Why it is fast: contexts keep the key schedule, so a sector costs little
  * more than the cipher itself: with AES less than 0.1 us for 512 bytes.
  *
- * Locking: cipher->lock guards the list of idle contexts and their count.  A
- * context belongs to the thread that took it from the list.
+ * Locking: cipher->lock guards the list of idle contexts.  A context belongs
+ * to the thread that took it from the list.  There are never more than threads
+ * that decrypt at once: a context takes 3 KiB, with Twofish 18 KiB.
  */
 
 #include <endian.h>
@@ -23,11 +24,6 @@
 #include "codec/libgcrypt.h"
 
 #define MAX_BLOCK_BYTES 16
-
-/* Decryption is CPU-bound, so more contexts than cores gain nothing.  A
- * context takes 3 KiB, with Twofish 18 KiB.
- */
-#define MAX_CONTEXTS 32
 
 static const struct {
   const char *name;
@@ -83,9 +79,7 @@ struct cipher {
   struct cipher_method method;
   struct key *key;
   pthread_mutex_t lock;
-  pthread_cond_t returned;
   struct cipher_context *idle;
-  unsigned made; /* <= MAX_CONTEXTS */
 };
 
 /* --- Methods --- */
@@ -206,32 +200,18 @@ open_context (const struct cipher *c)
   return NULL;
 }
 
-/* Wait for a context.  Returns NULL with errno on failure. */
+/* Returns an idle context, or a new one; NULL with errno on failure. */
 static struct cipher_context *
 get_context (struct cipher *c)
 {
   struct cipher_context *ctx;
 
   pthread_mutex_lock (&c->lock);
-  while (c->idle == NULL && c->made == MAX_CONTEXTS)
-    pthread_cond_wait (&c->returned, &c->lock);
   ctx = c->idle;
   if (ctx)
     c->idle = ctx->next;
-  else
-    c->made++;
   pthread_mutex_unlock (&c->lock);
-  if (ctx)
-    return ctx;
-
-  ctx = open_context (c);
-  if (ctx == NULL) {
-    pthread_mutex_lock (&c->lock);
-    c->made--;
-    pthread_cond_signal (&c->returned);
-    pthread_mutex_unlock (&c->lock);
-  }
-  return ctx;
+  return ctx ? ctx : open_context (c);
 }
 
 static void
@@ -240,7 +220,6 @@ put_context (struct cipher *c, struct cipher_context *ctx)
   pthread_mutex_lock (&c->lock);
   ctx->next = c->idle;
   c->idle = ctx;
-  pthread_cond_signal (&c->returned);
   pthread_mutex_unlock (&c->lock);
 }
 
@@ -274,7 +253,6 @@ cipher_new (const struct cipher_method *method, const uint8_t *key)
     return NULL;
   c->method = *method;
   pthread_mutex_init (&c->lock, NULL);
-  pthread_cond_init (&c->returned, NULL);
   if (make_keys (c, key) == 0)
     ctx = get_context (c);
   if (ctx) {
@@ -298,7 +276,6 @@ cipher_free (struct cipher *c)
     close_context (ctx);
   }
   secret_free (c->key, sizeof *c->key);
-  pthread_cond_destroy (&c->returned);
   pthread_mutex_destroy (&c->lock);
   free (c);
 }
