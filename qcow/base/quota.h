@@ -5,8 +5,9 @@
  * workspaces.  A web server that does not respond can hold either for a long
  * time.
  *
- * One slot is kept free for each client that has none, up to a quarter of all
- * slots, so a slow client slows down only itself.
+ * So that a slow client slows down only itself, one slot is kept free for each
+ * client that has used slots before but has none now, and one for the clients
+ * that never had one (they may never need one): up to a quarter of all slots.
  *
  * No locking: the owner of the quota serializes the calls.
  */
@@ -15,22 +16,29 @@
 #define QCOW_BASE_QUOTA_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+#include "base/minmax.h"
 
 struct quota {
   unsigned slots, used;
-  unsigned clients, busy; /* busy clients have a slot */
+  unsigned clients; /* all */
+  unsigned known;   /* those that have had a slot */
+  unsigned busy;    /* those that have one */
 };
 
 struct quota_client {
   unsigned used;
+  bool known;
 };
 
 /* True if the client may take one more slot. */
 static inline bool
 quota_may_take (const struct quota *q, const struct quota_client *c)
 {
-  const unsigned without = q->clients - q->busy, most = q->slots / 4;
-  const unsigned kept = c->used == 0 ? 0 : without < most ? without : most;
+  const unsigned without
+    = q->known - q->busy + (q->known < q->clients ? 1 : 0);
+  const uint64_t kept = c->used == 0 ? 0 : min64 (without, q->slots / 4);
 
   return q->used + kept < q->slots;
 }
@@ -41,6 +49,9 @@ quota_take (struct quota *q, struct quota_client *c)
   q->used++;
   if (c->used++ == 0)
     q->busy++;
+  if (!c->known)
+    q->known++;
+  c->known = true;
 }
 
 static inline void

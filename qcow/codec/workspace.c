@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/keep-errno.h"
+#include "base/minmax.h"
 #include "base/monotonic.h"
 #include "base/wait.h"
 #include "codec/workspace.h"
@@ -51,7 +52,7 @@ struct workspace_pool *
 workspace_pool_new (size_t cluster_size, unsigned clients)
 {
   struct workspace_pool *pool = calloc (1, sizeof *pool);
-  unsigned max;
+  size_t fit;
 
   if (pool == NULL)
     return NULL;
@@ -59,14 +60,11 @@ workspace_pool_new (size_t cluster_size, unsigned clients)
   monotonic_cond_init (&pool->for_first);
   monotonic_cond_init (&pool->for_more);
   /* A compressed cluster can take twice its inflated size. */
-  pool->in_size = 2 * cluster_size > IN_BYTES ? 2 * cluster_size : IN_BYTES;
+  pool->in_size = (size_t) max64 (2 * cluster_size, IN_BYTES);
   pool->out_size = cluster_size;
-  max = (unsigned) (POOL_BYTES / (pool->in_size + pool->out_size));
-  if (max > MAX_WORKSPACES)
-    max = MAX_WORKSPACES;
-  if (max < MIN_WORKSPACES)
-    max = MIN_WORKSPACES;
-  pool->quota.slots = max;
+  fit = POOL_BYTES / (pool->in_size + pool->out_size);
+  pool->quota.slots
+    = (unsigned) max64 (min64 (fit, MAX_WORKSPACES), MIN_WORKSPACES);
   pool->quota.clients = clients;
   return pool;
 }

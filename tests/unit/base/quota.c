@@ -42,18 +42,19 @@ alone (void **state)
   }
 }
 
-/* One slot is kept for each client without one, but not more than a quarter of
- * all slots.
+/* One slot is kept for each client that had one and has none, and one for
+ * those that never had one, but not more than a quarter of all slots.
  */
 static void
 greedy (void **state)
 {
   static const struct {
-    unsigned slots, n, first;
+    unsigned slots, n, known, first;
   } table[] = {
-    { 1, 2, 1 },   { 2, 2, 2 },     { 3, 8, 3 },   { 4, 2, 3 },
-    { 4, 8, 3 },   { 16, 2, 15 },   { 16, 3, 14 }, { 16, 5, 12 },
-    { 16, 8, 12 }, { 256, 8, 249 },
+    { 1, 2, 2, 1 },     { 2, 2, 2, 2 },     { 3, 8, 8, 3 },   { 4, 2, 2, 3 },
+    { 4, 8, 8, 3 },     { 16, 2, 2, 15 },   { 16, 3, 3, 14 }, { 16, 5, 5, 12 },
+    { 16, 8, 8, 12 },   { 16, 8, 0, 15 },   { 16, 8, 1, 15 }, { 16, 8, 2, 14 },
+    { 256, 8, 8, 249 }, { 256, 8, 3, 253 }, { 3, 8, 0, 3 },
   };
   size_t i;
 
@@ -62,6 +63,10 @@ greedy (void **state)
     unsigned k, used = table[i].first;
 
     start (table[i].slots, table[i].n);
+    for (k = 0; k < table[i].known; ++k) {
+      quota_take (&quota, &clients[k]);
+      quota_give (&quota, &clients[k]);
+    }
     assert_int_equal (take_all (&clients[0]), used);
     for (k = 1; k < table[i].n && used < table[i].slots; ++k) {
       assert_true (quota_may_take (&quota, &clients[k]));
