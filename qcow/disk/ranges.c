@@ -33,7 +33,7 @@ ranges_read (struct ranges *r)
     struct source_range now[RANGES_MAX];
     const size_t n = take_first_source (r, now);
 
-    if (source_readv (source, now, n) == -1)
+    if (source_read_data (source, now, n) == -1)
       return -1;
   }
   return 0;

@@ -27,8 +27,8 @@ ranges_add (struct ranges *r, struct source *source, uint64_t offset,
 }
 
 /* Read all ranges into their buffers, those of one source in one call, and
- * empty the list.  0, or -1 with the error reported (as source_readv); then
- * the content of the list and of the buffers is undefined.
+ * empty the list.  0, or -1 with the error reported (as source_read_data);
+ * then the content of the list and of the buffers is undefined.
  */
 int ranges_read (struct ranges *r);
 

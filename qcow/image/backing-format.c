@@ -134,7 +134,7 @@ backing_format_decide (const struct image *above,
 
   if (stated->format == FORMAT_RAW && !stated->of_other_file)
     return FORMAT_RAW;
-  if (source_read (source, start, sizeof start, 0) == -1)
+  if (source_read_table (source, start, sizeof start, 0) == -1)
     return FORMAT_UNKNOWN;
   return stated->format == FORMAT_QCOW
            ? check_qcow (above, stated, ref, source, start)

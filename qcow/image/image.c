@@ -54,7 +54,7 @@ read_extensions (struct image *image, const uint8_t *first)
   cluster = malloc (length);
   if (cluster == NULL)
     return image_no_memory (image);
-  if (source_read (image->source, cluster, length, 0) == 0)
+  if (source_read_table (image->source, cluster, length, 0) == 0)
     r = header_extensions (cluster, &image->header, &problem) == 0
           ? 0
           : refuse (image, &problem);
@@ -78,7 +78,8 @@ read_backing_name (struct image *image)
                          "end of the file at 0x%" PRIx64,
                          h->backing_offset, h->backing_size,
                          image->source->size);
-  if (source_read (image->source, name, h->backing_size, h->backing_offset)
+  if (source_read_table (image->source, name, h->backing_size,
+                         h->backing_offset)
       == -1)
     return -1;
   header_backing_name (name, h);
@@ -93,7 +94,7 @@ image_probe (struct source *source, const uint8_t *start, size_t length,
   const bool has_end = source->size >= sizeof end;
 
   if (has_end
-      && source_read (source, end, sizeof end, source->size - sizeof end)
+      && source_read_table (source, end, sizeof end, source->size - sizeof end)
            == -1)
     return -1;
   *probe = probe_format (start, length, has_end ? end : NULL);
@@ -145,7 +146,7 @@ read_header (struct image *image)
 
   if (first == NULL)
     return image_no_memory (image);
-  if (source_read (image->source, first, FIRST_READ, 0) == -1
+  if (source_read_table (image->source, first, FIRST_READ, 0) == -1
       || check_probe (image, first) == -1 || check_length (image, first) == -1)
     goto out;
   if (header_fixed (first, &image->header, &problem) == -1)
@@ -273,7 +274,8 @@ pin_copy (const struct image *image, struct cache_key key, size_t size,
       return 0;
 
     case CACHE_MINE:
-      if (source_read (image->source, (*entry)->data, size, key.host) == -1) {
+      if (source_read_table (image->source, (*entry)->data, size, key.host)
+          == -1) {
         cache_fail (*entry);
         return -1;
       }

@@ -82,7 +82,7 @@ load (struct l1_table *table, const char *what)
   if (entries == NULL)
     return error_report (source->hooks, ENOMEM, source->name,
                          "out of memory for %s", what);
-  if (source_read (source, entries, bytes, table->offset) == -1)
+  if (source_read_table (source, entries, bytes, table->offset) == -1)
     return -1;
   for (i = 0; i < table->size; ++i)
     entries[i] = be64toh (entries[i]);

@@ -113,7 +113,7 @@ luks_read (struct source *source, uint64_t offset, uint64_t length,
                          " extends beyond the end of the file: was the file "
                          "truncated?",
                          offset);
-  if (source_read (source, bytes, sizeof bytes, offset) == -1)
+  if (source_read_table (source, bytes, sizeof bytes, offset) == -1)
     return -1;
   if (luks_parse (bytes, length, luks, &problem) == -1)
     return error_report (source->hooks, EINVAL, source->name, "%s",
@@ -256,8 +256,8 @@ try_slot (struct unlocking *u, unsigned number, const char *const *passphrases,
     result->cut++;
     return 0;
   }
-  if (source_read (u->source, u->material->stored, u->material_length,
-                   u->offset + slot->material)
+  if (source_read_table (u->source, u->material->stored, u->material_length,
+                         u->offset + slot->material)
       == -1)
     return -1;
   for (i = 0; i < n; ++i) {

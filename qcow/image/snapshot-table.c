@@ -80,8 +80,8 @@ read_table (struct snapshot_table *s, struct source *source,
     if (p == NULL)
       return source_no_memory (source);
     s->table = p;
-    if (source_read (source, p + have, want - have,
-                     header->snapshots_offset + have)
+    if (source_read_table (source, p + have, want - have,
+                           header->snapshots_offset + have)
         == -1)
       return -1;
     have = want;

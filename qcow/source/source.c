@@ -25,7 +25,7 @@ clip_range (const struct source *s, struct source_range *range)
 }
 
 int
-source_readv (struct source *s, struct source_range *ranges, size_t n)
+source_read_data (struct source *s, struct source_range *ranges, size_t n)
 {
   size_t i;
 
@@ -35,7 +35,7 @@ source_readv (struct source *s, struct source_range *ranges, size_t n)
 }
 
 int
-source_read (struct source *s, void *buf, size_t length, uint64_t offset)
+source_read_table (struct source *s, void *buf, size_t length, uint64_t offset)
 {
   struct source_range range = { offset, length, buf };
 

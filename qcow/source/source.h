@@ -83,10 +83,11 @@ struct source {
  * ENOMEM and the error reported, or ESHUTDOWN if the sleep hook ended a wait;
  * then the content of the buffers is undefined.
  */
-int source_readv (struct source *s, struct source_range *ranges, size_t n);
+int source_read_data (struct source *s, struct source_range *ranges, size_t n);
 
 /* The same for one range of a table. */
-int source_read (struct source *s, void *buf, size_t length, uint64_t offset);
+int source_read_table (struct source *s, void *buf, size_t length,
+                       uint64_t offset);
 
 /* Set *hole if 'offset' lies in a hole of the file, which reads as zeros and
  * takes no space.  Set *end to where that hole or data ends, > offset.

@@ -35,14 +35,14 @@ end_of_file (void **state)
   assert_int_equal (s->size, 10);
 
   memset (buf, 0xee, sizeof buf);
-  assert_int_equal (source_read (s, buf, 20, 5), 0);
+  assert_int_equal (source_read_table (s, buf, 20, 5), 0);
   assert_memory_equal (buf, "56789\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xee", 21);
 
   memset (buf, 0xee, sizeof buf);
   ranges[0] = (struct source_range){ 9, 2, buf };
   ranges[1] = (struct source_range){ UINT64_MAX, 3, buf + 10 };
   ranges[2] = (struct source_range){ 0, 3, buf + 20 };
-  assert_int_equal (source_readv (s, ranges, 3), 0);
+  assert_int_equal (source_read_data (s, ranges, 3), 0);
   assert_memory_equal (buf, "9\0\xee", 3);
   assert_memory_equal (buf + 10, "\0\0\0\xee", 4);
   assert_memory_equal (buf + 20, "012\xee", 4);
@@ -63,10 +63,10 @@ cut_while_served (void **state)
   s = open_file (&f);
   assert_int_equal (ftruncate (f.fd, 5), 0);
   unit_forget ();
-  assert_int_equal (source_read (s, buf, 5, 0), 0);
+  assert_int_equal (source_read_table (s, buf, 5, 0), 0);
   for (i = 0; i < 1000; ++i) {
     errno = 0;
-    assert_int_equal (source_read (s, buf, 1 + (size_t) i % 5, 5), -1);
+    assert_int_equal (source_read_table (s, buf, 1 + (size_t) i % 5, 5), -1);
     assert_int_equal (errno, EIO);
   }
   assert_said ("truncated while being served");
@@ -75,7 +75,7 @@ cut_while_served (void **state)
   /* A file that grows keeps its length. */
   unit_write (&f, "abcdefghijklmnop", 16, 0);
   memset (buf, 0xee, sizeof buf);
-  assert_int_equal (source_read (s, buf, 10, 8), 0);
+  assert_int_equal (source_read_table (s, buf, 10, 8), 0);
   assert_memory_equal (buf, "ij\0\0\0\0\0\0\0\0", 10);
   source_close (s);
   close (f.fd);

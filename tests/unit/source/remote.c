@@ -19,7 +19,7 @@ read_data (uint64_t offset, size_t length)
   struct source_range range = { offset, length, buf };
 
   assert_non_null (buf);
-  assert_int_equal (source_readv (source, &range, 1), 0);
+  assert_int_equal (source_read_data (source, &range, 1), 0);
   check_bytes (buf, offset, length);
   free (buf);
 }
@@ -30,7 +30,7 @@ read_table (uint64_t offset, size_t length)
   uint8_t *buf = malloc (length);
 
   assert_non_null (buf);
-  assert_int_equal (source_read (source, buf, length, offset), 0);
+  assert_int_equal (source_read_table (source, buf, length, offset), 0);
   check_bytes (buf, offset, length);
   free (buf);
 }
@@ -272,10 +272,10 @@ failures (void **state)
 
   fake.bad = M + 99;
   errno = 0;
-  assert_int_equal (source_readv (source, &range, 1), -1);
+  assert_int_equal (source_read_data (source, &range, 1), -1);
   assert_int_equal (errno, EIO);
   range = (struct source_range){ M, sizeof buf, buf };
-  assert_int_equal (source_read (source, buf, sizeof buf, M), -1);
+  assert_int_equal (source_read_table (source, buf, sizeof buf, M), -1);
   assert_int_equal (errno, EIO);
   fake.bad = UINT64_MAX;
   read_data (M, 100);
@@ -294,7 +294,7 @@ reader (void *leaves)
   int r;
 
   left = leaves != NULL;
-  r = source_readv (source, &range, 1);
+  r = source_read_data (source, &range, 1);
   if (left ? r != -1 || errno != ESHUTDOWN : r != 0)
     abort ();
   if (r == 0)
@@ -386,10 +386,10 @@ anything (void *arg)
       ranges[j]
         = (struct source_range){ at[j], lengths[j], buf + j * most[kind] };
     }
-    if (kind < 3 && source_readv (source, ranges, n) == -1)
+    if (kind < 3 && source_read_data (source, ranges, n) == -1)
       abort ();
     for (j = 0; kind == 3 && j < n; ++j)
-      if (source_read (source, ranges[j].buf, lengths[j], at[j]) == -1)
+      if (source_read_table (source, ranges[j].buf, lengths[j], at[j]) == -1)
         abort ();
     for (j = 0; j < n; ++j)
       check_bytes (buf + j * most[kind], at[j], lengths[j]);
