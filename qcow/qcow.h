@@ -54,7 +54,8 @@ void qcow_secret_free (char *secret);
  * On failure, returns NULL with errno EINVAL (not an image that can be
  * served), EPERM (the image names a file that is not allowed), EACCES
  * (encrypted, and no passphrase fits), EIO, EBUSY (a writer has locked it),
- * ENOMEM, or ENOENT, EACCES etc. from opening a file.
+ * ENOMEM, ESHUTDOWN (the sleep hook ended a wait for a server), or ENOENT,
+ * EACCES etc. from opening a file.
  */
 struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);

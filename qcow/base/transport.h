@@ -57,8 +57,9 @@ struct transport_ops {
 
   /* Fetch n ranges, n > 0, in parallel, and wait for all of them.  Sets their
    * 'done'.  Before serving starts the calling thread does the transfers.
-   * 0, or -1 with the error reported and errno EIO, ENOMEM, or ESHUTDOWN if
-   * the sleep hook has ended the wait: then the fetches are cancelled.
+   * 0, or -1 with the error reported and errno EIO, ENOMEM, ENOENT or EACCES
+   * (the server says so), or ESHUTDOWN: the sleep hook has ended the wait, and
+   * the fetches are cancelled.
    * Whatever it returns, nothing writes to the pieces afterwards.
    */
   int (*fetch_all) (struct transport *t, struct fetch *fetches, size_t n);
@@ -72,7 +73,9 @@ struct transport_ops {
   void (*close) (struct transport *t);
 };
 
-/* Constant once open, except 'prefix'. */
+/* Constant once open, except 'prefix'.  'close' frees the strings; the source
+ * borrows them.
+ */
 struct transport {
   const struct transport_ops *ops;
   char *name;     /* for messages */

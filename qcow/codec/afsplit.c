@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/minmax.h"
 #include "codec/afsplit.h"
 
 static void
@@ -34,8 +35,7 @@ diffuse (enum digest hash, uint8_t *key, size_t key_bytes)
   for (i = 0; r == 0 && i * piece < key_bytes; ++i) {
     const uint32_t number = htobe32 (i);
     uint8_t *p = key + i * piece;
-    const size_t left = key_bytes - i * piece;
-    const size_t n = left < piece ? left : piece;
+    const size_t n = (size_t) min64 (key_bytes - i * piece, piece);
 
     r = digest_two (hash, &number, sizeof number, p, n, out);
     if (r == 0)

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 
 #include "base/minmax.h"
+#include "codec/libgcrypt.h"
 #include "disk/damage.h"
 #include "image/image.h"
 
@@ -62,4 +63,14 @@ damage_report_stream (const struct run *run)
 {
   return report_cluster (run, "the compressed data does not decompress to one "
                               "cluster");
+}
+
+int
+damage_report_decryption (struct image *image)
+{
+  if (errno == ENOMEM)
+    return image_no_memory (image);
+  return error_report_once (
+    &image->damage, UINT64_MAX, image->context->hooks, EIO, image->name,
+    "libgcrypt failed to decrypt: %s", libgcrypt_reason ());
 }

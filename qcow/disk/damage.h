@@ -21,4 +21,9 @@ int damage_report_entry (const struct run *run);
  */
 int damage_report_stream (const struct run *run);
 
+/* Report that libgcrypt failed to decrypt data of the image, for the reason in
+ * errno.  Returns -1 with errno EIO or ENOMEM.
+ */
+int damage_report_decryption (struct image *image);
+
 #endif /* QCOW_DISK_DAMAGE_H */

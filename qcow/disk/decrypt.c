@@ -3,11 +3,10 @@
  * Decrypting data.  See decrypt.h.
  */
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/minmax.h"
-#include "codec/libgcrypt.h"
+#include "disk/damage.h"
 #include "disk/decrypt.h"
 #include "image/image.h"
 
@@ -70,16 +69,6 @@ decrypt_batch_add (struct decrypt_batch *b, const struct run *run,
     add_edge (b, run, whole_end, end, dest + (whole_end - start), ranges);
 }
 
-static int
-cannot_decrypt (struct image *image)
-{
-  if (errno == ENOMEM)
-    return image_no_memory (image);
-  return error_report_once (
-    &image->damage, UINT64_MAX, image->context->hooks, EIO, image->name,
-    "libgcrypt failed to decrypt: %s", libgcrypt_reason ());
-}
-
 int
 decrypt_batch_run (struct decrypt_batch *b)
 {
@@ -89,7 +78,7 @@ decrypt_batch_run (struct decrypt_batch *b)
     const struct decrypt_step *s = &b->steps[i];
 
     if (cipher_decrypt (s->image->cipher, s->buf, s->length, s->sector) == -1)
-      return cannot_decrypt (s->image);
+      return damage_report_decryption (s->image);
     if (s->dest)
       memcpy (s->dest, s->buf + s->skip, s->wanted);
   }

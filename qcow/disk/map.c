@@ -408,8 +408,11 @@ join_pieces (struct map *m, struct run *run)
 static void
 debug_run (const struct map *m, const struct run *run)
 {
-  static const char *const names[]
-    = { "hole", "zero", "data", "compressed", "bad" };
+  static const char *const names[] = {
+    [RUN_HOLE] = "hole", [RUN_ZERO] = "zero",
+    [RUN_DATA] = "data", [RUN_COMPRESSED] = "compressed",
+    [RUN_BAD] = "bad",
+  };
   const char *name = run->image    ? run->image->name
                      : run->source ? run->source->name
                                    : m->view->name;

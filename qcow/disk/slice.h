@@ -10,22 +10,15 @@
 
 #include <stdint.h>
 
+#include "base/minmax.h"
 #include "disk/layer.h"
-
-/* A slice of 16 KiB has 2048 entries: 128 MiB of a disk with 64 KiB clusters.
- * Reading 16 KiB from the page cache takes little longer than 4 KiB, and a map
- * of a whole image needs a quarter of the lookups.  Larger slices gain little,
- * and random reads would fill the cache with unused entries.
- */
-#define SLICE_BITS 14
 
 /* log2 of a slice's size in bytes, which is at most the table's size. */
 static inline unsigned
 slice_bits (const struct image *image)
 {
-  const unsigned bits = entry_l2_table_shift (&image->geometry);
-
-  return bits < SLICE_BITS ? bits : SLICE_BITS;
+  return (unsigned) min64 (entry_l2_table_shift (&image->geometry),
+                           SLICE_BITS);
 }
 
 /* log2 of the guest bytes that a slice maps. */

@@ -121,6 +121,8 @@ enter_slice (struct walk *w, struct run *piece)
   switch (e.kind) {
   case ENTRY_NORMAL:
     break;
+  case ENTRY_ZERO:
+  case ENTRY_COMPRESSED: /* never in an L1 table */
   case ENTRY_BAD:
     *piece = (struct run){
       .kind = RUN_BAD,
@@ -132,7 +134,7 @@ enter_slice (struct walk *w, struct run *piece)
       = min64 (next_boundary (w->offset, l1_shift (w)), w->end) - w->offset,
     };
     return 0;
-  default:
+  case ENTRY_UNALLOCATED:
     *piece = (struct run){
       .kind = RUN_HOLE,
       .offset = w->offset,

@@ -13,11 +13,6 @@
 #include "base/utf8.h"
 #include "image/bitmap-table.h"
 
-/* A bitmap's bits are read and cached in slices of 16 KiB, or of a cluster if
- * that is smaller.
- */
-#define SLICE_BITS 14
-
 /* The file must hold the whole table of a bitmap: missing entries would read
  * as zeros, which means that nothing has changed.
  */
@@ -55,8 +50,8 @@ read_directory (struct bitmap_table *all, const struct image *image,
   all->directory = malloc (bytes + 1);
   if (all->list == NULL || all->by_name == NULL || all->directory == NULL)
     return problem_set (problem, "out of memory");
-  if (source_read (image->source, all->directory, bytes,
-                   h->bitmap_directory_offset)
+  if (source_read_table (image->source, all->directory, bytes,
+                         h->bitmap_directory_offset)
       == -1)
     return problem_set (problem, "can't read the directory");
   for (i = 0; i < h->nb_bitmaps; ++i) {
@@ -236,8 +231,7 @@ look_into_slice (const struct open_bitmap *b, uint64_t host, uint64_t offset,
                  uint64_t end, bool *dirty, uint64_t *same_end)
 {
   const unsigned cluster_bits = b->image->header.cluster_bits;
-  const unsigned slice_bits
-    = cluster_bits < SLICE_BITS ? cluster_bits : SLICE_BITS;
+  const unsigned slice_bits = (unsigned) min64 (cluster_bits, SLICE_BITS);
   const size_t slice_bytes = (size_t) 1 << slice_bits;
   const uint64_t bits_per_slice = UINT64_C (8) << slice_bits;
   const uint64_t bit = offset >> b->granularity_bits;

@@ -50,7 +50,7 @@ struct open_bitmap {
 };
 
 /* Check the bitmap and load its table.  NULL with the error reported, and
- * errno EINVAL, EIO or ENOMEM.
+ * errno EINVAL, EIO, ENOMEM or ESHUTDOWN.
  */
 struct open_bitmap *bitmap_open (struct image *image,
                                  const struct bitmap_entry *b);
@@ -58,7 +58,7 @@ void bitmap_close (struct open_bitmap *b);
 
 /* Find whether the guest offset is dirty.  [offset, *same_end), which ends at
  * 'end' at the latest, has the same state.  0, or -1 with the error reported
- * and errno EIO or ENOMEM.
+ * and errno EIO, ENOMEM or ESHUTDOWN.
  */
 int bitmap_look (const struct open_bitmap *b, uint64_t offset, uint64_t end,
                  bool *dirty, uint64_t *same_end);

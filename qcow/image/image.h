@@ -70,6 +70,14 @@ struct l1_table *image_get_l1 (const struct image *image, uint64_t offset,
 /* Get the active L1 table, which the header names. */
 struct l1_table *image_get_active_l1 (const struct image *image);
 
+/* log2 of the largest slice, the part of an L2 table or bitmap that is cached
+ * as one.  16 KiB have 2048 entries: 128 MiB of a disk with 64 KiB clusters.
+ * Reading 16 KiB from the page cache takes little longer than 4 KiB, and a map
+ * of a whole image needs a quarter of the lookups.  Larger slices gain little,
+ * and random reads would fill the cache with unused entries.
+ */
+#define SLICE_BITS 14
+
 /* Pin a slice of a table: the 'size' bytes at key.host of the image's file.
  * If it is not cached, it is read: from a local file into an entry of its own,
  * from a remote one as a part of its block.  It is aligned for 64-bit entries.

@@ -25,7 +25,6 @@
  * million with SHA-1.  So the default allows three such slots, for which
  * libgcrypt takes some 10 seconds there.  luks-iterations= allows more.
  */
-#define LUKS_DEFAULT_WORK QCOW_DEFAULT_LUKS_ITERATIONS
 
 /* The most work for all passphrases and layers, as a multiple of that. */
 #define LUKS_TOTAL_FACTOR 4

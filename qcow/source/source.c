@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/keep-errno.h"
+#include "base/minmax.h"
 #include "source/source.h"
 
 /* Clip a range at the end of the source, and zero the buffer past it. */
@@ -75,11 +76,9 @@ source_prefetch (struct source *s, struct source_range *ranges, size_t n)
 
   for (i = 0; i < n; ++i)
     if (ranges[i].offset < s->size) {
-      const uint64_t left = s->size - ranges[i].offset;
-
       ranges[inside] = ranges[i];
-      if (ranges[inside].length > left)
-        ranges[inside].length = (size_t) left;
+      ranges[inside].length
+        = (size_t) min64 (ranges[i].length, s->size - ranges[i].offset);
       inside++;
     }
   if (inside > 0)

@@ -179,9 +179,9 @@ unlocking (void **state)
   (void) state;
   for (i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
     make_source (rows[i].mode, rows[i].key_bytes, rows[i].digest);
-    check_key (unlock ("tiger", LUKS_DEFAULT_WORK), rows[i].plain);
-    assert_null (unlock ("tiger2", LUKS_DEFAULT_WORK).cipher);
-    assert_null (unlock ("", LUKS_DEFAULT_WORK).cipher);
+    check_key (unlock ("tiger", QCOW_DEFAULT_LUKS_ITERATIONS), rows[i].plain);
+    assert_null (unlock ("tiger2", QCOW_DEFAULT_LUKS_ITERATIONS).cipher);
+    assert_null (unlock ("", QCOW_DEFAULT_LUKS_ITERATIONS).cipher);
     close_source ();
   }
 }
@@ -215,12 +215,12 @@ too_much_work (void **state)
   /* This would take hours. */
   put_be32 (bytes + 208 + 4, UINT32_MAX);
   put_be32 (bytes + 208 + 3 * 48 + 4, UINT32_MAX);
-  result = unlock ("tiger", LUKS_DEFAULT_WORK);
+  result = unlock ("tiger", QCOW_DEFAULT_LUKS_ITERATIONS);
   assert_null (result.cipher);
   assert_int_equal (result.skipped, 2);
   put_be32 (bytes + 208 + 3 * 48 + 4, 7);
   put_be32 (bytes + 164, UINT32_MAX);
-  assert_int_equal (unlock ("tiger", LUKS_DEFAULT_WORK).skipped, 2);
+  assert_int_equal (unlock ("tiger", QCOW_DEFAULT_LUKS_ITERATIONS).skipped, 2);
   close_source ();
 }
 
@@ -265,7 +265,7 @@ beyond_the_end (void **state)
   assert_int_equal (ftruncate (file.fd, 1000 * 512 + FIRST), 0);
   source = source_file_open (file.name, true, &unit_hooks);
   assert_non_null (source);
-  assert_null (unlock ("tiger", LUKS_DEFAULT_WORK).cipher);
+  assert_null (unlock ("tiger", QCOW_DEFAULT_LUKS_ITERATIONS).cipher);
   close_source ();
 }
 
