@@ -9,8 +9,9 @@
  * moves nor changes.
  *
  * A thread that gets CACHE_MINE always calls cache_fill or cache_fail.  Until
- * then it waits only for I/O, so no two threads can wait for each other.  (A
- * thread that loads a region also waits for slices.)
+ * then it does not wait for another thread's entry, so no two threads can wait
+ * for each other.  The exception is a thread that loads a region: it waits for
+ * slices, but a thread that loads a slice waits for nothing but I/O.
  *
  * Any number of threads may call these functions at once, except cache_new,
  * cache_reserve and cache_free.

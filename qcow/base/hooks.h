@@ -24,7 +24,7 @@ enum qcow_hint {
   QCOW_HINT_PASSPHRASE, /* a passphrase is needed: passphrases */
   QCOW_HINT_ITERATIONS, /* a key slot needs more: luks_iterations; its value */
   QCOW_HINT_CAINFO,     /* the server's certificate is not trusted: cainfo */
-  QCOW_HINT_S3,         /* keys sign nothing: url */
+  QCOW_HINT_S3,         /* keys are given, but not an s3:// URL: url */
 
   /* The file is not a QCOW image, but ... */
   QCOW_HINT_UNKNOWN, /* ... nothing that is recognized, so maybe raw */

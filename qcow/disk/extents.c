@@ -52,7 +52,7 @@ struct holes {
   uint64_t start, end;
 };
 
-struct request {
+struct extents_request {
   const struct qcow_view *view;
   struct lookup lookup;
   struct holes holes;
@@ -94,7 +94,7 @@ add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
 
 /* Add data.  Parts in a hole of the file are added as zeros. */
 static int
-add_data (struct request *r, const struct run *run)
+add_data (struct extents_request *r, const struct run *run)
 {
   const enum qcow_extent in_hole
     = run->image ? QCOW_EXTENT_ZERO : QCOW_EXTENT_HOLE_ZERO;
@@ -123,7 +123,7 @@ add_data (struct request *r, const struct run *run)
 }
 
 static int
-add_run (struct request *r, const struct run *run)
+add_run (struct extents_request *r, const struct run *run)
 {
   switch (run->kind) {
   case RUN_HOLE:
@@ -140,7 +140,7 @@ add_run (struct request *r, const struct run *run)
 
 /* Returns 'added', but 0 instead of 1 if the deadline has passed. */
 static int
-unless_expired (struct request *r, int added)
+unless_expired (struct extents_request *r, int added)
 {
   if (added != 1)
     return added;
@@ -176,7 +176,7 @@ is_solid (const struct qcow_view *v)
 
 /* Returns 1 if all was added, 0 if the reply is long enough, -1 on error. */
 static int
-add_range (struct request *r, uint64_t offset, uint64_t length)
+add_range (struct extents_request *r, uint64_t offset, uint64_t length)
 {
   struct map map;
   struct run run;
@@ -198,7 +198,7 @@ add_range (struct request *r, uint64_t offset, uint64_t length)
  * ends.
  */
 static int
-add_unchanged (struct request *r, uint64_t offset, uint64_t end,
+add_unchanged (struct extents_request *r, uint64_t offset, uint64_t end,
                uint64_t request_end)
 {
   uint64_t whole = end;
@@ -216,7 +216,7 @@ add_unchanged (struct request *r, uint64_t offset, uint64_t end,
 
 /* Report what differs from the older view. */
 static int
-add_delta (struct request *r, uint64_t offset, uint64_t length)
+add_delta (struct extents_request *r, uint64_t offset, uint64_t length)
 {
   const uint64_t end = offset + length;
   uint64_t same = offset, same_end = offset; /* unchanged, not yet added */
@@ -246,7 +246,7 @@ add_delta (struct request *r, uint64_t offset, uint64_t length)
 
 /* Report what the bitmap marks as dirty. */
 static int
-add_dirty (struct request *r, uint64_t offset, uint64_t length)
+add_dirty (struct extents_request *r, uint64_t offset, uint64_t length)
 {
   const uint64_t end = offset + length;
   int added = 1;
@@ -270,10 +270,11 @@ int
 qcow_extents (struct qcow_view *v, uint32_t count, uint64_t offset, bool one,
               qcow_extent_fn fn, void *opaque)
 {
-  struct request r = { .view = v,
-                       .lookup = LOOKUP_INIT,
-                       .holes = { .none = is_solid (v) },
-                       .merger = { .fn = fn, .opaque = opaque, .one = one } };
+  struct extents_request r
+    = { .view = v,
+        .lookup = LOOKUP_INIT,
+        .holes = { .none = is_solid (v) },
+        .merger = { .fn = fn, .opaque = opaque, .one = one } };
   const struct merger *m = &r.merger;
   int added;
 

@@ -10,7 +10,7 @@
  * A struct map finds the runs of a range in order.  It belongs to one thread.
  * Whatever the number of layers, it pins at most one region (map.c) and one
  * slice of an L2 table in the cache.  While it waits for another thread, it
- * pins no slice, and no region except an unknown one (count 0).
+ * pins no slice, and of regions only one that holds no runs ("unknown").
  */
 
 #ifndef QCOW_DISK_MAP_H

@@ -37,7 +37,7 @@ table_part (const struct image *image, uint64_t host, uint64_t in_table)
 
 /* The table of 'l1_index' is needed.  Decide which further tables to prefetch:
  * at most *count, those of the L1 entries from the returned index on.  A table
- * that is cached without having been prefetched changes nothing.
+ * that was cached for another reason is no sign of a sequence.
  */
 static uint64_t
 plan_ahead (struct tables_ahead *ahead, uint64_t l1_index, bool cached,

@@ -26,8 +26,9 @@
 
 struct http;
 
-/* Check the options as far as possible before a URL is opened, and that the
- * image can need them.  Loads libcurl only if a value depends on it.  Returns
+/* Check the options as far as possible before a URL is opened.  Refuses them if
+ * neither the image nor a file that it may name can be at a URL.  Loads libcurl
+ * only if a value depends on it.  Returns
  * 0, or -1 with the error reported and errno.
  */
 int http_check_options (const struct qcow_options *options,

@@ -92,7 +92,7 @@ static void
 judge (struct request *r)
 {
   struct http_object *o = r->object;
-  struct response a = {
+  struct response response = {
     .content_range = header_value (r->easy, "Content-Range"),
     .content_encoding = header_value (r->easy, "Content-Encoding"),
     .content_length = header_value (r->easy, "Content-Length"),
@@ -104,10 +104,10 @@ judge (struct request *r)
   struct version seen;
   uint64_t length;
 
-  libcurl.easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &a.status);
-  r->verdict
-    = response_judge (&a, r->fetch->offset + r->filled, r->length - r->filled,
-                      known_version (o), &seen, &length, &r->problem);
+  libcurl.easy_getinfo (r->easy, CURLINFO_RESPONSE_CODE, &response.status);
+  r->verdict = response_judge (&response, r->fetch->offset + r->filled,
+                               r->length - r->filled, known_version (o), &seen,
+                               &length, &r->problem);
   if (r->verdict == VERDICT_EMPTY) {
     o->known = true;
     r->length = 0;

@@ -65,9 +65,10 @@ response_content_range (const char *text, uint64_t *first, uint64_t *last,
 
 /* "bytes *" "/0", in a 416: the object is empty. */
 static bool
-says_empty (const struct response *a)
+says_empty (const struct response *response)
 {
-  const char *p = a->content_range ? skip_space (a->content_range) : "";
+  const char *p
+    = response->content_range ? skip_space (response->content_range) : "";
   uint64_t total;
 
   if (strncasecmp (p, "bytes", 5) != 0)
@@ -89,11 +90,12 @@ copy (char out[VALIDATOR_MAX], const char *in)
 }
 
 static void
-take_version (const struct response *a, uint64_t total, struct version *v)
+take_version (const struct response *response, uint64_t total,
+              struct version *v)
 {
-  v->weak = a->etag && strncmp (a->etag, "W/", 2) == 0;
-  copy (v->etag, a->etag ? a->etag + (v->weak ? 2 : 0) : NULL);
-  copy (v->last_modified, a->last_modified);
+  v->weak = response->etag && strncmp (response->etag, "W/", 2) == 0;
+  copy (v->etag, response->etag ? response->etag + (v->weak ? 2 : 0) : NULL);
+  copy (v->last_modified, response->last_modified);
   v->size = total;
 }
 
@@ -119,9 +121,10 @@ is_strong (const struct version *v)
 }
 
 static const char *
-show (const struct response *a, char out[REDACTED_MAX], const char *text)
+show (const struct response *response, char out[REDACTED_MAX],
+      const char *text)
 {
-  redact (out, text, a->secrets, a->more_secrets);
+  redact (out, text, response->secrets, response->more_secrets);
   return out;
 }
 
@@ -129,7 +132,7 @@ show (const struct response *a, char out[REDACTED_MAX], const char *text)
  * change of tags or access rights alone makes it later.
  */
 static int
-compare (const struct response *a, const struct version *known,
+compare (const struct response *response, const struct version *known,
          const struct version *seen, struct problem *problem)
 {
   char before[REDACTED_MAX], now[REDACTED_MAX];
@@ -140,50 +143,52 @@ compare (const struct response *a, const struct version *known,
                         known->size, seen->size);
   if (differ (known->etag, seen->etag))
     return problem_set (problem, "its ETag was %s, now it is %s",
-                        show (a, before, known->etag),
-                        show (a, now, seen->etag));
+                        show (response, before, known->etag),
+                        show (response, now, seen->etag));
   if (is_strong (known) && is_strong (seen))
     return 0; /* they do not differ */
   if (differ (known->last_modified, seen->last_modified))
     return problem_set (problem, "it was last modified %s, now %s",
-                        show (a, before, known->last_modified),
-                        show (a, now, seen->last_modified));
+                        show (response, before, known->last_modified),
+                        show (response, now, seen->last_modified));
   return 0;
 }
 
 /* 206: a part. */
 static enum verdict
-judge_part (const struct response *a, uint64_t offset, uint64_t length,
+judge_part (const struct response *response, uint64_t offset, uint64_t length,
             const struct version *known, struct version *seen, uint64_t *good,
             struct problem *problem)
 {
   uint64_t first, last, total;
   char text[REDACTED_MAX];
 
-  if (a->content_encoding && strcasecmp (a->content_encoding, "identity") != 0)
+  if (response->content_encoding
+      && strcasecmp (response->content_encoding, "identity") != 0)
     problem_set (problem,
                  "the server sends the bytes in the encoding '%s', which was "
                  "not requested",
-                 show (a, text, a->content_encoding));
-  else if (a->content_range == NULL)
+                 show (response, text, response->content_encoding));
+  else if (response->content_range == NULL)
     problem_set (problem, "the server does not say which bytes it sends (its "
                           "206 response has no Content-Range)");
-  else if (!response_content_range (a->content_range, &first, &last, &total))
+  else if (!response_content_range (response->content_range, &first, &last,
+                                    &total))
     problem_set (problem, "the server's Content-Range is not valid: '%s'",
-                 show (a, text, a->content_range));
+                 show (response, text, response->content_range));
   else if (known == NULL && total == UINT64_MAX)
     problem_set (problem,
                  "the server does not say how long the file is "
                  "(its Content-Range is '%s')",
-                 show (a, text, a->content_range));
+                 show (response, text, response->content_range));
   else if (first != offset)
     problem_set (problem,
                  "bytes from offset %" PRIu64 " were requested, but the "
                  "server sends bytes from offset %" PRIu64,
                  offset, first);
   else {
-    take_version (a, total, seen);
-    if (known && compare (a, known, seen, problem) == -1)
+    take_version (response, total, seen);
+    if (known && compare (response, known, seen, problem) == -1)
       return VERDICT_CHANGED;
     *good = min64 (last - first + 1, length);
     return VERDICT_GOOD;
@@ -192,16 +197,16 @@ judge_part (const struct response *a, uint64_t offset, uint64_t length,
 }
 
 enum verdict
-response_judge (const struct response *a, uint64_t offset, uint64_t length,
-                const struct version *known, struct version *seen,
-                uint64_t *good, struct problem *problem)
+response_judge (const struct response *response, uint64_t offset,
+                uint64_t length, const struct version *known,
+                struct version *seen, uint64_t *good, struct problem *problem)
 {
-  switch (a->status) {
+  switch (response->status) {
   case 206:
-    return judge_part (a, offset, length, known, seen, good, problem);
+    return judge_part (response, offset, length, known, seen, good, problem);
   case 200:
-    if (known == NULL && a->content_length
-        && strcmp (a->content_length, "0") == 0)
+    if (known == NULL && response->content_length
+        && strcmp (response->content_length, "0") == 0)
       return VERDICT_EMPTY;
     return VERDICT_NO_RANGES;
   case 301:
@@ -225,7 +230,7 @@ response_judge (const struct response *a, uint64_t offset, uint64_t length,
     return VERDICT_CHANGED;
   case 416:
     if (known == NULL)
-      return says_empty (a) ? VERDICT_EMPTY : VERDICT_REFUSED;
+      return says_empty (response) ? VERDICT_EMPTY : VERDICT_REFUSED;
     problem_set (problem,
                  "the server says that it has no bytes at offset %" PRIu64,
                  offset);
@@ -234,7 +239,7 @@ response_judge (const struct response *a, uint64_t offset, uint64_t length,
     /* An undefined status is like 500 (RFC 9110, 15).  Content delivery
      * networks send those when they can't reach the server.
      */
-    return a->status >= 520 ? VERDICT_LATER : VERDICT_REFUSED;
+    return response->status >= 520 ? VERDICT_LATER : VERDICT_REFUSED;
   }
 }
 

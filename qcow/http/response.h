@@ -58,7 +58,7 @@ enum verdict {
  * response is good, *seen is set to its version, and *good to the number of
  * requested bytes that follow.  'problem' is set for CHANGED and NONSENSE.
  */
-enum verdict response_judge (const struct response *a, uint64_t offset,
+enum verdict response_judge (const struct response *response, uint64_t offset,
                              uint64_t length, const struct version *known,
                              struct version *seen, uint64_t *good,
                              struct problem *problem);

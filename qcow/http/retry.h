@@ -17,7 +17,7 @@
 struct retry {
   unsigned failures;      /* in a row, without progress */
   uint64_t first_failure; /* ms: when the first of these happened */
-  bool once;              /* no retry unless this try or another gets bytes */
+  bool once;              /* one try only, until a try gets bytes */
   bool asked_original;    /* the remembered target is not used any more */
 };
 
@@ -77,7 +77,7 @@ bool retry_is_progress (uint64_t bytes);
 struct retry_history {
   uint64_t given_up; /* ms: when a request was given up; 0: none was, or a
                         request has succeeded since */
-  unsigned nr;       /* of all failures; the last ones are kept: */
+  unsigned nr;       /* of failures so far; the last ones are in 'ranges' */
   struct retry_range {
     uint64_t at; /* ms; 0: unused */
     uint64_t from, to;

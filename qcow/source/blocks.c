@@ -72,7 +72,7 @@ block_find (const struct blocks *b, uint64_t number)
 
 /* --- Fetching --- */
 
-/* One request, for neighbouring blocks. */
+/* A fetch of neighbouring blocks. */
 struct block_fetch {
   struct fetch fetch;
   struct fetch_piece pieces[CHUNK_BLOCKS];
@@ -138,12 +138,12 @@ compare_numbers (const void *a, const void *b)
   return m->number < n->number ? -1 : m->number > n->number;
 }
 
-/* How many of the first blocks go into one request: neighbours, and if there
- * are many, only up to the end of a chunk, so that the next requests are
- * whole chunks.
+/* How many of the first blocks one fetch gets: neighbours, and if there are
+ * many, only up to the end of a chunk, so that the next fetches are whole
+ * chunks.
  */
 static size_t
-request_blocks (const struct claimed_block *list, size_t n)
+blocks_in_fetch (const struct claimed_block *list, size_t n)
 {
   size_t len = 1;
 
@@ -163,7 +163,7 @@ blocks_fetch (const struct blocks *b, struct block_list *missing)
   qsort (missing->blocks, missing->n, sizeof missing->blocks[0],
          compare_numbers);
   for (i = 0; i < missing->n; i += n) {
-    n = request_blocks (&missing->blocks[i], missing->n - i);
+    n = blocks_in_fetch (&missing->blocks[i], missing->n - i);
     fetch_neighbours (b, &missing->blocks[i], n);
   }
   missing->n = 0;

@@ -63,7 +63,7 @@ struct cache_entry *block_peek (const struct blocks *b, uint64_t number);
 struct cache_entry *block_find (const struct blocks *b, uint64_t number);
 
 /* Begin to fetch the blocks in the list, and empty it.  Neighbours share a
- * request; requests run in parallel.  A request that fails reports the error,
+ * fetch; fetches run in parallel.  A fetch that fails reports the error,
  * and calls cache_fail for its blocks.  Keeps errno.
  */
 void blocks_fetch (const struct blocks *b, struct block_list *missing);

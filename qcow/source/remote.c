@@ -169,14 +169,14 @@ wait_for_parts (struct source_remote *s, const struct pass *pass, int r)
     else
       again[n++] = (struct source_range){ p->offset, p->length, p->dest };
   }
-  /* A failed request fails all of its blocks.  Fetch each part alone. */
+  /* A failed fetch fails all of its blocks.  Fetch each part alone. */
   if (r == 0)
     return fetch_ranges (s, again, n);
   errno = err;
   return -1;
 }
 
-/* All requests are made before the first wait. */
+/* All fetches begin before the first wait. */
 static int
 end_pass (struct source_remote *s, struct pass *pass, int r)
 {
@@ -340,7 +340,7 @@ load_block (struct source_remote *s, uint64_t number,
   blocks_fetch (&s->blocks, &missing);
   if (cache_wait (*entry, s->source.hooks) == 0)
     return 1;
-  /* A failed request fails all of its blocks.  The caller can still read these
+  /* A failed fetch fails all of its blocks.  The caller can still read these
    * bytes alone.
    */
   return errno == ESHUTDOWN ? -1 : 0;
