@@ -44,6 +44,8 @@ is "the plugin includes only the public interface of qcow/" \
    "$(grep -h '^#include "' qcow-plugin.c plugin-config.[ch] |
       grep -v '"plugin-config.h"' | sort -u)" '#include "qcow/qcow.h"'
 
+is "qcow/ includes no header of nbdkit" "$(grep -rn '#include <nbdkit' qcow)" ""
+
 # A .c file and its header count as one, except qcow.h, which declares
 # functions of several files.  tsort prints the members of cycles.
 circles=$(includes | sed -E '/ qcow\.h$/d; s/\.[ch]( |$)/\1/g' | awk '$1 != $2' |
