@@ -3,27 +3,17 @@
  * Loading libcurl.  See libcurl.h.
  */
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/library.h"
 #include "url/libcurl.h"
 
 /* The library's ABI since 2006, in all its builds. */
 #define SONAME "libcurl.so.4"
 
 struct libcurl libcurl;
-
-/* ISO C does not convert dlsym's result to a pointer to a function. */
-static bool
-look_up (void *handle, const char *symbol, void *pointer)
-{
-  void *address = dlsym (handle, symbol);
-
-  memcpy (pointer, &address, sizeof address);
-  return address != NULL;
-}
 
 int
 libcurl_load (struct problem *problem)
@@ -33,17 +23,14 @@ libcurl_load (struct problem *problem)
 
   if (loaded)
     return 0;
-  /* libcurl's resolver thread can still run when the plugin is unloaded. */
-  handle = dlopen (SONAME, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  handle = library_open (SONAME, "libcurl", "URLs", problem);
   if (handle == NULL)
-    return problem_set (problem,
-                        "URLs need libcurl, which can't be loaded: "
-                        "%s",
-                        dlerror ());
+    return -1;
 #define LOOK_UP(name)                                                         \
-  if (!look_up (handle, "curl_" #name, &libcurl.name))                        \
-    return problem_set (problem, "this libcurl is too old: it has no "        \
-                                 "curl_" #name);
+  if (library_look_up (handle, "libcurl", "curl_" #name, &libcurl.name,       \
+                       problem)                                               \
+      == -1)                                                                  \
+    return -1;
   LIBCURL_FUNCTIONS (LOOK_UP)
 #undef LOOK_UP
   if (libcurl.global_init (CURL_GLOBAL_DEFAULT) != CURLE_OK)
