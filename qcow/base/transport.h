@@ -42,7 +42,7 @@ struct fetch {
   void (*piece_done) (struct fetch *f, size_t piece);
   void (*done) (struct fetch *f, int err);
 
-  /* For the transport alone. */
+  /* For the transport alone (base/fetch-wait.h). */
   void *waiter;
   bool cancel;
 };

@@ -292,13 +292,9 @@ driver_submit (struct transport *t, struct fetch *f)
 }
 
 void
-driver_cancel (struct http *h, struct fetch *fetches, size_t n)
+driver_wake (struct transport *t)
 {
-  size_t i;
-
-  for (i = 0; i < n; ++i)
-    __atomic_store_n (&fetches[i].cancel, true, __ATOMIC_RELEASE);
-  wake (h);
+  wake (((struct http_object *) t)->http);
 }
 
 /* --- Life --- */

@@ -7,7 +7,7 @@
  * atomic or under the lock.  An object's version does not change after
  * http_open, nor do settings after http_new.
  *
- *   object.c    opens an object; waits for fetches
+ *   object.c    opens an object; waits for fetches (base/fetch-wait.h)
  *   driver.c    starts the requests that are due, and collects their transfers
  *   request.c   begins a try of a request, and ends it
  *   handle.c    sets a libcurl handle up for a try; target.c: where it goes
@@ -207,8 +207,8 @@ void driver_step (struct http *h, int max_ms);
 /* Submit a fetch (transport_ops.submit). */
 void driver_submit (struct transport *t, struct fetch *f);
 
-/* Make the fetches fail with ESHUTDOWN soon, unless they are done. */
-void driver_cancel (struct http *h, struct fetch *fetches, size_t n);
+/* Make the driver look soon which fetches are cancelled. */
+void driver_wake (struct transport *t);
 
 /* The origin of that name.  NULL: out of memory.  Only before http_start. */
 struct origin *driver_origin (struct http *h, const char *name);

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Objects, and threads that wait for fetches.  See http.h.
- *
- * A waiting thread calls the sleep hook at least every 100 ms.  If nbdkit is
- * shutting down or the client has disconnected, the thread cancels its fetches
- * and waits until they are done, which takes little time.  So nothing writes
- * to memory that the thread has left.
+ * Objects.  See http.h.
  */
 
 #include <errno.h>
@@ -13,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/fetch-wait.h"
 #include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "base/monotonic.h"
@@ -27,43 +23,6 @@
 #define NEAR_US 1000
 
 /* --- Fetching --- */
-
-/* A thread that waits for fetches; under the lock. */
-struct waiter {
-  struct http *http;
-  pthread_cond_t done;
-  size_t left;
-  int err;
-};
-
-static void
-waiter_done (struct fetch *f, int err)
-{
-  struct waiter *w = f->waiter;
-  struct http *h = w->http;
-
-  pthread_mutex_lock (&h->lock);
-  w->left--;
-  if (err != 0 && w->err == 0)
-    w->err = err;
-  if (w->left == 0)
-    pthread_cond_signal (&w->done);
-  pthread_mutex_unlock (&h->lock);
-}
-
-/* -1: cancel the fetches. */
-static int
-wait_for_worker (struct http *h, struct waiter *w)
-{
-  struct timespec next_poll = monotonic_deadline (HOOKS_POLL_MS);
-  int r = 0;
-
-  pthread_mutex_lock (&h->lock);
-  while (w->left > 0 && r == 0)
-    r = hooks_wait (h->hooks, &w->done, &h->lock, &next_poll);
-  pthread_mutex_unlock (&h->lock);
-  return r;
-}
 
 /* Warn once, with the reason, while the image is being opened. */
 static void
@@ -80,51 +39,25 @@ warn_if_slow (struct http_object *o, uint64_t began)
               r->why[0] ? r->why : "it has not responded");
 }
 
-/* Before http_start.  -1: cancel the fetches. */
-static int
-drive (struct http_object *o, const struct waiter *w)
+/* Before http_start. */
+static void
+drive (struct transport *t, uint64_t began)
 {
-  const uint64_t began = monotonic_ms ();
-  struct http *h = o->http;
+  struct http_object *o = (struct http_object *) t;
 
-  while (w->left > 0) {
-    driver_step (h, HOOKS_POLL_MS);
-    warn_if_slow (o, began);
-    if (w->left > 0 && hooks_sleep (h->hooks, 0) == -1)
-      return -1;
-  }
-  return 0;
+  driver_step (o->http, HOOKS_POLL_MS);
+  warn_if_slow (o, began);
 }
 
-/* When the last fetch is done, waiter_done may still hold the lock.  'w'
- * outlives that, since wait_for_worker takes the lock, too.
- */
 static int
 fetch_all (struct transport *t, struct fetch *fetches, size_t n)
 {
-  struct http_object *o = (struct http_object *) t;
-  struct http *h = o->http;
-  struct waiter w = { .http = h, .left = n };
-  bool cancelled = false;
-  size_t i;
+  const struct http *h = ((struct http_object *) t)->http;
+  const struct fetch_wait how = { .hooks = h->hooks,
+                                  .drive = h->serving ? NULL : drive,
+                                  .wake = driver_wake };
 
-  monotonic_cond_init (&w.done);
-  for (i = 0; i < n; ++i) {
-    fetches[i].waiter = &w;
-    fetches[i].done = waiter_done;
-    driver_submit (t, &fetches[i]);
-  }
-  while ((h->serving ? wait_for_worker (h, &w) : drive (o, &w)) == -1) {
-    driver_cancel (h, fetches, n);
-    cancelled = true;
-  }
-  pthread_cond_destroy (&w.done);
-  if (cancelled)
-    w.err = ESHUTDOWN;
-  if (w.err == 0)
-    return 0;
-  errno = w.err;
-  return -1;
+  return fetch_wait_all (&how, t, fetches, n);
 }
 
 /* --- Objects --- */
