@@ -6,30 +6,17 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "base/backoff.h"
 #include "base/minmax.h"
 #include "http/retry.h"
 
-/* While serving, retry for this long: the restart of a gateway takes half a
- * minute, and guests would not wait much longer than a minute.
- */
-#define GIVE_UP_MS 45000
-
-/* The delay doubles with each failure. */
-#define FIRST_DELAY_MS 250
-#define MAX_DELAY_MS 8000
 #define MAX_RETRY_AFTER 10 /* seconds */
 
-/* While the image is opened a user waits at a terminal, and the name of the
- * server can be wrong.  A server that responds at all gets more time.
- */
-#define MAX_RETRIES_AT_START 2
+/* While the image is opened a server that responds at all gets more time. */
 #define MAX_RETRIES_OF_SERVER_AT_START 6
 
 /* A try that brought this many bytes is no failure. */
 #define PROGRESS_BYTES 4096
-
-/* How long a failure counts for new requests. */
-#define RECENT_MS 1000
 
 /* A failed range up to this length is bad as a whole.  A longer one can have
  * good parts.
@@ -61,22 +48,10 @@ errno_of (const struct retry_failure *f)
   }
 }
 
-/* From half of 'ms' to all of it, so that clients do not return together. */
-static uint64_t
-jitter (uint64_t ms, uint64_t random)
-{
-  return ms / 2 + random % (ms / 2 + 1);
-}
-
 static uint64_t
 delay_after (const struct retry *r, const struct retry_failure *f)
 {
-  uint64_t delay = FIRST_DELAY_MS;
-  unsigned i;
-
-  for (i = 1; i < r->failures && delay < MAX_DELAY_MS; ++i)
-    delay *= 2;
-  return max64 (jitter (delay, f->random),
+  return max64 (backoff_delay (r->failures, f->random),
                 min64 (f->retry_after, MAX_RETRY_AFTER) * 1000);
 }
 
@@ -85,10 +60,10 @@ static bool
 is_last (const struct retry *r, const struct retry_failure *f, uint64_t delay)
 {
   const unsigned max_at_start
-    = f->responded ? MAX_RETRIES_OF_SERVER_AT_START : MAX_RETRIES_AT_START;
+    = f->responded ? MAX_RETRIES_OF_SERVER_AT_START : BACKOFF_RETRIES_AT_START;
 
   return r->once || (!f->serving && r->failures > max_at_start)
-         || f->now + delay - r->first_failure > GIVE_UP_MS;
+         || f->now + delay - r->first_failure > BACKOFF_GIVE_UP_MS;
 }
 
 static void
@@ -150,13 +125,6 @@ retry_cause_of_curl (CURLcode code, bool known)
   }
 }
 
-/* Correct even if 'when' is later than 'now'. */
-static bool
-is_recent (uint64_t when, uint64_t now)
-{
-  return when != 0 && now < when + RECENT_MS;
-}
-
 void
 retry_note_failure (struct retry_history *history, uint64_t from, uint64_t to,
                     bool given_up, uint64_t now)
@@ -188,7 +156,8 @@ retry_is_hopeless (const struct retry_history *history, uint64_t from,
   for (i = 0; i < size; ++i) {
     const struct retry_range *range = &history->ranges[i];
 
-    if (is_recent (range->at, now) && range->from < to && from < range->to
+    if (backoff_is_recent (range->at, now) && range->from < to
+        && from < range->to
         && (range->given_up || range->to - range->from <= SHORT_RANGE
             || (from <= range->from && range->to <= to)))
       return true;
@@ -200,5 +169,5 @@ void
 retry_begin (struct retry *r, const struct retry_history *history,
              uint64_t now)
 {
-  *r = (struct retry){ .once = is_recent (history->given_up, now) };
+  *r = (struct retry){ .once = backoff_is_recent (history->given_up, now) };
 }
