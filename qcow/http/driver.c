@@ -15,7 +15,6 @@
  */
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,6 +22,7 @@
 #include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "base/monotonic.h"
+#include "base/worker.h"
 #include "http/internal.h"
 
 /* The driver checks for submitted requests at least this often. */
@@ -373,23 +373,6 @@ http_hang_up (struct http *h)
   h->multi = NULL;
 }
 
-/* Signals are for nbdkit's own threads. */
-static int
-start_worker (struct http *h)
-{
-  sigset_t all, old;
-  int err;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  err = pthread_create (&h->worker, NULL, work, h);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  if (err == 0)
-    return 0;
-  errno = err;
-  return error_report (h->hooks, err, "http", "can't start a thread: %m");
-}
-
 /* libcurl's multi handles work without a descriptor for wake-ups, so a lack of
  * descriptors only shows here.
  */
@@ -408,10 +391,10 @@ http_start (struct http *h)
                          "libcurl can't wake a thread: %s",
                          libcurl.multi_strerror (code));
   h->serving = true;
-  if (start_worker (h) == 0)
+  if (worker_start (&h->worker, work, h) == 0)
     return 0;
   h->serving = false;
-  return -1;
+  return error_report (h->hooks, errno, "http", "can't start a thread: %m");
 }
 
 void
