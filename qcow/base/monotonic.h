@@ -11,14 +11,21 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Milliseconds since some point in the past. */
+/* Microseconds since some point in the past. */
 static inline uint64_t
-monotonic_ms (void)
+monotonic_us (void)
 {
   struct timespec t;
 
   clock_gettime (CLOCK_MONOTONIC, &t);
-  return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+  return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
+}
+
+/* The same in milliseconds. */
+static inline uint64_t
+monotonic_ms (void)
+{
+  return monotonic_us () / 1000;
 }
 
 /* Initialize a condition whose timed waits use this clock. */
