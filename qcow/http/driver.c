@@ -15,11 +15,8 @@
  */
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "base/keep-errno.h"
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "base/worker.h"
@@ -233,7 +230,7 @@ step (struct http *h, int max_ms)
 }
 
 static void *
-work (void *opaque)
+run (void *opaque)
 {
   struct http *h = opaque;
 
@@ -299,109 +296,19 @@ driver_wake (struct transport *t)
 
 /* --- Life --- */
 
-struct origin *
-driver_origin (struct http *h, const char *name)
-{
-  const size_t size = strlen (name) + 1;
-  struct origin *o;
-
-  for (o = h->origins; o; o = o->next)
-    if (strcmp (o->name, name) == 0)
-      return o;
-  o = calloc (1, sizeof *o + size);
-  if (o == NULL)
-    return NULL;
-  memcpy (o->name, name, size);
-  o->next = h->origins;
-  h->origins = o;
-  h->connections.clients++;
-  return o;
-}
-
-static int
-new_multi (struct http *h)
-{
-  CURLMcode code;
-
-  h->multi = libcurl.multi_init ();
-  if (h->multi == NULL)
-    return error_no_memory (h->hooks, "http");
-  code = libcurl.multi_setopt (h->multi, CURLMOPT_MAXCONNECTS,
-                               (long) h->connections.slots);
-  if (code == CURLM_OK)
-    return 0;
-  return error_report (h->hooks, EIO, "http", "libcurl can't be set up: %s",
-                       libcurl.multi_strerror (code));
-}
-
-struct http *
-http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
-{
-  struct http *h = calloc (1, sizeof *h);
-  struct problem problem;
-
-  if (libcurl_load (&problem) == -1) {
-    free (h);
-    error_report (hooks, EIO, "http", "%s", problem.text);
-    return NULL;
-  }
-  if (h == NULL) {
-    error_no_memory (hooks, "http");
-    return NULL;
-  }
-  h->hooks = hooks;
-  h->debug = options->debug_http;
-  h->seed = (unsigned) monotonic_ms ();
-  h->submitted_end = &h->submitted;
-  pthread_mutex_init (&h->lock, NULL);
-  if (http_settings_take (&h->settings, options, hooks) == 0) {
-    h->connections.slots = h->settings.options.connections;
-    if (new_multi (h) == 0)
-      return h;
-  }
-  http_free (h);
-  return NULL;
-}
-
-void
-http_hang_up (struct http *h)
-{
-  if (h == NULL)
-    return;
-  if (h->multi)
-    libcurl.multi_cleanup (h->multi);
-  h->multi = NULL;
-}
-
-/* libcurl's multi handles work without a descriptor for wake-ups, so a lack of
- * descriptors only shows here.
- */
 int
-http_start (struct http *h)
+driver_start (struct http *h)
 {
-  CURLMcode code;
-
-  if (h == NULL)
-    return 0;
-  if (h->multi == NULL && new_multi (h) == -1)
-    return -1;
-  code = libcurl.multi_wakeup (h->multi);
-  if (code != CURLM_OK)
-    return error_report (h->hooks, EIO, "http",
-                         "libcurl can't wake a thread: %s",
-                         libcurl.multi_strerror (code));
   h->serving = true;
-  if (worker_start (&h->worker, work, h) == 0)
+  if (worker_start (&h->worker, run, h) == 0)
     return 0;
   h->serving = false;
   return error_report (h->hooks, errno, "http", "can't start a thread: %m");
 }
 
 void
-http_stop (struct http *h)
+driver_stop (struct http *h)
 {
-  if (h == NULL)
-    return;
   pthread_mutex_lock (&h->lock);
   h->stop = true;
   pthread_mutex_unlock (&h->lock);
@@ -411,22 +318,4 @@ http_stop (struct http *h)
   }
   take_submitted (h);
   drop_cancelled (h, true);
-}
-
-void
-http_free (struct http *h)
-{
-  KEEP_ERRNO;
-  struct origin *o;
-
-  if (h == NULL)
-    return;
-  http_hang_up (h);
-  while ((o = h->origins) != NULL) {
-    h->origins = o->next;
-    free (o);
-  }
-  http_settings_free (&h->settings);
-  pthread_mutex_destroy (&h->lock);
-  free (h);
 }

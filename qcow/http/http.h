@@ -26,10 +26,10 @@
 
 struct http;
 
-/* Check the options as far as possible before a URL is opened.  Refuses them if
- * neither the image nor a file that it may name can be at a URL.  Loads libcurl
- * only if a value depends on it.  Returns
- * 0, or -1 with the error reported and errno.
+/* Check the options as far as possible before a URL is opened.  Refuses them
+ * if neither the image nor a file that it may name can be at a URL.  Loads
+ * libcurl only if a value depends on it.  Returns 0, or -1 with the error
+ * reported and errno.
  */
 int http_check_options (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);

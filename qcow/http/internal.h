@@ -7,6 +7,7 @@
  * atomic or under the lock.  An object's version does not change after
  * http_open, nor do settings after http_new.
  *
+ *   http.c      begins and ends all of it; decides which URLs are accepted
  *   object.c    opens an object; waits for fetches (base/fetch-wait.h)
  *   driver.c    starts the requests that are due, and collects their transfers
  *   request.c   begins a try of a request, and ends it
@@ -197,7 +198,20 @@ void failure_of_status (const struct request *r, long status,
 void failure_of_transfer (const struct request *r, CURLcode code,
                           char out[FAILURE_MAX]);
 
+/* --- http.c --- */
+
+/* The origin of that name.  NULL: out of memory.  Only before http_start. */
+struct origin *http_origin (struct http *h, const char *name);
+
 /* --- driver.c --- */
+
+/* Start the worker thread.  0, or -1 with the error reported and errno. */
+int driver_start (struct http *h);
+
+/* End the worker thread, if there is one, and fail all fetches that are not
+ * done with ESHUTDOWN.
+ */
+void driver_stop (struct http *h);
 
 /* Drive the transfers once.  If none is over, wait up to 'max_ms'.  Only
  * before http_start.
@@ -209,8 +223,5 @@ void driver_submit (struct transport *t, struct fetch *f);
 
 /* Make the driver look soon which fetches are cancelled. */
 void driver_wake (struct transport *t);
-
-/* The origin of that name.  NULL: out of memory.  Only before http_start. */
-struct origin *driver_origin (struct http *h, const char *name);
 
 #endif /* QCOW_HTTP_INTERNAL_H */

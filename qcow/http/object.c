@@ -5,8 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 #include "base/fetch-wait.h"
 #include "base/keep-errno.h"
@@ -14,7 +12,6 @@
 #include "base/monotonic.h"
 #include "base/wait.h"
 #include "http/internal.h"
-#include "url/url-name.h"
 
 /* While an image is opened, warn if the server takes longer. */
 #define SLOW_MS 2000
@@ -104,7 +101,7 @@ new_object (struct http *h, struct url *url, const struct reference *ref)
   error_filter_init (&o->errors);
   o->transport.ops = &object_ops;
   o->transport.prefix = malloc (HTTP_PREFIX_BYTES);
-  o->origin = driver_origin (h, url->origin);
+  o->origin = http_origin (h, url->origin);
   if (o->transport.prefix && o->origin)
     o->own = target_new (url, NULL);
   if (o->own) {
@@ -139,61 +136,4 @@ http_open (struct http *h, struct url *url, const struct reference *ref)
   t->size = o->version.size;
   t->prefix_length = (size_t) min64 (t->size, HTTP_PREFIX_BYTES);
   return t;
-}
-
-/* --- URLs --- */
-
-/* -1 with errno 'err'. */
-static int
-refuse_url (const struct http *h, const char *text, const char *holder,
-            int err, const struct problem *problem)
-{
-  struct url_room room;
-  const char *shown = url_hide (text, &room);
-
-  if (holder[0] == '\0')
-    return error_report (h->hooks, err, shown, "%s", problem->text);
-  return error_report (h->hooks, err, holder,
-                       "can't use the URL '%s' that is named in it: %s", shown,
-                       problem->text);
-}
-
-/* Check that a valid URL may be used; results as http_parse_url. */
-static int
-check_url (const struct http *h, const struct url *url)
-{
-  const bool https = url_is_https (url);
-  const char *name = url->name;
-
-  if (url->s3 && name[strlen (name) - 1] == '/')
-    return error_report (h->hooks, EINVAL, name,
-                         "the key %s: must be s3://BUCKET/KEY of an object",
-                         strchr (name + strlen ("s3://"), '/')
-                             == name + strlen (name) - 1
-                           ? "is missing"
-                           : "ends in '/', so it names a folder");
-  if (https ? h->settings.allow_https : h->settings.allow_http)
-    return 0;
-  return error_report (h->hooks, EINVAL, name, "protocols= does not allow %s",
-                       https ? "https" : "http");
-}
-
-int
-http_parse_url (const struct http *h, const char *text, const char *holder,
-                struct url *url)
-{
-  const struct http_settings *s = &h->settings;
-  const struct url_s3 s3 = { s->s3.endpoint_url, s->s3.region };
-  struct problem problem;
-
-  *url = (struct url){ .name = NULL };
-  if (strncasecmp (text, "s3:", 3) == 0 && http_settings_check_s3 (s) == -1)
-    return -1;
-  if (url_parse (text, &s3, url, &problem) == -1)
-    refuse_url (h, text, holder, errno, &problem);
-  else if (check_url (h, url) == 0)
-    return 0;
-  KEEP_ERRNO;
-  url_free (url);
-  return -1;
 }
