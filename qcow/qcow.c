@@ -10,13 +10,13 @@
 #include <string.h>
 
 #include "base/keep-errno.h"
+#include "base/libcurl.h"
 #include "base/secret.h"
 #include "codec/cipher.h"
 #include "codec/libgcrypt.h"
 #include "disk/export-name.h"
 #include "disk/map.h"
 #include "http/http.h"
-#include "url/libcurl.h"
 #include "qcow.h"
 
 struct qcow {

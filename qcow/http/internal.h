@@ -7,7 +7,7 @@
  * atomic or under the lock.  An object's version does not change after
  * http_open, nor do settings after http_new.
  *
- *   http.c      begins and ends all of it; decides which URLs are accepted
+ *   setup.c     begins and ends all of it; decides which URLs are accepted
  *   object.c    opens an object; waits for fetches (base/fetch-wait.h)
  *   driver.c    starts the requests that are due, and collects their transfers
  *   request.c   begins a try of a request, and ends it
@@ -25,11 +25,11 @@
 #include "base/error.h"
 #include "base/quota.h"
 #include "http/http.h"
-#include "url/redact.h"
-#include "url/reference.h"
 #include "http/response.h"
 #include "http/retry.h"
 #include "http/settings.h"
+#include "url/redact.h"
+#include "url/reference.h"
 #include "url/url.h"
 
 /* Room for the description of a failure, with the NUL. */
@@ -198,7 +198,7 @@ void failure_of_status (const struct request *r, long status,
 void failure_of_transfer (const struct request *r, CURLcode code,
                           char out[FAILURE_MAX]);
 
-/* --- http.c --- */
+/* --- setup.c --- */
 
 /* The origin of that name.  NULL: out of memory.  Only before http_start. */
 struct origin *http_origin (struct http *h, const char *name);

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "url/libcurl.h"
+#include "base/libcurl.h"
 
 /* The tries of one request so far.  Starts as zeros. */
 struct retry {

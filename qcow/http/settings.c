@@ -13,8 +13,8 @@
 #include "base/secret.h"
 #include "http/http.h"
 #include "http/settings.h"
-#include "url/url.h"
 #include "url/url-name.h"
+#include "url/url.h"
 
 /* --- Values --- */
 

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 
 #include "base/hooks.h"
+#include "base/libcurl.h"
 #include "base/options.h"
-#include "url/libcurl.h"
 #include "url/redact.h"
 #include "url/url.h"
 

@@ -17,8 +17,8 @@
 
 #include "base/secret.h"
 #include "codec/digest.h"
-#include "url/percent.h"
 #include "http/sigv4.h"
+#include "url/percent.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
 #define SCOPE_END "aws4_request"

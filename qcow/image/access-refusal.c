@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "base/path.h"
+#include "image/access-refusal.h"
 #include "url/url-name.h"
 #include "url/url.h"
-#include "image/access-refusal.h"
 
 int
 access_open_failed (const struct access *a, const struct reference *ref)

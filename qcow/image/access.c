@@ -25,9 +25,9 @@
 
 #include "base/keep-errno.h"
 #include "base/path.h"
-#include "url/url-name.h"
 #include "image/access-refusal.h"
 #include "image/access.h"
+#include "url/url-name.h"
 
 /* --- Values of allow= --- */
 

@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "url/url-name.h"
 #include "image/backing-format.h"
+#include "url/url-name.h"
 
 /* For NAMED: like NAMED_REFERENCE, once the source owns the URL. */
 #define NAMED_SOURCE(ref, source)                                             \

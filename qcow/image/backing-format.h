@@ -16,8 +16,8 @@
 #include <stdbool.h>
 
 #include "base/options.h"
-#include "url/reference.h"
 #include "image/image.h"
+#include "url/reference.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
 

@@ -12,7 +12,6 @@
 
 #include "base/keep-errno.h"
 #include "base/minmax.h"
-#include "url/url-name.h"
 #include "image/access.h"
 #include "image/backing-format.h"
 #include "image/chain.h"
@@ -20,6 +19,7 @@
 #include "image/unlock.h"
 #include "source/file.h"
 #include "source/remote.h"
+#include "url/url-name.h"
 
 /* The state while a chain is opened. */
 struct opening {

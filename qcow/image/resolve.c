@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/path.h"
-#include "url/url-name.h"
 #include "image/resolve.h"
+#include "url/url-name.h"
 
 /* --- Names of either kind --- */
 

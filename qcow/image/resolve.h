@@ -16,8 +16,8 @@
 #define QCOW_IMAGE_RESOLVE_H
 
 #include "base/options.h"
-#include "url/reference.h"
 #include "image/image.h"
+#include "url/reference.h"
 
 /* The image that the options name with url= or file=. */
 int resolve_top (struct context *context, const struct qcow_options *options,

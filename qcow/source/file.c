@@ -23,10 +23,10 @@
 #include <unistd.h>
 
 #include "base/minmax.h"
-#include "url/url-name.h"
 #include "source/file.h"
 #include "source/lock.h"
 #include "source/source.h"
+#include "url/url-name.h"
 
 /* [start, end) of the file is a hole, or contains none. */
 struct fragment {

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/libcurl.h"
 #include "base/secret.h"
-#include "url/libcurl.h"
 #include "url/percent.h"
 #include "url/url.h"
 

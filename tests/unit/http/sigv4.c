@@ -10,8 +10,8 @@
 
 #include "tests/unit/unit.h"
 
-#include "url/percent.h"
 #include "http/sigv4.h"
+#include "url/percent.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 

@@ -11,8 +11,8 @@
  * table to make them fail.
  */
 
-#ifndef QCOW_URL_LIBCURL_H
-#define QCOW_URL_LIBCURL_H
+#ifndef QCOW_BASE_LIBCURL_H
+#define QCOW_BASE_LIBCURL_H
 
 #include <curl/curl.h>
 
@@ -63,4 +63,4 @@ int libcurl_append (struct curl_slist **list, const char *text);
 /* Wipe and free a list of headers. */
 void libcurl_free_secrets (struct curl_slist *list);
 
-#endif /* QCOW_URL_LIBCURL_H */
+#endif /* QCOW_BASE_LIBCURL_H */

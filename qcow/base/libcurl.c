@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/libcurl.h"
 #include "base/library.h"
-#include "url/libcurl.h"
 
 /* The library's ABI since 2006, in all its builds. */
 #define SONAME "libcurl.so.4"
