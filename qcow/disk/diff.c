@@ -65,10 +65,7 @@ find_run (struct diff *d, struct diff_cursor *c, const struct qcow_view *view,
   if (cursor_move (d, c, view) == -1)
     return -1;
   *end = min64 (*end, c->run.offset + c->run.length);
-  *part = c->run;
-  part->offset = d->offset;
-  if (part->kind == RUN_DATA)
-    part->host += d->offset - c->run.offset;
+  *part = run_cut (&c->run, d->offset, *end);
   return 0;
 }
 

@@ -171,18 +171,6 @@ walk_layer (struct map *m, unsigned i)
   return walk_next (&m->walk, run) == 1 ? 0 : -1;
 }
 
-/* Copy the part of a run that lies in [offset, end). */
-static void
-cut_run (const struct run *run, uint64_t offset, uint64_t end,
-         struct run *part)
-{
-  *part = *run;
-  part->offset = offset;
-  part->length = min64 (run->offset + run->length, end) - offset;
-  if (run->kind == RUN_DATA)
-    part->host += offset - run->offset;
-}
-
 /* Start a window, larger than the last one unless that took long. */
 static void
 next_window (struct map *m)
@@ -227,7 +215,7 @@ find_in_layers (struct map *m, struct run *piece)
   if (i == m->view->nr_layers)
     --i;
 
-  cut_run (&m->found[i], m->offset, end, piece);
+  *piece = run_cut (&m->found[i], m->offset, end);
   return 0;
 }
 
@@ -332,7 +320,7 @@ find_in_region (struct map *m, struct run *piece)
     else
       high = mid - 1;
   }
-  cut_run (&region->runs[low], m->offset, m->end, piece);
+  *piece = run_cut (&region->runs[low], m->offset, m->end);
   return true;
 }
 

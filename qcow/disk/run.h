@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/minmax.h"
 #include "format/entry.h"
 
 struct image;
@@ -55,6 +56,19 @@ run_joins (const struct run *run, enum run_kind kind,
     break;
   }
   return false;
+}
+
+/* The part of a run that lies in [offset, end), which must overlap it. */
+static inline struct run
+run_cut (const struct run *run, uint64_t offset, uint64_t end)
+{
+  struct run part = *run;
+
+  part.offset = offset;
+  part.length = min64 (run->offset + run->length, end) - offset;
+  if (run->kind == RUN_DATA)
+    part.host += offset - run->offset;
+  return part;
 }
 
 #endif /* QCOW_DISK_RUN_H */
