@@ -6,6 +6,7 @@
  * no locking.
  */
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -24,10 +25,19 @@
  */
 static struct qcow_options options;
 
+/* The largest number in lists in which numbers only give the order. */
+#define MAX_ORDER 9999
+
+/* The user numbers the values of these lists, too (see 'numbered' below). */
+static bool allow_numbered, headers_numbered, passphrases_numbered,
+  resolve_numbered;
+
 enum {
   WEB = 1,    /* for web servers */
   HIDDEN = 2, /* can contain a secret: never show the value */
   EMPTY = 4,  /* can be empty */
+  READ = 8,   /* read by nbdkit_read_password */
+  SECRET = HIDDEN | EMPTY | READ,
 };
 
 struct parameter {
@@ -41,15 +51,23 @@ struct parameter {
     unsigned *number;
     uint64_t *number64;
   };
-  size_t *count; /* of the list */
+
+  /* Only for lists.  The user repeats KEY=, or writes KEY.N= for each value, N
+   * from 'first' to 'last', in any order.  The value of KEY.first= is the
+   * first of the list.  Where there is none, it is NULL.
+   */
+  size_t *count;
+  bool *numbered;
+  unsigned first, last;
 };
 
+/* 'key' is as the user wrote it. */
 static int
-check_empty (const struct parameter *p, const char *value)
+check_empty (const struct parameter *p, const char *key, const char *value)
 {
   if (value[0] != '\0' || (p->flags & EMPTY))
     return 0;
-  nbdkit_error ("%s= needs a value", p->key);
+  nbdkit_error ("%s= needs a value", key);
   return -1;
 }
 
@@ -67,36 +85,6 @@ check_once (const struct parameter *p, const char *value)
   return -1;
 }
 
-static int
-take_text (const struct parameter *p, const char *value)
-{
-  if (check_once (p, value) == -1 || check_empty (p, value) == -1)
-    return -1;
-  *p->text = value;
-  return 0;
-}
-
-static int
-append (const struct parameter *p, const char *value)
-{
-  const char **list
-    = realloc ((void *) *p->list, (*p->count + 1) * sizeof list[0]);
-
-  if (list == NULL) {
-    nbdkit_error ("realloc: %m");
-    return -1;
-  }
-  list[(*p->count)++] = value;
-  *p->list = list;
-  return 0;
-}
-
-static int
-take_list (const struct parameter *p, const char *value)
-{
-  return check_empty (p, value) == -1 ? -1 : append (p, value);
-}
-
 /* Returns NULL with the error reported. */
 static char *
 read_secret (const char *value)
@@ -111,26 +99,95 @@ read_secret (const char *value)
   return secret;
 }
 
+/* Store a value: check it, and read it from elsewhere if it is a secret. */
 static int
-take_secret (const struct parameter *p, const char *value)
+store (const struct parameter *p, const char *key, const char *value,
+       const char **place)
 {
-  if (check_once (p, value) == -1)
+  if (check_empty (p, key, value) == -1)
     return -1;
-  *p->text = read_secret (value);
-  return *p->text ? 0 : -1;
+  *place = p->flags & READ ? read_secret (value) : value;
+  return *place ? 0 : -1;
 }
 
 static int
-take_secret_list (const struct parameter *p, const char *value)
+take_text (const struct parameter *p, const char *value)
 {
-  char *secret = read_secret (value);
+  return check_once (p, value) == -1 ? -1 : store (p, p->key, value, p->text);
+}
 
-  if (secret == NULL)
+/* Make a list at least n values long, and return it, or NULL with the error
+ * reported.
+ */
+static const char **
+list_of (const struct parameter *p, size_t n)
+{
+  const char **list;
+
+  if (n <= *p->count)
+    return (const char **) *p->list;
+  list = realloc ((void *) *p->list, n * sizeof list[0]);
+  if (list == NULL) {
+    nbdkit_error ("realloc: %m");
+    return NULL;
+  }
+  *p->list = list;
+  while (*p->count < n)
+    list[(*p->count)++] = NULL;
+  return list;
+}
+
+static int
+store_in_list (const struct parameter *p, const char *key, const char *value,
+               size_t place, bool numbered)
+{
+  const char **list;
+
+  if (*p->count > 0 && *p->numbered != numbered) {
+    nbdkit_error ("%s= and %s.N= can't be combined: number all of them, or "
+                  "none",
+                  p->key, p->key);
     return -1;
-  if (append (p, secret) == 0)
-    return 0;
-  qcow_secret_free (secret);
-  return -1;
+  }
+  list = list_of (p, place + 1);
+  if (list == NULL)
+    return -1;
+  if (list[place]) {
+    nbdkit_error ("%s= was given before: it can only be given once", key);
+    return -1;
+  }
+  *p->numbered = numbered;
+  return store (p, key, value, &list[place]);
+}
+
+static int
+take_list (const struct parameter *p, const char *value)
+{
+  return store_in_list (p, p->key, value, *p->count, false);
+}
+
+/* Take KEY.N=VALUE, where 'number' is N. */
+static int
+take_numbered (const struct parameter *p, const char *key, const char *number,
+               const char *value)
+{
+  const size_t digits = strspn (number, "0123456789");
+  unsigned n;
+
+  if (p->numbered == NULL) {
+    nbdkit_error ("%s=: %s= can't have a number", key, p->key);
+    return -1;
+  }
+  n = digits > 0 && digits <= 4 ? (unsigned) strtoul (number, NULL, 10)
+                                : UINT_MAX;
+  if (number[digits] != '\0' || (number[0] == '0' && digits > 1)
+      || n < p->first || n > p->last) {
+    nbdkit_error ("%s=: after '%s.' must be a number from %u to %u, without "
+                  "leading zeros",
+                  key, p->key, p->first, p->last);
+    return -1;
+  }
+  return store_in_list (p, key, value, n - p->first, true);
 }
 
 static int
@@ -212,36 +269,42 @@ take_iterations (const struct parameter *p, const char *value)
 
 /* clang-format off */
 #define LIST(where, name) .list = &(where).name, .count = &(where).nr_##name
+/* The numbers are those of layers, or only give the order. */
+#define BY_LAYER(name, from)                                                  \
+  LIST (options, name), .numbered = &options.name##_numbered,                 \
+  .first = (from), .last = QCOW_MAX_DEPTH
+#define ORDERED(where, name)                                                  \
+  LIST (where, name), .numbered = &name##_numbered, .last = MAX_ORDER
 static const struct parameter parameters[] = {
   { "file", take_text, 0, .text = &options.filename },
   { "url", take_text, HIDDEN, .text = &options.url },
-  { "allow", take_list, 0, LIST (options, allow) },
-  { "backing", take_list, 0, LIST (options, backing) },
-  { "backing-format", take_list, 0, LIST (options, backing_formats) },
+  { "allow", take_list, 0, ORDERED (options, allow) },
+  { "backing", take_list, 0, BY_LAYER (backing, 1) },
+  { "backing-format", take_list, 0, BY_LAYER (backing_formats, 1) },
   { "bitmap", take_text, 0, .text = &options.bitmap },
   { "cache-size", take_cache_size, 0, .number64 = &options.cache_size },
-  { "data-file", take_list, 0, LIST (options, data_files) },
+  { "data-file", take_list, 0, BY_LAYER (data_files, 0) },
   { "force-share", take_bool, 0, .flag = &options.force_share },
   { "luks-iterations", take_iterations, 0,
     .number64 = &options.luks_iterations },
-  { "passphrase", take_secret_list, HIDDEN, LIST (options, passphrases) },
+  { "passphrase", take_list, SECRET, ORDERED (options, passphrases) },
   { "since", take_text, 0, .text = &options.since },
   { "snapshot", take_text, 0, .text = &options.snapshot },
 
   { "cainfo", take_text, WEB | EMPTY, .text = &options.http.cainfo },
   { "capath", take_text, WEB, .text = &options.http.capath },
   { "connections", take_unsigned, WEB, .number = &options.http.connections },
-  { "cookie", take_secret, WEB | HIDDEN, .text = &options.http.cookie },
+  { "cookie", take_text, WEB | SECRET, .text = &options.http.cookie },
   { "followlocation", take_bool, WEB, .flag = &options.http.followlocation },
-  { "header", take_list, WEB | HIDDEN, LIST (options.http, headers) },
+  { "header", take_list, WEB | HIDDEN, ORDERED (options.http, headers) },
   { "http-version", take_text, WEB, .text = &options.http.http_version },
-  { "password", take_secret, WEB | HIDDEN, .text = &options.http.password },
+  { "password", take_text, WEB | SECRET, .text = &options.http.password },
   { "protocols", take_text, WEB, .text = &options.http.protocols },
   { "proxy", take_text, WEB | HIDDEN | EMPTY, .text = &options.http.proxy },
-  { "proxy-password", take_secret, WEB | HIDDEN,
+  { "proxy-password", take_text, WEB | SECRET,
     .text = &options.http.proxy_password },
   { "proxy-user", take_text, WEB | HIDDEN, .text = &options.http.proxy_user },
-  { "resolve", take_list, WEB, LIST (options.http, resolve) },
+  { "resolve", take_list, WEB, ORDERED (options.http, resolve) },
   { "sslverify", take_bool, WEB, .flag = &options.http.sslverify },
   { "tcp-keepalive", take_bool, WEB, .flag = &options.http.tcp_keepalive },
   { "timeout", take_unsigned, WEB, .number = &options.http.timeout },
@@ -250,14 +313,14 @@ static const struct parameter parameters[] = {
   { "user", take_text, WEB, .text = &options.http.user },
   { "user-agent", take_text, WEB, .text = &options.http.user_agent },
 
-  { "access-key", take_secret, WEB | HIDDEN,
+  { "access-key", take_text, WEB | SECRET,
     .text = &options.http.s3.access_key },
   { "endpoint-url", take_text, WEB | HIDDEN,
     .text = &options.http.s3.endpoint_url },
   { "region", take_text, WEB, .text = &options.http.s3.region },
-  { "secret-key", take_secret, WEB | HIDDEN,
+  { "secret-key", take_text, WEB | SECRET,
     .text = &options.http.s3.secret_key },
-  { "session-token", take_secret, WEB | HIDDEN,
+  { "session-token", take_text, WEB | SECRET,
     .text = &options.http.s3.session_token },
 };
 /* clang-format on */
@@ -271,13 +334,16 @@ config_load (void)
 int
 config_parameter (const char *key, const char *value)
 {
+  const size_t length = strcspn (key, ".");
   const struct parameter *p;
 
   for (p = parameters; p < parameters + COUNT (parameters); ++p)
-    if (strcmp (key, p->key) == 0) {
+    if (strncmp (key, p->key, length) == 0 && p->key[length] == '\0') {
       if ((p->flags & WEB) && options.http.given == NULL)
         options.http.given = p->key;
-      return p->take (p, value);
+      return key[length] == '.'
+               ? take_numbered (p, key, key + length + 1, value)
+               : p->take (p, value);
     }
   nbdkit_error ("unknown parameter '%s' (see 'nbdkit qcow --help')", key);
   return -1;
@@ -306,6 +372,24 @@ take_environment (struct qcow_s3_options *s3)
     s3->endpoint_url = environment ("AWS_ENDPOINT_URL");
 }
 
+/* Where numbers only give the order, close the gaps between them. */
+static void
+close_gaps (void)
+{
+  const struct parameter *p;
+  size_t i, n;
+
+  for (p = parameters; p < parameters + COUNT (parameters); ++p)
+    if (p->numbered && p->last == MAX_ORDER) {
+      const char **list = (const char **) *p->list;
+
+      for (i = n = 0; i < *p->count; ++i)
+        if (list[i])
+          list[n++] = list[i];
+      *p->count = n;
+    }
+}
+
 int
 config_complete (void)
 {
@@ -318,6 +402,7 @@ config_complete (void)
     nbdkit_error ("file= and url= are mutually exclusive");
     return -1;
   }
+  close_gaps ();
   take_environment (&options.http.s3_defaults);
   return 0;
 }
@@ -335,7 +420,7 @@ config_wipe_passphrases (void)
   size_t i;
 
   for (p = parameters; p < parameters + COUNT (parameters); ++p)
-    if (p->take == take_secret_list) {
+    if (p->count && (p->flags & READ)) {
       for (i = 0; i < *p->count; ++i)
         qcow_secret_free ((char *) (*p->list)[i]);
       *p->count = 0;
@@ -349,14 +434,14 @@ config_free (void)
 
   config_wipe_passphrases ();
   for (p = parameters; p < parameters + COUNT (parameters); ++p)
-    if (p->take == take_secret) {
-      qcow_secret_free ((char *) *p->text);
-      *p->text = NULL;
-    }
-    else if (p->count) {
+    if (p->count) {
       free ((void *) *p->list);
       *p->list = NULL;
       *p->count = 0;
+    }
+    else if (p->flags & READ) {
+      qcow_secret_free ((char *) *p->text);
+      *p->text = NULL;
     }
 }
 
@@ -367,9 +452,9 @@ const char *const config_hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_URL] = "use url= instead of file=",
   [QCOW_HINT_ALLOW] = "if you trust it, add allow=%s, or name the file with "
                       "backing= or data-file=",
-  [QCOW_HINT_BACKING] = "name the file yourself with backing=FILE",
-  [QCOW_HINT_DATA_FILE] = "name the file yourself with data-file=FILE",
-  [QCOW_HINT_FORMAT_RAW] = "if it is raw, add backing-format=raw",
+  [QCOW_HINT_BACKING] = "name the file yourself with backing%s=FILE",
+  [QCOW_HINT_DATA_FILE] = "name the file yourself with data-file%s=FILE",
+  [QCOW_HINT_FORMAT_RAW] = "if it is raw, use backing-format%s=raw",
   [QCOW_HINT_PASSPHRASE] = "passphrase=+FILE, or passphrase=- to be asked "
                            "for it",
   [QCOW_HINT_ITERATIONS] = "luks-iterations=%s would try all, which takes "
@@ -398,14 +483,14 @@ const char config_help[] =
   "backing=<FILE>        Use this backing file (or URL) instead of the one that\n"
   "                      the image names.  The n-th is for the n-th layer.\n"
   "backing-format=<FORMAT>\n"
-  "                      The format of the n-th backing file: raw or qcow\n"
-  "                      (default: as recorded in the image).\n"
+  "                      The format of the n-th backing file, or a single one of\n"
+  "                      all: raw or qcow (default: as recorded in the image).\n"
   "bitmap=<NAME>         Serve the disk with extents that show what this dirty\n"
   "                      bitmap marks as changed.\n"
   "cache-size=<SIZE>     Memory for lookup tables, inflated clusters and data of\n"
   "                      remote files (default: 64M).\n"
   "data-file=<FILE>      Use this external data file (or URL) instead of the one\n"
-  "                      that the image names.\n"
+  "                      that the image names.  Can be repeated.\n"
   "force-share=<BOOL>    Serve the image even if another process has it open for\n"
   "                      writing (default: false).\n"
   "luks-iterations=<N>   Limit of PBKDF2 iterations to try a passphrase.\n"
@@ -444,5 +529,11 @@ const char config_help[] =
   "endpoint-url=<URL>    Server to use instead of Amazon's.\n"
   "region=<REGION>       Region (default: us-east-1).\n"
   "secret-key=<KEY>      Secret access key.\n"
-  "session-token=<TOKEN> Session token.";
+  "session-token=<TOKEN> Session token.\n"
+  "\n"
+  "Those that can be repeated can be numbered instead, in any order.  For backing\n"
+  "files and data files the number is that of the layer, and 1 is the backing file\n"
+  "of the image:\n"
+  "  nbdkit qcow inc2.qcow2 backing.2=full.qcow2 backing.1=inc1.qcow2 \\\n"
+  "         backing-format=qcow";
 /* clang-format on */

@@ -497,18 +497,55 @@ refused "backing-format=qcow for a raw file: refused" \
 refused "backing-format=foo: refused" 'backing-format.*foo' -- top backing-format=foo
 refused "an empty backing-format=: refused" 'backing-format' -- top backing-format=
 
-# The n-th backing-format= is for the n-th layer below the top.
+# The n-th backing-format= is for the n-th layer below the top; a single one is
+# also for all that record no format.
 make_sort mid v1 64k old qcow
 over top mid qcow2
 refused "two layers, the second without a recorded format: refused" \
-        'mid.*old.*backing-format=' -- top
-refused "... with one backing-format=: refused" 'mid.*old.*backing-format=' \
-        -- top backing-format=qcow
-leads "... with two: served" top old.raw backing-format=qcow backing-format=qcow
+        "mid: .*'old' starts like a QCOW image, but no format is recorded for it: .*backing-format\.2=qcow or backing-format\.2=raw" \
+        -- top
 head -c 65536 old > start.raw
 truncate -s 64k start.raw
+leads "... with that parameter" top old.raw backing-format.2=qcow
+leads "... or that one" top start.raw backing-format.2=raw
+leads "... with one backing-format=" top old.raw backing-format=qcow
+leads "... with two" top old.raw backing-format=qcow backing-format=qcow
 leads "... in their order" top start.raw backing-format=qcow \
       backing-format=raw
+leads "... with numbers, in any order" top start.raw backing-format.2=raw \
+      backing-format.1=qcow
+refused "a number makes it count for that layer only: refused" \
+        "mid: .*'old' starts like .*backing-format\.2=qcow" \
+        -- top backing-format.1=qcow
+make_sort mid v3 64k old raw
+leads "a recorded format counts, not that of the layer above" top start.raw \
+      backing-format=qcow
+make_sort low v1 64k base.raw raw
+make_sort mid v1 64k low qcow
+over top mid qcow2
+refused "one backing-format=, but a deeper layer is raw: refused" \
+        "low: .*'base\.raw' is given as backing-format=qcow, but is not a QCOW image .*use backing-format\.3=raw" \
+        -- top backing-format=qcow
+refused "... added to one without a number: refused" \
+        'backing-format= and backing-format\.N= .*number all of them' \
+        -- top backing-format=qcow backing-format.3=raw
+leads "... with numbers" top base.raw backing-format.2=qcow backing-format.3=raw
+refused "... wrong with a number: refused" \
+        "'base\.raw' is given as backing-format\.3=qcow, .*use backing-format\.3=raw" \
+        -- top backing-format.2=qcow backing-format.3=qcow
+over top low qcow2
+refused "... the second layer: refused" 'low: .*use backing-format=raw' \
+        -- top backing-format=qcow
+leads "... with a second parameter" top base.raw backing-format=qcow \
+      backing-format=raw
+refused "backing-format.2=foo: refused" 'top: backing-format\.2=foo: must be' \
+        -- top backing-format.2=foo
+for name in vmdk foo; do
+    recorded $name
+    refused "$name is recorded for a file that backing= replaces: refused" \
+            "top: .*'base\.raw' has the format '$name', .*backing-format=raw or" \
+            -- top backing=base.raw
+done
 
 # More parameters than layers.
 refused "backing= for an image without a backing file: refused" 'image.*no backing file' \
@@ -516,12 +553,37 @@ refused "backing= for an image without a backing file: refused" 'image.*no backi
 refused "backing-format= for an image without a backing file: refused" 'image.*backing-format=raw' \
         -- image backing-format=raw
 over top base.raw
-refused "backing= twice, for one layer: refused" 'base\.raw.*other|other.*base\.raw' \
+refused "backing= below a raw file: refused" \
+        "base\.raw: has no backing file, .*backing=other" \
         -- top backing=base.raw backing=other
+refused "... with a number: refused" \
+        "base\.raw: has no backing file, .*backing\.4=other" \
+        -- top backing.4=other
 refused "backing-format= twice, for one layer: refused" 'backing-format=qcow' \
         -- top backing-format=raw backing-format=qcow
-refused "backing= a third time: refused" 'no backing file|third' \
+over mid base.raw
+refused "backing= a third time: refused" "base\.raw: .*backing=third" \
         -- top backing=mid backing-format=qcow backing=base.raw backing=third
+refused "a number below a gap: refused" \
+        "image: has no backing file, .*backing\.2=x" \
+        -- image backing.2=x
+refused "a format below the lowest layer: refused" \
+        'image: has no backing file, so backing-format\.1=raw has no effect' \
+        -- image backing-format.1=raw
+# The hint in a message names the layer.
+over mid gone.raw
+over top mid qcow2
+refused "a missing file of the second layer: refused" \
+        'mid: .*gone\.raw.*with backing\.2=FILE' -- top
+leads "... with that parameter" top base.raw backing.2=base.raw
+refused "... after backing=: refused" 'mid: .*gone\.raw.*with backing=FILE' \
+        -- top backing=mid
+leads "... with a second one" top base.raw backing=mid backing=base.raw
+refused "... after backing.1=: refused" 'mid: .*gone\.raw.*with backing\.2=FILE' \
+        -- top backing.1=mid
+over mid nbd:x
+refused "an unsupported protocol in the second layer: refused" \
+        'mid: .*nbd:x.*with backing\.2=FILE' -- top
 cd ..
 
 # --- Loops and depth --------------------------------------------------

@@ -342,6 +342,7 @@ refused "a missing file: refused" 'image.*gone\.raw.*No such file' -- image
 refused "... the message suggests data-file=" 'data-file=' -- image
 params=()
 leads "data-file=" image data-file=moved.raw
+leads "data-file.0=" image data-file.0=moved.raw
 mv image dir/image
 leads "... relative to the current directory" dir/image data-file=moved.raw
 leads "... with an absolute name" dir/image data-file="$tmp/moved.raw"
@@ -377,6 +378,9 @@ refused "data-file= for an image without a data file: refused" 'plain\.qcow2.*da
 named data.raw
 refused "data-file= twice, for one image: refused" 'image.*data-file=other' \
         -- image data-file=data.raw data-file=other
+refused "data-file.1= for an image without backing files: refused" \
+        'image: layer 1 does not exist, so data-file\.1=moved\.raw has no effect' \
+        -- image data-file.1=moved.raw data-file.0=data.raw
 
 # --- Invalid data files -----------------------------------------------
 
@@ -443,13 +447,24 @@ for image in mid top above; do
 done
 mv base.data elsewhere
 refused "a missing data file of the third layer: refused" \
-        'base\.qcow2.*base\.data.*No such file' -- above.qcow2
+        'base\.qcow2.*base\.data.*No such file.*with data-file\.3=FILE' \
+        -- above.qcow2
+params+=(data-file.3=elsewhere/base.data)
+serves "... with that parameter" above.qcow2 oracle.raw
+params=(allow=image-dir)
+for n in 0 2; do
+    refused "data-file.$n= for a layer without a data file: refused" \
+            "above\\.qcow2: layer $n has no external data file, so data-file\\.$n=x" \
+            -- above.qcow2 data-file.3=elsewhere/base.data data-file.$n=x
+done
 refused "... data-file= applies to the uppermost one: refused" \
-        'base\.qcow2.*base\.data.*No such file' \
+        'base\.qcow2.*base\.data.*No such file.*with data-file=FILE' \
         -- above.qcow2 data-file=elsewhere/base.data
 serves_params=("${params[@]}")
 params+=(data-file=top.data data-file=elsewhere/base.data)
 serves "data-file= for both layers" above.qcow2 oracle.raw
+params=(allow=image-dir data-file.3=elsewhere/base.data data-file.1=top.data)
+serves "... with numbers" above.qcow2 oracle.raw
 params=("${serves_params[@]}")
 refused "data-file= a third time: refused" 'data-file=third' -- above.qcow2 \
         data-file=top.data data-file=elsewhere/base.data data-file=third

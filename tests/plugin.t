@@ -122,6 +122,58 @@ for value in true false on off yes no 1 0; do
     ok "force-share=$value" with_qcow "$copy" -- image.qcow2 force-share=$value
 done
 
+# Parameters with numbers.
+while read -r key first last; do
+    for n in '' 0"$first" 00 01 $((first - 1)) -1 1x x 1.2 .1 0x1 \
+             $((last + 1)) 10000 4294967297 18446744073709551617; do
+        out=$(with_qcow true -- image.qcow2 "$key.$n=S3CRET" 2>&1)
+        is "$key.$n=: refused" $? 1
+        like "... the message" "$out" "error: $key\\.$n=: after '$key\\.' must be a number from $first to $last, without"
+        unlike "... without the value" "$out" S3CRET
+    done
+    for set in "$key= $key.1=" "$key.1= $key=" "$key.2= $key.1= $key="; do
+        read -r -a args <<< "${set//=/=S3CRET}"
+        out=$(with_qcow true -- image.qcow2 "${args[@]}" 2>&1)
+        is "$set: refused" $? 1
+        like "... the message" "$out" \
+             "error: $key= and $key\\.N= can't be combined: number all"
+        unlike "... without the value" "$out" S3CRET
+    done
+    out=$(with_qcow true -- image.qcow2 "$key.$last=S3CRET" "$key.1=a" \
+                    "$key.$last=S3CRET" 2>&1)
+    is "$key.$last= twice: refused" $? 1
+    like "... the message" "$out" "error: $key\\.$last= was given before"
+    unlike "... without the value" "$out" S3CRET
+    [ "$key" = passphrase ] ||
+        refused "an empty $key.1=: refused" "error: $key\\.1= needs a value" \
+                -- image.qcow2 "$key.1="
+done <<'END'
+backing 1 256
+backing-format 1 256
+data-file 0 256
+allow 0 9999
+passphrase 0 9999
+header 0 9999
+resolve 0 9999
+END
+for key in cache-size snapshot file url password cookie proxy; do
+    out=$(with_qcow true -- image.qcow2 $key.1=S3CRET 2>&1)
+    is "$key.1=: refused" $? 1
+    like "... the message" "$out" "error: $key\\.1=: $key= can't have a number"
+    unlike "... without the value" "$out" S3CRET
+done
+for key in frobnicate.1 backings.1 back.1 b.1 backing1; do
+    refused "$key=: refused" "unknown parameter '${key/./\\.}'" \
+            -- image.qcow2 $key=x
+done
+ok "allow.N=" with_qcow "$copy" -- image.qcow2 allow.9999=any allow.0=image-dir
+refused "passphrase.N= for an image without encryption: refused" \
+        'image\.qcow2: is not encrypted' -- image.qcow2 passphrase.7=
+out=$(with_qcow true -- image.qcow2 header.3=S3CRET header.1='X-Key: S3CRET' \
+                2>&1)
+like "header.N= for a local image: refused" "$out" 'header= has no effect|header='
+unlike "... without the value" "$out" S3CRET
+
 # Exports.
 # shellcheck disable=SC2016
 is "the list has one export, the unnamed one" \

@@ -18,9 +18,12 @@ enum qcow_hint {
   QCOW_HINT_FORCE_SHARE, /* a writer holds the image: force_share */
   QCOW_HINT_URL,         /* filename is a URL: url */
   QCOW_HINT_ALLOW,       /* an image may not name the file: allow; its value */
+
+  /* Their value is the ".N" of a list with numbers, or "". */
   QCOW_HINT_BACKING, /* a backing file can't be opened by its name: backing */
   QCOW_HINT_DATA_FILE,  /* likewise a data file: data_files */
   QCOW_HINT_FORMAT_RAW, /* a backing file may be raw: backing_formats */
+
   QCOW_HINT_PASSPHRASE, /* a passphrase is needed: passphrases */
   QCOW_HINT_ITERATIONS, /* a key slot needs more: luks_iterations; its value */
   QCOW_HINT_CAINFO,     /* the server's certificate is not trusted: cainfo */

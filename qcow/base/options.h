@@ -67,17 +67,30 @@ struct qcow_options {
   const char *const *allow;
   size_t nr_allow;
 
-  /* The n-th one is for the n-th layer below the top: the file, and "raw" or
-   * "qcow".  Without it, the image decides.
+  /* [i] is for layer i + 1 of the chain (the top is layer 0): its file, which
+   * the layer above need not name, and its format, "raw" or "qcow".  Where
+   * there is none or NULL, the layer above decides.
+   *
+   * If there is one format, and backing_formats_numbered is false, it also
+   * counts for all layers for which no format is recorded.
+   *
+   * *_numbered: each value belongs to a number that the user wrote.  Then
+   * messages show it.
    */
   const char *const *backing;
   size_t nr_backing;
+  bool backing_numbered;
   const char *const *backing_formats;
   size_t nr_backing_formats;
+  bool backing_formats_numbered;
 
-  /* The n-th one is for the n-th layer that has a data file. */
+  /* [i] is for the i-th layer, from 0, of those that have a data file; or if
+   * data_files_numbered, for layer i.  Where there is none or NULL, the layer
+   * decides.
+   */
   const char *const *data_files;
   size_t nr_data_files;
+  bool data_files_numbered;
 
   /* Serve only one view, as the default view: a snapshot (id or name); what
    * changed since a snapshot, "backing" or "layer:N", up to that snapshot or
@@ -99,6 +112,11 @@ struct qcow_options {
   bool debug_cache; /* cache statistics when the image is closed */
   bool debug_http;  /* a debug message for each request to a web server */
 };
+
+/* The most layers below the top.  (qemu has no limit, and hangs if the files
+ * form a loop.)
+ */
+#define QCOW_MAX_DEPTH 256
 
 #define QCOW_DEFAULT_CACHE_SIZE (UINT64_C (64) << 20)
 #define QCOW_DEFAULT_CONNECTIONS 16

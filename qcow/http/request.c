@@ -244,6 +244,7 @@ report (const struct request *r, int err, unsigned kind, const char *why)
   const uint64_t minute = monotonic_ms () / 60000;
   char tries[64] = "", what[96] = "can't open it";
   char shown[REDACTED_MAX], via[REDACTED_MAX + 32] = "";
+  struct hint_room room;
 
   if (o->errors_minute != minute)
     error_filter_clear (&o->errors);
@@ -258,11 +259,13 @@ report (const struct request *r, int err, unsigned kind, const char *why)
     snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at 0x%" PRIx64,
               r->length, r->fetch->offset);
   if (ref && ref->image)
-    error_report_once (
-      &o->errors, kind, hooks, err, ref->image,
-      "can't open the %s " NAMED "%s: %s%s" HINT, ref->what,
-      NAMED_ARGS (ref->name, o->own->url.name), via, why, tries,
-      HINT_ARGS (hooks, err == ENOENT ? ref->hint : QCOW_HINT_NONE));
+    error_report_once (&o->errors, kind, hooks, err, ref->image,
+                       "can't open the %s " NAMED "%s: %s%s%s", ref->what,
+                       NAMED_ARGS (ref->name, o->own->url.name), via, why,
+                       tries,
+                       err == ENOENT ? error_hint_with (hooks, ref->hint,
+                                                        ref->hint_value, &room)
+                                     : "");
   else
     error_report_once (&o->errors, kind, hooks, err, o->own->url.name,
                        "%s%s: %s%s", what, via, why, tries);

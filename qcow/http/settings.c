@@ -267,14 +267,14 @@ take_s3 (struct http_settings *s)
 
 /* --- What the options are for --- */
 
-/* The first wanted name of n, or NULL. */
+/* The first wanted name of n, or NULL.  NULLs are ignored. */
 static const char *const *
 find (const char *const *names, size_t n, bool (*is_wanted) (const char *))
 {
   size_t i;
 
   for (i = 0; i < n; ++i)
-    if (is_wanted (names[i]))
+    if (names[i] && is_wanted (names[i]))
       return &names[i];
   return NULL;
 }

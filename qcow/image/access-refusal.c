@@ -20,11 +20,13 @@ access_open_failed (const struct access *a, const struct reference *ref)
 {
   const int err = errno;
   const bool moved = err == ENOENT || err == ENOTDIR;
+  struct hint_room room;
 
   return error_report (
-    a->hooks, err, ref->image, "can't open the %s " NAMED ": %m" HINT,
-    ref->what, NAMED_REFERENCE (ref),
-    HINT_ARGS (a->hooks, moved ? ref->hint : QCOW_HINT_NONE));
+    a->hooks, err, ref->image, "can't open the %s " NAMED ": %m%s", ref->what,
+    NAMED_REFERENCE (ref),
+    moved ? error_hint_with (a->hooks, ref->hint, ref->hint_value, &room)
+          : "");
 }
 
 /* 'allow' is the value of allow= that would cover the file.  'note' is "" or a

@@ -246,6 +246,7 @@ static int
 open_real (const struct access *a, const struct reference *ref,
            const char *real)
 {
+  struct hint_room room;
   bool covered, devices;
   int fd = open_in_directories (a, real, &covered, &devices);
   int r;
@@ -257,11 +258,12 @@ open_real (const struct access *a, const struct reference *ref,
   if (!covered)
     return access_refuse_file (a, ref, real);
   if (fd == -1 && errno == ENOSYS)
-    return error_report (a->hooks, EPERM, ref->image,
-                         "this kernel can't open the %s '%s' safely, since it "
-                         "has no openat2" HINT,
-                         ref->what, ref->name,
-                         HINT_ARGS (a->hooks, ref->hint));
+    return error_report (
+      a->hooks, EPERM, ref->image,
+      "this kernel can't open the %s '%s' safely, since it "
+      "has no openat2%s",
+      ref->what, ref->name,
+      error_hint_with (a->hooks, ref->hint, ref->hint_value, &room));
   if (fd == -1)
     return access_open_failed (a, ref);
   r = open_for_reading (a, ref, fd, devices);
@@ -303,6 +305,7 @@ covers_url (const struct access *a, const char *name)
 int
 access_check_url (const struct access *a, const struct reference *ref)
 {
+  struct hint_room room;
   const char *why;
 
   if (!covers_url (a, ref->url.name))
@@ -313,9 +316,10 @@ access_check_url (const struct access *a, const struct reference *ref)
     why = "it contains a hidden '..' or '.'";
   else
     return 0;
-  return error_report (a->hooks, EPERM, ref->image,
-                       "the image names the %s '%s', which is not opened, "
-                       "since %s" HINT,
-                       ref->what, ref->url.name, why,
-                       HINT_ARGS (a->hooks, ref->hint));
+  return error_report (
+    a->hooks, EPERM, ref->image,
+    "the image names the %s '%s', which is not opened, "
+    "since %s%s",
+    ref->what, ref->url.name, why,
+    error_hint_with (a->hooks, ref->hint, ref->hint_value, &room));
 }

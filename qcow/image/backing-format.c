@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "image/backing-format.h"
@@ -31,12 +32,29 @@ backing_format_check_options (const struct qcow_options *options,
 {
   size_t i;
 
-  for (i = 0; i < options->nr_backing_formats; ++i)
-    if (format_by_name (options->backing_formats[i]) == FORMAT_UNKNOWN)
-      return error_report (hooks, EINVAL, object,
-                           "backing-format=%s: must be raw or qcow",
-                           options->backing_formats[i]);
+  for (i = 0; i < options->nr_backing_formats; ++i) {
+    const char *format = options->backing_formats[i];
+
+    if (format && format_by_name (format) == FORMAT_UNKNOWN)
+      return error_report (
+        hooks, EINVAL, object, "backing-format%s=%s: must be raw or qcow",
+        layer_suffix (i + 1, options->backing_formats_numbered).text, format);
+  }
   return 0;
+}
+
+/* The user's format for this layer, or NULL. */
+static const char *
+user_format (const struct qcow_options *options, unsigned depth,
+             bool is_recorded)
+{
+  const size_t n = options->nr_backing_formats;
+
+  if (depth <= n)
+    return options->backing_formats[depth - 1];
+  if (n == 1 && !options->backing_formats_numbered && !is_recorded)
+    return options->backing_formats[0];
+  return NULL;
 }
 
 int
@@ -44,29 +62,38 @@ backing_format_stated (const struct image *above, unsigned depth,
                        const struct qcow_options *options,
                        struct stated_format *stated)
 {
-  const char *recorded = above->header.backing_format;
-  const bool is_replaced = depth <= options->nr_backing;
+  const bool is_named = above->header.backing_file[0] != '\0';
+  const char *recorded = is_named ? above->header.backing_format : "";
+  const char *given = user_format (options, depth, recorded[0] != '\0');
+  const bool numbered = options->backing_formats_numbered;
+  const bool is_replaced
+    = depth <= options->nr_backing && options->backing[depth - 1];
 
-  *stated = (struct stated_format){ .format = FORMAT_UNKNOWN };
-  if (depth <= options->nr_backing_formats) {
-    stated->format = format_by_name (options->backing_formats[depth - 1]);
-    stated->by_user = true;
+  *stated = (struct stated_format){
+    .format = format_by_name (given ? given : recorded),
+    .by_user = given,
+    .of_other_file = !given && is_replaced,
+    .given = layer_suffix (depth, numbered),
+    .needed = layer_suffix_needed (depth, depth, options->nr_backing_formats,
+                                   numbered),
+  };
+  if (given || recorded[0] == '\0')
     return 0;
-  }
-  stated->of_other_file = is_replaced;
-  if (recorded[0] == '\0')
-    return 0;
-  stated->format = format_by_name (recorded);
   if (stated->format != FORMAT_UNKNOWN)
     return 0;
+  if (is_replaced)
+    return error_report (
+      above->context->hooks, EINVAL, above->name,
+      "the backing file '%s' has the format '%s': only raw, "
+      "qcow and qcow2 are supported.  Specify the format of "
+      "your own file with backing-format%s=raw or "
+      "backing-format%s=qcow",
+      url_shown (above->header.backing_file), recorded, stated->needed.text,
+      stated->needed.text);
   return error_report (above->context->hooks, EINVAL, above->name,
                        "the backing file '%s' has the format '%s': only raw, "
-                       "qcow and qcow2 are supported%s",
-                       url_shown (above->header.backing_file), recorded,
-                       is_replaced
-                         ? ".  Specify the format of your own file with "
-                           "backing-format=raw or backing-format=qcow"
-                         : "");
+                       "qcow and qcow2 are supported",
+                       url_shown (above->header.backing_file), recorded);
 }
 
 /* The file is stated to be a QCOW image. */
@@ -75,24 +102,29 @@ check_qcow (const struct image *above, const struct stated_format *stated,
             const struct reference *ref, struct source *source,
             const uint8_t start[PROBE_IMAGE_BYTES])
 {
+  const struct qcow_hooks *hooks = above->context->hooks;
   const struct probe *probe;
+  struct hint_room room;
+  char given[64];
 
   /* image_open reports an empty file. */
   if (source->size == 0 || get_be32 (start) == QCOW_MAGIC)
     return FORMAT_QCOW;
-  if (image_probe (source, start, PROBE_IMAGE_BYTES, &probe) == 0)
-    error_report (
-      above->context->hooks, EINVAL, above->name,
-      "the backing file " NAMED
-      " is %s as %s, but is not a QCOW image%s%s%s" HINT,
-      NAMED_SOURCE (ref, source), stated->by_user ? "given" : "recorded",
-      stated->by_user ? "backing-format=qcow" : above->header.backing_format,
-      probe ? ": it looks like " : "", probe ? probe->what : "",
-      probe && probe->is_image ? ", and only raw and QCOW images are supported"
-                               : "",
-      HINT_ARGS (above->context->hooks, probe && probe->is_image
-                                          ? QCOW_HINT_NONE
-                                          : QCOW_HINT_FORMAT_RAW));
+  if (image_probe (source, start, PROBE_IMAGE_BYTES, &probe) == -1)
+    return FORMAT_UNKNOWN;
+  snprintf (given, sizeof given, "given as backing-format%s=qcow",
+            stated->given.text);
+  error_report (
+    hooks, EINVAL, above->name,
+    "the backing file " NAMED " is %s%s, but is not a QCOW image%s%s%s%s",
+    NAMED_SOURCE (ref, source), stated->by_user ? given : "recorded as ",
+    stated->by_user ? "" : above->header.backing_format,
+    probe ? ": it looks like " : "", probe ? probe->what : "",
+    probe && probe->is_image ? ", and only raw and QCOW images are supported"
+                             : "",
+    probe && probe->is_image ? ""
+                             : error_hint_with (hooks, QCOW_HINT_FORMAT_RAW,
+                                                stated->needed.text, &room));
   return FORMAT_UNKNOWN;
 }
 
@@ -109,17 +141,18 @@ check_raw (const struct image *above, const struct stated_format *stated,
   if (get_be32 (start) == QCOW_MAGIC)
     error_report (above->context->hooks, EINVAL, above->name,
                   "the backing file " NAMED
-                  " starts like a QCOW image, but its "
-                  "format %s: a guest may have written this "
-                  "header to its raw disk.  Specify the format with "
-                  "backing-format=qcow or backing-format=raw",
-                  NAMED_SOURCE (ref, source), recorded);
+                  " starts like a QCOW image, but its format %s: a guest may "
+                  "have written this header to its raw disk.  Specify the "
+                  "format with backing-format%s=qcow or backing-format%s=raw",
+                  NAMED_SOURCE (ref, source), recorded, stated->needed.text,
+                  stated->needed.text);
   else if (probe && probe->is_image)
     error_report (above->context->hooks, EINVAL, above->name,
                   "the backing file " NAMED " starts like %s, and its format "
-                  "%s: only raw and QCOW images are supported.  "
-                  "If it is a raw disk, add backing-format=raw",
-                  NAMED_SOURCE (ref, source), probe->what, recorded);
+                  "%s: only raw and QCOW images are supported.  If it is a "
+                  "raw disk, add backing-format%s=raw",
+                  NAMED_SOURCE (ref, source), probe->what, recorded,
+                  stated->needed.text);
   else
     return FORMAT_RAW;
   return FORMAT_UNKNOWN;

@@ -8,6 +8,9 @@
  * So the file is read as a raw disk, and refused if it starts like an image.
  * If the user substitutes another file, the recorded format still counts, but
  * a raw file is then refused, too, if it starts like an image.
+ *
+ * A single format of the user without a number is for the uppermost backing
+ * file, and for all others for which no image records a format.
  */
 
 #ifndef QCOW_IMAGE_BACKING_FORMAT_H
@@ -17,6 +20,7 @@
 
 #include "base/options.h"
 #include "image/image.h"
+#include "image/layer-suffix.h"
 #include "url/reference.h"
 
 enum layer_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW };
@@ -27,6 +31,11 @@ struct stated_format {
   bool by_user;             /* by backing-format=; else by the image */
   bool of_other_file;       /* stated by the image for the file that backing=
                                replaces */
+
+  /* Of backing-format=: as the user wrote it, if by_user; and as the user can
+   * write one for this layer.
+   */
+  struct layer_suffix given, needed;
 };
 
 /* Check the values of backing-format=; 'object' is for messages.  0, or -1

@@ -27,7 +27,7 @@ struct opening {
   const struct qcow_options *options;
   struct access *access;
   struct chain *chain;
-  size_t data_files; /* values of data-file= used so far */
+  size_t data_files; /* layers so far that have a data file */
   uint32_t remotes;  /* remote sources opened so far */
 };
 
@@ -70,29 +70,43 @@ open_reference (struct opening *o, struct reference *ref)
   return ref->path ? open_local (o, ref) : open_remote (o, ref);
 }
 
-/* The n-th data-file= is for the n-th image, from the top, that has a data
- * file.  A data file is always raw (qemu).
+/* Find the data file that the user or the image names.  'n' layers above have
+ * one, too.
  */
+static int
+resolve_any_data_file (const struct opening *o, const struct image *image,
+                       size_t n, struct reference *ref)
+{
+  const struct qcow_options *options = o->options;
+  const bool numbered = options->data_files_numbered;
+  const size_t nr = options->nr_data_files, i = numbered ? image->id : n;
+  const struct layer_suffix suffix
+    = layer_suffix_needed (image->id, n + 1, nr, numbered);
+  struct hint_room room;
+
+  if (i < nr && options->data_files[i])
+    return resolve_user_name (o->context, options, options->data_files[i],
+                              ref);
+  if (image->header.data_file[0] != '\0')
+    return resolve_data_file (image, options, &suffix, ref);
+  return error_report (o->context->hooks, EINVAL, image->name,
+                       "the image keeps its data in an external data file, "
+                       "but does not name it%s",
+                       error_hint_with (o->context->hooks, QCOW_HINT_DATA_FILE,
+                                        suffix.text, &room));
+}
+
+/* A data file is always raw (qemu). */
 static int
 open_data_file (struct opening *o, struct image *image)
 {
-  const struct qcow_options *options = o->options;
-  struct reference ref;
+  struct reference ref = { .name = NULL };
   struct source *source;
   int r;
 
   if (!image->geometry.data_file)
     return 0;
-  if (o->data_files < options->nr_data_files)
-    r = resolve_user_name (o->context, options,
-                           options->data_files[o->data_files++], &ref);
-  else if (image->header.data_file[0] == '\0')
-    return error_report (o->context->hooks, EINVAL, image->name,
-                         "the image keeps its data in an external data "
-                         "file, but does not name it" HINT,
-                         HINT_ARGS (o->context->hooks, QCOW_HINT_DATA_FILE));
-  else
-    r = resolve_data_file (image, options, &ref);
+  r = resolve_any_data_file (o, image, o->data_files++, &ref);
   source = r == 0 ? open_reference (o, &ref) : NULL;
   reference_free (&ref);
   if (source == NULL)
@@ -147,6 +161,28 @@ add_raw (struct opening *o, struct source *source)
   o->chain->layers[o->chain->nr_layers++].raw = source;
 }
 
+/* The user's file for the layer 'depth' below the top, or NULL. */
+static const char *
+user_backing_file (const struct opening *o, unsigned depth)
+{
+  return depth <= o->options->nr_backing ? o->options->backing[depth - 1]
+                                         : NULL;
+}
+
+/* Find the backing file of 'above' that the user or that image names. */
+static int
+resolve_any_backing_file (const struct opening *o, const struct image *above,
+                          unsigned depth, struct reference *ref)
+{
+  const struct qcow_options *options = o->options;
+  const struct layer_suffix suffix = layer_suffix_needed (
+    depth, depth, options->nr_backing, options->backing_numbered);
+  const char *given = user_backing_file (o, depth);
+
+  return given ? resolve_user_name (o->context, options, given, ref)
+               : resolve_backing_file (above, options, &suffix, ref);
+}
+
 /* Open the backing file of 'above', and decide how to read it.  On failure,
  * nothing stays open.
  */
@@ -154,19 +190,13 @@ static struct source *
 open_backing_file (struct opening *o, const struct image *above,
                    unsigned depth, enum layer_format *format)
 {
-  const struct qcow_options *options = o->options;
   struct stated_format stated;
   struct reference ref;
   struct source *source = NULL;
-  int r;
 
-  if (backing_format_stated (above, depth, options, &stated) == -1)
+  if (backing_format_stated (above, depth, o->options, &stated) == -1)
     return NULL;
-  r = depth <= options->nr_backing
-        ? resolve_user_name (o->context, options, options->backing[depth - 1],
-                             &ref)
-        : resolve_backing_file (above, options, &ref);
-  if (r == 0)
+  if (resolve_any_backing_file (o, above, depth, &ref) == 0)
     source = open_reference (o, &ref);
   if (source) {
     *format = backing_format_decide (above, &stated, &ref, source);
@@ -212,6 +242,64 @@ has_backing_file (const struct chain *chain)
 
 /* --- All --- */
 
+/* The index of the first value from 'i' on that is set, or n. */
+static size_t
+first_given (const char *const *values, size_t i, size_t n)
+{
+  while (i < n && values[i] == NULL)
+    ++i;
+  return i;
+}
+
+static int
+check_all_backing_used (const struct opening *o)
+{
+  const struct qcow_options *options = o->options;
+  const size_t depth = o->chain->nr_layers - 1;
+  const struct chain_layer *lowest = &o->chain->layers[depth];
+  const char *name = lowest->image ? lowest->image->name : lowest->raw->name;
+  size_t i = first_given (options->backing, depth, options->nr_backing);
+
+  if (i < options->nr_backing)
+    return error_report (
+      o->context->hooks, EINVAL, name,
+      "has no backing file, so there is none to replace with backing%s=%s",
+      layer_suffix (i + 1, options->backing_numbered).text,
+      url_shown (options->backing[i]));
+  i = first_given (options->backing_formats, depth,
+                   options->nr_backing_formats);
+  if (i < options->nr_backing_formats)
+    return error_report (
+      o->context->hooks, EINVAL, name,
+      "has no backing file, so backing-format%s=%s has no "
+      "effect",
+      layer_suffix (i + 1, options->backing_formats_numbered).text,
+      options->backing_formats[i]);
+  return 0;
+}
+
+/* If data files have numbers, these must be of layers that have one. */
+static int
+check_data_file_numbers (const struct opening *o)
+{
+  const struct qcow_options *options = o->options;
+  const struct chain *chain = o->chain;
+  size_t i;
+
+  for (i = 0; i < options->nr_data_files; ++i) {
+    const bool exists = i < chain->nr_layers;
+    const struct image *image = exists ? chain->layers[i].image : NULL;
+
+    if (options->data_files[i] && !(image && image->geometry.data_file))
+      return error_report (
+        o->context->hooks, EINVAL, chain->layers[0].image->name,
+        "layer %zu %s, so data-file.%zu=%s has no effect", i,
+        exists ? "has no external data file" : "does not exist", i,
+        url_shown (options->data_files[i]));
+  }
+  return 0;
+}
+
 /* Refuse files and formats that the user gives and no image needs: they show a
  * misunderstanding.
  */
@@ -219,24 +307,14 @@ static int
 check_all_used (const struct opening *o)
 {
   const struct qcow_options *options = o->options;
-  const struct chain *chain = o->chain;
-  const struct chain_layer *lowest = &chain->layers[chain->nr_layers - 1];
-  const char *name = lowest->image ? lowest->image->name : lowest->raw->name;
-  const unsigned depth = chain->nr_layers - 1;
 
-  if (options->nr_backing > depth)
-    return error_report (o->context->hooks, EINVAL, name,
-                         "has no backing file, so there is none to replace "
-                         "with backing=%s",
-                         url_shown (options->backing[depth]));
-  if (options->nr_backing_formats > depth)
-    return error_report (o->context->hooks, EINVAL, name,
-                         "has no backing file, so backing-format=%s has no "
-                         "effect",
-                         options->backing_formats[depth]);
+  if (check_all_backing_used (o) == -1)
+    return -1;
+  if (options->data_files_numbered)
+    return check_data_file_numbers (o);
   if (options->nr_data_files > o->data_files)
     return error_report (o->context->hooks, EINVAL,
-                         chain->layers[0].image->name,
+                         o->chain->layers[0].image->name,
                          "%s external data file, so there is none to "
                          "replace with data-file=%s",
                          o->data_files == 0 ? "has no" : "has no further",

@@ -10,12 +10,8 @@
 #ifndef QCOW_IMAGE_CHAIN_H
 #define QCOW_IMAGE_CHAIN_H
 
+#include "base/options.h"
 #include "image/image.h"
-
-/* The most layers below the top.  (qemu has no limit, and hangs if the files
- * form a loop.)
- */
-#define QCOW_MAX_DEPTH 256
 
 /* A QCOW image with its active L1 table, or a raw file. */
 struct chain_layer {

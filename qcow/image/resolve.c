@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,15 @@ resolve_user_name (struct context *context, const struct qcow_options *options,
 
 /* --- Names in images --- */
 
+static void
+begin (const struct image *image, const char *what, enum qcow_hint hint,
+       const struct layer_suffix *suffix, struct reference *ref)
+{
+  *ref
+    = (struct reference){ .image = image->name, .what = what, .hint = hint };
+  snprintf (ref->hint_value, sizeof ref->hint_value, "%s", suffix->text);
+}
+
 /* Join a relative name to the directory part of the image's name as written
  * (qemu).  An absolute name is a local file, even in an image at a URL.
  */
@@ -98,10 +108,13 @@ set_joined (const struct image *image, const struct qcow_options *options,
  * Only "file:" is supported.  Sets *name to the rest.
  */
 static int
-skip_protocol (const struct image *image, const char *stored,
+skip_protocol (const struct image *image, const struct reference *ref,
                const char **name)
 {
+  const struct qcow_hooks *hooks = image->context->hooks;
+  const char *stored = image->header.backing_file;
   const char *p = strpbrk (stored, ":/");
+  struct hint_room room;
 
   *name = stored;
   if (p == NULL || *p == '/')
@@ -111,33 +124,33 @@ skip_protocol (const struct image *image, const char *stored,
     return 0;
   }
   if (url_shown (stored) != stored)
-    return error_report (image->context->hooks, EINVAL, image->name,
-                         "the backing file '%s' is named by a kind of URL "
-                         "that is not supported: '%.*s:'" HINT,
-                         url_shown (stored), (int) (p - stored), stored,
-                         HINT_ARGS (image->context->hooks, QCOW_HINT_BACKING));
-  return error_report (image->context->hooks, EINVAL, image->name,
-                       "the backing file '%s' is neither a file nor a URL "
-                       "that is supported: '%.*s:' is not supported, and a "
-                       "file of this name would be './%s'" HINT,
-                       stored, (int) (p - stored), stored, stored,
-                       HINT_ARGS (image->context->hooks, QCOW_HINT_BACKING));
+    return error_report (
+      hooks, EINVAL, image->name,
+      "the backing file '%s' is named by a kind of URL "
+      "that is not supported: '%.*s:'%s",
+      url_shown (stored), (int) (p - stored), stored,
+      error_hint_with (hooks, ref->hint, ref->hint_value, &room));
+  return error_report (
+    hooks, EINVAL, image->name,
+    "the backing file '%s' is neither a file nor a URL "
+    "that is supported: '%.*s:' is not supported, and a "
+    "file of this name would be './%s'%s",
+    stored, (int) (p - stored), stored, stored,
+    error_hint_with (hooks, ref->hint, ref->hint_value, &room));
 }
 
 int
 resolve_backing_file (const struct image *image,
                       const struct qcow_options *options,
-                      struct reference *ref)
+                      const struct layer_suffix *suffix, struct reference *ref)
 {
   const char *stored = image->header.backing_file;
   const char *name;
 
-  *ref = (struct reference){ .image = image->name,
-                             .what = "backing file",
-                             .hint = QCOW_HINT_BACKING };
+  begin (image, "backing file", QCOW_HINT_BACKING, suffix, ref);
   if (url_is_one (stored))
     return set_url (image->context, options, stored, stored, ref);
-  if (skip_protocol (image, stored, &name) == -1)
+  if (skip_protocol (image, ref, &name) == -1)
     return -1;
   /* "file:" is a local file, even in an image at a URL. */
   if (name != stored && url_is_one (image->name))
@@ -148,13 +161,12 @@ resolve_backing_file (const struct image *image,
 /* Only URLs have a protocol here: "file:x" is a relative name (qemu). */
 int
 resolve_data_file (const struct image *image,
-                   const struct qcow_options *options, struct reference *ref)
+                   const struct qcow_options *options,
+                   const struct layer_suffix *suffix, struct reference *ref)
 {
   const char *stored = image->header.data_file;
 
-  *ref = (struct reference){ .image = image->name,
-                             .what = "data file",
-                             .hint = QCOW_HINT_DATA_FILE };
+  begin (image, "data file", QCOW_HINT_DATA_FILE, suffix, ref);
   if (url_is_one (stored))
     return set_url (image->context, options, stored, stored, ref);
   return set_joined (image, options, stored, stored, ref);

@@ -17,6 +17,7 @@
 
 #include "base/options.h"
 #include "image/image.h"
+#include "image/layer-suffix.h"
 #include "url/reference.h"
 
 /* The image that the options name with url= or file=. */
@@ -28,12 +29,16 @@ int resolve_user_name (struct context *context,
                        const struct qcow_options *options, const char *name,
                        struct reference *ref);
 
-/* The backing file, or the data file, that the image names. */
+/* The backing file, or the data file, that the image names.  'suffix' is that
+ * of the parameter with which the user could name it.
+ */
 int resolve_backing_file (const struct image *image,
                           const struct qcow_options *options,
+                          const struct layer_suffix *suffix,
                           struct reference *ref);
 int resolve_data_file (const struct image *image,
                        const struct qcow_options *options,
+                       const struct layer_suffix *suffix,
                        struct reference *ref);
 
 #endif /* QCOW_IMAGE_RESOLVE_H */

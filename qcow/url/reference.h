@@ -19,6 +19,7 @@ struct reference {
   const char *image;   /* the name of the image that does; NULL: the user */
   const char *what;    /* if an image does: "backing file", "data file" */
   enum qcow_hint hint; /* how the user can name the file instead */
+  char hint_value[12]; /* its value (base/hooks.h) */
 
   /* The name as it is written, but fit for messages: a URL with secrets in it
    * is replaced by the name of its struct url.

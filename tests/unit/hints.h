@@ -12,8 +12,8 @@ static const char *const unit_hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_FORCE_SHARE] = "words of the user",
   [QCOW_HINT_ALLOW] = "if you trust it, add allow=%s, or name "
                       "the file with backing= or data-file=",
-  [QCOW_HINT_BACKING] = "backing=FILE",
-  [QCOW_HINT_DATA_FILE] = "data-file=FILE",
+  [QCOW_HINT_BACKING] = "backing%s=FILE",
+  [QCOW_HINT_DATA_FILE] = "data-file%s=FILE",
   [QCOW_HINT_ITERATIONS] = "luks-iterations=%s would try all",
 };
 

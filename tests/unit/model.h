@@ -492,6 +492,8 @@ open_chain (unsigned n, uint64_t cache_size, const struct qcow_hooks *hooks)
   options.allow = allow;
   options.nr_allow = 1;
   options.backing_formats = formats;
+  /* A single one does not count for deeper layers. */
+  options.backing_formats_numbered = true;
 
   for (i = n; i-- > 0;)
     save_layer (i, n);
