@@ -209,6 +209,24 @@ open_backing_file (struct opening *o, const struct image *above,
   return source;
 }
 
+/* A raw data file is a whole disk, also for programs that ignore the image.
+ * So qemu adds no backing file to such an image (but can open one that has).
+ */
+static int
+check_can_have_backing_file (const struct opening *o,
+                             const struct image *above, unsigned depth)
+{
+  if (above->header.backing_file[0] != '\0'
+      || !(above->header.autoclear & QCOW_AUTOCLEAR_DATA_FILE_RAW))
+    return 0;
+  return error_report (o->context->hooks, EINVAL, above->name,
+                       "the image's data file is a raw disk by itself "
+                       "(data_file_raw), so it can't have a backing file: "
+                       "backing%s=%s has no effect",
+                       layer_suffix (depth, o->options->backing_numbered).text,
+                       url_shown (user_backing_file (o, depth)));
+}
+
 /* Open the backing file of the lowest layer, and make it the next layer. */
 static int
 add_layer (struct opening *o)
@@ -222,6 +240,8 @@ add_layer (struct opening *o)
     return error_report (o->context->hooks, EINVAL, above->name,
                          "the backing chain has more than %d backing files",
                          QCOW_MAX_DEPTH);
+  if (check_can_have_backing_file (o, above, depth) == -1)
+    return -1;
   source = open_backing_file (o, above, depth, &format);
   if (source == NULL)
     return -1;
@@ -231,13 +251,18 @@ add_layer (struct opening *o)
   return 0;
 }
 
-/* True if the lowest layer is an image that has a backing file. */
+/* True if the lowest layer is an image that has a backing file, by its header
+ * or by the user.
+ */
 static bool
-has_backing_file (const struct chain *chain)
+has_backing_file (const struct opening *o)
 {
-  const struct image *lowest = chain->layers[chain->nr_layers - 1].image;
+  const unsigned depth = o->chain->nr_layers;
+  const struct image *lowest = o->chain->layers[depth - 1].image;
 
-  return lowest && lowest->header.backing_file[0] != '\0';
+  return lowest
+         && (lowest->header.backing_file[0] != '\0'
+             || user_backing_file (o, depth));
 }
 
 /* --- All --- */
@@ -262,8 +287,9 @@ check_all_backing_used (const struct opening *o)
 
   if (i < options->nr_backing)
     return error_report (
-      o->context->hooks, EINVAL, name,
-      "has no backing file, so there is none to replace with backing%s=%s",
+      o->context->hooks, EINVAL, name, "%s backing%s=%s has no effect",
+      lowest->image ? "has no backing file, so"
+                    : "is raw, so it can't have a backing file:",
       layer_suffix (i + 1, options->backing_numbered).text,
       url_shown (options->backing[i]));
   i = first_given (options->backing_formats, depth,
@@ -343,7 +369,7 @@ open_layers (struct opening *o, struct reference *top)
 
   if (source == NULL || add_image (o, source) == -1)
     return -1;
-  while (has_backing_file (o->chain))
+  while (has_backing_file (o))
     if (add_layer (o) == -1)
       return -1;
   return check_all_used (o) == 0 ? unlock_layers (o->chain, o->options) : -1;

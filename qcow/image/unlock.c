@@ -207,10 +207,12 @@ unlock_images (struct image *const *images, size_t n,
   if (!any_encrypted (images, n)) {
     if (p.n == 0)
       return 0;
-    return error_report (
-      images[0]->context->hooks, EINVAL, images[0]->name,
-      "is not encrypted%s, so no passphrase is needed",
-      images[0]->header.backing_size > 0 ? ", nor are its backing files" : "");
+    return error_report (images[0]->context->hooks, EINVAL, images[0]->name,
+                         "is not encrypted%s, so no passphrase is needed",
+                         images[0]->header.backing_size > 0
+                             || options->nr_backing > 0
+                           ? ", nor are its backing files"
+                           : "");
   }
   if (__builtin_mul_overflow (p.limits.each, LUKS_TOTAL_FACTOR,
                               &p.limits.total))
