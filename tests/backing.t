@@ -502,7 +502,7 @@ refused "an empty backing-format=: refused" 'backing-format' -- top backing-form
 make_sort mid v1 64k old qcow
 over top mid qcow2
 refused "two layers, the second without a recorded format: refused" \
-        "mid: .*'old' starts like a QCOW image, but no format is recorded for it: .*backing-format\.2=qcow or backing-format\.2=raw" \
+        "mid: .*'old' starts like a QCOW image, but its format is not recorded: .*backing-format\.2=qcow or backing-format\.2=raw" \
         -- top
 head -c 65536 old > start.raw
 truncate -s 64k start.raw
@@ -543,7 +543,7 @@ refused "backing-format.2=foo: refused" 'top: backing-format\.2=foo: must be' \
 for name in vmdk foo; do
     recorded $name
     refused "$name is recorded for a file that backing= replaces: refused" \
-            "top: .*'base\.raw' has the format '$name', .*backing-format=raw or" \
+            "top: .*'base\.raw' has the format '$name': .*backing-format=raw or" \
             -- top backing=base.raw
 done
 

@@ -202,7 +202,7 @@ done
 files=(inc2.qcow2 inc1.qcow2 full.qcow2)
 below "${files[@]}"
 refused "without backing-format=: refused" \
-        "inc3\\.qcow2: .*'inc2\\.qcow2' starts like a QCOW image, but no format is recorded for it: .*backing-format=qcow or backing-format=raw" \
+        "inc3\\.qcow2: .*'inc2\\.qcow2' starts like a QCOW image, but its format is not recorded: .*backing-format=qcow or backing-format=raw" \
         -- inc3.qcow2 backing=inc2.qcow2 backing=inc1.qcow2 backing=full.qcow2
 refused "with a number, for one of them only: refused" \
         "inc2\\.qcow2: .*'inc1\\.qcow2' .*backing-format\\.2=qcow" \
@@ -212,7 +212,7 @@ cp inc3.qcow2 odd.qcow2
 qemu-img rebase -u -f qcow2 -b inc2.qcow2 -F qcow2 odd.qcow2
 forget_name odd.qcow2
 refused "a format is recorded, but no name: refused" \
-        "odd\\.qcow2: .*no format is recorded for it" \
+        "odd\\.qcow2: .*its format is not recorded" \
         -- odd.qcow2 backing=inc2.qcow2
 # Raw full backups.
 dense state0.raw
@@ -370,7 +370,7 @@ params=()
 refused "... without passphrases: refused" '(inc|full)\.(luks|aes): .*passphrase' \
         -- plain.qcow2 "${stack[@]}"
 refused "a passphrase, but nothing is encrypted: refused" \
-        'inc1\.qcow2: is not encrypted, nor is a backing file' \
+        'inc1\.qcow2: is not encrypted, nor are its backing files' \
         -- inc1.qcow2 backing=state0.raw passphrase=x
 
 # Data files in lower layers.
@@ -494,7 +494,7 @@ refused "backing.257=: refused" 'backing\.257=: .* from 1 to 256' \
         -- 0 backing.257=257
 below {1..257}
 params=()
-refused "257 layers: refused" '256: there are more than 256 backing files' \
+refused "257 layers: refused" '256: the backing chain has more than 256 backing files' \
         -- 0 "${stack[@]}"
 cd ..
 
