@@ -63,8 +63,11 @@ struct cache {
 static uint64_t
 hash_key (struct cache_key key)
 {
-  uint64_t h
-    = key.host ^ ((uint64_t) key.owner << 48) ^ ((uint64_t) key.bound << 32);
+  /* Ids of images differ in their middle bits (context.h), those of layers in
+   * their low bits.
+   */
+  uint64_t h = key.host ^ (key.owner * UINT64_C (0x9e3779b97f4a7c15))
+               ^ ((uint64_t) key.bound << 32);
 
   /* The finalizer of MurmurHash3, since offsets differ only in a few high
    * bits.

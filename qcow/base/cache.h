@@ -34,8 +34,9 @@ struct cache;
  */
 struct cache_key {
   uint64_t host;  /* offset in the image's file; number of a region or block */
-  uint32_t owner; /* id of the image; of a region: of the view; of a block: of
-                     the source */
+  uint64_t owner; /* id of the image; of a region: of the view; of a block: of
+                     the source.  No id is used twice, so entries of a closed
+                     image are never found, and age until they are evicted */
   uint32_t bound; /* length of a compressed cluster; 0: a slice of an L2
                      table, or a region; else one of CACHE_* */
 };

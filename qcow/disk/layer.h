@@ -22,14 +22,12 @@ struct layer {
                     size of any layer above */
 };
 
-/* The first id of a view.  Images have smaller ids. */
-#define VIEW_FIRST_ID (UINT32_C (1) << 31)
-
 struct qcow_view {
   struct context *context;
   const char *name; /* of the image, for messages */
   char *description;
-  uint32_t id;           /* the owner in cache keys; 0: nothing is cached */
+  uint64_t id;           /* the owner in cache keys (context.h); 0: nothing is
+                            cached */
   unsigned cluster_bits; /* of the top image of the chain */
   uint64_t size;         /* bytes */
   struct l1_table *l1;   /* of the top layer; the view holds a reference to it.

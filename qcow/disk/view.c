@@ -200,16 +200,21 @@ set_layer (struct qcow_view *v, unsigned n, const struct chain_layer *from)
     |= layer->source->remote || (layer->image && layer->image->source->remote);
 }
 
+_Static_assert(CONTEXT_FIRST_VIEW_ID + QCOW_MAX_SNAPSHOTS + QCOW_MAX_DEPTH
+                 < CONTEXT_IDS,
+               "ids of views are below those of the next chain");
+
 /* The active layer has the first id, then snapshots, then lower layers. */
-static uint32_t
+static uint64_t
 point_id (const struct view_parts *p, struct view_point point)
 {
+  const uint64_t first = p->chain->first_id + CONTEXT_FIRST_VIEW_ID;
+
   if (point.depth > 0)
-    return VIEW_FIRST_ID + QCOW_MAX_SNAPSHOTS + point.depth;
+    return first + QCOW_MAX_SNAPSHOTS + point.depth;
   if (point.snapshot)
-    return VIEW_FIRST_ID + 1
-           + (uint32_t) (point.snapshot - p->snapshots->list);
-  return VIEW_FIRST_ID;
+    return first + 1 + (uint64_t) (point.snapshot - p->snapshots->list);
+  return first;
 }
 
 static int

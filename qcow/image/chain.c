@@ -59,9 +59,9 @@ open_remote (struct opening *o, struct reference *ref)
 {
   if (ref->image && access_check_url (o->access, ref) == -1)
     return NULL;
-  return source_remote_new (http_open (o->context->http, &ref->url, ref),
-                            o->context->cache, o->remotes++,
-                            o->context->hooks);
+  return source_remote_new (
+    http_open (o->context->http, &ref->url, ref), o->context->cache,
+    o->chain->first_id + o->remotes++, o->context->hooks);
 }
 
 static struct source *
@@ -143,7 +143,8 @@ add_image (struct opening *o, struct source *source)
     source_close (source);
     return -1;
   }
-  layer->image = image_open (o->context, source, chain->nr_layers);
+  layer->image
+    = image_open (o->context, source, chain->first_id + chain->nr_layers);
   if (layer->image == NULL)
     return -1;
   chain->nr_layers++;
@@ -384,6 +385,7 @@ open_all (struct opening *o, struct reference *top)
   o->chain = calloc (1, sizeof *o->chain);
   if (o->chain == NULL)
     return error_no_memory (hooks, options_name (o));
+  o->chain->first_id = context_new_ids (o->context);
   if (resolve_top (o->context, options, top) == -1)
     return -1;
   o->access = access_new (options->allow, options->nr_allow, top, hooks);

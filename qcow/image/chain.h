@@ -21,6 +21,7 @@ struct chain_layer {
 };
 
 struct chain {
+  uint64_t first_id;                             /* of its ids (context.h) */
   unsigned nr_layers;                            /* >= 1 */
   struct chain_layer layers[QCOW_MAX_DEPTH + 1]; /* the top first */
 };

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * State that all images of a chain share.  Private to qcow/; owned by struct
- * qcow.
+ * State that the images of a chain share, and that several chains can share
+ * (qcow.h).  Private to qcow/.
  *
- * Constant once the chain is open.  The cache, the workspaces, the L1 tables
- * and http have their own locks.
+ * Constant once the first chain is open, except for the ids.  The cache, the
+ * workspaces, the L1 tables and http have their own locks.
  */
 
 #ifndef QCOW_IMAGE_CONTEXT_H
 #define QCOW_IMAGE_CONTEXT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/cache.h"
 #include "base/error.h"
@@ -26,6 +27,23 @@ struct context {
   struct http *http; /* NULL: no URL is involved */
   bool force_share;
   bool debug_runs;
+  _Alignas(8) uint64_t chains; /* opened so far; atomic (i386: aligned) */
 };
+
+/* Each chain has CONTEXT_IDS ids of its own for the owners in cache keys: the
+ * first ones for its images, and also for its remote sources, whose keys
+ * differ otherwise; those from CONTEXT_FIRST_VIEW_ID on for its views.  There
+ * are enough for 2^44 chains, so no id is used twice.
+ */
+#define CONTEXT_IDS (UINT64_C (1) << 20)
+#define CONTEXT_FIRST_VIEW_ID (UINT64_C (1) << 19)
+
+/* The first id of a new chain. */
+static inline uint64_t
+context_new_ids (struct context *context)
+{
+  return __atomic_fetch_add (&context->chains, 1, __ATOMIC_RELAXED)
+         * CONTEXT_IDS;
+}
 
 #endif /* QCOW_IMAGE_CONTEXT_H */

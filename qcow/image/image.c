@@ -181,7 +181,7 @@ set_geometry (struct image *image)
 }
 
 struct image *
-image_open (struct context *context, struct source *source, uint32_t id)
+image_open (struct context *context, struct source *source, uint64_t id)
 {
   struct image *image = calloc (1, sizeof *image);
 

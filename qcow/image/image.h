@@ -40,7 +40,7 @@ struct image {
   struct cipher *cipher; /* decrypts the clusters; NULL: not encrypted, or
                             not unlocked yet (unlock.h) */
   struct error_filter damage;
-  uint32_t id; /* its layer number; the owner in cache keys */
+  uint64_t id; /* the owner in cache keys (context.h) */
   struct quota_client workspaces; /* protected by the lock of their pool */
 
   struct tables_ahead ahead;
@@ -51,7 +51,7 @@ struct image {
  * with the error reported and errno EINVAL, EIO or ENOMEM.
  */
 struct image *image_open (struct context *context, struct source *source,
-                          uint32_t id);
+                          uint64_t id);
 
 /* Set *probe to the format of a file that begins with the 'length' bytes at
  * 'start' and is no QCOW image, or to NULL if that is unknown.  0, or -1 with

@@ -28,7 +28,7 @@ struct blocks {
   struct cache *cache;
   struct transport *transport;
   const struct qcow_hooks *hooks;
-  uint32_t id; /* the owner in cache keys */
+  uint64_t id; /* the owner in cache keys */
 };
 
 /* Blocks that a thread has claimed.  It fetches them before it waits. */

@@ -387,7 +387,7 @@ static const struct source_ops remote_ops = {
 };
 
 struct source *
-source_remote_new (struct transport *t, struct cache *cache, uint32_t id,
+source_remote_new (struct transport *t, struct cache *cache, uint64_t id,
                    const struct qcow_hooks *hooks)
 {
   struct source_remote *s;

@@ -17,6 +17,6 @@
  * is), or with the error reported and errno ENOMEM.
  */
 struct source *source_remote_new (struct transport *t, struct cache *cache,
-                                  uint32_t id, const struct qcow_hooks *hooks);
+                                  uint64_t id, const struct qcow_hooks *hooks);
 
 #endif /* QCOW_SOURCE_REMOTE_H */

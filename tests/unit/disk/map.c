@@ -58,7 +58,7 @@ make_view (void **state)
     return -1;
   *view = (struct qcow_view){ .context = &context,
                               .name = name,
-                              .id = VIEW_FIRST_ID,
+                              .id = CONTEXT_FIRST_VIEW_ID,
                               .cluster_bits = BITS,
                               .size = SIZE,
                               .nr_layers = LAYERS };
