@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * An image with its chain, snapshots, bitmaps, cache and working memory.  See
- * qcow.h.
+ * An image with its chain, snapshots and bitmaps, and the cache and working
+ * memory, which several images can share.  See qcow.h.
  */
 
 #include <errno.h>
@@ -20,8 +20,8 @@
 #include "qcow.h"
 
 struct qcow {
-  struct qcow_hooks hooks;
-  struct context context;
+  struct context *context;
+  struct qcow_shared *own; /* of the context; NULL: several images share it */
   struct chain *chain;
   struct snapshot_table *snapshots;
   struct bitmap_table *bitmaps;
@@ -35,8 +35,6 @@ struct qcow {
   const struct bitmap_entry *bitmap;
   /* Stays open until qcow_close, so that its tables are read only once. */
   struct qcow_view *view;
-
-  bool debug_cache;
 };
 
 int
@@ -87,7 +85,7 @@ qcow_view_open (struct qcow *q, const char *name)
     return open_default (q);
   if (!q->only)
     return export_name_open_view (&q->parts, name);
-  error_report (&q->hooks, ENOENT, name_of (q),
+  error_report (q->context->hooks, ENOENT, name_of (q),
                 "there is no export '%s': only one view of the image is "
                 "served, as the default export ''",
                 name);
@@ -110,7 +108,7 @@ choose_snapshot (struct qcow *q, const char *name)
   q->point.snapshot = export_name_to_snapshot (&q->parts, name, strlen (name));
   if (q->point.snapshot)
     return 0;
-  return error_report (&q->hooks, EINVAL, name_of (q),
+  return error_report (q->context->hooks, EINVAL, name_of (q),
                        "snapshot=%s: none of the image's %u snapshots has "
                        "this id or name ('qemu-img snapshot -l' lists them)",
                        name, q->snapshots->count);
@@ -124,11 +122,11 @@ choose_since (struct qcow *q, const char *name)
   if (q->is_delta)
     return 0;
   if (q->snapshots->count == 0 && q->chain->nr_layers == 1)
-    return error_report (&q->hooks, EINVAL, name_of (q),
+    return error_report (q->context->hooks, EINVAL, name_of (q),
                          "since=%s: there is nothing to compare with: the "
                          "image has neither snapshots nor a backing file",
                          name);
-  return error_report (&q->hooks, EINVAL, name_of (q),
+  return error_report (q->context->hooks, EINVAL, name_of (q),
                        "since=%s: must be the id or name of one of the "
                        "image's %u snapshots, or 'backing', or 'layer:N' "
                        "with N up to the number of backing files, %u",
@@ -141,7 +139,7 @@ choose_bitmap (struct qcow *q, const char *name)
   q->bitmap = bitmap_table_find (q->bitmaps, name, strlen (name));
   if (q->bitmap)
     return 0;
-  return error_report (&q->hooks, EINVAL, name_of (q),
+  return error_report (q->context->hooks, EINVAL, name_of (q),
                        "bitmap=%s: none of the image's %u bitmaps has this "
                        "name ('qemu-img info' lists them)",
                        name, q->bitmaps->count);
@@ -152,7 +150,7 @@ choose_view (struct qcow *q, const struct qcow_options *options)
 {
   q->only = options->snapshot || options->since || options->bitmap;
   if (options->bitmap && (options->snapshot || options->since))
-    return error_report (&q->hooks, EINVAL, name_of (q),
+    return error_report (q->context->hooks, EINVAL, name_of (q),
                          "bitmap= can't be combined with snapshot= or "
                          "since=");
   if ((options->snapshot && choose_snapshot (q, options->snapshot) == -1)
@@ -174,56 +172,50 @@ open_tables (struct qcow *q)
   q->bitmaps = bitmap_table_load (top);
   if (q->bitmaps == NULL)
     return -1;
-  q->parts = (struct view_parts){ .context = &q->context,
+  q->parts = (struct view_parts){ .context = q->context,
                                   .chain = q->chain,
                                   .snapshots = q->snapshots,
                                   .bitmaps = q->bitmaps };
   return 0;
 }
 
-static int
-no_memory (const struct qcow *q, const struct qcow_options *options)
+/* Raw files, and images with a data file, have no compressed clusters. */
+static void
+join_workspaces (const struct qcow *q)
 {
-  return error_no_memory (&q->hooks,
-                          options->filename ? options->filename : "url=");
-}
+  unsigned i;
 
-/* Return how many layers can have compressed clusters: raw files and images
- * with a data file have none.
- */
-static unsigned
-count_inflating_layers (const struct chain *chain)
-{
-  unsigned i, n = 0;
-
-  for (i = 0; i < chain->nr_layers; ++i) {
-    const struct image *image = chain->layers[i].image;
+  for (i = 0; i < q->chain->nr_layers; ++i) {
+    struct image *image = q->chain->layers[i].image;
 
     if (image && image->data == image->source)
-      ++n;
+      workspace_pool_join (q->context->workspaces, &image->workspaces,
+                           image_cluster_size (image));
   }
-  return n;
+}
+
+static void
+leave_workspaces (const struct qcow *q)
+{
+  unsigned i;
+
+  for (i = 0; q->chain && i < q->chain->nr_layers; ++i) {
+    struct image *image = q->chain->layers[i].image;
+
+    if (image)
+      workspace_pool_leave (q->context->workspaces, &image->workspaces);
+  }
 }
 
 static int
 open_all (struct qcow *q, const struct qcow_options *options)
 {
-  if (http_check_options (options, &q->hooks) == -1)
-    return -1;
-  /* First, because opening a remote file caches its beginning. */
-  q->context.cache = cache_new (options->cache_size, MAP_LARGEST_CACHED);
-  q->context.l1_tables = l1_tables_new ();
-  if (q->context.cache == NULL || q->context.l1_tables == NULL)
-    return no_memory (q, options);
-  q->chain = chain_open (&q->context, options);
+  q->chain = chain_open (q->context, options);
   if (q->chain == NULL || open_tables (q) == -1
       || choose_view (q, options) == -1)
     return -1;
-  q->context.workspaces = workspace_pool_new (
-    chain_largest_cluster (q->chain), count_inflating_layers (q->chain));
-  if (q->context.workspaces == NULL)
-    return no_memory (q, options);
-  http_hang_up (q->context.http);
+  join_workspaces (q);
+  http_hang_up (q->context->http);
   return 0;
 }
 
@@ -243,8 +235,9 @@ debug_source (const struct qcow *q, unsigned layer, const char *what,
 {
   char *real = source->remote ? NULL : realpath (source->name, NULL);
 
-  error_debug (&q->hooks, source->name, "layer %u: %s %s, %" PRIu64 " bytes",
-               layer, what, real ? real : source->name, source->size);
+  error_debug (q->context->hooks, source->name,
+               "layer %u: %s %s, %" PRIu64 " bytes", layer, what,
+               real ? real : source->name, source->size);
   free (real);
 }
 
@@ -269,26 +262,117 @@ debug_chain (const struct qcow *q)
   }
 }
 
+/* --- What images share --- */
+
+static void
+debug_cache (const struct qcow_shared *shared)
+{
+  const struct cache_stats s = cache_stats (shared->context.cache);
+
+  error_debug (&shared->hooks, "cache",
+               "%" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64 " waits, "
+               "%" PRIu64 " evictions, %" PRIu64 " bytes, at most %" PRIu64,
+               s.hits, s.misses, s.waits, s.evictions, s.bytes, s.peak_bytes);
+}
+
+void
+qcow_shared_free (struct qcow_shared *shared)
+{
+  KEEP_ERRNO;
+
+  if (shared == NULL)
+    return;
+  if (shared->debug_cache && shared->context.cache)
+    debug_cache (shared);
+  l1_tables_free (shared->context.l1_tables);
+  workspace_pool_free (shared->context.workspaces);
+  cache_free (shared->context.cache);
+  http_free (shared->context.http);
+  free (shared);
+}
+
+/* 'largest' is the size of the cache's largest entries so far, in bytes. */
+static struct qcow_shared *
+new_shared (const struct qcow_options *options, const struct qcow_hooks *hooks,
+            size_t largest)
+{
+  struct qcow_shared *shared = calloc (1, sizeof *shared);
+
+  if (shared) {
+    shared->hooks = *hooks;
+    shared->debug_cache = options->debug_cache;
+    shared->context = (struct context){
+      .hooks = &shared->hooks,
+      .cache = cache_new (options->cache_size, largest),
+      .workspaces = workspace_pool_new (),
+      .l1_tables = l1_tables_new (),
+      .force_share = options->force_share,
+      .debug_runs = options->debug_runs,
+    };
+    if (shared->context.cache && shared->context.workspaces
+        && shared->context.l1_tables)
+      return shared;
+    shared->debug_cache = false;
+  }
+  error_no_memory (hooks, "qcow");
+  qcow_shared_free (shared);
+  return NULL;
+}
+
+/* The largest possible clusters, because the cache can't grow while several
+ * threads use it.
+ */
+struct qcow_shared *
+qcow_shared_new (const struct qcow_options *options,
+                 const struct qcow_hooks *hooks)
+{
+  return new_shared (options, hooks, (size_t) 1 << QCOW_MAX_CLUSTER_BITS);
+}
+
+void
+qcow_shared_after_fork (struct qcow_shared *shared)
+{
+  shared->hooks.serving = true;
+}
+
+/* --- An image --- */
+
 struct qcow *
-qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
+qcow_open_shared (struct qcow_shared *shared,
+                  const struct qcow_options *options)
 {
   struct qcow *q = calloc (1, sizeof *q);
 
   if (q == NULL) {
-    error_no_memory (hooks, "qcow");
+    error_no_memory (&shared->hooks, "qcow");
     return NULL;
   }
-  q->hooks = *hooks;
-  q->context.hooks = &q->hooks;
-  q->context.force_share = options->force_share;
-  q->context.debug_runs = options->debug_runs;
+  q->context = &shared->context;
   if (open_all (q, options) == 0) {
-    q->debug_cache = options->debug_cache;
     debug_chain (q);
     return q;
   }
   qcow_close (q);
   return NULL;
+}
+
+struct qcow *
+qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
+{
+  struct qcow_shared *own;
+  struct qcow *q;
+
+  if (http_check_options (options, hooks) == -1)
+    return NULL;
+  own = new_shared (options, hooks, MAP_LARGEST_CACHED);
+  if (own == NULL)
+    return NULL;
+  q = qcow_open_shared (own, options);
+  if (q)
+    q->own = own;
+  else
+    qcow_shared_free (own);
+  return q;
 }
 
 /* A fork ends memory locks. */
@@ -302,7 +386,7 @@ lock_keys (const struct qcow *q)
 
     if (image && image->cipher && cipher_lock_key (image->cipher) == -1)
       error_debug (
-        &q->hooks, image->name,
+        q->context->hooks, image->name,
         "can't lock the key in memory, so it may be swapped out: %m");
   }
 }
@@ -310,9 +394,9 @@ lock_keys (const struct qcow *q)
 int
 qcow_after_fork (struct qcow *q)
 {
-  q->hooks.serving = true;
+  qcow_shared_after_fork (q->own);
   lock_keys (q);
-  return http_start (q->context.http);
+  return http_start (q->context->http);
 }
 
 void
@@ -323,24 +407,12 @@ qcow_close (struct qcow *q)
   if (q == NULL)
     return;
   /* First, because its fetches use the cache and the layers. */
-  http_stop (q->context.http);
-  if (q->debug_cache) {
-    const struct cache_stats s = cache_stats (q->context.cache);
-
-    error_debug (&q->hooks, name_of (q),
-                 "cache: %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
-                 " waits, %" PRIu64 " evictions, %" PRIu64 " bytes, peak "
-                 "%" PRIu64,
-                 s.hits, s.misses, s.waits, s.evictions, s.bytes,
-                 s.peak_bytes);
-  }
+  http_stop (q->context->http);
   qcow_view_close (q->view);
   bitmap_table_free (q->bitmaps);
   snapshot_table_free (q->snapshots);
+  leave_workspaces (q);
   chain_close (q->chain);
-  l1_tables_free (q->context.l1_tables);
-  workspace_pool_free (q->context.workspaces);
-  cache_free (q->context.cache);
-  http_free (q->context.http);
+  qcow_shared_free (q->own);
   free (q);
 }

@@ -24,6 +24,7 @@
 #include "base/options.h"
 
 struct qcow;
+struct qcow_shared;
 
 /* Load libcurl and return its version, or NULL if it can't be loaded; then
  * URLs can't be served.
@@ -60,6 +61,27 @@ void qcow_secret_free (char *secret);
 struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 void qcow_close (struct qcow *q);
+
+/* What several images can share: one cache, one pool of working memory, one
+ * limit for L1 tables, one copy of the hooks.  Takes cache_size, force_share
+ * and the debug flags from the options.  Returns NULL with errno ENOMEM and
+ * the error reported.
+ */
+struct qcow_shared *qcow_shared_new (const struct qcow_options *options,
+                                     const struct qcow_hooks *hooks);
+
+/* Call this once after the last fork, before any image is opened. */
+void qcow_shared_after_fork (struct qcow_shared *shared);
+
+/* All its images must be closed.  NULL is ignored. */
+void qcow_shared_free (struct qcow_shared *shared);
+
+/* Like qcow_open, but any thread may call this, and qcow_close for the image
+ * when no other thread uses it.  Do not call qcow_after_fork.  Nothing can be
+ * at a URL.  The options are used during the call only.
+ */
+struct qcow *qcow_open_shared (struct qcow_shared *shared,
+                               const struct qcow_options *options);
 
 /* Call this once after the last fork, before any read.  It renews what a fork
  * ends, for example memory locks, and starts the threads that the image's

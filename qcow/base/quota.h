@@ -27,10 +27,29 @@ struct quota {
   unsigned busy;    /* those that have one */
 };
 
+/* Starts as zeros. */
 struct quota_client {
   unsigned used;
-  bool known;
+  bool joined, known;
 };
+
+static inline void
+quota_join (struct quota *q, struct quota_client *c)
+{
+  c->joined = true;
+  q->clients++;
+}
+
+/* The client has no slot.  Nothing happens if it has not joined. */
+static inline void
+quota_leave (struct quota *q, struct quota_client *c)
+{
+  if (c->joined)
+    q->clients--;
+  if (c->known)
+    q->known--;
+  *c = (struct quota_client){ .used = 0 };
+}
 
 /* True if the client may take one more slot. */
 static inline bool

@@ -43,30 +43,36 @@ struct workspace_pool {
   unsigned waiting_first; /* threads that wait for it */
   /* ... or for any client. */
   pthread_cond_t for_more;
-  size_t in_size, out_size;
+  size_t in_size, out_size; /* of new workspaces; they only grow */
   struct quota quota;
   struct workspace *idle;
 };
 
 struct workspace_pool *
-workspace_pool_new (size_t cluster_size, unsigned clients)
+workspace_pool_new (void)
 {
   struct workspace_pool *pool = calloc (1, sizeof *pool);
-  size_t fit;
 
   if (pool == NULL)
     return NULL;
   pthread_mutex_init (&pool->lock, NULL);
   monotonic_cond_init (&pool->for_first);
   monotonic_cond_init (&pool->for_more);
+  return pool;
+}
+
+/* Under the lock. */
+static void
+set_size (struct workspace_pool *pool, size_t cluster_size)
+{
+  size_t fit;
+
   /* A compressed cluster can take twice its inflated size. */
   pool->in_size = (size_t) max64 (2 * cluster_size, IN_BYTES);
   pool->out_size = cluster_size;
   fit = POOL_BYTES / (pool->in_size + pool->out_size);
   pool->quota.slots
     = (unsigned) max64 (min64 (fit, MAX_WORKSPACES), MIN_WORKSPACES);
-  pool->quota.clients = clients;
-  return pool;
 }
 
 static void
@@ -80,34 +86,89 @@ free_workspace (struct workspace *s)
   free (s);
 }
 
-void
-workspace_pool_free (struct workspace_pool *pool)
+static void
+free_list (struct workspace *list)
 {
   struct workspace *s;
 
-  if (pool == NULL)
-    return;
-  while ((s = pool->idle) != NULL) {
-    pool->idle = s->next;
+  while ((s = list) != NULL) {
+    list = s->next;
     free_workspace (s);
   }
+}
+
+void
+workspace_pool_free (struct workspace_pool *pool)
+{
+  if (pool == NULL)
+    return;
+  free_list (pool->idle);
   pthread_cond_destroy (&pool->for_first);
   pthread_cond_destroy (&pool->for_more);
   pthread_mutex_destroy (&pool->lock);
   free (pool);
 }
 
+/* Under the lock: take the idle workspaces that are too small for new clients
+ * out of the pool.  Those in use are freed when they are returned.
+ */
 static struct workspace *
-make_workspace (const struct workspace_pool *pool)
+take_small (struct workspace_pool *pool)
+{
+  struct workspace *small = NULL, **p = &pool->idle;
+
+  while (*p) {
+    struct workspace *s = *p;
+
+    if (s->out_size >= pool->out_size)
+      p = &s->next;
+    else {
+      *p = s->next;
+      s->next = small;
+      small = s;
+    }
+  }
+  return small;
+}
+
+void
+workspace_pool_join (struct workspace_pool *pool, struct quota_client *client,
+                     size_t cluster_size)
+{
+  struct workspace *small = NULL;
+
+  pthread_mutex_lock (&pool->lock);
+  quota_join (&pool->quota, client);
+  if (cluster_size > pool->out_size) {
+    set_size (pool, cluster_size);
+    small = take_small (pool);
+  }
+  pthread_mutex_unlock (&pool->lock);
+  free_list (small);
+}
+
+void
+workspace_pool_leave (struct workspace_pool *pool, struct quota_client *client)
+{
+  pthread_mutex_lock (&pool->lock);
+  quota_leave (&pool->quota, client);
+  /* Fewer slots are kept for clients without one. */
+  pthread_cond_broadcast (&pool->for_more);
+  pthread_mutex_unlock (&pool->lock);
+}
+
+static struct workspace *
+make_workspace (size_t in_size, size_t out_size)
 {
   struct workspace *s = calloc (1, sizeof *s);
 
   if (s == NULL)
     return NULL;
   s->inflater = inflater_new ();
-  s->in = malloc (pool->in_size);
-  s->out = malloc (pool->out_size);
-  s->in_size = pool->in_size;
+  s->in = malloc (in_size);
+  s->out = malloc (out_size);
+  s->in_size = in_size;
+  s->out_size = out_size;
   if (s->inflater == NULL || s->in == NULL || s->out == NULL) {
     free_workspace (s);
     return NULL;
@@ -171,6 +232,7 @@ workspace_get (struct workspace_pool *pool, struct quota_client *client,
                const struct qcow_hooks *hooks)
 {
   struct workspace *s = NULL;
+  size_t in_size, out_size;
   bool taken;
 
   pthread_mutex_lock (&pool->lock);
@@ -179,13 +241,15 @@ workspace_get (struct workspace_pool *pool, struct quota_client *client,
     s = pool->idle;
   if (s)
     pool->idle = s->next;
+  in_size = pool->in_size;
+  out_size = pool->out_size;
   pthread_mutex_unlock (&pool->lock);
   if (!taken)
     errno = ESHUTDOWN;
   if (s || !taken)
     return s;
 
-  s = make_workspace (pool);
+  s = make_workspace (in_size, out_size);
   if (s == NULL) {
     pthread_mutex_lock (&pool->lock);
     give_slot (pool, client);
@@ -200,10 +264,16 @@ workspace_put (struct workspace_pool *pool, struct quota_client *client,
                struct workspace *s)
 {
   KEEP_ERRNO;
+  struct workspace *small = NULL;
 
   pthread_mutex_lock (&pool->lock);
-  s->next = pool->idle;
-  pool->idle = s;
+  if (s->out_size < pool->out_size)
+    small = s;
+  else {
+    s->next = pool->idle;
+    pool->idle = s;
+  }
   give_slot (pool, client);
   pthread_mutex_unlock (&pool->lock);
+  free_workspace (small);
 }

@@ -22,19 +22,29 @@ struct workspace {
   struct inflater *inflater;
   uint8_t *in; /* in_size bytes, for compressed data */
   size_t in_size;
-  uint8_t *out; /* one cluster */
+  uint8_t *out; /* out_size bytes, for one cluster */
+  size_t out_size;
   struct workspace *next;
 };
 
 struct workspace_pool;
 
-/* Create a pool for clusters of at most cluster_size bytes.  'clients'
- * (quota.h) is the number of layers that can have compressed clusters.
- * Returns NULL if out of memory.
- */
-struct workspace_pool *workspace_pool_new (size_t cluster_size,
-                                           unsigned clients);
+/* Create a pool without clients.  Returns NULL if out of memory. */
+struct workspace_pool *workspace_pool_new (void);
 void workspace_pool_free (struct workspace_pool *pool);
+
+/* Add a client (quota.h): a layer that can have compressed clusters, of
+ * cluster_size bytes.  Workspaces become large enough for the largest clusters
+ * so far; then there are fewer.
+ */
+void workspace_pool_join (struct workspace_pool *pool,
+                          struct quota_client *client, size_t cluster_size);
+
+/* Remove a client, which has no workspace.  Nothing happens if it has not
+ * joined.
+ */
+void workspace_pool_leave (struct workspace_pool *pool,
+                           struct quota_client *client);
 
 /* Wait for a workspace.  Returns NULL with errno ENOMEM, or ESHUTDOWN if the
  * sleep hook says that the thread must stop waiting.

@@ -89,7 +89,7 @@ http_origin (struct http *h, const char *name)
   memcpy (o->name, name, size);
   o->next = h->origins;
   h->origins = o;
-  h->connections.clients++;
+  quota_join (&h->connections, &o->client);
   return o;
 }
 

@@ -428,15 +428,3 @@ chain_close (struct chain *chain)
   }
   free (chain);
 }
-
-size_t
-chain_largest_cluster (const struct chain *chain)
-{
-  uint64_t largest = 0;
-  unsigned i;
-
-  for (i = 0; i < chain->nr_layers; ++i)
-    if (chain->layers[i].image)
-      largest = max64 (largest, image_cluster_size (chain->layers[i].image));
-  return (size_t) largest;
-}

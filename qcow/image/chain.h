@@ -33,7 +33,4 @@ struct chain *chain_open (struct context *context,
                           const struct qcow_options *options);
 void chain_close (struct chain *chain);
 
-/* The largest cluster size of all layers, in bytes. */
-size_t chain_largest_cluster (const struct chain *chain);
-
 #endif /* QCOW_IMAGE_CHAIN_H */

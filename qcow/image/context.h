@@ -46,4 +46,11 @@ context_new_ids (struct context *context)
          * CONTEXT_IDS;
 }
 
+/* Public as an opaque type (qcow.h). */
+struct qcow_shared {
+  struct context context;
+  struct qcow_hooks hooks; /* of the context */
+  bool debug_cache;
+};
+
 #endif /* QCOW_IMAGE_CONTEXT_H */

@@ -16,6 +16,18 @@
 #define CLUSTER (2U << 20)
 #define SLOTS 4
 
+static struct workspace_pool *
+pool_for (struct quota_client *clients, unsigned n)
+{
+  struct workspace_pool *pool = workspace_pool_new ();
+  unsigned i;
+
+  assert_non_null (pool);
+  for (i = 0; i < n; ++i)
+    workspace_pool_join (pool, &clients[i], CLUSTER);
+  return pool;
+}
+
 /* A thread that waits for a workspace. */
 struct waiter {
   pthread_t thread;
@@ -90,9 +102,9 @@ try (struct workspace_pool *pool, struct quota_client *client)
 static void
 bounded (void **state)
 {
-  struct workspace_pool *pool = workspace_pool_new (CLUSTER, 1);
-  struct workspace *w[SLOTS], *again;
   struct quota_client client = { 0 };
+  struct workspace_pool *pool = pool_for (&client, 1);
+  struct workspace *w[SLOTS], *again;
   unsigned i;
 
   (void) state;
@@ -117,20 +129,61 @@ bounded (void **state)
 static void
 keeps_one (void **state)
 {
-  struct workspace_pool *pool = workspace_pool_new (CLUSTER, 2);
-  struct quota_client greedy = { 0 }, other = { 0 };
+  struct quota_client clients[2] = { 0 };
+  struct quota_client *const greedy = &clients[0], *const other = &clients[1];
+  struct workspace_pool *pool = pool_for (clients, 2);
   struct workspace *w[SLOTS];
   unsigned i;
 
   (void) state;
   for (i = 0; i < SLOTS - 1; ++i)
-    assert_non_null (w[i] = try (pool, &greedy));
-  assert_null (try (pool, &greedy));
-  assert_non_null (w[i] = try (pool, &other));
-  workspace_put (pool, &other, w[i]);
-  assert_null (try (pool, &greedy));
+    assert_non_null (w[i] = try (pool, greedy));
+  assert_null (try (pool, greedy));
+  assert_non_null (w[i] = try (pool, other));
+  workspace_put (pool, other, w[i]);
+  assert_null (try (pool, greedy));
   while (i > 0)
-    workspace_put (pool, &greedy, w[--i]);
+    workspace_put (pool, greedy, w[--i]);
+  workspace_pool_free (pool);
+}
+
+/* A client with larger clusters comes: small workspaces, idle or in use, are
+ * not handed out any more, and fewer large ones take their place.
+ */
+static void
+grows (void **state)
+{
+  struct workspace_pool *pool = workspace_pool_new ();
+  struct quota_client small = { 0 }, large = { 0 };
+  struct workspace *used, *idle, *w[SLOTS];
+  unsigned i;
+
+  (void) state;
+  assert_non_null (pool);
+  workspace_pool_join (pool, &small, 65536);
+  assert_non_null (used = try (pool, &small));
+  assert_non_null (idle = try (pool, &small));
+  assert_int_equal (used->out_size, 65536);
+  workspace_put (pool, &small, idle);
+  workspace_pool_join (pool, &large, CLUSTER);
+  assert_non_null (w[0] = try (pool, &large));
+  assert_int_equal (w[0]->out_size, CLUSTER);
+  workspace_put (pool, &small, used);
+  for (i = 1; i < SLOTS; ++i) {
+    assert_non_null (w[i] = try (pool, i == 1 ? &small : &large));
+    assert_int_equal (w[i]->in_size, 2 * CLUSTER);
+    assert_int_equal (w[i]->out_size, CLUSTER);
+  }
+  assert_null (try (pool, &small));
+  for (i = 0; i < SLOTS; ++i)
+    workspace_put (pool, i == 1 ? &small : &large, w[i]);
+
+  /* Without the other client, all are for the one that stays. */
+  workspace_pool_leave (pool, &large);
+  for (i = 0; i < SLOTS; ++i)
+    assert_non_null (w[i] = try (pool, &small));
+  for (i = 0; i < SLOTS; ++i)
+    workspace_put (pool, &small, w[i]);
   workspace_pool_free (pool);
 }
 
@@ -143,8 +196,8 @@ keeps_one (void **state)
 static bool
 third_is_woken (void)
 {
-  struct workspace_pool *pool = workspace_pool_new (CLUSTER, 5);
   struct quota_client clients[5] = { 0 };
+  struct workspace_pool *pool = pool_for (clients, 5);
   struct workspace *w[SLOTS];
   struct waiter first, second, third;
   unsigned i;
@@ -194,6 +247,7 @@ wakes (void **state)
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (bounded),
   cmocka_unit_test (keeps_one),
+  cmocka_unit_test (grows),
   cmocka_unit_test (wakes),
 };
 
