@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -49,6 +50,7 @@ struct parameter {
     const char *const **list;
     bool *flag;
     unsigned *number;
+    int *fd;
     uint64_t *number64;
   };
 
@@ -260,6 +262,23 @@ take_unsigned (const struct parameter *p, const char *value)
 }
 
 static int
+take_fd (const struct parameter *p, const char *value)
+{
+  if (*p->fd != -1) {
+    nbdkit_error ("%s=%s: the parameter was given before (%s=%d): it can "
+                  "only be given once",
+                  p->key, value, p->key, *p->fd);
+    return -1;
+  }
+  if (nbdkit_parse_int (p->key, value, p->fd) == -1)
+    return -1;
+  return *p->fd > STDERR_FILENO
+           ? 0
+           : bad_value (p, value, "greater than 2: stdin, stdout and stderr "
+                                  "are for nbdkit");
+}
+
+static int
 take_iterations (const struct parameter *p, const char *value)
 {
   if (nbdkit_parse_uint64_t (p->key, value, p->number64) == -1)
@@ -278,6 +297,7 @@ take_iterations (const struct parameter *p, const char *value)
 static const struct parameter parameters[] = {
   { "file", take_text, 0, .text = &options.filename },
   { "url", take_text, HIDDEN, .text = &options.url },
+  { "fd", take_fd, 0, .fd = &options.fd },
   { "allow", take_list, 0, ORDERED (options, allow) },
   { "backing", take_list, 0, BY_LAYER (backing, 1) },
   { "backing-format", take_list, 0, BY_LAYER (backing_formats, 1) },
@@ -390,18 +410,31 @@ close_gaps (void)
     }
 }
 
+/* Exactly one parameter says what to serve. */
+static int
+check_image (void)
+{
+  const char *first = options.filename ? "file" : options.url ? "url" : "fd";
+  const char *second = options.fd != -1 ? "fd" : "url";
+
+  if (options.filename == NULL && options.url == NULL && options.fd == -1) {
+    nbdkit_error ("you must supply [file=]FILENAME, url=URL or fd=N after "
+                  "the plugin name on the command line");
+    return -1;
+  }
+  if ((options.filename != NULL) + (options.url != NULL) + (options.fd != -1)
+      > 1) {
+    nbdkit_error ("%s= and %s= are mutually exclusive", first, second);
+    return -1;
+  }
+  return 0;
+}
+
 int
 config_complete (void)
 {
-  if (options.filename == NULL && options.url == NULL) {
-    nbdkit_error ("you must supply [file=]FILENAME or url=URL after the "
-                  "plugin name on the command line");
+  if (check_image () == -1)
     return -1;
-  }
-  if (options.filename && options.url) {
-    nbdkit_error ("file= and url= are mutually exclusive");
-    return -1;
-  }
   close_gaps ();
   take_environment (&options.http.s3_defaults);
   return 0;
@@ -475,6 +508,7 @@ const char *const config_hints[QCOW_NR_HINTS] = {
 const char config_help[] =
   "[file=]<FILENAME>     The QCOW image to serve, read-only: a file or a block\n"
   "                      device.\n"
+  "fd=<N>                The image as an inherited file descriptor.\n"
   "url=<URL>             The image at an http or https URL, or at\n"
   "                      s3://BUCKET/KEY.\n"
   "allow=<WHERE>         Let the image name other files here: image-dir (the\n"

@@ -233,7 +233,9 @@ static void
 debug_source (const struct qcow *q, unsigned layer, const char *what,
               const struct source *source)
 {
-  char *real = source->remote ? NULL : realpath (source->name, NULL);
+  char *real = source->remote || source->nameless
+                 ? NULL
+                 : realpath (source->name, NULL);
 
   error_debug (q->context->hooks, source->name,
                "layer %u: %s %s, %" PRIu64 " bytes", layer, what,

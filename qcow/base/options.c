@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Defaults.  See options.h.
+ * Defaults, and a name for messages.  See options.h.
  */
 
 #include "base/options.h"
@@ -9,6 +9,7 @@ void
 qcow_options_init (struct qcow_options *options)
 {
   *options = (struct qcow_options){
+    .fd = -1,
     .cache_size = QCOW_DEFAULT_CACHE_SIZE,
     .luks_iterations = QCOW_DEFAULT_LUKS_ITERATIONS,
     .http = {
@@ -17,4 +18,12 @@ qcow_options_init (struct qcow_options *options)
       .followlocation = true,
     },
   };
+}
+
+const char *
+qcow_options_object (const struct qcow_options *options)
+{
+  if (options->filename)
+    return options->filename;
+  return options->url ? "url=" : "fd=";
 }

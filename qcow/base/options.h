@@ -53,10 +53,13 @@ struct qcow_http_options {
 
 struct qcow_options {
   /* Set exactly one of these: a local file or block device; an http, https or
-   * s3 URL.  (Members of 'backing' and 'data_files' can be either.)
+   * s3 URL; a descriptor of a file or block device, > 2, which qcow_open
+   * duplicates.  (Members of 'backing' and 'data_files' can be files or URLs.)
+   * If both are set, 'filename' is the name of the descriptor's file.
    */
   const char *filename;
   const char *url;
+  int fd; /* default -1: none */
   uint64_t cache_size; /* bytes for lookup tables, inflated clusters, and
                           data of remote files; default 64 MiB */
   struct qcow_http_options http;
@@ -125,5 +128,10 @@ struct qcow_options {
 /* Set all members to their defaults: those given above, else NULL, 0 or false.
  */
 void qcow_options_init (struct qcow_options *options);
+
+/* The object of messages that are about the options, not about any image: the
+ * file's name or a parameter's.
+ */
+const char *qcow_options_object (const struct qcow_options *options);
 
 #endif /* QCOW_BASE_OPTIONS_H */

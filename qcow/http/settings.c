@@ -305,7 +305,7 @@ http_check_options (const struct qcow_options *options,
   if (take_values (&s, o, hooks) == -1)
     return -1;
   if (o->given && !options->url && !can_reach (options, url_is_one))
-    return error_report (hooks, EINVAL, options->filename,
+    return error_report (hooks, EINVAL, qcow_options_object (options),
                          "%s= has no effect: the image is a local file, and "
                          "no URL is named or allowed",
                          o->given);

@@ -16,14 +16,13 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/keep-errno.h"
+#include "base/open.h"
 #include "base/path.h"
 #include "image/access-refusal.h"
 #include "image/access.h"
@@ -96,8 +95,29 @@ add_allowed (struct access *a, const char *value)
                               : set_directory (d, value, a->hooks);
   if (a->stated_dir)
     return set_directory (d, a->stated_dir, a->hooks);
+  if (a->url_dir == NULL)
+    return error_report (a->hooks, EINVAL, "allow=image-dir",
+                         "the image is a file descriptor, so its directory "
+                         "is not known (allow=DIR names one)");
   d->prefix = strdup (a->url_dir);
   return d->prefix ? 0 : error_no_memory (a->hooks, "allow=");
+}
+
+/* Returns -1 if out of memory. */
+static int
+set_image_directory (struct access *a, const struct reference *image)
+{
+  if (image->nameless)
+    return 0;
+  if (image->path == NULL) {
+    a->url_dir = url_directory (image->url.name);
+    return a->url_dir ? 0 : -1;
+  }
+  a->stated_dir = path_directory (image->path);
+  if (a->stated_dir == NULL)
+    return -1;
+  a->real_dir = realpath (a->stated_dir, NULL);
+  return 0;
 }
 
 struct access *
@@ -107,14 +127,7 @@ access_new (const char *const *allow, size_t nr, const struct reference *image,
   struct access *a = calloc (1, sizeof *a + nr * sizeof a->allowed[0]);
   size_t i;
 
-  if (a && image->path) {
-    a->stated_dir = path_directory (image->path);
-    if (a->stated_dir)
-      a->real_dir = realpath (a->stated_dir, NULL);
-  }
-  else if (a)
-    a->url_dir = url_directory (image->url.name);
-  if (a == NULL || (a->stated_dir == NULL && a->url_dir == NULL)) {
+  if (a == NULL || set_image_directory (a, image) == -1) {
     free (a);
     error_no_memory (hooks, reference_meaning (image));
     return NULL;
@@ -162,20 +175,6 @@ has_directory (const struct access *a)
   return a->any;
 }
 
-/* Open a path below a directory with O_PATH.  The kernel does not follow links
- * and does not leave the directory.
- */
-static int
-open_below (const struct allowed *d, const char *rest)
-{
-  const struct open_how how = {
-    .flags = O_PATH | O_CLOEXEC,
-    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-  };
-
-  return (int) syscall (SYS_openat2, d->fd, rest, &how, sizeof how);
-}
-
 /* Open the real path with O_PATH, from one of the allowed directories above
  * it.  *covered: there is such a directory.  *devices: allow= gives the name
  * of one, not just image-dir.
@@ -197,7 +196,7 @@ open_in_directories (const struct access *a, const char *real, bool *covered,
     *covered = true;
     *devices |= d->is_named;
     if (fd == -1)
-      fd = open_below (d, rest);
+      fd = open_below (d->fd, rest, RESOLVE_NO_SYMLINKS);
   }
   return fd;
 }
@@ -208,7 +207,6 @@ static int
 open_for_reading (const struct access *a, const struct reference *ref, int fd,
                   bool devices)
 {
-  char self[64];
   struct stat st;
   int r;
 
@@ -229,8 +227,7 @@ open_for_reading (const struct access *a, const struct reference *ref, int fd,
                          : S_ISFIFO (st.st_mode) ? "a FIFO"
                          : S_ISCHR (st.st_mode)  ? "a character device"
                                                  : "a special file");
-  snprintf (self, sizeof self, "/proc/self/fd/%d", fd);
-  r = open (self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  r = open_again (fd);
   return r == -1 ? access_open_failed (a, ref) : r;
 }
 

@@ -31,13 +31,6 @@ struct opening {
   uint32_t remotes;  /* remote sources opened so far */
 };
 
-/* The object of messages that are not about any image. */
-static const char *
-options_name (const struct opening *o)
-{
-  return o->options->filename ? o->options->filename : "url=";
-}
-
 /* --- Files --- */
 
 static struct source *
@@ -363,10 +356,22 @@ unlock_layers (const struct chain *chain, const struct qcow_options *options)
   return unlock_images (images, n, options);
 }
 
+static struct source *
+open_top (struct opening *o, struct reference *top)
+{
+  const int fd = o->options->fd;
+
+  if (fd == -1)
+    return open_reference (o, top);
+  return source_file_from_descriptor (fd, top->path, top->nameless,
+                                      o->context->force_share,
+                                      o->context->hooks);
+}
+
 static int
 open_layers (struct opening *o, struct reference *top)
 {
-  struct source *source = open_reference (o, top);
+  struct source *source = open_top (o, top);
 
   if (source == NULL || add_image (o, source) == -1)
     return -1;
@@ -384,13 +389,13 @@ open_all (struct opening *o, struct reference *top)
 
   o->chain = calloc (1, sizeof *o->chain);
   if (o->chain == NULL)
-    return error_no_memory (hooks, options_name (o));
+    return error_no_memory (hooks, qcow_options_object (options));
   o->chain->first_id = context_new_ids (o->context);
   if (resolve_top (o->context, options, top) == -1)
     return -1;
   o->access = access_new (options->allow, options->nr_allow, top, hooks);
   if (o->access == NULL
-      || backing_format_check_options (options, hooks, options_name (o)) == -1)
+      || backing_format_check_options (options, hooks, qcow_options_object (options)) == -1)
     return -1;
   return open_layers (o, top);
 }

@@ -54,7 +54,14 @@ resolve_top (struct context *context, const struct qcow_options *options,
 {
   const char *filename = options->filename;
 
+  char number[32];
+
   *ref = (struct reference){ .image = NULL };
+  if (filename == NULL && options->fd != -1) {
+    snprintf (number, sizeof number, "fd=%d", options->fd);
+    ref->nameless = true;
+    return set_path (context, number, number, ref);
+  }
   if (options->url)
     return set_url (context, options, options->url, options->url, ref);
   if (url_looks_like_one (filename))
@@ -84,6 +91,45 @@ begin (const struct image *image, const char *what, enum qcow_hint hint,
   snprintf (ref->hint_value, sizeof ref->hint_value, "%s", suffix->text);
 }
 
+/* Returns the first directory that allow= names, or NULL. */
+static const char *
+first_directory (const struct qcow_options *options)
+{
+  size_t i;
+
+  for (i = 0; i < options->nr_allow; ++i)
+    if (strcmp (options->allow[i], "image-dir") != 0
+        && strcmp (options->allow[i], "any") != 0
+        && !url_is_one (options->allow[i]))
+      return options->allow[i];
+  return NULL;
+}
+
+/* The image has no directory to which a relative name could be joined. */
+static int
+set_below_allowed (const struct image *image,
+                   const struct qcow_options *options, const char *stored,
+                   const char *name, struct reference *ref)
+{
+  const char *dir = first_directory (options);
+  struct hint_room room;
+  char *joined;
+  int r;
+
+  if (dir == NULL)
+    return error_report (
+      image->context->hooks, EPERM, image->name,
+      "the image names the %s '%s', but was passed as a file descriptor, so "
+      "the directory of that name is not known%s",
+      ref->what, url_shown (stored),
+      error_hint_with (image->context->hooks, QCOW_HINT_ALLOW, "DIR", &room));
+  if (asprintf (&joined, "%s/%s", dir, name) == -1)
+    return image_no_memory (image);
+  r = set_path (image->context, stored, joined, ref);
+  free (joined);
+  return r;
+}
+
 /* Join a relative name to the directory part of the image's name as written
  * (qemu).  An absolute name is a local file, even in an image at a URL.
  */
@@ -92,10 +138,13 @@ set_joined (const struct image *image, const struct qcow_options *options,
             const char *stored, const char *name, struct reference *ref)
 {
   const bool is_url = url_is_one (image->name) && name[0] != '/';
-  char *joined
-    = is_url ? url_join (image->name, name) : path_join (image->name, name);
+  char *joined;
   int r;
 
+  if (image->source->nameless && name[0] != '/')
+    return set_below_allowed (image, options, stored, name, ref);
+  joined
+    = is_url ? url_join (image->name, name) : path_join (image->name, name);
   if (joined == NULL)
     return image_no_memory (image);
   r = is_url ? set_url (image->context, options, stored, joined, ref)

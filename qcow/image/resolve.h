@@ -5,7 +5,9 @@
  *
  * The rules for names in images are those of qemu's block.c.  Protocols other
  * than URLs of web servers are refused.  Unlike in qemu, a relative name in an
- * image at a URL is a file name, in which '?', '#' and '%' are ordinary.
+ * image at a URL is a file name, in which '?', '#' and '%' are ordinary, and one
+ * in an image without a name (a descriptor) is taken from the first directory
+ * that allow= names.
  *
  * The first URL creates context->http.  All functions fill in *ref, which the
  * caller passes to reference_free, even on failure.  They return 0, or -1 with
@@ -20,7 +22,7 @@
 #include "image/layer-suffix.h"
 #include "url/reference.h"
 
-/* The image that the options name with url= or file=. */
+/* The image that the options name with url=, file= or fd=. */
 int resolve_top (struct context *context, const struct qcow_options *options,
                  struct reference *ref);
 

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/minmax.h"
+#include "base/open.h"
 #include "source/file.h"
 #include "source/lock.h"
 #include "source/source.h"
@@ -325,6 +326,48 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
 
   source_close (&f->source);
   return NULL;
+}
+
+/* Refuse descriptors that can't be read. */
+static int
+check_descriptor (int fd, const char *name, const struct qcow_hooks *hooks)
+{
+  const int flags = fcntl (fd, F_GETFL);
+
+  if (flags == -1)
+    return error_report (hooks, errno, name,
+                         "the file descriptor is not open: %m");
+  if (flags & O_PATH)
+    return error_report (hooks, EINVAL, name,
+                         "the file descriptor was opened with O_PATH, so "
+                         "it can't be read");
+  if ((flags & O_ACCMODE) == O_WRONLY)
+    return error_report (hooks, EINVAL, name,
+                         "the file descriptor is open only for writing");
+  return 0;
+}
+
+struct source *
+source_file_from_descriptor (int fd, const char *name, bool nameless,
+                             bool force_share, const struct qcow_hooks *hooks)
+{
+  struct source *source;
+  int own;
+
+  if (check_descriptor (fd, name, hooks) == -1)
+    return NULL;
+  own = open_again (fd);
+  if (own == -1)
+    own = fcntl (fd, F_DUPFD_CLOEXEC, 0);
+  if (own == -1) {
+    error_report (hooks, errno, name,
+                  "can't duplicate the file descriptor: %m");
+    return NULL;
+  }
+  source = source_file_from_fd (own, name, force_share, hooks);
+  if (source)
+    source->nameless = nameless;
+  return source;
 }
 
 struct source *

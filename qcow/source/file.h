@@ -15,6 +15,19 @@
 struct source *source_file_open (const char *filename, bool force_share,
                                  const struct qcow_hooks *hooks);
 
+/* The same for a descriptor that another program opened, perhaps one that has
+ * rights which this one lacks.  The caller keeps the descriptor, and can close
+ * it.  If 'nameless' is set, 'name' is only for messages.
+ *
+ * If possible, the file is opened again, so that the other program's file
+ * offset stays as it is and the locks are independent of its own.  Otherwise
+ * the locks last until both programs have closed the file, and locks that the
+ * other program took through this descriptor are not noticed.
+ */
+struct source *source_file_from_descriptor (int fd, const char *name,
+                                            bool nameless, bool force_share,
+                                            const struct qcow_hooks *hooks);
+
 /* The same for a file that is already open.  Takes over 'fd', also on failure.
  */
 struct source *source_file_from_fd (int fd, const char *filename,

@@ -32,6 +32,7 @@ struct reference {
   char *path;     /* NULL: it is a URL */
   struct url url; /* if path is NULL */
   bool hidden;    /* the path can contain a secret: not for messages */
+  bool nameless;  /* the path is only a name for an open descriptor */
 };
 
 /* What the name means, for messages. */

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Safe ways to open local files.  See open.h.
+ */
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/open.h"
+
+int
+open_below (int directory, const char *name, uint64_t resolve)
+{
+  const struct open_how how = {
+    .flags = O_PATH | O_CLOEXEC,
+    .resolve = RESOLVE_BENEATH | resolve,
+  };
+
+  return (int) syscall (SYS_openat2, directory, name, &how, sizeof how);
+}
+
+/* O_NONBLOCK, so that open does not wait for the writer of a FIFO. */
+int
+open_again (int fd)
+{
+  char self[64];
+
+  snprintf (self, sizeof self, "/proc/self/fd/%d", fd);
+  return open (self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
