@@ -328,7 +328,12 @@ struct qcow_shared *
 qcow_shared_new (const struct qcow_options *options,
                  const struct qcow_hooks *hooks)
 {
-  return new_shared (options, hooks, (size_t) 1 << QCOW_MAX_CLUSTER_BITS);
+  struct qcow_shared *shared
+    = new_shared (options, hooks, (size_t) 1 << QCOW_MAX_CLUSTER_BITS);
+
+  if (shared)
+    shared->context.is_shared = true;
+  return shared;
 }
 
 void

@@ -3,6 +3,7 @@
  * Safe ways to open local files.  See open.h.
  */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -19,7 +20,15 @@ open_below (int directory, const char *name, uint64_t resolve)
     .resolve = RESOLVE_BENEATH | resolve,
   };
 
-  return (int) syscall (SYS_openat2, directory, name, &how, sizeof how);
+  int fd, tries = 100;
+
+  /* EAGAIN: the kernel can't tell whether ".." left the directory, because
+   * something was renamed meanwhile.
+   */
+  do
+    fd = (int) syscall (SYS_openat2, directory, name, &how, sizeof how);
+  while (fd == -1 && errno == EAGAIN && --tries > 0);
+  return fd;
 }
 
 /* O_NONBLOCK, so that open does not wait for the writer of a FIFO. */

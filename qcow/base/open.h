@@ -13,8 +13,9 @@
 #include <stdint.h>
 
 /* Open a file below a directory with O_PATH.  The kernel does not leave the
- * directory.  'resolve' has further RESOLVE_* flags of openat2.  errno is
- * ENOSYS if the kernel has no openat2.
+ * directory; if the name or a symbolic link does, errno is EXDEV.  'resolve'
+ * has further RESOLVE_* flags of openat2.  errno is ENOSYS if the kernel has
+ * no openat2.
  */
 int open_below (int directory, const char *name, uint64_t resolve);
 

@@ -22,9 +22,16 @@ struct layer {
                     size of any layer above */
 };
 
+/* Keeps open what a view uses.  The view is gone when it is released. */
+struct view_owner {
+  void (*release) (struct view_owner *owner);
+};
+
 struct qcow_view {
   struct context *context;
-  const char *name; /* of the image, for messages */
+  struct view_owner *owner; /* released last; NULL: somebody else keeps open
+                               what the view uses */
+  const char *name;         /* of the image, for messages */
   char *description;
   uint64_t id;           /* the owner in cache keys (context.h); 0: nothing is
                             cached */

@@ -274,14 +274,18 @@ void
 qcow_view_close (struct qcow_view *v)
 {
   KEEP_ERRNO;
+  struct view_owner *owner;
 
   if (v == NULL)
     return;
+  owner = v->owner;
   diff_base_free (v->since);
   bitmap_close (v->bitmap);
   l1_table_put (v->context->l1_tables, v->l1);
   free (v->description);
   free (v);
+  if (owner)
+    owner->release (owner);
 }
 
 /* --- What changed --- */

@@ -92,11 +92,10 @@ access_refuse_file (const struct access *a, const struct reference *ref,
 {
   char *path = NULL, *dir = NULL;
 
-  if (!ref->hidden)
-    path = real ? strdup (real) : absolute (a, ref->path);
-  if (path)
+  path = real ? strdup (real) : absolute (a, ref->path);
+  if (path && !ref->hidden)
     dir = path_directory (path);
-  refuse (a, ref, path ? path : reference_meaning (ref),
+  refuse (a, ref, dir ? path : reference_meaning (ref),
           path && is_in_image_dir (a, path) ? "image-dir"
           : dir                             ? dir
                                             : "DIR",

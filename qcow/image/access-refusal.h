@@ -26,8 +26,8 @@ struct access {
   const struct qcow_hooks *hooks;
   bool any; /* allow=any */
 
-  /* The directory of the image that the user names, which a descriptor does not
-   * have: of a local file ...
+  /* The directory of the image that the user names, which a descriptor does
+   * not have: of a local file ...
    */
   char *stated_dir; /* as the user writes it; else NULL */
   char *real_dir;   /* its real path; NULL: not known */

@@ -14,7 +14,7 @@
  *   that a server may treat as "..", is refused.
  * - allow=any covers every regular file and every URL.
  *
- * Only the thread that opens the chain uses this.
+ * A rule is constant, so any number of threads may use it at once.
  */
 
 #ifndef QCOW_IMAGE_ACCESS_H

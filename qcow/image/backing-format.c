@@ -64,7 +64,10 @@ backing_format_stated (const struct image *above, unsigned depth,
 {
   const bool is_named = above->header.backing_file[0] != '\0';
   const char *recorded = is_named ? above->header.backing_format : "";
-  const char *given = user_format (options, depth, recorded[0] != '\0');
+  /* With many images, the user can't mean those that record a format. */
+  const char *given = above->context->is_shared && recorded[0] != '\0'
+                        ? NULL
+                        : user_format (options, depth, recorded[0] != '\0');
   const bool numbered = options->backing_formats_numbered;
   const bool is_replaced
     = depth <= options->nr_backing && options->backing[depth - 1];
@@ -88,12 +91,15 @@ backing_format_stated (const struct image *above, unsigned depth,
       "qcow and qcow2 are supported.  Specify the format of "
       "your own file with backing-format%s=raw or "
       "backing-format%s=qcow",
-      url_shown (above->header.backing_file), recorded, stated->needed.text,
-      stated->needed.text);
-  return error_report (above->context->hooks, EINVAL, above->name,
-                       "the backing file '%s' has the format '%s': only raw, "
-                       "qcow and qcow2 are supported",
-                       url_shown (above->header.backing_file), recorded);
+      error_name (above->context->hooks,
+                  url_shown (above->header.backing_file)),
+      recorded, stated->needed.text, stated->needed.text);
+  return error_report (
+    above->context->hooks, EINVAL, above->name,
+    "the backing file '%s' has the format '%s': only raw, "
+    "qcow and qcow2 are supported",
+    error_name (above->context->hooks, url_shown (above->header.backing_file)),
+    recorded);
 }
 
 /* The file is stated to be a QCOW image. */

@@ -25,7 +25,8 @@
 struct opening {
   struct context *context;
   const struct qcow_options *options;
-  struct access *access;
+  const struct access *access;
+  struct access *own_access; /* NULL: it is the context's */
   struct chain *chain;
   size_t data_files; /* layers so far that have a data file */
   uint32_t remotes;  /* remote sources opened so far */
@@ -328,6 +329,8 @@ check_all_used (const struct opening *o)
 {
   const struct qcow_options *options = o->options;
 
+  if (o->context->is_shared)
+    return 0;
   if (check_all_backing_used (o) == -1)
     return -1;
   if (options->data_files_numbered)
@@ -363,9 +366,8 @@ open_top (struct opening *o, struct reference *top)
 
   if (fd == -1)
     return open_reference (o, top);
-  return source_file_from_descriptor (fd, top->path, top->nameless,
-                                      o->context->force_share,
-                                      o->context->hooks);
+  return source_file_from_descriptor (
+    fd, top->path, top->nameless, o->context->force_share, o->context->hooks);
 }
 
 static int
@@ -393,9 +395,14 @@ open_all (struct opening *o, struct reference *top)
   o->chain->first_id = context_new_ids (o->context);
   if (resolve_top (o->context, options, top) == -1)
     return -1;
-  o->access = access_new (options->allow, options->nr_allow, top, hooks);
+  o->access = o->context->access;
+  if (o->access == NULL)
+    o->access = o->own_access
+      = access_new (options->allow, options->nr_allow, top, hooks);
   if (o->access == NULL
-      || backing_format_check_options (options, hooks, qcow_options_object (options)) == -1)
+      || backing_format_check_options (options, hooks,
+                                       qcow_options_object (options))
+           == -1)
     return -1;
   return open_layers (o, top);
 }
@@ -407,7 +414,7 @@ chain_open (struct context *context, const struct qcow_options *options)
   struct reference top = { .name = NULL };
   const int r = open_all (&o, &top);
 
-  access_free (o.access);
+  access_free (o.own_access);
   reference_free (&top);
   if (r == 0)
     return o.chain;

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "codec/workspace.h"
 #include "http/http.h"
+#include "image/access.h"
 #include "image/l1.h"
 
 struct context {
@@ -25,6 +26,15 @@ struct context {
   struct workspace_pool *workspaces;
   struct l1_tables *l1_tables;
   struct http *http; /* NULL: no URL is involved */
+
+  /* Several images share the context.  Then threads open images at any time,
+   * so nothing here may change: no URL is opened, and all images have the
+   * access rule.  Passphrases and backing formats are for those images that
+   * need them.
+   */
+  bool is_shared;
+  const struct access *access; /* NULL: each chain makes its own */
+
   bool force_share;
   bool debug_runs;
   _Alignas(8) uint64_t chains; /* opened so far; atomic (i386: aligned) */

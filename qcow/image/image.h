@@ -40,7 +40,7 @@ struct image {
   struct cipher *cipher; /* decrypts the clusters; NULL: not encrypted, or
                             not unlocked yet (unlock.h) */
   struct error_filter damage;
-  uint64_t id; /* the owner in cache keys (context.h) */
+  uint64_t id;                    /* the owner in cache keys (context.h) */
   struct quota_client workspaces; /* protected by the lock of their pool */
 
   struct tables_ahead ahead;

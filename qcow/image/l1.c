@@ -46,6 +46,17 @@ l1_tables_free (struct l1_tables *all)
   free (all);
 }
 
+uint64_t
+l1_tables_bytes (struct l1_tables *all)
+{
+  uint64_t bytes;
+
+  pthread_mutex_lock (&all->lock);
+  bytes = all->bytes;
+  pthread_mutex_unlock (&all->lock);
+  return bytes;
+}
+
 static uint64_t
 bytes_of (const struct l1_table *table)
 {

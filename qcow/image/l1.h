@@ -42,6 +42,9 @@ struct l1_tables *l1_tables_new (void);
 /* NULL is ignored.  All tables must have been put. */
 void l1_tables_free (struct l1_tables *all);
 
+/* The memory that all tables in use take, in bytes. */
+uint64_t l1_tables_bytes (struct l1_tables *all);
+
 /* Get the table of 'size' entries at 'offset' of the source, and read it if no
  * view uses it yet.  If less than 'slack' bytes of its end lie past the end of
  * the file, these are zeros.  'what' names the table in messages.  NULL with

@@ -9,6 +9,7 @@
 
 #include "base/minmax.h"
 #include "base/secret.h"
+#include "base/wait.h"
 #include "codec/afsplit.h"
 #include "codec/libgcrypt.h"
 #include "image/luks.h"
@@ -264,6 +265,10 @@ try_slot (struct unlocking *u, unsigned number, const char *const *passphrases,
     if (work > limits->total) {
       result->gave_up = true;
       return 0;
+    }
+    if (hooks_sleep (u->source->hooks, 0) == -1) {
+      errno = ESHUTDOWN;
+      return -1;
     }
     limits->total -= work;
     r = try_passphrase (u, slot, passphrases[i]);

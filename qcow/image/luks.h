@@ -69,7 +69,7 @@ struct luks_result {
 
 /* Try the passphrases in each active slot, the cheapest slot first.  The LUKS
  * header is at 'offset' of the source.  0, or -1 with the error reported and
- * errno EIO or ENOMEM.
+ * errno EIO or ENOMEM, or with errno ESHUTDOWN if the sleep hook ended it.
  */
 int luks_unlock (const struct luks *luks, struct source *source,
                  uint64_t offset, const char *const *passphrases, size_t n,

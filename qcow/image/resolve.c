@@ -18,6 +18,12 @@ static int
 set_url (struct context *context, const struct qcow_options *options,
          const char *written, const char *text, struct reference *ref)
 {
+  if (context->is_shared)
+    return error_report (context->hooks, EPERM, ref->image ? ref->image : "",
+                         "the image names the %s '%s', but images that are "
+                         "served together can't reach URLs",
+                         ref->what ? ref->what : "file",
+                         error_name (context->hooks, url_shown (written)));
   if (context->http == NULL)
     context->http = http_new (options, context->hooks);
   if (context->http == NULL
@@ -32,18 +38,25 @@ set_url (struct context *context, const struct qcow_options *options,
   return ref->name ? 0 : error_no_memory (context->hooks, ref->url.name);
 }
 
+/* While serving, clients can see messages, so these show neither the path nor
+ * the directory part of the name.
+ */
 static int
 set_path (const struct context *context, const char *written, const char *path,
           struct reference *ref)
 {
+  const struct qcow_hooks *hooks = context->hooks;
   const char *shown = url_shown (written);
 
-  ref->hidden = shown != written;
-  ref->name = strdup (shown);
+  if (hooks->serving && ref->image)
+    error_debug (hooks, ref->image, "the %s '%s' is %s", ref->what, shown,
+                 url_shown (path));
+  ref->hidden = hooks->serving || shown != written;
+  ref->name = strdup (error_name (hooks, shown));
   ref->path = strdup (path);
   return ref->name && ref->path
            ? 0
-           : error_no_memory (context->hooks, ref->image ? ref->image : shown);
+           : error_no_memory (hooks, ref->image ? ref->image : shown);
 }
 
 /* --- Names of the user --- */
@@ -161,7 +174,7 @@ skip_protocol (const struct image *image, const struct reference *ref,
                const char **name)
 {
   const struct qcow_hooks *hooks = image->context->hooks;
-  const char *stored = image->header.backing_file;
+  const char *stored = image->header.backing_file, *shown;
   const char *p = strpbrk (stored, ":/");
   struct hint_room room;
 
@@ -172,19 +185,20 @@ skip_protocol (const struct image *image, const struct reference *ref,
     *name = stored + 5;
     return 0;
   }
+  shown = error_name (hooks, url_shown (stored));
   if (url_shown (stored) != stored)
     return error_report (
       hooks, EINVAL, image->name,
       "the backing file '%s' is named by a kind of URL "
       "that is not supported: '%.*s:'%s",
-      url_shown (stored), (int) (p - stored), stored,
+      shown, (int) (p - stored), stored,
       error_hint_with (hooks, ref->hint, ref->hint_value, &room));
   return error_report (
     hooks, EINVAL, image->name,
     "the backing file '%s' is neither a file nor a URL "
     "that is supported: '%.*s:' is not supported, and a "
     "file of this name would be './%s'%s",
-    stored, (int) (p - stored), stored, stored,
+    shown, (int) (p - stored), stored, shown,
     error_hint_with (hooks, ref->hint, ref->hint_value, &room));
 }
 

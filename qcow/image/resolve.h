@@ -5,9 +5,9 @@
  *
  * The rules for names in images are those of qemu's block.c.  Protocols other
  * than URLs of web servers are refused.  Unlike in qemu, a relative name in an
- * image at a URL is a file name, in which '?', '#' and '%' are ordinary, and one
- * in an image without a name (a descriptor) is taken from the first directory
- * that allow= names.
+ * image at a URL is a file name, in which '?', '#' and '%' are ordinary, and
+ * one in an image without a name (a descriptor) is taken from the first
+ * directory that allow= names.
  *
  * The first URL creates context->http.  All functions fill in *ref, which the
  * caller passes to reference_free, even on failure.  They return 0, or -1 with

@@ -205,7 +205,7 @@ unlock_images (struct image *const *images, size_t n,
   int r;
 
   if (!any_encrypted (images, n)) {
-    if (p.n == 0)
+    if (p.n == 0 || images[0]->context->is_shared)
       return 0;
     return error_report (images[0]->context->hooks, EINVAL, images[0]->name,
                          "is not encrypted%s, so no passphrase is needed",

@@ -3,7 +3,8 @@
  * Unlock the encrypted images of a chain with the user's passphrases.
  * Private to qcow/.
  *
- * Only the thread that opens the chain calls this, once.
+ * Only the thread that opens the chain calls this, once.  It takes seconds for
+ * LUKS; the sleep hook can end it between two key slots.
  */
 
 #ifndef QCOW_IMAGE_UNLOCK_H
@@ -19,8 +20,8 @@
  * or last of all.)
  *
  * 0, or -1 with the error reported and errno EACCES (no passphrase is right),
- * EINVAL (for example: there is a passphrase, but nothing is encrypted), EIO
- * or ENOMEM.
+ * EINVAL (for example: there is a passphrase, but nothing is encrypted, unless
+ * images share the context), EIO, ENOMEM or ESHUTDOWN.
  */
 int unlock_images (struct image *const *images, size_t n,
                    const struct qcow_options *options);
