@@ -274,8 +274,9 @@ take_fd (const struct parameter *p, const char *value)
     return -1;
   return *p->fd > STDERR_FILENO
            ? 0
-           : bad_value (p, value, "greater than 2: stdin, stdout and stderr "
-                                  "are for nbdkit");
+           : bad_value (p, value,
+                        "greater than 2: stdin, stdout and stderr "
+                        "are for nbdkit");
 }
 
 static int
@@ -298,6 +299,7 @@ static const struct parameter parameters[] = {
   { "file", take_text, 0, .text = &options.filename },
   { "url", take_text, HIDDEN, .text = &options.url },
   { "fd", take_fd, 0, .fd = &options.fd },
+  { "dir", take_text, 0, .text = &options.directory },
   { "allow", take_list, 0, ORDERED (options, allow) },
   { "backing", take_list, 0, BY_LAYER (backing, 1) },
   { "backing-format", take_list, 0, BY_LAYER (backing_formats, 1) },
@@ -410,6 +412,45 @@ close_gaps (void)
     }
 }
 
+/* Parameters that are about one image are refused with dir=. */
+static int
+check_directory (void)
+{
+  static const char one[] = "there is one image, or one directory, to serve";
+  const struct {
+    const char *key;
+    bool given;
+    const char *why;
+  } refused[] = {
+    { "file", options.filename != NULL, one },
+    { "url", options.url != NULL, one },
+    { "fd", options.fd != -1, one },
+    { "snapshot", options.snapshot != NULL,
+      "a client that wants a snapshot asks for the export FILE/SNAPSHOT" },
+    { "since", options.since != NULL,
+      "a client that wants a delta asks for the export FILE/OLD..NEW" },
+    { "bitmap", options.bitmap != NULL,
+      "a client that wants a bitmap asks for the export FILE/bitmap:NAME" },
+    { "backing", options.nr_backing > 0,
+      "it would be the backing file of every image (allow= lets images name "
+      "their own)" },
+    { "data-file", options.nr_data_files > 0,
+      "it would be the data file of every image (allow= lets images name "
+      "their own)" },
+    { options.http.given, options.http.given != NULL,
+      "it is for web servers, which the images of a directory can't reach" },
+  };
+  size_t i;
+
+  for (i = 0; i < COUNT (refused); ++i)
+    if (refused[i].given) {
+      nbdkit_error ("%s= and dir= can't be combined: %s", refused[i].key,
+                    refused[i].why);
+      return -1;
+    }
+  return 0;
+}
+
 /* Exactly one parameter says what to serve. */
 static int
 check_image (void)
@@ -418,8 +459,8 @@ check_image (void)
   const char *second = options.fd != -1 ? "fd" : "url";
 
   if (options.filename == NULL && options.url == NULL && options.fd == -1) {
-    nbdkit_error ("you must supply [file=]FILENAME, url=URL or fd=N after "
-                  "the plugin name on the command line");
+    nbdkit_error ("you must supply [file=]FILENAME, url=URL, fd=N or "
+                  "dir=DIRECTORY after the plugin name on the command line");
     return -1;
   }
   if ((options.filename != NULL) + (options.url != NULL) + (options.fd != -1)
@@ -433,7 +474,7 @@ check_image (void)
 int
 config_complete (void)
 {
-  if (check_image () == -1)
+  if ((options.directory ? check_directory () : check_image ()) == -1)
     return -1;
   close_gaps ();
   take_environment (&options.http.s3_defaults);
@@ -479,7 +520,7 @@ config_free (void)
 }
 
 #define MOUNT "unpack it first, or mount what is in it: nbdfuse DIR/NAME "
-const char *const config_hints[QCOW_NR_HINTS] = {
+static const char *hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_FORCE_SHARE] = "stop that process, or use force-share=true if "
                             "you know better",
   [QCOW_HINT_URL] = "use url= instead of file=",
@@ -504,10 +545,22 @@ const char *const config_hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_TAR] = MOUNT "[ nbdkit --filter=tar file FILE tar-entry=ENTRY ]",
 };
 
+const char *const *
+config_hints (void)
+{
+  if (options.directory) {
+    hints[QCOW_HINT_ALLOW] = "if you trust it, add allow=%s";
+    hints[QCOW_HINT_BACKING] = hints[QCOW_HINT_DATA_FILE] = NULL;
+  }
+  return hints;
+}
+
 /* clang-format off */
 const char config_help[] =
   "[file=]<FILENAME>     The QCOW image to serve, read-only: a file or a block\n"
   "                      device.\n"
+  "dir=<DIRECTORY>       Instead of an image: serve each image in this directory\n"
+  "                      as the export with its name.\n"
   "fd=<N>                The image as an inherited file descriptor.\n"
   "url=<URL>             The image at an http or https URL, or at\n"
   "                      s3://BUCKET/KEY.\n"

@@ -9,6 +9,7 @@
 #ifndef PLUGIN_CONFIG_H
 #define PLUGIN_CONFIG_H
 
+#include "qcow/directory.h"
 #include "qcow/qcow.h"
 
 /* Set all parameters to their defaults. */
@@ -19,8 +20,10 @@ int config_parameter (const char *key, const char *value);
 int config_complete (void);
 extern const char config_help[];
 
-/* For struct qcow_hooks. */
-extern const char *const config_hints[QCOW_NR_HINTS];
+/* The texts for struct qcow_hooks, QCOW_NR_HINTS of them: only parameters that
+ * can be combined with those given.
+ */
+const char *const *config_hints (void);
 
 /* The values of the parameters.  The result shares its strings and lists:
  * passphrases are valid until config_wipe_passphrases, the others until

@@ -6,7 +6,8 @@
  * get_ready opens and checks the image before the server forks or changes its
  * directory or user, so the server does not start with a bad image.  From then
  * on the image is constant, and callbacks run in parallel without locking
- * here.
+ * here.  With dir=, get_ready opens the directory, and each image is opened
+ * for the first client that asks for it.
  */
 
 #include <dlfcn.h>
@@ -40,7 +41,10 @@ NBDKIT_DLL_PUBLIC int qcow_debug_runs = 0;
 NBDKIT_DLL_PUBLIC int qcow_debug_cache = 0;
 NBDKIT_DLL_PUBLIC int qcow_debug_http = 0;
 
+/* What is served: one of them is not NULL. */
 static struct qcow *image;
+static struct qcow_directory *directory;
+
 static bool serving;     /* after the fork */
 static bool before_1_34; /* the version of the running nbdkit */
 
@@ -96,6 +100,7 @@ static void
 plugin_unload (void)
 {
   qcow_close (image);
+  qcow_directory_close (directory);
   config_free ();
 }
 
@@ -126,12 +131,16 @@ plugin_get_ready (void)
     .warn = hook_warn,
     .debug = hook_debug,
     .sleep = hook_sleep,
-    .hints = config_hints,
+    .hints = config_hints (),
   };
 
   options.debug_runs = qcow_debug_runs;
   options.debug_cache = qcow_debug_cache;
   options.debug_http = qcow_debug_http;
+  if (options.directory) {
+    directory = qcow_directory_open (&options, &hooks);
+    return directory ? 0 : -1;
+  }
   image = qcow_open (&options, &hooks);
   config_wipe_passphrases ();
   return image ? 0 : -1;
@@ -141,7 +150,8 @@ static int
 plugin_after_fork (void)
 {
   serving = true;
-  return qcow_after_fork (image);
+  return directory ? qcow_directory_after_fork (directory)
+                   : qcow_after_fork (image);
 }
 
 /* nbdkit's limits.  With one export more, or a longer name or description, it
@@ -176,9 +186,19 @@ plugin_list_exports (UNUSED int readonly, UNUSED int is_tls,
   static atomic_flag warned = ATOMIC_FLAG_INIT;
   struct listing l = { .exports = exports };
 
-  if (qcow_list (image, list_one, &l) == -1)
+  if ((directory ? qcow_directory_list (directory, list_one, &l)
+                 : qcow_list (image, list_one, &l))
+      == -1)
     return -1;
-  if (l.left_out > 0 && !atomic_flag_test_and_set (&warned))
+  if (l.left_out == 0 || atomic_flag_test_and_set (&warned))
+    return 0;
+  if (directory)
+    nbdkit_error (
+      "warning: list of exports: %u images are omitted: there are "
+      "too many, or their names can't be listed (clients can still "
+      "open them)",
+      l.left_out);
+  else
     nbdkit_error ("warning: list of exports: %u snapshots or bitmaps are "
                   "omitted: there are too many, their names can't be listed "
                   "(clients can still open them by id or name), or the "
@@ -204,7 +224,12 @@ plugin_open (UNUSED int readonly)
    */
   const char *name = nbdkit_export_name ();
 
-  opened_here = name ? qcow_view_open (image, name) : NULL;
+  if (name == NULL)
+    opened_here = NULL;
+  else if (directory)
+    opened_here = qcow_directory_view_open (directory, name);
+  else
+    opened_here = qcow_view_open (image, name);
   return opened_here;
 }
 

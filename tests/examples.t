@@ -37,6 +37,8 @@ io overlay.qcow2 'write -q -P 7 100k 30k'
 qemu-img create -q -f qcow2 -o data_file=moved.raw data.qcow2 1M
 io data.qcow2 'write -q -P 8 200k 30k'
 mv moved.raw data.raw
+mkdir images
+cp disk.qcow2 overlay.qcow2 base.qcow2 images
 printf tiger > passphrase
 printf lynx > password
 printf lion > new-passphrase
@@ -142,6 +144,7 @@ run_example ()
         *--tls*)
             only_by_tls "$command"
             return ;;
+        *dir=*) run="${command/-U \/tmp\/sock/} -U - --run 'nbdinfo --list \"\$uri\"'" ;;
         *) run="${command/-U \/tmp\/sock/} -U - --run 'nbdinfo \"\$uri\"'" ;;
     esac
     # The compared disks differ, so the command must fail.

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * faults [-p PASSPHRASE]... [-v VIEW]... [-u SOCKET] KIND IMAGE
+ * faults [-p PASSPHRASE]... [-v VIEW]... [-u SOCKET | -d] KIND IMAGE
  *
  * With -u, IMAGE is a URL whose server listens on this Unix domain socket.
+ * With -d, it is a directory of images.
  *
  * Repeats a small job: open the image, list its views, map and read each of
  * them and each VIEW, close.  Each time another allocation or system call
@@ -45,6 +46,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "qcow/directory.h"
 #include "qcow/qcow.h"
 
 #define EXPORT __attribute__ ((visibility ("default")))
@@ -443,8 +445,12 @@ do_range (struct qcow_view *v, const char *view, uint32_t count,
   step (key, r == 0, hash_of (0, buf, count));
 }
 
+/* What is served: one of them is not NULL. */
+static struct qcow *image;
+static struct qcow_directory *directory;
+
 static void
-do_view (struct qcow *q, const char *view)
+do_view (const char *view)
 {
   struct qcow_view *v;
   char key[MAX_KEY];
@@ -452,7 +458,8 @@ do_view (struct qcow *q, const char *view)
 
   snprintf (key, sizeof key, "open of '%.100s'", view);
   inside = true;
-  v = qcow_view_open (q, view);
+  v = directory ? qcow_directory_view_open (directory, view)
+                : qcow_view_open (image, view);
   step (key, v != NULL, v ? qcow_view_size (v) : 0);
   if (v == NULL)
     return;
@@ -505,38 +512,59 @@ count_warning (void *opaque, const char *text)
   nr_warnings++;
 }
 
-static void
-do_job (const struct qcow_options *options)
+static bool
+do_open (const struct qcow_options *options)
 {
   static const struct qcow_hooks hooks = { .error = ignore_message,
                                            .warn = count_warning,
                                            .debug = ignore_message };
+
+  inside = true;
+  if (options->directory)
+    directory = qcow_directory_open (options, &hooks);
+  else
+    image = qcow_open (options, &hooks);
+  step ("open", image || directory, 0);
+  return image || directory;
+}
+
+static void
+do_close (void)
+{
+  inside = true;
+  qcow_close (image);
+  qcow_directory_close (directory);
+  inside = false;
+  image = NULL;
+  directory = NULL;
+}
+
+static void
+do_job (const struct qcow_options *options)
+{
   static struct list list;
-  struct qcow *q;
   size_t i;
   int r;
 
-  inside = true;
-  q = qcow_open (options, &hooks);
-  step ("qcow_open", q != NULL, 0);
-  if (q == NULL)
+  if (!do_open (options))
     return;
   inside = true;
-  r = qcow_after_fork (q);
-  step ("qcow_after_fork", r == 0, 0);
+  r = directory ? qcow_directory_after_fork (directory)
+                : qcow_after_fork (image);
+  step ("after_fork", r == 0, 0);
   if (r == 0) {
     list = (struct list){ 0 };
     inside = true;
-    r = qcow_list (q, on_name, &list);
-    step ("qcow_list", r == 0, list.hash);
+    r = directory ? qcow_directory_list (directory, on_name, &list)
+                  : qcow_list (image, on_name, &list);
+    /* A file that can't be read is not in the list of a directory. */
+    step ("list", r == 0, directory ? 0 : list.hash);
     for (i = 0; r == 0 && i < list.n; ++i)
-      do_view (q, list.names[i]);
+      do_view (list.names[i]);
     for (i = 0; i < nr_views; ++i)
-      do_view (q, views[i]);
+      do_view (views[i]);
   }
-  inside = true;
-  qcow_close (q);
-  inside = false;
+  do_close ();
 }
 
 /* --- Again and again --- */
@@ -604,6 +632,7 @@ main (int argc, char **argv)
   uint64_t n, done = 0, with_effect = 0;
   unsigned without = 0;
   enum kind k;
+  bool is_directory = false;
   int c;
 
   qcow_options_init (&options);
@@ -616,9 +645,11 @@ main (int argc, char **argv)
   options.http.cookie = "a=b";
   options.http.headers = headers;
   options.http.nr_headers = 1;
-  while ((c = getopt (argc, argv, "p:v:u:")) != -1)
+  while ((c = getopt (argc, argv, "dp:v:u:")) != -1)
     if (c == 'p' && options.nr_passphrases < 8)
       passphrases[options.nr_passphrases++] = optarg;
+    else if (c == 'd')
+      is_directory = true;
     else if (c == 'u')
       options.http.unix_socket_path = optarg;
     else if (c == 'v' && nr_views < MAX_VIEWS)
@@ -627,12 +658,15 @@ main (int argc, char **argv)
       return 2;
   if (argc - optind != 2) {
     fprintf (stderr, "usage: faults [-p PASSPHRASE]... [-v VIEW]... "
-                     "[-u SOCKET] KIND IMAGE\n");
+                     "[-u SOCKET | -d] KIND IMAGE\n");
     return 2;
   }
   k = kind_named (argv[optind]);
   on_web = options.http.unix_socket_path != NULL;
-  *(on_web ? &options.url : &options.filename) = argv[optind + 1];
+  *(on_web         ? &options.url
+    : is_directory ? &options.directory
+                   : &options.filename)
+    = argv[optind + 1];
 
   if (qcow_load () == -1)
     return 2;

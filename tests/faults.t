@@ -67,6 +67,12 @@ try snap -v one.. -v one..two
 try luks -p lion -p tiger
 try aes -p tiger
 
+# A directory.
+mkdir images
+cp chain mid snap images
+cp base.raw images
+try images -d -v snap/one..
+
 # HTTP: through a redirect, and an object larger than the first read.
 head -c 300K src0 > web/large.raw
 cp chain mid base.raw web

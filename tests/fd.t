@@ -56,8 +56,8 @@ if [ "$(id -u)" = 0 ]; then
     exec {private}< private.qcow2
     ok "a file that the user of the server may not open by its name" \
        setpriv --reuid=65534 --regid=65534 --clear-groups \
-       "$_nbdkit" -U - "$plugin" fd=$private \
-       --run "qemu-img compare -f raw -F raw \"\$uri\" '$tmp/base.raw'"
+       nbdkit -U - "$plugin" fd=$private \
+       --run "unset LD_PRELOAD; qemu-img compare -f raw -F raw \"\$uri\" '$tmp/base.raw'"
     ok "nbdkit -u, which changes the user after the image is open" \
        with_qcow 'nbdinfo --size "$uri"' -u nobody -- fd=$private
     exec {private}<&-

@@ -13,6 +13,8 @@ layers="disk image source http url codec format base"
 declare -A may_include=(
     [qcow.c]="qcow.h $layers"
     [qcow.h]="base"
+    [directory.c]="directory.h $layers"
+    [directory.h]="qcow.h"
     [disk]="qcow.h"
 )
 below=$layers
@@ -24,7 +26,8 @@ done
 folders=$(find qcow -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
 is "each folder of qcow/ is a layer" "$folders" "$(printf '%s\n' $layers | sort)"
 is "only the public interface is directly in qcow/" \
-   "$(find qcow -maxdepth 1 -type f | sort)" $'qcow/qcow.c\nqcow/qcow.h'
+   "$(find qcow -maxdepth 1 -type f | sort | paste -sd ' ')" \
+   'qcow/directory.c qcow/directory.h qcow/qcow.c qcow/qcow.h'
 
 # includes: print "FILE HEADER" lines, relative to qcow/.  System headers use
 # <>.
@@ -42,7 +45,8 @@ done < <(includes)
 is "no file includes a layer above it" "$unwanted" ""
 is "the plugin includes only the public interface of qcow/" \
    "$(grep -h '^#include "' qcow-plugin.c plugin-config.[ch] |
-      grep -v '"plugin-config.h"' | sort -u)" '#include "qcow/qcow.h"'
+      grep -v '"plugin-config.h"' | sort -u)" \
+   $'#include "qcow/directory.h"\n#include "qcow/qcow.h"'
 
 is "qcow/ includes no header of nbdkit" "$(grep -rn '#include <nbdkit' qcow)" ""
 

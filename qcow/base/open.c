@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/keep-errno.h"
 #include "base/open.h"
 
 int
@@ -39,4 +40,12 @@ open_again (int fd)
 
   snprintf (self, sizeof self, "/proc/self/fd/%d", fd);
   return open (self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
+
+void
+close_keeping_errno (int fd)
+{
+  KEEP_ERRNO;
+
+  close (fd);
 }

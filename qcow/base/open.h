@@ -24,4 +24,6 @@ int open_below (int directory, const char *name, uint64_t resolve);
  */
 int open_again (int fd);
 
+void close_keeping_errno (int fd);
+
 #endif /* QCOW_BASE_OPEN_H */

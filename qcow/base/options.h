@@ -60,6 +60,10 @@ struct qcow_options {
   const char *filename;
   const char *url;
   int fd; /* default -1: none */
+
+  /* Instead of an image: a directory of images (directory.h). */
+  const char *directory;
+
   uint64_t cache_size; /* bytes for lookup tables, inflated clusters, and
                           data of remote files; default 64 MiB */
   struct qcow_http_options http;

@@ -231,14 +231,6 @@ open_for_reading (const struct access *a, const struct reference *ref, int fd,
   return r == -1 ? access_open_failed (a, ref) : r;
 }
 
-static void
-close_keeping_errno (int fd)
-{
-  KEEP_ERRNO;
-
-  close (fd);
-}
-
 static int
 open_real (const struct access *a, const struct reference *ref,
            const char *real)
