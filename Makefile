@@ -177,12 +177,12 @@ check:
 #   unit/mutations: limits the memory, which includes valgrind's
 #   faults.t: counts calls, and fills the table of descriptors
 #   transcript.t: runs everything under strace
-#   access.t: needs the real openat2
+#   access.t, directory.t: need the real openat2
 # VALGRIND_TESTS='tests/basic.t tests/luks.t' runs only these.
 VALGRIND = valgrind --quiet --error-exitcode=119 --fair-sched=yes --max-threads=4000 \
            --suppressions=$(CURDIR)/tests/valgrind.supp
 VALGRIND_OPENAT2 = $(CURDIR)/$(BUILD)/tests/valgrind-openat2.so
-VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,faults transcript access), \
+VALGRIND_TESTS = $(filter-out $(patsubst %,tests/%.t,faults transcript access directory), \
   $(sort $(wildcard tests/*.t)))
 VALGRIND_UNIT_TESTS = $(filter-out %/mutations,$(UNIT_TESTS))
 check-valgrind:

@@ -369,7 +369,7 @@ step (const char *key, bool done, uint64_t hash)
   }
   /* Unreadable bitmaps only cause a warning, and then don't exist. */
   if (nr_warnings > usual_warnings
-      && (strcmp (key, "qcow_list") == 0 || strstr (key, "of 'bitmap:")))
+      && (strcmp (key, "list") == 0 || strstr (key, "of 'bitmap:")))
     return;
   if (!done) {
     nr_failed++;

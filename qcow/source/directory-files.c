@@ -134,7 +134,7 @@ directory_files_open (struct directory_files *f, const char *name,
   *f = (struct directory_files){ .hooks = hooks, .fd = -1 };
   if (real)
     f->fd = open (real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (f->fd == -1) {
+  if (real == NULL || f->fd == -1) {
     open_failed (name, hooks);
     free (real);
     return -1;
