@@ -26,11 +26,11 @@
 #include "base/wait.h"
 #include "directory.h"
 #include "disk/layer.h"
-#include "http/url-name.h"
 #include "image/access.h"
 #include "image/backing-format.h"
 #include "image/l1.h"
 #include "source/directory-files.h"
+#include "url/url-name.h"
 
 /* Programs often connect again at once, but an image without clients should
  * not keep its locks, its memory or its file system in use for long.

@@ -365,9 +365,10 @@ if [ "$(id -u)" = 0 ]; then
     chmod 755 "$tmp"
     mkdir private
     chmod 711 private
+    new_socket
     is "a directory that can't be read: the server does not start" \
        "$(setpriv --reuid=65534 --regid=65534 --clear-groups \
-              nbdkit -U - "$plugin" dir=private --run : 2> log; echo $?)" 1
+              nbdkit -U "$socket" "$plugin" dir=private --run : 2> log; echo $?)" 1
     like "why" "$(< log)" "private: can't read the directory: Permission denied"
     cp d/one.qcow2 private/
     cp d/one.qcow2 d/secret

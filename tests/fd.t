@@ -54,9 +54,10 @@ if [ "$(id -u)" = 0 ]; then
     chmod 600 private.qcow2
     chmod 755 "$tmp"
     exec {private}< private.qcow2
+    new_socket
     ok "a file that the user of the server may not open by its name" \
        setpriv --reuid=65534 --regid=65534 --clear-groups \
-       nbdkit -U - "$plugin" fd=$private \
+       nbdkit -U "$socket" "$plugin" fd=$private \
        --run "unset LD_PRELOAD; qemu-img compare -f raw -F raw \"\$uri\" '$tmp/base.raw'"
     ok "nbdkit -u, which changes the user after the image is open" \
        with_qcow 'nbdinfo --size "$uri"' -u nobody -- fd=$private
@@ -127,14 +128,15 @@ refused "a closed descriptor" \
 exec {raw}< base.raw
 refused "a raw file" "fd=$raw: .*nbdkit's file plugin" -- fd=$raw
 socket_and_path='import os, socket, sys
-kind, plugin = sys.argv[1:3]
+kind, plugin, path = sys.argv[1:]
 a, b = socket.socketpair()
 fd = a.fileno() if kind == "socket" else os.open("disk.qcow2", os.O_PATH)
 os.set_inheritable(fd, True)
-os.execvp("nbdkit", ["nbdkit", "-f", "-U", "-", plugin, f"fd={fd}", "--run", ":"])'
+os.execvp("nbdkit", ["nbdkit", "-f", "-U", path, plugin, f"fd={fd}", "--run", ":"])'
 for kind in socket path; do
+    new_socket
     is "$kind: the server does not start" \
-       "$("$python" -c "$socket_and_path" $kind "$plugin" 2> log; echo $?)" 1
+       "$("$python" -c "$socket_and_path" $kind "$plugin" "$socket" 2> log; echo $?)" 1
     case $kind in
         socket) like "a socket" "$(< log)" 'is a socket' ;;
         path) like "O_PATH" "$(< log)" 'was opened with O_PATH' ;;

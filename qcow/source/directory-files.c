@@ -19,8 +19,8 @@
 #include "base/utf8.h"
 #include "base/wait.h"
 #include "format/format.h"
-#include "http/url-name.h"
 #include "source/directory-files.h"
+#include "url/url-name.h"
 
 /* The object of messages about the directory, while clients can see them. */
 static const char object[] = "dir=";
