@@ -155,7 +155,7 @@ store_in_list (const struct parameter *p, const char *key, const char *value,
   if (list == NULL)
     return -1;
   if (list[place]) {
-    nbdkit_error ("%s= was given before: it can only be given once", key);
+    nbdkit_error ("%s= was already given: it can only be given once", key);
     return -1;
   }
   *p->numbered = numbered;
@@ -265,8 +265,8 @@ static int
 take_fd (const struct parameter *p, const char *value)
 {
   if (*p->fd != -1) {
-    nbdkit_error ("%s=%s: the parameter was given before (%s=%d): it can "
-                  "only be given once",
+    nbdkit_error ("%s=%s: already given as %s=%d: the parameter can only be "
+                  "given once",
                   p->key, value, p->key, *p->fd);
     return -1;
   }

@@ -119,7 +119,7 @@ for threads in '' 1; do
                  snap.qcow2 "$special" two v1 | sed 's/ $//')"
     ok "$name: closed after a few seconds" all_closed
     like "$name: a warning of the names that can't be listed" "$(messages)" \
-         'warning: list of exports: 2 images are left out'
+         'warning: list of exports: 2 images are omitted'
 
     closed "$name: no name" '' "export '': .* exports are FILE or FILE/NAME"
     closed "$name: no such file" nothing 'nothing: there is no such file'
@@ -137,7 +137,7 @@ for threads in '' 1; do
     closed "$name: a fifo" fifo 'fifo: is a special file'
     closed "$name: a raw file" raw 'raw: not a QCOW image.*file plugin'
     closed "$name: an empty file" empty 'empty: the file is empty'
-    closed "$name: a short file" short 'short: the file has 60 bytes'
+    closed "$name: a short file" short 'short: the file is 60 bytes'
     closed "$name: a broken image" bad 'bad: .*version'
     closed "$name: a broken table" bad-l1 'bad-l1: .*L1 table'
     closed "$name: a long name" "$(printf 'x%.0s' {1..300})" 'File name too long'
@@ -185,7 +185,7 @@ start_qcow -- dir=d
 closed "no passphrase" luks 'luks: the image is encrypted \(LUKS\): it needs'
 stop_qcow
 start_qcow -- dir=d passphrase=cat
-closed "a wrong passphrase" luks 'luks: .*the passphrase fits none'
+closed "a wrong passphrase" luks 'luks: .*the passphrase opens none'
 reads "the others are served" one.qcow2 one.raw
 stop_qcow
 rm d/luks d/luks2
@@ -401,7 +401,7 @@ refused "allow=DIR that is missing" 'there is no such directory' \
         -- dir=d allow=nothing
 refused "a wrong backing-format=" 'must be raw or qcow' \
         -- dir=d backing-format=vmdk
-refused "twice" 'was given before' -- dir=d dir=d
+refused "twice" 'already given' -- dir=d dir=d
 ok "luks-iterations= and force-share=" \
    with_qcow true -- dir=d luks-iterations=10 force-share=true
 

@@ -150,9 +150,9 @@ refused "2" 'fd=2: must be greater than 2' -- fd=2
 refused "-1" 'fd=-1: must be greater than 2' -- fd=-1
 refused "no number" 'fd' -- fd=three
 refused "no value" 'fd' -- fd=
-refused "twice" 'was given before' -- fd=$fd fd=$fd
-refused "with file=" 'file= and fd= can.t be combined' -- fd=$fd disk.qcow2
-refused "with url=" 'url= and fd= can.t be combined' \
+refused "twice" 'already given' -- fd=$fd fd=$fd
+refused "with file=" 'file= and fd= are mutually exclusive' -- fd=$fd disk.qcow2
+refused "with url=" 'url= and fd= are mutually exclusive' \
         -- fd=$fd url=http://localhost/x
 refused "a parameter for web servers" 'user= has no effect' -- fd=$fd user=me
 

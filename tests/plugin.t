@@ -142,7 +142,7 @@ while read -r key first last; do
     out=$(with_qcow true -- image.qcow2 "$key.$last=S3CRET" "$key.1=a" \
                     "$key.$last=S3CRET" 2>&1)
     is "$key.$last= twice: refused" $? 1
-    like "... the message" "$out" "error: $key\\.$last= was given before"
+    like "... the message" "$out" "error: $key\\.$last= was already given"
     unlike "... without the value" "$out" S3CRET
     [ "$key" = passphrase ] ||
         refused "an empty $key.1=: refused" "error: $key\\.1= needs a value" \
