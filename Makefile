@@ -51,7 +51,7 @@ INSTALL_PACKAGES = $(if $(filter no,$(INSTALL)),@:,@tests/install-packages.sh)
 # NAME:PACKAGE, the library's name in pkg-config and its Debian package.
 LIBRARIES = nbdkit:nbdkit-plugin-dev libdeflate:libdeflate-dev \
             zlib:zlib1g-dev libzstd:libzstd-dev libgcrypt:libgcrypt20-dev \
-            libcurl:libcurl4-openssl-dev
+            libcurl:libcurl4-openssl-dev libnbd:libnbd-dev
 MODULES = $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 
 prefix ?= $(shell $(PKG_CONFIG) --variable=prefix nbdkit)

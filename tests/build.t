@@ -55,7 +55,7 @@ esac
 END
 chmod +x pkg-config-elsewhere
 plan=$(plan unit "$so" PKG_CONFIG="$tmp/pkg-config-elsewhere")
-for module in nbdkit libdeflate zlib libzstd libgcrypt libcurl; do
+for module in nbdkit libdeflate zlib libzstd libgcrypt libcurl libnbd; do
     like "the headers of $module are where pkg-config says" "$plan" \
          "-I/opt/$module/include .*$object"
 done

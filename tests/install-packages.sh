@@ -13,7 +13,7 @@ for set in "$@"; do
         build) packages+=" gcc libc6-dev make pkg-config perl
                            nbdkit nbdkit-plugin-dev
                            libdeflate-dev zlib1g-dev libzstd-dev
-                           libcurl4-openssl-dev libgcrypt20-dev" ;;
+                           libcurl4-openssl-dev libgcrypt20-dev libnbd-dev" ;;
         try)   packages+=" nbdkit qemu-utils libnbd-bin e2fsprogs" ;;
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq

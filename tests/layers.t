@@ -9,7 +9,7 @@ cd "$top" || exit 1
 
 # From the top down.  The public interface, qcow.h, is above all folders;
 # disk/ defines a part of it.
-layers="disk image source http url codec format base"
+layers="disk image source http nbd url codec format base"
 declare -A may_include=(
     [qcow.c]="qcow.h $layers"
     [qcow.h]="base"
@@ -22,6 +22,8 @@ for layer in $layers; do
     may_include[$layer]+=" $below"
     below=${below#* }
 done
+# The transports are beside each other.
+may_include[http]=${may_include[http]/ nbd / }
 
 folders=$(find qcow -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
 is "each folder of qcow/ is a layer" "$folders" "$(printf '%s\n' $layers | sort)"

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the files of the transport share.  nbd.h is the interface for others.
+ *
+ * Threads submit fetches.  Each becomes a request, which is split into
+ * commands.  One thread, the driver, does all transfers.  Everything here
+ * belongs to it, except what is marked as atomic or under the lock.  An
+ * object's export does not change after nbd_open.
+ *
+ *   object.c      opens an object; waits for fetches (base/fetch-wait.h)
+ *   driver.c      takes submitted requests, and waits for events
+ *   schedule.c    what an object does next: connect, send, retry, fail
+ *   request.c     a request and its commands
+ *   connection.c  one connection: a libnbd handle
+ *   uri.c         what messages may show of a URI (pure)
+ */
+
+#ifndef QCOW_NBD_INTERNAL_H
+#define QCOW_NBD_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/error.h"
+#include "url/redact.h"
+#include "base/transport.h"
+#include "nbd/libnbd.h"
+#include "nbd/nbd.h"
+
+struct nbd {
+  const struct qcow_hooks *hooks;
+  unsigned connections; /* of each object, at most */
+  bool serving;         /* the worker thread drives; set before others run */
+  int wakeup;           /* an eventfd; any thread may write to it */
+
+  /* Constant, but tests shorten them. */
+  uint64_t give_up_ms; /* while serving, retry for this long */
+  uint64_t stall_ms;   /* a connection without events for so long is lost */
+
+  pthread_mutex_t lock;
+  struct request *submitted;      /* under the lock; the first one first */
+  struct request **submitted_end; /* under the lock; its last 'next' */
+  bool stop;                      /* under the lock */
+  pthread_t worker;
+
+  /* The rest belongs to the driver. */
+  unsigned seed; /* of rand_r */
+  struct nbd_object *objects;
+  size_t nr_objects;
+  bool ended;           /* a request has */
+  struct pollfd *polls; /* room for all connections and 'wakeup' */
+};
+
+/* What the server says of an export. */
+struct nbd_export {
+  uint64_t size;
+  uint32_t minimum, maximum; /* bytes of a command; powers of 2 */
+  char *description;         /* NULL: none */
+  bool multi_conn;
+  bool allocation; /* base:allocation can be asked for */
+};
+
+struct connection {
+  struct nbd_object *object;
+  struct nbd_handle *handle; /* NULL: not open */
+  bool ready;                /* commands can be sent */
+  bool go_done;              /* the server has replied to NBD_OPT_GO */
+  int go_err;                /* then: errno value */
+  uint64_t progress;         /* ms: when anything last happened */
+  struct command *sent;      /* in flight */
+  unsigned nr_sent;
+};
+
+struct nbd_object {
+  struct transport transport;
+  struct nbd *nbd;
+  struct nbd_object *next;
+  char *uri;        /* secret */
+  bool local_files; /* the URI may name them */
+  struct secrets secrets;
+
+  bool known; /* 'export' is set */
+  struct nbd_export export;
+  bool changed;    /* the server has another export now */
+  bool slow_start; /* the warning was given */
+
+  /* The shortest time from a command to its reply, in us; atomic.  (See the
+   * same member of http/internal.h about _Alignas.)
+   */
+  _Alignas(8) uint64_t latency;
+
+  struct request *requests; /* the oldest first */
+  struct command *unsent;   /* the first one first */
+  struct command **unsent_end;
+
+  unsigned failures;      /* of connections, since a command was complete */
+  uint64_t due;           /* ms: no new connection before */
+  uint64_t more_due;      /* ms: no additional connection before */
+  uint64_t given_up;      /* ms: when a request was; 0: not since a success */
+  char why[REDACTED_MAX]; /* the last failure; "": there was none */
+  struct error_filter errors;
+  struct connection connections[]; /* nbd->connections */
+};
+
+/* A read of consecutive bytes into one piece. */
+struct command {
+  struct command *next; /* in 'unsent' or 'sent' */
+  struct request *request;
+  uint64_t offset; /* in the object */
+  size_t length;
+  size_t piece;
+  uint8_t *buf;
+  uint8_t *bounce; /* where it reads whole blocks to; NULL: to 'buf' */
+  uint64_t began;  /* us: when it was sent */
+  int64_t cookie;  /* of libnbd; -1: it has not taken the command */
+  bool over;       /* the reply has arrived, or libnbd has given up */
+  int err;         /* then: errno value */
+};
+
+struct request {
+  struct request *next;
+  struct nbd_object *object;
+  struct fetch *fetch; /* NULL: was cancelled, and is done */
+  uint64_t length;     /* bytes of all pieces */
+
+  size_t nr_sent;         /* commands in flight */
+  size_t left;            /* commands that are not complete */
+  unsigned *left_of;      /* the same for each piece */
+  int err;                /* not 0: the request ends when none is in flight */
+  bool once;              /* no retry: another has just been given up */
+  bool hit;               /* a connection was lost with commands in flight */
+  unsigned failures;      /* in a row, without progress */
+  uint64_t first_failure; /* ms */
+  size_t nr_commands;     /* 0: it only waits for a connection */
+  struct command commands[];
+};
+
+/* --- request.c --- */
+
+/* A request for a fetch.  NULL: out of memory.  Any thread. */
+struct request *nbd_request_new (struct nbd_object *o, struct fetch *f);
+
+/* Free a request, and then call its fetch's 'done', unless it is done. */
+void nbd_request_finish (struct request *r, int err);
+
+/* The whole blocks that the command reads. */
+void command_range (const struct command *cmd, uint64_t *offset,
+                    size_t *length);
+
+/* Store what a command has read: its request has made progress. */
+void command_complete (struct command *cmd);
+
+/* --- connection.c --- */
+
+/* Begin to connect.  0, or -1 with the reason in o->why and errno; close it
+ * then.
+ */
+int connection_open (struct connection *c);
+
+/* Close it.  Nothing writes to the memory of its commands any more. */
+void connection_close (struct connection *c);
+
+/* Send a command.  Results as connection_open. */
+int connection_send (struct connection *c, struct command *cmd);
+
+/* Let libnbd handle events of poll.  Results as connection_open. */
+int connection_handle (struct connection *c, short revents);
+
+/* The events to poll for. */
+short connection_events (const struct connection *c);
+
+/* Remove a command that is over from those in flight.  NULL: there is none. */
+struct command *connection_take_over (struct connection *c);
+
+/* --- schedule.c --- */
+
+/* Add a request, or finish it if it is hopeless. */
+void object_add (struct nbd_object *o, struct request *r);
+
+/* Do what can be done without waiting. */
+void object_run (struct nbd_object *o);
+
+/* After events of a connection: r is the result of connection_handle. */
+void object_after_events (struct nbd_object *o, struct connection *c, int r);
+
+/* The time until object_run has to be called again, in ms. */
+uint64_t object_wait (const struct nbd_object *o);
+
+/* Let all requests end with an errno value.  Those with commands in flight
+ * wait for these.
+ */
+void object_end (struct nbd_object *o, int err);
+
+/* Close all connections. */
+void object_hang_up (struct nbd_object *o);
+
+/* --- driver.c --- */
+
+/* Drive the transfers once.  If no request ends, wait up to 'max_ms'.  Only
+ * before nbd_start.
+ */
+void nbd_step (struct nbd *n, int max_ms);
+
+/* Submit a fetch (transport_ops.submit). */
+void nbd_submit (struct transport *t, struct fetch *f);
+
+/* Make the driver look soon which fetches are cancelled. */
+void nbd_wake (struct transport *t);
+
+/* Add an object.  0, or -1 with errno ENOMEM.  Only before nbd_start. */
+int nbd_add (struct nbd *n, struct nbd_object *o);
+void nbd_remove (struct nbd *n, struct nbd_object *o);
+
+#endif /* QCOW_NBD_INTERNAL_H */

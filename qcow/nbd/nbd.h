@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The transport of objects on NBD servers.  Private to qcow/.
+ *
+ * One struct nbd does all transfers of an image and its layers, through
+ * libnbd.  One thread drives them: before nbd_start the thread that waits for
+ * a fetch, afterwards a worker thread.  Callers submit fetches and can wait
+ * for them; they hold no lock while they wait.
+ *
+ * Lost connections are made again, and what was in flight is requested again.
+ * Only bytes of an export of the size and description that were seen first are
+ * delivered.
+ */
+
+#ifndef QCOW_NBD_NBD_H
+#define QCOW_NBD_NBD_H
+
+#include <stdbool.h>
+
+#include "base/hooks.h"
+#include "base/transport.h"
+
+struct nbd;
+
+/* 'connections' > 0 is how many there may be for each object.  Loads libnbd.
+ * NULL with the error reported and errno.
+ */
+struct nbd *nbd_new (unsigned connections, const struct qcow_hooks *hooks);
+
+/* Close all connections: a fork must not copy them. */
+void nbd_hang_up (struct nbd *n);
+
+/* Start the worker thread.  0, or -1 with the error reported and errno. */
+int nbd_start (struct nbd *n);
+
+/* End the worker thread.  Fetches that are not done fail with ESHUTDOWN, and
+ * so do those that are submitted later.
+ */
+void nbd_stop (struct nbd *n);
+
+/* All objects must be closed. */
+void nbd_free (struct nbd *n);
+
+/* Bytes that nbd_open reads. */
+#define NBD_PREFIX_BYTES (256U << 10)
+
+/* Connect to an object, and read its beginning as the transport's prefix.
+ * Messages show 'name' (see uri_name).  'local_files': the URI may name files
+ * with keys for TLS, which only the user's own URIs should.  Not after
+ * nbd_start; the object may be closed before nbd_start and after nbd_stop.
+ * NULL with the error reported, and errno ENOENT, EACCES, EINVAL, EIO, ENOMEM
+ * or ESHUTDOWN.
+ */
+struct transport *nbd_open (struct nbd *n, const char *uri, const char *name,
+                            bool local_files);
+
+#endif /* QCOW_NBD_NBD_H */

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Objects.  See nbd.h.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fetch-wait.h"
+#include "base/keep-errno.h"
+#include "base/minmax.h"
+#include "base/monotonic.h"
+#include "base/secret.h"
+#include "base/wait.h"
+#include "nbd/internal.h"
+#include "nbd/uri.h"
+
+/* While an image is opened, warn if the server takes longer. */
+#define SLOW_MS 2000
+
+/* A server that once responded this quickly is near. */
+#define NEAR_US 1000
+
+/* Warn once, with the reason, while the image is being opened. */
+static void
+warn_if_slow (struct nbd_object *o, uint64_t began)
+{
+  if (o->slow_start || o->requests == NULL
+      || monotonic_ms () - began < SLOW_MS)
+    return;
+  o->slow_start = true;
+  error_warn (o->nbd->hooks, o->transport.name,
+              "still waiting for the NBD server: %s",
+              o->why[0] ? o->why : "it does not respond");
+}
+
+/* Before nbd_start. */
+static void
+drive (struct transport *t, uint64_t began)
+{
+  struct nbd_object *o = (struct nbd_object *) t;
+
+  nbd_step (o->nbd, HOOKS_POLL_MS);
+  warn_if_slow (o, began);
+}
+
+static int
+fetch_all (struct transport *t, struct fetch *fetches, size_t n)
+{
+  const struct nbd *nbd = ((struct nbd_object *) t)->nbd;
+  const struct fetch_wait how = { .hooks = nbd->hooks,
+                                  .drive = nbd->serving ? NULL : drive,
+                                  .wake = nbd_wake };
+
+  return fetch_wait_all (&how, t, fetches, n);
+}
+
+static bool
+is_near (struct transport *t)
+{
+  const struct nbd_object *o = (const struct nbd_object *) t;
+
+  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED) < NEAR_US;
+}
+
+static void
+close_object (struct transport *t)
+{
+  KEEP_ERRNO;
+  struct nbd_object *o = (struct nbd_object *) t;
+
+  object_hang_up (o);
+  nbd_remove (o->nbd, o);
+  error_filter_destroy (&o->errors);
+  secrets_free (&o->secrets);
+  secret_free_string (o->uri);
+  free (o->export.description);
+  free (t->name);
+  free (t->prefix);
+  free (o);
+}
+
+static const struct transport_ops object_ops = {
+  .submit = nbd_submit,
+  .fetch_all = fetch_all,
+  .is_near = is_near,
+  .close = close_object,
+};
+
+/* NULL: out of memory. */
+static struct nbd_object *
+new_object (struct nbd *n, const char *uri, const char *name, bool local_files)
+{
+  struct nbd_object *o
+    = calloc (1, sizeof *o + n->connections * sizeof o->connections[0]);
+  unsigned i;
+
+  if (o == NULL)
+    return NULL;
+  o->nbd = n;
+  o->local_files = local_files;
+  o->latency = UINT64_MAX;
+  o->unsent_end = &o->unsent;
+  for (i = 0; i < n->connections; ++i)
+    o->connections[i].object = o;
+  error_filter_init (&o->errors);
+  uri_add_secrets (uri, &o->secrets);
+  o->uri = strdup (uri);
+  o->transport.ops = &object_ops;
+  o->transport.name = strdup (name);
+  o->transport.identity = o->uri;
+  if (o->uri && o->transport.name && nbd_add (n, o) == 0)
+    return o;
+  close_object (&o->transport);
+  return NULL;
+}
+
+/* Read the prefix. */
+static int
+read_prefix (struct nbd_object *o)
+{
+  struct transport *t = &o->transport;
+  struct fetch_piece piece;
+  struct fetch f = { .pieces = &piece, .nr_pieces = 1 };
+
+  t->prefix_length = (size_t) min64 (t->size, NBD_PREFIX_BYTES);
+  if (t->prefix_length == 0)
+    return 0;
+  t->prefix = malloc (t->prefix_length);
+  if (t->prefix == NULL)
+    return error_no_memory (o->nbd->hooks, t->name);
+  piece = (struct fetch_piece){ t->prefix, t->prefix_length };
+  return fetch_all (t, &f, 1);
+}
+
+struct transport *
+nbd_open (struct nbd *n, const char *uri, const char *name, bool local_files)
+{
+  struct nbd_object *o;
+  struct transport *t;
+  struct fetch nothing = { .nr_pieces = 0 }; /* waits for a connection */
+
+  if (!uri_is_nbd (uri)) {
+    error_report (n->hooks, EINVAL, name,
+                  "this is not the URI of an NBD "
+                  "server");
+    return NULL;
+  }
+  o = new_object (n, uri, name, local_files);
+  if (o == NULL) {
+    error_no_memory (n->hooks, name);
+    return NULL;
+  }
+  t = &o->transport;
+  if (fetch_all (t, &nothing, 1) == 0) {
+    t->size = o->export.size;
+    if (read_prefix (o) == 0)
+      return t;
+  }
+  close_object (t);
+  return NULL;
+}

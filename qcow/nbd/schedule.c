@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What an object does next.  See internal.h.
+ *
+ * Commands wait in 'unsent' until a connection has room for them.  Those of a
+ * lost connection go back there.  Requests leave the object's list only in
+ * reap, so that loops over them are simple.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/minmax.h"
+#include "base/monotonic.h"
+#include "nbd/internal.h"
+
+/* Commands in flight on one connection. */
+#define MAX_SENT 64
+
+/* If all connections have this many, open one more: qemu-nbd works on 16
+ * commands of a connection at once, and nbdkit has 16 threads for it.
+ */
+#define BUSY 16
+
+/* A server that refuses one more connection can have a limit. */
+#define MORE_MS 10000
+
+/* --- Requests --- */
+
+static bool
+any_ready (const struct nbd_object *o)
+{
+  unsigned i;
+
+  for (i = 0; i < o->nbd->connections; ++i)
+    if (o->connections[i].ready)
+      return true;
+  return false;
+}
+
+static void
+finish (struct request *r, int err)
+{
+  r->object->nbd->ended = true;
+  nbd_request_finish (r, err);
+}
+
+static void
+append_unsent (struct nbd_object *o, struct command *cmd)
+{
+  cmd->next = NULL;
+  *o->unsent_end = cmd;
+  o->unsent_end = &cmd->next;
+}
+
+static struct command *
+first_unsent (struct nbd_object *o)
+{
+  struct command *cmd = o->unsent;
+
+  o->unsent = cmd->next;
+  if (o->unsent == NULL)
+    o->unsent_end = &o->unsent;
+  return cmd;
+}
+
+void
+object_add (struct nbd_object *o, struct request *r)
+{
+  struct request **end = &o->requests;
+  size_t i;
+
+  if (o->changed) {
+    finish (r, EIO);
+    return;
+  }
+  r->once = backoff_is_recent (o->given_up, monotonic_ms ());
+  if (o->requests == NULL)
+    o->due = 0;
+  while (*end)
+    end = &(*end)->next;
+  r->next = NULL;
+  *end = r;
+  for (i = 0; i < r->nr_commands; ++i)
+    append_unsent (o, &r->commands[i]);
+}
+
+/* Let a request end as soon as none of its commands is in flight. */
+static void
+end_request (struct request *r, int err)
+{
+  struct nbd_object *o = r->object;
+  struct command *cmd = o->unsent, *next;
+
+  r->err = err;
+  o->unsent = NULL;
+  o->unsent_end = &o->unsent;
+  for (; cmd; cmd = next) {
+    next = cmd->next;
+    if (cmd->request != r)
+      append_unsent (o, cmd);
+  }
+}
+
+/* Of several errors of one object in a minute that have the same errno value
+ * and are of the same kind, only the first is reported.
+ */
+static void
+fail_request (struct request *r, int err, bool of_server, const char *why)
+{
+  struct nbd_object *o = r->object;
+  const struct qcow_hooks *hooks = o->nbd->hooks;
+  const uint64_t place = (monotonic_ms () / 60000) << 16
+                         | (of_server ? 0x8000U : 0) | (unsigned) err;
+  char tries[64] = "", what[96] = "can't open it";
+
+  if (r->failures > 1)
+    snprintf (tries, sizeof tries, ", after %u tries", r->failures);
+  if (r->nr_commands > 0)
+    snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at 0x%" PRIx64,
+              r->length, r->fetch->offset);
+  error_report_once (&o->errors, place, hooks, err, o->transport.name,
+                     "%s: %s%s", what, why, tries);
+  end_request (r, of_server ? EIO : err);
+}
+
+/* Finish the requests that are over. */
+static void
+reap (struct nbd_object *o)
+{
+  struct request **link = &o->requests, *r;
+
+  while ((r = *link) != NULL)
+    if (r->err != 0 ? r->nr_sent == 0 : r->left == 0 && o->known) {
+      *link = r->next;
+      finish (r, r->err);
+    }
+    else
+      link = &r->next;
+}
+
+void
+object_end (struct nbd_object *o, int err)
+{
+  struct request *r;
+
+  for (r = o->requests; r; r = r->next)
+    if (r->err == 0)
+      end_request (r, err);
+  reap (o);
+}
+
+/* --- Lost connections --- */
+
+static int
+errno_of (const struct nbd_object *o, int err)
+{
+  if (err == ENOMEM)
+    return err;
+  if (o->known)
+    return EIO;
+  switch (err) {
+  case EACCES:
+  case EPERM:
+    return EACCES;
+  case EINVAL:
+  case ENOENT:
+    return err;
+  default:
+    return EIO;
+  }
+}
+
+/* True if the next try would fail alike.  While serving a server may be
+ * restarted, and then for example lacks its socket for a while.
+ */
+static bool
+is_permanent (const struct nbd_object *o, int err)
+{
+  return err == ENOMEM
+         || (!o->known
+             && (errno_of (o, err) != EIO || err == ENOTSUP
+                 || err == ENAMETOOLONG || err == EOVERFLOW));
+}
+
+/* A request could not go on.  The next try would be after 'delay' ms. */
+static void
+retry_request (struct request *r, int err, uint64_t now, uint64_t delay)
+{
+  struct nbd_object *o = r->object;
+
+  r->hit = false;
+  if (r->failures++ == 0)
+    r->first_failure = now;
+  if (!r->once && !is_permanent (o, err)
+      && (o->nbd->serving || r->failures <= BACKOFF_RETRIES_AT_START)
+      && now + delay - r->first_failure <= o->nbd->give_up_ms)
+    return;
+  o->given_up = now;
+  fail_request (r, errno_of (o, err), false, o->why);
+}
+
+/* Take back the commands of a closed connection. */
+static void
+take_back (struct connection *c)
+{
+  struct nbd_object *o = c->object;
+  struct command *cmd;
+
+  while ((cmd = c->sent) != NULL) {
+    struct request *r = cmd->request;
+
+    c->sent = cmd->next;
+    r->nr_sent--;
+    if (r->err != 0)
+      continue;
+    r->hit = true;
+    cmd->next = o->unsent;
+    if (o->unsent == NULL)
+      o->unsent_end = &cmd->next;
+    o->unsent = cmd;
+  }
+  c->nr_sent = 0;
+}
+
+void
+object_hang_up (struct nbd_object *o)
+{
+  unsigned i;
+
+  for (i = 0; i < o->nbd->connections; ++i) {
+    connection_close (&o->connections[i]);
+    take_back (&o->connections[i]);
+  }
+  reap (o);
+}
+
+/* The reason is in o->why. */
+static void
+lost (struct connection *c, int err)
+{
+  struct nbd_object *o = c->object;
+  const bool was_ready = c->ready;
+  const uint64_t now = monotonic_ms ();
+  uint64_t delay;
+  struct request *r;
+  bool others;
+
+  connection_close (c);
+  take_back (c);
+  if (o->changed)
+    return;
+  others = any_ready (o);
+  if (others && !was_ready) {
+    o->more_due = now + MORE_MS;
+    return;
+  }
+  delay = backoff_delay (++o->failures, (uint64_t) rand_r (&o->nbd->seed));
+  o->due = now + delay;
+  error_debug (o->nbd->hooks, o->transport.name,
+               "%s; next try in %" PRIu64 " ms", o->why, delay);
+  for (r = o->requests; r; r = r->next)
+    if (r->err == 0 && (r->hit || !others))
+      retry_request (r, err, now, delay);
+}
+
+/* Handle the replies that have arrived.  r and errno are the result of a
+ * function of the connection.
+ */
+static void
+settle (struct connection *c, int r)
+{
+  const bool idle = c->ready && c->nr_sent == 0;
+  int err = errno;
+  struct command *cmd;
+
+  while ((cmd = connection_take_over (c)) != NULL) {
+    if (cmd->request->err != 0)
+      continue;
+    if (cmd->err == 0)
+      command_complete (cmd);
+    else if (r == 0 && cmd->err != ESHUTDOWN) {
+      char why[128];
+
+      errno = cmd->err;
+      snprintf (why, sizeof why, "the NBD server reports: %m");
+      fail_request (cmd->request, cmd->err, true, why);
+    }
+    else {
+      if (r == 0) {
+        r = -1;
+        err = ESHUTDOWN;
+        snprintf (c->object->why, sizeof c->object->why,
+                  "the NBD server is shutting down");
+      }
+      append_unsent (c->object, cmd);
+      cmd->request->hit = true;
+    }
+  }
+  if (r == -1 && idle)
+    connection_close (c); /* the next command opens one */
+  else if (r == -1)
+    lost (c, err);
+}
+
+void
+object_after_events (struct nbd_object *o, struct connection *c, int r)
+{
+  settle (c, r);
+  reap (o);
+}
+
+/* --- What is due --- */
+
+/* Commands in flight end later, in memory of their own. */
+static void
+cancel_requests (struct nbd_object *o)
+{
+  struct request *r;
+
+  for (r = o->requests; r; r = r->next) {
+    struct fetch *f = r->fetch;
+
+    if (f == NULL || !__atomic_load_n (&f->cancel, __ATOMIC_ACQUIRE))
+      continue;
+    end_request (r, ESHUTDOWN);
+    r->fetch = NULL;
+    o->nbd->ended = true;
+    f->done (f, ESHUTDOWN);
+  }
+}
+
+static void
+end_stalled (struct nbd_object *o, uint64_t now)
+{
+  unsigned i;
+
+  for (i = 0; i < o->nbd->connections; ++i) {
+    struct connection *c = &o->connections[i];
+
+    if (c->handle && (!c->ready || c->nr_sent > 0)
+        && now >= c->progress + o->nbd->stall_ms) {
+      snprintf (o->why, sizeof o->why, "the NBD server does not respond");
+      lost (c, EIO);
+    }
+  }
+}
+
+static bool
+has_running (const struct nbd_object *o)
+{
+  const struct request *r;
+
+  for (r = o->requests; r; r = r->next)
+    if (r->err == 0)
+      return true;
+  return false;
+}
+
+/* The connection to open now, or NULL. */
+static struct connection *
+connection_due (struct nbd_object *o, uint64_t now)
+{
+  struct connection *c = NULL;
+  unsigned open = 0, busy = 0, i;
+
+  for (i = 0; i < o->nbd->connections; ++i) {
+    if (o->connections[i].handle == NULL)
+      c = &o->connections[i];
+    else
+      open++;
+    busy += o->connections[i].nr_sent >= BUSY;
+  }
+  if (now < o->due)
+    return NULL;
+  if (open == 0)
+    return has_running (o) ? c : NULL;
+  return o->export.multi_conn && busy == open && now >= o->more_due ? c : NULL;
+}
+
+static struct connection *
+least_busy (struct nbd_object *o)
+{
+  struct connection *best = NULL;
+  unsigned i;
+
+  for (i = 0; i < o->nbd->connections; ++i) {
+    struct connection *c = &o->connections[i];
+
+    if (c->ready && c->nr_sent < MAX_SENT
+        && (best == NULL || c->nr_sent < best->nr_sent))
+      best = c;
+  }
+  return best;
+}
+
+void
+object_run (struct nbd_object *o)
+{
+  const uint64_t now = monotonic_ms ();
+  struct connection *c;
+
+  if (o->changed)
+    object_end (o, EIO);
+  cancel_requests (o);
+  end_stalled (o, now);
+  while (o->unsent && (c = least_busy (o)) != NULL)
+    settle (c, connection_send (c, first_unsent (o)));
+  c = connection_due (o, now);
+  if (c && connection_open (c) == -1)
+    lost (c, errno);
+  reap (o);
+}
+
+uint64_t
+object_wait (const struct nbd_object *o)
+{
+  const uint64_t now = monotonic_ms ();
+  uint64_t next = UINT64_MAX;
+  bool open = false;
+  unsigned i;
+
+  for (i = 0; i < o->nbd->connections; ++i) {
+    const struct connection *c = &o->connections[i];
+
+    open = open || c->handle;
+    if (c->handle && (!c->ready || c->nr_sent > 0))
+      next = min64 (next, c->progress + o->nbd->stall_ms);
+  }
+  if (!open && has_running (o))
+    next = min64 (next, o->due);
+  return next > now ? next - now : 0;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What messages may show of NBD URIs.  See uri.h.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/secret.h"
+#include "nbd/uri.h"
+
+#define NR(array) (sizeof (array) / sizeof (array)[0])
+
+/* The parts of a URI, as pointers into it. */
+struct parts {
+  int scheme;                      /* length, with "://" */
+  const char *user, *host, *query; /* user and host can have the same value;
+                                      query: after the '?', or "" */
+  int user_length, host_length;    /* host: up to the query */
+};
+
+static struct parts
+split (const char *uri)
+{
+  const char *authority = strstr (uri, "://");
+  const size_t n = strcspn (uri, "?#");
+  struct parts p = { .query = uri[n] == '?' ? uri + n + 1 : "" };
+  const char *at;
+
+  authority = authority && authority < uri + n ? authority + 3 : uri;
+  at = memrchr (authority, '@', strcspn (authority, "/?#"));
+  p.scheme = (int) (authority - uri);
+  p.user = authority;
+  p.host = at ? at + 1 : authority;
+  p.user_length = at ? (int) (at - authority) : 0;
+  p.host_length = (int) (uri + n - p.host);
+  return p;
+}
+
+bool
+uri_is_nbd (const char *uri)
+{
+  static const char *const schemes[]
+    = { "nbd", "nbds", "nbd+unix", "nbds+unix", "nbd+vsock", "nbds+vsock" };
+  const size_t n = strcspn (uri, ":");
+  size_t i;
+
+  if (strncmp (uri + n, "://", 3) != 0)
+    return false;
+  for (i = 0; i < NR (schemes); ++i)
+    if (strlen (schemes[i]) == n && strncasecmp (schemes[i], uri, n) == 0)
+      return true;
+  return false;
+}
+
+/* The length of the parameter at the beginning of a query. */
+static size_t
+parameter_length (const char *query)
+{
+  return strcspn (query, "&;#");
+}
+
+static bool
+has_name (const char *parameter, const char *name)
+{
+  const size_t n = strlen (name);
+
+  return strncmp (parameter, name, n) == 0 && parameter[n] == '=';
+}
+
+char *
+uri_name (const char *uri)
+{
+  const struct parts p = split (uri);
+  const char *socket = "";
+  const char *q;
+  char *name;
+
+  for (q = p.query; *q && *q != '#'; q += *q == '&' || *q == ';') {
+    if (has_name (q, "socket"))
+      socket = q;
+    q += parameter_length (q);
+  }
+  if (asprintf (&name, "%.*s%.*s%s%.*s", p.scheme, uri, p.host_length, p.host,
+                *socket ? "?" : "", (int) parameter_length (socket), socket)
+      == -1)
+    return NULL;
+  return name;
+}
+
+static void
+add (struct secrets *secrets, const char *text, size_t length)
+{
+  char *copy = strndup (text, length);
+
+  if (copy)
+    secrets_add (secrets, copy);
+  else
+    secrets->incomplete = true;
+  secret_free_string (copy);
+}
+
+static bool
+is_public (const char *parameter)
+{
+  static const char *const names[]
+    = { "socket", "tls-priority", "tls-verify-peer" };
+  size_t i;
+
+  for (i = 0; i < NR (names); ++i)
+    if (has_name (parameter, names[i]))
+      return true;
+  return false;
+}
+
+void
+uri_add_secrets (const char *uri, struct secrets *secrets)
+{
+  const struct parts p = split (uri);
+  const size_t name_length = strcspn (p.user, ":") < (size_t) p.user_length
+                               ? strcspn (p.user, ":")
+                               : (size_t) p.user_length;
+  const char *q;
+
+  add (secrets, p.user, name_length);
+  if (name_length < (size_t) p.user_length)
+    add (secrets, p.user + name_length + 1,
+         (size_t) p.user_length - name_length - 1);
+  for (q = p.query; *q && *q != '#'; q += *q == '&' || *q == ';') {
+    const size_t n = parameter_length (q);
+    const char *value = memchr (q, '=', n);
+
+    if (value && !is_public (q))
+      add (secrets, value + 1, (size_t) (q + n - value - 1));
+    q += n;
+  }
+}

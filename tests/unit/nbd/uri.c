@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * uri.c: what messages may show of NBD URIs.
+ */
+
+#include "tests/unit/unit.h"
+
+#include "nbd/uri.h"
+
+#define NR(array) (sizeof (array) / sizeof (array)[0])
+
+static void
+schemes (void **state)
+{
+  static const struct {
+    const char *uri;
+    bool is_nbd;
+  } rows[] = {
+    { "nbd://h", true },
+    { "nbds://h/x", true },
+    { "nbd+unix:///?s=", true },
+    { "nbds+unix:///", true },
+    { "nbd+vsock://1", true },
+    { "nbds+vsock:///x", true },
+    { "NBD://h", true },
+    { "nbd:unix:/x", false },
+    { "nbd:h:10809", false },
+    { "nbd+ssh://h/", false },
+    { "http://h/", false },
+    { "nbd", false },
+    { "", false },
+    { "/nbd://x", false },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i)
+    if (uri_is_nbd (rows[i].uri) != rows[i].is_nbd)
+      fail_msg ("%s", rows[i].uri);
+}
+
+static void
+names (void **state)
+{
+  static const struct {
+    const char *uri, *name;
+  } rows[] = {
+    { "nbd://h", "nbd://h" },
+    { "nbd://h:1/a/b", "nbd://h:1/a/b" },
+    { "nbds://alice@h/x?tls-psk-file=/f", "nbds://h/x" },
+    { "nbds://a:b@c@h?x", "nbds://h" },
+    { "nbd://h/a@b", "nbd://h/a@b" },
+    { "nbd+unix:///x?socket=/s", "nbd+unix:///x?socket=/s" },
+    { "nbd+unix:///?a=b&socket=/s;c=d", "nbd+unix:///?socket=/s" },
+    { "nbd+unix:///?xsocket=/s", "nbd+unix:///" },
+    { "nbd+unix://u@/?socket=/u@s#f", "nbd+unix:///?socket=/u@s" },
+    { "nbd+unix:///#?socket=/s", "nbd+unix:///" },
+    { "no uri", "no uri" },
+    { "u@no?uri", "no" },
+    { "", "" },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i) {
+    char *name = uri_name (rows[i].uri);
+
+    assert_string_equal (name, rows[i].name);
+    free (name);
+  }
+}
+
+static void
+secret_parts (void **state)
+{
+  static const char *const hidden[]
+    = { "the user alice", "bob%and", "/etc/keys.psk", "unheard-of",
+        "bob%25and" };
+  static const char *const shown[]
+    = { "/run/socket", "connect: host: refused", "an export", "false" };
+  struct secrets secrets = { .n = 0 };
+  size_t i;
+
+  (void) state;
+  uri_add_secrets ("nbds+unix://alice:bob%25and@host/export?socket=/run/socket"
+                   "&tls-psk-file=/etc/keys.psk;tls-verify-peer=false"
+                   "&new=unheard-of&empty=&none",
+                   &secrets);
+  for (i = 0; i < NR (hidden); ++i)
+    if (!secrets_in_text (&secrets, hidden[i]))
+      fail_msg ("%s is shown", hidden[i]);
+  for (i = 0; i < NR (shown); ++i)
+    if (secrets_in_text (&secrets, shown[i]))
+      fail_msg ("%s is hidden", shown[i]);
+  secrets_free (&secrets);
+
+  uri_add_secrets ("nbd://host/export", &secrets);
+  assert_int_equal (secrets.n, 0);
+}
+
+static const struct CMUnitTest tests[] = {
+  cmocka_unit_test (schemes),
+  cmocka_unit_test (names),
+  cmocka_unit_test (secret_parts),
+};
+
+UNIT_MAIN (tests)
