@@ -21,10 +21,10 @@
 #include <pthread.h>
 
 #include "base/error.h"
-#include "url/redact.h"
 #include "base/transport.h"
 #include "nbd/libnbd.h"
 #include "nbd/nbd.h"
+#include "url/redact.h"
 
 struct nbd {
   const struct qcow_hooks *hooks;

@@ -14,7 +14,8 @@
 #include "base/secret.h"
 #include "base/wait.h"
 #include "nbd/internal.h"
-#include "nbd/uri.h"
+#include "url/nbd-uri.h"
+#include "url/url-name.h"
 
 /* While an image is opened, warn if the server takes longer. */
 #define SLOW_MS 2000
@@ -105,7 +106,7 @@ new_object (struct nbd *n, const char *uri, const char *name, bool local_files)
   for (i = 0; i < n->connections; ++i)
     o->connections[i].object = o;
   error_filter_init (&o->errors);
-  uri_add_secrets (uri, &o->secrets);
+  nbd_uri_add_secrets (uri, &o->secrets);
   o->uri = strdup (uri);
   o->transport.ops = &object_ops;
   o->transport.name = strdup (name);
@@ -141,7 +142,7 @@ nbd_open (struct nbd *n, const char *uri, const char *name, bool local_files)
   struct transport *t;
   struct fetch nothing = { .nr_pieces = 0 }; /* waits for a connection */
 
-  if (!uri_is_nbd (uri)) {
+  if (!url_is_nbd (uri)) {
     error_report (n->hooks, EINVAL, name,
                   "this is not the URI of an NBD "
                   "server");

@@ -26,10 +26,30 @@ url_is_s3 (const char *name)
 }
 
 bool
-url_is_one (const char *name)
+url_is_web (const char *name)
 {
   return has_prefix (name, "http://") || has_prefix (name, "https://")
          || url_is_s3 (name);
+}
+
+bool
+url_is_nbd (const char *name)
+{
+  static const char *const prefixes[]
+    = { "nbd://",       "nbds://",      "nbd+unix://",
+        "nbds+unix://", "nbd+vsock://", "nbds+vsock://" };
+  size_t i;
+
+  for (i = 0; i < sizeof prefixes / sizeof prefixes[0]; ++i)
+    if (has_prefix (name, prefixes[i]))
+      return true;
+  return false;
+}
+
+bool
+url_is_one (const char *name)
+{
+  return url_is_web (name) || url_is_nbd (name);
 }
 
 size_t
@@ -37,6 +57,12 @@ url_scheme_length (const char *name)
 {
   return strspn (name, "abcdefghijklmnopqrstuvwxyz"
                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+");
+}
+
+bool
+url_is_local (const char *name)
+{
+  return url_is_nbd (name) && name[strcspn (name, "+:")] == '+';
 }
 
 bool
@@ -50,7 +76,7 @@ url_looks_like_one (const char *name)
 bool
 url_has_query (const char *name)
 {
-  return !url_is_s3 (name) && strchr (name, '?') != NULL;
+  return !url_is_s3 (name) && !url_is_nbd (name) && strchr (name, '?');
 }
 
 /* --- Paths --- */
@@ -63,6 +89,15 @@ path_of (const char *name)
 
   host = host ? host + 3 : name;
   return host + strcspn (host, "/");
+}
+
+/* The end of the path.  In the name of an NBD URI the socket follows.  (In
+ * other names a '?' is a part of the path.)
+ */
+static const char *
+path_end (const char *name)
+{
+  return name + (url_is_nbd (name) ? strcspn (name, "?") : strlen (name));
 }
 
 /* Remove "." and ".." from a path in place (RFC 3986, 5.2.4).  It begins
@@ -101,8 +136,8 @@ remove_dots (char *path)
 static size_t
 directory_length (const char *name)
 {
-  const char *path = path_of (name);
-  const char *slash = strrchr (path, '/');
+  const char *path = path_of (name), *end = path_end (name);
+  const char *slash = memrchr (path, '/', (size_t) (end - path));
 
   return (size_t) ((slash ? slash + 1 : path) - name);
 }
@@ -110,33 +145,46 @@ directory_length (const char *name)
 char *
 url_directory (const char *base)
 {
-  return strndup (base, directory_length (base));
+  char *directory;
+
+  return asprintf (&directory, "%.*s%s", (int) directory_length (base), base,
+                   path_end (base))
+             == -1
+           ? NULL
+           : directory;
 }
 
 char *
 url_join (const char *base, const char *file)
 {
-  const size_t dir = directory_length (base);
   char *escaped
     = url_is_s3 (base) ? strdup (file) : percent_encode_path (file);
-  char *joined = NULL;
+  char *path = NULL, *joined = NULL;
 
-  if (escaped && asprintf (&joined, "%.*s%s", (int) dir, base, escaped) == -1)
-    joined = NULL;
+  if (escaped
+      && asprintf (&path, "%.*s%s", (int) directory_length (base), base,
+                   escaped)
+           == -1)
+    path = NULL;
   free (escaped);
-  if (joined && *path_of (joined) == '/')
-    remove_dots (joined + (path_of (joined) - joined));
+  if (path && *path_of (path) == '/')
+    remove_dots (path + (path_of (path) - path));
+  if (path && asprintf (&joined, "%s%s", path, path_end (base)) == -1)
+    joined = NULL;
+  free (path);
   return joined;
 }
 
 bool
 url_covers (const char *prefix, const char *name)
 {
-  const size_t n = strlen (prefix);
+  const size_t n = (size_t) (path_end (prefix) - prefix);
 
-  if (strncmp (prefix, name, n) != 0)
+  if (strcmp (prefix + n, path_end (name)) != 0
+      || strncmp (prefix, name, n) != 0)
     return false;
-  return name[n] == '\0' || name[n] == '/' || (n > 0 && prefix[n - 1] == '/');
+  return name + n == path_end (name) || name[n] == '/'
+         || (n > 0 && prefix[n - 1] == '/');
 }
 
 /* The next byte of a path as a server might understand it. */
@@ -151,14 +199,14 @@ next_unescaped (const char **p)
 bool
 url_hides_dotdot (const char *name)
 {
-  const char *p = path_of (name);
+  const char *p = path_of (name), *const end = path_end (name);
   unsigned dots = 0;
   bool other = false, parameters = false;
 
   /* A part of the path that is nothing but one or two dots.  (Some servers
    * ignore what follows a ';'.)
    */
-  while (*p) {
+  while (p < end) {
     const char c = next_unescaped (&p);
 
     if (c == '/') {

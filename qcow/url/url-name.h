@@ -17,7 +17,12 @@
 
 /* True if the name starts like a URL of a supported scheme. */
 bool url_is_one (const char *name);
+bool url_is_web (const char *name); /* http, https or s3 */
 bool url_is_s3 (const char *name);
+bool url_is_nbd (const char *name); /* nbd, nbds, nbd+unix, nbds+unix, ... */
+
+/* True if the URL leads to a socket of this machine: nbd+unix, nbd+vsock. */
+bool url_is_local (const char *name);
 
 /* True if it starts like any URL, SCHEME://. */
 bool url_looks_like_one (const char *name);
@@ -26,11 +31,13 @@ bool url_looks_like_one (const char *name);
 size_t url_scheme_length (const char *name);
 
 /* True if a name that is like a URL has a query.  (In s3:// a '?' is a part of
- * the key.)
+ * the key.  In an NBD URI a socket follows it, which is no secret.)
  */
 bool url_has_query (const char *name);
 
 /* --- Paths of URLs: all take the name of a struct url --- */
+
+/* (The path of an NBD URI is the name of the export.) */
 
 /* Join 'file' to the directory of 'base'.  'file' is a relative file name, and
  * taken literally except for '/', '.' and '..'.  A new string, or NULL: out of
@@ -43,7 +50,9 @@ char *url_join (const char *base, const char *file);
  */
 char *url_directory (const char *name);
 
-/* True if 'name' is 'prefix', or continues it after a '/'. */
+/* True if 'name' is 'prefix', or continues it after a '/'.  In NBD URIs both
+ * must have the same socket.
+ */
 bool url_covers (const char *prefix, const char *name);
 
 /* True if a server might read a part of the path as "." or "..", however it is

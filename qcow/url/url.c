@@ -12,6 +12,7 @@
 
 #include "base/libcurl.h"
 #include "base/secret.h"
+#include "url/nbd-uri.h"
 #include "url/percent.h"
 #include "url/url.h"
 
@@ -279,6 +280,24 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
   return 0;
 }
 
+static int
+parse_nbd (const char *text, struct url *url, struct problem *problem)
+{
+  if (has_control_character (text))
+    return invalid (problem, "it is not a valid URI: it contains a control "
+                             "character");
+  url->nbd = true;
+  url->name = nbd_uri_name (text);
+  url->text = strdup (text);
+  url->user = nbd_uri_user (text);
+  if (url->name == NULL || url->text == NULL)
+    return no_memory (problem);
+  if (strstr (url->name, "+unix:") && strstr (url->name, "?socket=/") == NULL)
+    return invalid (problem, "must have the absolute path of the socket: "
+                             "?socket=/PATH");
+  return 0;
+}
+
 /* The scheme is no secret. */
 static int
 not_supported (const char *text, struct problem *problem)
@@ -286,9 +305,10 @@ not_supported (const char *text, struct problem *problem)
   const size_t n = url_scheme_length (text);
 
   if (!url_looks_like_one (text) || n > 32)
-    return invalid (problem, "must begin with http://, https:// or s3://");
+    return invalid (problem,
+                    "must begin with http://, https://, s3:// or nbd://");
   problem_set (problem,
-               "%.*s:// is not supported: only http, https and s3 are",
+               "%.*s:// is not supported: only http, https, s3 and nbd are",
                (int) n, text);
   errno = EINVAL;
   return -1;
@@ -299,6 +319,8 @@ url_parse (const char *text, const struct url_s3 *s3, struct url *url,
            struct problem *problem)
 {
   *url = (struct url){ .name = NULL };
+  if (url_is_nbd (text))
+    return parse_nbd (text, url, problem);
   if (libcurl_load (problem) == -1) {
     errno = EINVAL;
     return -1;
@@ -328,6 +350,20 @@ url_parse_prefix (const char *text, struct url *url, struct problem *problem)
   r = url_parse (with_slash, &s3, url, problem);
   free (with_slash);
   return r;
+}
+
+int
+url_refuse (const struct qcow_hooks *hooks, int err, const char *text,
+            const char *holder, const struct problem *problem)
+{
+  struct url_room room;
+  const char *shown = url_hide (text, &room);
+
+  if (holder[0] == '\0')
+    return error_report (hooks, err, shown, "%s", problem->text);
+  return error_report (hooks, err, holder,
+                       "can't use the URL '%s' that is named in it: %s", shown,
+                       problem->text);
 }
 
 void

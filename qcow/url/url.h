@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * URLs of the schemes http, https and s3, and their parts.  libcurl parses
- * them; url_parse loads it.  All else is pure.
+ * them; url_parse loads it.  Also NBD URIs, which libnbd parses when they are
+ * opened.  All else is pure.
  *
  * s3://BUCKET/KEY stands for an https URL (s3-name.h).  In http and https URLs
  * characters that must be escaped are escaped, and escapes stay as they are.
@@ -29,6 +30,7 @@ struct url {
   char *user;     /* from the user info, or NULL */
   char *password; /* likewise; NULL if there is a user alone */
   bool s3;        /* was s3://... */
+  bool nbd;       /* an NBD URI: 'text' is all of it; no host, no password */
 };
 
 /* Parse a URL.  The caller calls url_free, also on failure.  0, or -1, the
@@ -42,6 +44,12 @@ int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
  */
 int url_parse_prefix (const char *text, struct url *url,
                       struct problem *problem);
+
+/* Report that a text is no valid URL, set errno to 'err' and return -1.
+ * 'holder' is the image that names the URL, or "": the message begins with it.
+ */
+int url_refuse (const struct qcow_hooks *hooks, int err, const char *text,
+                const char *holder, const struct problem *problem);
 
 /* True if a request for it uses TLS. */
 bool url_is_https (const struct url *url);

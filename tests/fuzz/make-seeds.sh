@@ -223,6 +223,8 @@ url ()
 {
     printf '%s\n%s\n%s\n%s' "$2" "$3" "$4" "$5" > "$dir/url/url/$1"
 }
+url nbd 'nbd://user@host:1/a/b?tls-psk-file=/f' ../x '' ''
+url nbd-unix 'nbd+unix:///x?socket=/run/s' x '' ''
 url plain http://example.com/images/disk.qcow2 base.qcow2 \
     http://example.com/images ''
 url port HTTPS://Example.COM:8443/a/../b/./c ../x/./base http://example.com ''

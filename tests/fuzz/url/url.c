@@ -161,6 +161,27 @@ check_hidden (const char *text)
   MUST (url_show (text, &room) == text || strpbrk (room.text, "@?#") == NULL);
 }
 
+/* The name is that of a URI again, and covers itself and what its directory
+ * covers.
+ */
+static void
+check_nbd (const struct url *u, const char *file)
+{
+  const struct url_s3 none = { NULL, "" };
+  char *joined = url_join (u->name, file),
+       *directory = url_directory (u->name);
+  struct problem problem;
+  struct url again;
+
+  MUST (u->name && u->text && joined && directory);
+  MUST (url_parse (u->name, &none, &again, &problem) == 0);
+  MUST (strcmp (again.name, u->name) == 0 && again.user == NULL);
+  MUST (url_covers (u->name, u->name) && url_covers (directory, u->name));
+  url_free (&again);
+  free (joined);
+  free (directory);
+}
+
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
@@ -184,6 +205,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   check_hidden (text);
   if (url_parse (text, &s3, &u, &problem) == -1)
     must_have_reason (&problem);
+  else if (u.nbd)
+    check_nbd (&u, file);
   else {
     MUST (u.name && u.text && u.origin);
     MUST (url_is_one (text));

@@ -29,6 +29,12 @@ struct joining {
 
 /* clang-format off */
 static const struct joining joinings[] = {
+  { "nbd://h/", "x", "nbd://h/x" },
+  { "nbd://h:1/a/top", "x y", "nbd://h:1/a/x%20y" },
+  { "nbd://h/a/top", "../x", "nbd://h/x" },
+  { "nbd+unix:///top?socket=/a/b", "x", "nbd+unix:///x?socket=/a/b" },
+  { "nbd+unix:///?socket=/a/../b", "../x", "nbd+unix:///x?socket=/a/../b" },
+
   { "http://h/dir/img", "b.qcow2", "http://h/dir/b.qcow2" },
   { "http://h/dir/img", "sub/b", "http://h/dir/sub/b" },
   { "http://h/dir/", "b", "http://h/dir/b" },
@@ -300,6 +306,19 @@ static const struct covering coverings[] = {
   { "s3://b", "s3://b.b/k", false },
   { "s3://b/pre", "s3://b/pre/k", true },
   { "s3://b/pre", "s3://b/pre", true },
+  { "nbd://h", "nbd://h/x", true },
+  { "NBD://H/", "nbd://h/x", true },
+  { "nbd://h/x", "nbd://h/xy", false },
+  { "nbd://h/x", "nbd://h/x/y", true },
+  { "nbd://h", "nbd://h:10809/x", false },
+  { "nbd://h", "nbds://h/x", false },
+  { "nbd://h", "nbd://user@h/x?tls-psk-file=/f", true },
+  { "nbd+unix:///?socket=/s", "nbd+unix:///x?socket=/s", true },
+  { "nbd+unix:///x/?socket=/s", "nbd+unix:///x/y?socket=/s", true },
+  { "nbd+unix:///x/?socket=/s", "nbd+unix:///xy?socket=/s", false },
+  { "nbd+unix:///?socket=/s", "nbd+unix:///x?socket=/s2", false },
+  { "nbd+unix:///?socket=/s", "nbd+unix:///x?socket=/s/t", false },
+  { "nbd+vsock://2/", "nbd+vsock://2/x", true },
   { "s3://b/pre", "s3://b/prefix", false },
   { "s3://b/pre", "s3://b/pre?k", false },
   { "s3://b/pre/", "s3://b/pre/k", true },

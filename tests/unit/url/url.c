@@ -193,7 +193,6 @@ static const char *const bads[] = {
   "shttp://h/x",
   " http://h/x",
   "\thttp://h/x",
-  "nbd://h/x",
   "s3:bucket/key",
   "s3:/bucket/key",
   /* No host. */

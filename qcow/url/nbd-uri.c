@@ -3,13 +3,14 @@
  * What messages may show of NBD URIs.  See uri.h.
  */
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/secret.h"
-#include "nbd/uri.h"
+#include "url/nbd-uri.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 
@@ -39,22 +40,6 @@ split (const char *uri)
   return p;
 }
 
-bool
-uri_is_nbd (const char *uri)
-{
-  static const char *const schemes[]
-    = { "nbd", "nbds", "nbd+unix", "nbds+unix", "nbd+vsock", "nbds+vsock" };
-  const size_t n = strcspn (uri, ":");
-  size_t i;
-
-  if (strncmp (uri + n, "://", 3) != 0)
-    return false;
-  for (i = 0; i < NR (schemes); ++i)
-    if (strlen (schemes[i]) == n && strncasecmp (schemes[i], uri, n) == 0)
-      return true;
-  return false;
-}
-
 /* The length of the parameter at the beginning of a query. */
 static size_t
 parameter_length (const char *query)
@@ -71,23 +56,37 @@ has_name (const char *parameter, const char *name)
 }
 
 char *
-uri_name (const char *uri)
+nbd_uri_name (const char *uri)
 {
   const struct parts p = split (uri);
+  const size_t host = strcspn (p.host, "/?#");
   const char *socket = "";
   const char *q;
   char *name;
+  int i, lower;
 
   for (q = p.query; *q && *q != '#'; q += *q == '&' || *q == ';') {
     if (has_name (q, "socket"))
       socket = q;
     q += parameter_length (q);
   }
-  if (asprintf (&name, "%.*s%.*s%s%.*s", p.scheme, uri, p.host_length, p.host,
+  if (asprintf (&name, "%.*s%.*s%s%s%.*s", p.scheme, uri, p.host_length,
+                p.host, host == (size_t) p.host_length ? "/" : "",
                 *socket ? "?" : "", (int) parameter_length (socket), socket)
       == -1)
     return NULL;
+  lower = p.scheme + (int) host;
+  for (i = 0; i < lower; ++i)
+    name[i] = (char) tolower ((unsigned char) name[i]);
   return name;
+}
+
+char *
+nbd_uri_user (const char *uri)
+{
+  const struct parts p = split (uri);
+
+  return p.user_length > 0 ? strndup (p.user, (size_t) p.user_length) : NULL;
 }
 
 static void
@@ -116,7 +115,7 @@ is_public (const char *parameter)
 }
 
 void
-uri_add_secrets (const char *uri, struct secrets *secrets)
+nbd_uri_add_secrets (const char *uri, struct secrets *secrets)
 {
   const struct parts p = split (uri);
   const size_t name_length = strcspn (p.user, ":") < (size_t) p.user_length

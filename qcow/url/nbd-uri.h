@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What messages may show of NBD URIs.  Pure.  libnbd parses the URIs.
+ *
+ *   SCHEME://[USER@][HOST][:PORT]/[EXPORT][?QUERY]
+ */
+
+#ifndef QCOW_URL_NBD_URI_H
+#define QCOW_URL_NBD_URI_H
+
+#include "url/redact.h"
+
+/* The URI without user, and of its query only the socket.  Scheme and host are
+ * in lower case, and the path is never empty, so that names can be compared. A
+ * new string, or NULL: out of memory.
+ */
+char *nbd_uri_name (const char *uri);
+
+/* The user, or NULL: there is none, or out of memory. */
+char *nbd_uri_user (const char *uri);
+
+/* Add the user, and the values of the query that can be secret: the names of
+ * files with keys, and all that is not known.
+ */
+void nbd_uri_add_secrets (const char *uri, struct secrets *secrets);
+
+#endif /* QCOW_URL_NBD_URI_H */
