@@ -361,7 +361,9 @@ config_parameter (const char *key, const char *value)
 
   for (p = parameters; p < parameters + COUNT (parameters); ++p)
     if (strncmp (key, p->key, length) == 0 && p->key[length] == '\0') {
-      if ((p->flags & WEB) && options.http.given == NULL)
+      if ((p->flags & WEB)
+          && (options.http.given == NULL
+              || strcmp (options.http.given, "connections") == 0))
         options.http.given = p->key;
       return key[length] == '.'
                ? take_numbered (p, key, key + length + 1, value)

@@ -107,7 +107,7 @@ plugin_unload (void)
 static void
 plugin_dump_plugin (void)
 {
-  const char *curl = qcow_curl_version ();
+  const char *curl = qcow_curl_version (), *nbd = qcow_nbd_version ();
 
   printf ("qcow_zlib=yes\n");
   printf ("qcow_zstd=yes\n");
@@ -119,6 +119,9 @@ plugin_dump_plugin (void)
   printf ("qcow_url=%s\n", curl ? "yes" : "no");
   if (curl)
     printf ("qcow_curl_version=%s\n", curl);
+  printf ("qcow_nbd=%s\n", nbd ? "yes" : "no");
+  if (nbd)
+    printf ("qcow_libnbd_version=%s\n", nbd);
   printf ("qcow_libgcrypt_version=%s\n", gcry_check_version (NULL));
 }
 

@@ -17,6 +17,7 @@
 #include "disk/export-name.h"
 #include "disk/map.h"
 #include "http/http.h"
+#include "nbd/libnbd.h"
 #include "qcow.h"
 
 struct qcow {
@@ -215,7 +216,7 @@ open_all (struct qcow *q, const struct qcow_options *options)
       || choose_view (q, options) == -1)
     return -1;
   join_workspaces (q);
-  http_hang_up (q->context->http);
+  remotes_hang_up (&q->context->remotes);
   return 0;
 }
 
@@ -227,6 +228,14 @@ qcow_curl_version (void)
   if (libcurl_load (&problem) == -1)
     return NULL;
   return libcurl.version_info (CURLVERSION_NOW)->version;
+}
+
+const char *
+qcow_nbd_version (void)
+{
+  struct problem problem;
+
+  return libnbd_load (&problem) == -1 ? NULL : libnbd_version ();
 }
 
 static void
@@ -289,7 +298,7 @@ qcow_shared_free (struct qcow_shared *shared)
   l1_tables_free (shared->context.l1_tables);
   workspace_pool_free (shared->context.workspaces);
   cache_free (shared->context.cache);
-  http_free (shared->context.http);
+  remotes_free (&shared->context.remotes);
   free (shared);
 }
 
@@ -403,7 +412,7 @@ qcow_after_fork (struct qcow *q)
 {
   qcow_shared_after_fork (q->own);
   lock_keys (q);
-  return http_start (q->context->http);
+  return remotes_start (&q->context->remotes);
 }
 
 void
@@ -414,7 +423,7 @@ qcow_close (struct qcow *q)
   if (q == NULL)
     return;
   /* First, because its fetches use the cache and the layers. */
-  http_stop (q->context->http);
+  remotes_stop (&q->context->remotes);
   qcow_view_close (q->view);
   bitmap_table_free (q->bitmaps);
   snapshot_table_free (q->snapshots);

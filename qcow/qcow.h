@@ -31,6 +31,9 @@ struct qcow_shared;
  */
 const char *qcow_curl_version (void);
 
+/* The same for libnbd, and NBD URIs. */
+const char *qcow_nbd_version (void);
+
 /* Call this once, before any other function.  Returns 0, or -1 if libgcrypt is
  * too old.
  */

@@ -295,6 +295,19 @@ can_reach (const struct qcow_options *o, bool (*is_wanted) (const char *))
          || find (o->allow, o->nr_allow, is_any);
 }
 
+/* True if a request can use the parameters for web servers that were given.
+ * NBD servers have 'connections', too.
+ */
+static bool
+have_use (const struct qcow_options *options)
+{
+  const bool for_nbd = strcmp (options->http.given, "connections") == 0;
+
+  if (options->url && (for_nbd || !url_is_nbd (options->url)))
+    return true;
+  return can_reach (options, for_nbd ? url_is_one : url_is_web);
+}
+
 int
 http_check_options (const struct qcow_options *options,
                     const struct qcow_hooks *hooks)
@@ -304,17 +317,19 @@ http_check_options (const struct qcow_options *options,
 
   if (take_values (&s, o, hooks) == -1)
     return -1;
-  if (o->given && !options->url && !can_reach (options, url_is_one))
+  if (o->given && !have_use (options))
     return error_report (hooks, EINVAL, qcow_options_object (options),
-                         "%s= has no effect: the image is a local file, and "
-                         "no URL is named or allowed",
+                         "%s= has no effect: no URL of a web server is named "
+                         "or allowed",
                          o->given);
   if (check_s3_server (&o->s3, hooks) == -1)
     return -1;
   /* If the image is at a URL, opening it checks the keys, and whether they are
    * used at all.
    */
-  return options->url ? 0 : check_s3_keys (&o->s3, hooks);
+  return options->url && !url_is_nbd (options->url)
+           ? 0
+           : check_s3_keys (&o->s3, hooks);
 }
 
 /* True if objects at endpoint-url= have the origin of this URL, the only one
@@ -346,7 +361,7 @@ check_keys_are_used (const struct http_settings *s,
 
   if (!own->access_key && !own->secret_key && !own->session_token)
     return 0;
-  if (options->url == NULL || url->s3
+  if (options->url == NULL || url_is_nbd (options->url) || url->s3
       || (is_at_endpoint (s, url) && can_reach (options, url_is_s3)))
     return 0;
   return error_report (s->hooks, EINVAL, url->name,
@@ -356,7 +371,7 @@ check_keys_are_used (const struct http_settings *s,
 }
 
 /* Take the URL that the user trusts with secrets: the image's, or if that is
- * a local file, the first one that the user names.
+ * not on a web server, the first one that the user names.
  */
 static int
 take_own_url (struct http_settings *s, const struct qcow_options *options)
@@ -365,10 +380,10 @@ take_own_url (struct http_settings *s, const struct qcow_options *options)
   const char *const *text = options->url ? &options->url : NULL;
   struct problem problem;
 
+  if (text == NULL || url_is_nbd (*text))
+    text = find (options->backing, options->nr_backing, url_is_web);
   if (text == NULL)
-    text = find (options->backing, options->nr_backing, url_is_one);
-  if (text == NULL)
-    text = find (options->data_files, options->nr_data_files, url_is_one);
+    text = find (options->data_files, options->nr_data_files, url_is_web);
   if (text == NULL)
     return 0;
   if (url_parse (*text, &s3, &s->own, &problem) == -1) {

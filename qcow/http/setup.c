@@ -17,21 +17,6 @@
 
 /* --- URLs --- */
 
-/* -1 with errno 'err'. */
-static int
-refuse_url (const struct http *h, const char *text, const char *holder,
-            int err, const struct problem *problem)
-{
-  struct url_room room;
-  const char *shown = url_hide (text, &room);
-
-  if (holder[0] == '\0')
-    return error_report (h->hooks, err, shown, "%s", problem->text);
-  return error_report (h->hooks, err, holder,
-                       "can't use the URL '%s' that is named in it: %s", shown,
-                       problem->text);
-}
-
 /* Check that a valid URL may be used; results as http_parse_url. */
 static int
 check_url (const struct http *h, const struct url *url)
@@ -64,7 +49,7 @@ http_parse_url (const struct http *h, const char *text, const char *holder,
   if (strncasecmp (text, "s3:", 3) == 0 && http_settings_check_s3 (s) == -1)
     return -1;
   if (url_parse (text, &s3, url, &problem) == -1)
-    refuse_url (h, text, holder, errno, &problem);
+    url_refuse (h->hooks, errno, text, holder, &problem);
   else if (check_url (h, url) == 0)
     return 0;
   KEEP_ERRNO;

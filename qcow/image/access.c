@@ -283,7 +283,8 @@ covers_url (const struct access *a, const char *name)
 {
   size_t i;
 
-  if (a->any)
+  /* Sockets are local: an image from elsewhere needs more than "any". */
+  if (a->any && !(a->url_dir && url_is_local (name)))
     return true;
   for (i = 0; i < a->nr; ++i)
     if (a->allowed[i].prefix && url_covers (a->allowed[i].prefix, name))

@@ -54,7 +54,7 @@ open_remote (struct opening *o, struct reference *ref)
   if (ref->image && access_check_url (o->access, ref) == -1)
     return NULL;
   return source_remote_new (
-    http_open (o->context->http, &ref->url, ref), o->context->cache,
+    remotes_open (&o->context->remotes, ref), o->context->cache,
     o->chain->first_id + o->remotes++, o->context->hooks);
 }
 

@@ -4,7 +4,7 @@
  * (qcow.h).  Private to qcow/.
  *
  * Constant once the first chain is open, except for the ids.  The cache, the
- * workspaces, the L1 tables and http have their own locks.
+ * workspaces, the L1 tables and the remotes have their own locks.
  */
 
 #ifndef QCOW_IMAGE_CONTEXT_H
@@ -16,16 +16,16 @@
 #include "base/cache.h"
 #include "base/error.h"
 #include "codec/workspace.h"
-#include "http/http.h"
 #include "image/access.h"
 #include "image/l1.h"
+#include "source/remotes.h"
 
 struct context {
   const struct qcow_hooks *hooks;
   struct cache *cache;
   struct workspace_pool *workspaces;
   struct l1_tables *l1_tables;
-  struct http *http; /* NULL: no URL is involved */
+  struct remotes remotes;
 
   /* Several images share the context.  Then threads open images at any time,
    * so nothing here may change: no URL is opened, and all images have the

@@ -24,12 +24,9 @@ set_url (struct context *context, const struct qcow_options *options,
                          "served together can't reach URLs",
                          ref->what ? ref->what : "file",
                          error_name (context->hooks, url_shown (written)));
-  if (context->http == NULL)
-    context->http = http_new (options, context->hooks);
-  if (context->http == NULL
-      || http_parse_url (context->http, text, ref->image ? ref->image : "",
-                         &ref->url)
-           == -1)
+  if (remotes_parse_url (&context->remotes, options, context->hooks, text,
+                         ref->image ? ref->image : "", &ref->url)
+      == -1)
     return -1;
   /* Messages about a URL of the user show only the name of the URL. */
   if (ref->image == NULL || url_shown (written) != written)

@@ -33,3 +33,15 @@ libnbd_load (struct problem *problem)
   loaded = true;
   return 0;
 }
+
+const char *
+libnbd_version (void)
+{
+  struct nbd_handle *nbd = libnbd.create ();
+  const char *version = NULL;
+
+  if (nbd)
+    version = libnbd.get_version (nbd); /* static */
+  libnbd.close (nbd);
+  return version;
+}

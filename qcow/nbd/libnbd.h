@@ -22,6 +22,7 @@
   F (create)                                                                  \
   F (close)                                                                   \
   F (get_error)                                                               \
+  F (get_version)                                                             \
   F (get_errno)                                                               \
   F (set_opt_mode)                                                            \
   F (set_full_info)                                                           \
@@ -61,5 +62,8 @@ extern struct libnbd libnbd;
 
 /* 0, or -1 and the reason. */
 int libnbd_load (struct problem *problem);
+
+/* The version, or NULL if out of memory.  libnbd must be loaded. */
+const char *libnbd_version (void);
 
 #endif /* QCOW_NBD_LIBNBD_H */
