@@ -26,6 +26,9 @@
 /* The largest minimum that the protocol allows. */
 #define MAX_MINIMUM (64U << 10)
 
+#define CALLBACK(function, data)                                              \
+  (nbd_completion_callback) { .callback = (function), .user_data = (data) }
+
 /* --- Failures --- */
 
 /* Note the reason without secrets.  libnbd's texts begin with the name of a
@@ -110,7 +113,7 @@ static int
 check_export (struct connection *c)
 {
   struct nbd_object *o = c->object;
-  struct nbd_export e;
+  struct nbd_export e = { .size = 0 };
   const char *what;
 
   if (read_export (c, &e) == -1)
@@ -182,6 +185,8 @@ connection_open (struct connection *c)
 void
 connection_close (struct connection *c)
 {
+  struct command *cmd;
+
   if (c->handle == NULL)
     return;
   if (c->ready && c->nr_sent == 0)
@@ -189,6 +194,12 @@ connection_close (struct connection *c)
   libnbd.close (c->handle);
   c->handle = NULL;
   c->ready = false;
+  for (; (cmd = c->sent) != NULL; c->sent = cmd->next) {
+    cmd->sent = false;
+    cmd->request->nr_sent--;
+    cmd->request->hit = true;
+  }
+  c->nr_sent = 0;
 }
 
 static int
@@ -207,8 +218,6 @@ on_go (void *opaque, int *err)
 static int
 check (struct connection *c)
 {
-  const nbd_completion_callback callback
-    = { .callback = on_go, .user_data = c };
   struct nbd_handle *h = c->handle;
 
   if (libnbd.aio_is_dead (h))
@@ -227,7 +236,7 @@ check (struct connection *c)
   }
   if (!libnbd.aio_is_negotiating (h))
     return 0;
-  if (libnbd.aio_opt_go (h, callback) == -1)
+  if (libnbd.aio_opt_go (h, CALLBACK (on_go, c)) == -1)
     return libnbd_failed (c);
   /* A quick server may have replied already. */
   return check (c);
@@ -277,14 +286,13 @@ on_reply (void *opaque, int *err)
 int
 connection_send (struct connection *c, struct command *cmd)
 {
-  const nbd_completion_callback callback
-    = { .callback = on_reply, .user_data = cmd };
   uint64_t offset;
   size_t length;
 
   command_range (cmd, &offset, &length);
   cmd->next = c->sent;
   c->sent = cmd;
+  cmd->sent = true;
   cmd->over = false;
   cmd->began = monotonic_us ();
   if (c->nr_sent++ == 0)
@@ -292,7 +300,7 @@ connection_send (struct connection *c, struct command *cmd)
   cmd->request->nr_sent++;
   cmd->cookie
     = libnbd.aio_pread (c->handle, cmd->bounce ? cmd->bounce : cmd->buf,
-                        length, offset, callback, 0);
+                        length, offset, CALLBACK (on_reply, cmd), 0);
   if (cmd->cookie == -1) {
     cmd->over = true;
     cmd->err = libnbd.get_errno () != 0 ? libnbd.get_errno () : EIO;

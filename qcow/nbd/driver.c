@@ -95,10 +95,12 @@ handle_events (struct nbd *n)
   for (o = n->objects; o; o = o->next)
     for (i = 0; i < n->connections; ++i) {
       struct connection *c = &o->connections[i];
-      const short revents = c->handle ? p++->revents : 0;
 
-      if (revents != 0)
-        object_after_events (o, c, connection_handle (c, revents));
+      if (c->handle == NULL)
+        continue;
+      if (p->revents != 0)
+        object_after_events (o, c, connection_handle (c, p->revents));
+      ++p;
     }
 }
 

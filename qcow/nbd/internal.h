@@ -12,6 +12,7 @@
  *   schedule.c    what an object does next: connect, send, retry, fail
  *   request.c     a request and its commands
  *   connection.c  one connection: a libnbd handle
+ *   host.c        resolves the name of a host
  *   uri.c         what messages may show of a URI (pure)
  */
 
@@ -24,6 +25,7 @@
 #include "base/transport.h"
 #include "nbd/libnbd.h"
 #include "nbd/nbd.h"
+#include "url/nbd-uri.h"
 #include "url/redact.h"
 
 struct nbd {
@@ -78,6 +80,10 @@ struct nbd_object {
   bool local_files; /* the URI may name them */
   struct secrets secrets;
 
+  char host[NBD_URI_HOST_MAX]; /* to be resolved; "": there is none */
+  struct host_lookup *lookup;
+  uint64_t lookup_began; /* ms */
+
   bool known; /* 'export' is set */
   struct nbd_export export;
   bool changed;    /* the server has another export now */
@@ -89,8 +95,6 @@ struct nbd_object {
   _Alignas(8) uint64_t latency;
 
   struct request *requests; /* the oldest first */
-  struct command *unsent;   /* the first one first */
-  struct command **unsent_end;
 
   unsigned failures;      /* of connections, since a command was complete */
   uint64_t due;           /* ms: no new connection before */
@@ -103,13 +107,14 @@ struct nbd_object {
 
 /* A read of consecutive bytes into one piece. */
 struct command {
-  struct command *next; /* in 'unsent' or 'sent' */
+  struct command *next; /* of those in flight on a connection */
   struct request *request;
   uint64_t offset; /* in the object */
   size_t length;
   size_t piece;
   uint8_t *buf;
   uint8_t *bounce; /* where it reads whole blocks to; NULL: to 'buf' */
+  bool sent;       /* in flight, or complete */
   uint64_t began;  /* us: when it was sent */
   int64_t cookie;  /* of libnbd; -1: it has not taken the command */
   bool over;       /* the reply has arrived, or libnbd has given up */
@@ -156,7 +161,7 @@ void command_complete (struct command *cmd);
  */
 int connection_open (struct connection *c);
 
-/* Close it.  Nothing writes to the memory of its commands any more. */
+/* Close it.  Its commands are not in flight any more. */
 void connection_close (struct connection *c);
 
 /* Send a command.  Results as connection_open. */

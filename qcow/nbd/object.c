@@ -14,7 +14,6 @@
 #include "base/secret.h"
 #include "base/wait.h"
 #include "nbd/internal.h"
-#include "url/nbd-uri.h"
 #include "url/url-name.h"
 
 /* While an image is opened, warn if the server takes longer. */
@@ -102,10 +101,10 @@ new_object (struct nbd *n, const char *uri, const char *name, bool local_files)
   o->nbd = n;
   o->local_files = local_files;
   o->latency = UINT64_MAX;
-  o->unsent_end = &o->unsent;
   for (i = 0; i < n->connections; ++i)
     o->connections[i].object = o;
   error_filter_init (&o->errors);
+  nbd_uri_host (uri, o->host);
   nbd_uri_add_secrets (uri, &o->secrets);
   o->uri = strdup (uri);
   o->transport.ops = &object_ops;

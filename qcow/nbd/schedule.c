@@ -2,13 +2,15 @@
  *
  * What an object does next.  See internal.h.
  *
- * Commands wait in 'unsent' until a connection has room for them.  Those of a
- * lost connection go back there.  Requests leave the object's list only in
- * reap, so that loops over them are simple.
+ * Commands wait until a connection has room for them; those of a lost
+ * connection wait again.  A request with an error ends as soon as none of its
+ * commands is in flight.  Requests leave the object's list only in reap, so
+ * loops over them are simple.
  */
 
 #include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,7 @@
 #include "base/backoff.h"
 #include "base/minmax.h"
 #include "base/monotonic.h"
+#include "nbd/host.h"
 #include "nbd/internal.h"
 
 /* Commands in flight on one connection. */
@@ -25,6 +28,9 @@
  * commands of a connection at once, and nbdkit has 16 threads for it.
  */
 #define BUSY 16
+
+/* How often to ask whether the name of the host is resolved. */
+#define LOOKUP_POLL_MS 10
 
 /* A server that refuses one more connection can have a limit. */
 #define MORE_MS 10000
@@ -49,30 +55,26 @@ finish (struct request *r, int err)
   nbd_request_finish (r, err);
 }
 
-static void
-append_unsent (struct nbd_object *o, struct command *cmd)
-{
-  cmd->next = NULL;
-  *o->unsent_end = cmd;
-  o->unsent_end = &cmd->next;
-}
-
+/* NULL: there is none. */
 static struct command *
-first_unsent (struct nbd_object *o)
+first_unsent (const struct nbd_object *o)
 {
-  struct command *cmd = o->unsent;
+  struct request *r = o->requests;
+  size_t i = 0;
 
-  o->unsent = cmd->next;
-  if (o->unsent == NULL)
-    o->unsent_end = &o->unsent;
-  return cmd;
+  while (r && (r->err != 0 || r->nr_sent == r->left))
+    r = r->next;
+  if (r == NULL)
+    return NULL;
+  while (r->commands[i].sent)
+    ++i;
+  return &r->commands[i];
 }
 
 void
 object_add (struct nbd_object *o, struct request *r)
 {
   struct request **end = &o->requests;
-  size_t i;
 
   if (o->changed) {
     finish (r, EIO);
@@ -85,25 +87,6 @@ object_add (struct nbd_object *o, struct request *r)
     end = &(*end)->next;
   r->next = NULL;
   *end = r;
-  for (i = 0; i < r->nr_commands; ++i)
-    append_unsent (o, &r->commands[i]);
-}
-
-/* Let a request end as soon as none of its commands is in flight. */
-static void
-end_request (struct request *r, int err)
-{
-  struct nbd_object *o = r->object;
-  struct command *cmd = o->unsent, *next;
-
-  r->err = err;
-  o->unsent = NULL;
-  o->unsent_end = &o->unsent;
-  for (; cmd; cmd = next) {
-    next = cmd->next;
-    if (cmd->request != r)
-      append_unsent (o, cmd);
-  }
 }
 
 /* Of several errors of one object in a minute that have the same errno value
@@ -125,7 +108,7 @@ fail_request (struct request *r, int err, bool of_server, const char *why)
               r->length, r->fetch->offset);
   error_report_once (&o->errors, place, hooks, err, o->transport.name,
                      "%s: %s%s", what, why, tries);
-  end_request (r, of_server ? EIO : err);
+  r->err = of_server ? EIO : err;
 }
 
 /* Finish the requests that are over. */
@@ -150,7 +133,7 @@ object_end (struct nbd_object *o, int err)
 
   for (r = o->requests; r; r = r->next)
     if (r->err == 0)
-      end_request (r, err);
+      r->err = err;
   reap (o);
 }
 
@@ -193,7 +176,6 @@ retry_request (struct request *r, int err, uint64_t now, uint64_t delay)
 {
   struct nbd_object *o = r->object;
 
-  r->hit = false;
   if (r->failures++ == 0)
     r->first_failure = now;
   if (!r->once && !is_permanent (o, err)
@@ -204,54 +186,31 @@ retry_request (struct request *r, int err, uint64_t now, uint64_t delay)
   fail_request (r, errno_of (o, err), false, o->why);
 }
 
-/* Take back the commands of a closed connection. */
-static void
-take_back (struct connection *c)
-{
-  struct nbd_object *o = c->object;
-  struct command *cmd;
-
-  while ((cmd = c->sent) != NULL) {
-    struct request *r = cmd->request;
-
-    c->sent = cmd->next;
-    r->nr_sent--;
-    if (r->err != 0)
-      continue;
-    r->hit = true;
-    cmd->next = o->unsent;
-    if (o->unsent == NULL)
-      o->unsent_end = &cmd->next;
-    o->unsent = cmd;
-  }
-  c->nr_sent = 0;
-}
-
 void
 object_hang_up (struct nbd_object *o)
 {
   unsigned i;
 
-  for (i = 0; i < o->nbd->connections; ++i) {
+  host_lookup_abandon (&o->lookup);
+  for (i = 0; i < o->nbd->connections; ++i)
     connection_close (&o->connections[i]);
-    take_back (&o->connections[i]);
-  }
   reap (o);
 }
 
-/* The reason is in o->why. */
+/* The reason is in o->why.  A command can be why a server ends connections, so
+ * the requests that were hit go behind the others.
+ */
 static void
 lost (struct connection *c, int err)
 {
   struct nbd_object *o = c->object;
   const bool was_ready = c->ready;
   const uint64_t now = monotonic_ms ();
+  struct request **link = &o->requests, *r, *hit = NULL, **hit_end = &hit;
   uint64_t delay;
-  struct request *r;
   bool others;
 
   connection_close (c);
-  take_back (c);
   if (o->changed)
     return;
   others = any_ready (o);
@@ -263,9 +222,20 @@ lost (struct connection *c, int err)
   o->due = now + delay;
   error_debug (o->nbd->hooks, o->transport.name,
                "%s; next try in %" PRIu64 " ms", o->why, delay);
-  for (r = o->requests; r; r = r->next)
+  while ((r = *link) != NULL) {
     if (r->err == 0 && (r->hit || !others))
       retry_request (r, err, now, delay);
+    if (r->hit) {
+      *link = r->next;
+      *hit_end = r;
+      hit_end = &r->next;
+      r->hit = false;
+    }
+    else
+      link = &r->next;
+  }
+  *hit_end = NULL;
+  *link = hit;
 }
 
 /* Handle the replies that have arrived.  r and errno are the result of a
@@ -297,7 +267,7 @@ settle (struct connection *c, int r)
         snprintf (c->object->why, sizeof c->object->why,
                   "the NBD server is shutting down");
       }
-      append_unsent (c->object, cmd);
+      cmd->sent = false;
       cmd->request->hit = true;
     }
   }
@@ -327,7 +297,7 @@ cancel_requests (struct nbd_object *o)
 
     if (f == NULL || !__atomic_load_n (&f->cancel, __ATOMIC_ACQUIRE))
       continue;
-    end_request (r, ESHUTDOWN);
+    r->err = ESHUTDOWN;
     r->fetch = NULL;
     o->nbd->ended = true;
     f->done (f, ESHUTDOWN);
@@ -382,16 +352,43 @@ connection_due (struct nbd_object *o, uint64_t now)
   return o->export.multi_conn && busy == open && now >= o->more_due ? c : NULL;
 }
 
+/* True if the host's name is known, so that libnbd can resolve it quickly.  If
+ * it can't be resolved, that counts as a failure of the connection.
+ */
+static bool
+is_resolved (struct connection *c, uint64_t now)
+{
+  struct nbd_object *o = c->object;
+  int err;
+
+  if (o->host[0] == '\0' || !o->nbd->serving)
+    return true;
+  if (o->lookup == NULL)
+    o->lookup_began = now;
+  err = host_lookup_step (&o->lookup, o->host);
+  if (err == EAI_INPROGRESS && now < o->lookup_began + o->nbd->stall_ms)
+    return false;
+  host_lookup_abandon (&o->lookup);
+  if (err == 0)
+    return true;
+  snprintf (o->why, sizeof o->why,
+            "the name of the host can't be resolved: %s", gai_strerror (err));
+  lost (c, EIO);
+  return false;
+}
+
+/* After a failure, try with one command. */
 static struct connection *
 least_busy (struct nbd_object *o)
 {
+  const unsigned limit = o->failures > 0 ? 1 : MAX_SENT;
   struct connection *best = NULL;
   unsigned i;
 
   for (i = 0; i < o->nbd->connections; ++i) {
     struct connection *c = &o->connections[i];
 
-    if (c->ready && c->nr_sent < MAX_SENT
+    if (c->ready && c->nr_sent < limit
         && (best == NULL || c->nr_sent < best->nr_sent))
       best = c;
   }
@@ -402,16 +399,17 @@ void
 object_run (struct nbd_object *o)
 {
   const uint64_t now = monotonic_ms ();
+  struct command *cmd;
   struct connection *c;
 
   if (o->changed)
     object_end (o, EIO);
   cancel_requests (o);
   end_stalled (o, now);
-  while (o->unsent && (c = least_busy (o)) != NULL)
-    settle (c, connection_send (c, first_unsent (o)));
+  while ((cmd = first_unsent (o)) != NULL && (c = least_busy (o)) != NULL)
+    settle (c, connection_send (c, cmd));
   c = connection_due (o, now);
-  if (c && connection_open (c) == -1)
+  if (c && is_resolved (c, now) && connection_open (c) == -1)
     lost (c, errno);
   reap (o);
 }
@@ -431,7 +429,9 @@ object_wait (const struct nbd_object *o)
     if (c->handle && (!c->ready || c->nr_sent > 0))
       next = min64 (next, c->progress + o->nbd->stall_ms);
   }
-  if (!open && has_running (o))
+  if (o->lookup)
+    next = now + LOOKUP_POLL_MS;
+  if (!open && o->lookup == NULL && has_running (o))
     next = min64 (next, o->due);
   return next > now ? next - now : 0;
 }

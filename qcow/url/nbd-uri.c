@@ -3,6 +3,7 @@
  * What messages may show of NBD URIs.  See uri.h.
  */
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,23 @@ nbd_uri_name (const char *uri)
   for (i = 0; i < lower; ++i)
     name[i] = (char) tolower ((unsigned char) name[i]);
   return name;
+}
+
+void
+nbd_uri_host (const char *uri, char host[NBD_URI_HOST_MAX])
+{
+  const struct parts p = split (uri);
+  const size_t n = strcspn (p.host, ":/?#");
+  struct in_addr address;
+
+  host[0] = '\0';
+  if (memchr (uri, '+', (size_t) p.scheme) || *p.host == '['
+      || n >= NBD_URI_HOST_MAX)
+    return;
+  memcpy (host, p.host, n);
+  host[n] = '\0';
+  if (inet_pton (AF_INET, host, &address) == 1)
+    host[0] = '\0';
 }
 
 char *

@@ -16,6 +16,10 @@
  */
 char *nbd_uri_name (const char *uri);
 
+/* The name of a host that has to be resolved, or "". */
+#define NBD_URI_HOST_MAX 256
+void nbd_uri_host (const char *uri, char host[NBD_URI_HOST_MAX]);
+
 /* The user, or NULL: there is none, or out of memory. */
 char *nbd_uri_user (const char *uri);
 

@@ -12,7 +12,7 @@
 #include "base/secret.h"
 #include "base/utf8.h"
 #include "url/redact.h"
-#include "url/url.h"
+#include "url/url-name.h"
 
 #define PLACEHOLDER "(not shown: it contains a secret)"
 

@@ -13,6 +13,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Undo escapes (%41) in place.  Escaped control characters stay as they are;
+ * then the result is false.
+ */
+bool url_unescape (char *s);
+
 /* --- Kinds --- */
 
 /* True if the name starts like a URL of a supported scheme. */

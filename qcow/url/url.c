@@ -32,30 +32,6 @@ no_memory (struct problem *problem)
   return -1;
 }
 
-/* --- Escaping --- */
-
-bool
-url_unescape (char *s)
-{
-  const char *in = s;
-  bool clean = true;
-
-  while (*in) {
-    const char *escape = in;
-    char c = percent_decode (&in);
-
-    if ((unsigned char) c < 0x20 && in > escape + 1) {
-      c = '%';
-      in = escape + 1;
-      clean = false;
-    }
-    *s++ = c;
-  }
-  /* What is cut off can be the end of a password. */
-  memset (s, '\0', (size_t) (in - s) + 1);
-  return clean;
-}
-
 /* --- Parsing --- */
 
 /* (libcurl before 8.0 returns CURLUE_BAD_LOGIN only if it has no memory for a

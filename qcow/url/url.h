@@ -57,9 +57,4 @@ bool url_is_https (const struct url *url);
 /* Free the strings, and wipe the secret ones.  A URL of zeros is fine. */
 void url_free (struct url *url);
 
-/* Undo escapes (%41) in place.  Escaped control characters stay as they are;
- * then the result is false.
- */
-bool url_unescape (char *s);
-
 #endif /* QCOW_URL_URL_H */

@@ -91,10 +91,10 @@ make_directory (void **state)
 }
 
 /* Run a server that ends with this process, and writes its pid to pid_path
- * when it is ready.
+ * when it is ready.  False: it does not start.
  */
-static inline void
-server_run (const char *const *argv)
+static inline bool
+server_try (const char *const *argv)
 {
   const uint64_t end = monotonic_ms () + 20000;
 
@@ -110,10 +110,31 @@ server_run (const char *const *argv)
     _exit (127);
   }
   while (access (pid_path, F_OK) == -1) {
-    if (monotonic_ms () > end || waitpid (server, NULL, WNOHANG) != 0)
-      fail_msg ("%s does not start", argv[0]);
+    if (monotonic_ms () > end || waitpid (server, NULL, WNOHANG) != 0) {
+      server = 0;
+      return false;
+    }
     nap (2);
   }
+  return true;
+}
+
+static inline void
+server_run (const char *const *argv)
+{
+  if (!server_try (argv))
+    fail_msg ("%s does not start", argv[0]);
+}
+
+/* Start nbdkit on a TCP port.  False: it is in use. */
+static inline bool
+server_tcp (const char *port)
+{
+  const char *const argv[]
+    = { "nbdkit", "-f",     "-i",      "localhost", "-p", port,
+        "-P",     pid_path, "pattern", "size=10M",  NULL };
+
+  return server_try (argv);
 }
 
 /* Start nbdkit with these arguments. */

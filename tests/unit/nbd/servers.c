@@ -3,6 +3,9 @@
  * The NBD transport with real servers: nbdkit and qemu-nbd.
  */
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
 #include "tests/unit/nbd.h"
 
 /* --- Opening --- */
@@ -202,6 +205,51 @@ fetch (void **state)
   check_life ();
   server_start ("-o", "pattern", "size=10M");
   check_life ();
+}
+
+/* With a key from a file, which only some URIs may name. */
+static void
+tls (void **state)
+{
+  char uri[256], psk[96];
+  FILE *file;
+  unsigned i;
+
+  (void) state;
+  file = fopen (file_path, "w");
+  assert_non_null (file);
+  fputs ("alice:00112233445566778899aabbccddeeff\n", file);
+  fclose (file);
+  snprintf (psk, sizeof psk, "--tls-psk=%s", file_path);
+  snprintf (uri, sizeof uri, "nbds+unix://alice@/?socket=%s&tls-psk-file=%s",
+            socket_path, file_path);
+  server_start ("--tls=require", psk, "pattern", "size=10M");
+  for (i = 0; i < 2; ++i) {
+    new_nbd (3);
+    object = (struct nbd_object *) nbd_open (nbd, uri, "name", i == 1);
+    assert_int_equal (unit_errors, i == 0);
+    if (i == 1) {
+      assert_non_null (object);
+      check_fetches ();
+      nbd_hang_up (nbd);
+      assert_int_equal (nbd_start (nbd), 0);
+      check_fetches ();
+      server_kill ();
+      server_start ("--tls=require", psk, "pattern", "size=10M");
+      check_fetches ();
+      end ();
+    }
+    else {
+      assert_null (object);
+      assert_int_equal (errno, EACCES);
+      nbd_free (nbd);
+    }
+  }
+
+  /* Without TLS. */
+  server_start ("--tls=require", psk, "pattern", "size=10M");
+  check_refused (server_uri, EIO, "requires TLS");
+  unlink (file_path);
 }
 
 static void
@@ -417,6 +465,71 @@ give_up (void **state)
   server_start ("pattern", "size=10M");
   nap (1100);
   assert_int_equal (fetch_range (0, 1000), 0);
+  end ();
+}
+
+/* A port that is free now. */
+static unsigned
+free_port (void)
+{
+  struct sockaddr_in address
+    = { .sin_family = AF_INET, .sin_addr.s_addr = htonl (INADDR_LOOPBACK) };
+  const int fd = socket (AF_INET, SOCK_STREAM, 0);
+  socklen_t n = sizeof address;
+
+  assert_true (fd >= 0);
+  assert_int_equal (bind (fd, (struct sockaddr *) &address, n), 0);
+  assert_int_equal (getsockname (fd, (struct sockaddr *) &address, &n), 0);
+  close (fd);
+  return ntohs (address.sin_port);
+}
+
+/* The thread sanitizer can't watch a thread that glibc starts, and crashes. */
+static void
+skip_if_tsan (void)
+{
+#ifdef __SANITIZE_THREAD__
+  skip ();
+#endif
+}
+
+/* Through TCP, with the name of a host. */
+static void
+resolve (void **state)
+{
+  char uri[64], port[16];
+
+  (void) state;
+  skip_if_tsan ();
+  do
+    snprintf (port, sizeof port, "%u", free_port ());
+  while (!server_tcp (port));
+  snprintf (uri, sizeof uri, "nbd://localhost:%s", port);
+  new_nbd (2);
+  open_uri (uri);
+  assert_non_null (object);
+  nbd_hang_up (nbd);
+  assert_int_equal (nbd_start (nbd), 0);
+  assert_int_equal (fetch_range (0, 3000000), 0);
+  assert_int_equal (unit_errors, 0);
+  end ();
+}
+
+/* The network has changed since. */
+static void
+resolve_fails (void **state)
+{
+  (void) state;
+  skip_if_tsan ();
+  server_start ("pattern", "size=10M");
+  begin (2);
+  snprintf (object->host, sizeof object->host, "no such host");
+  nbd->give_up_ms = 1000;
+  nbd_hang_up (nbd);
+  assert_int_equal (nbd_start (nbd), 0);
+  assert_int_equal (fetch_range (0, 1000), EIO);
+  assert_int_equal (unit_errors, 1);
+  assert_said ("the name of the host can't be resolved: ");
   end ();
 }
 
@@ -671,6 +784,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (open_bad_uris),
   cmocka_unit_test (open_secret),
   cmocka_unit_test (fetch),
+  cmocka_unit_test (tls),
   cmocka_unit_test (block_sizes),
   cmocka_unit_test (submit),
   cmocka_unit_test (connections),
@@ -679,6 +793,8 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (restart),
   cmocka_unit_test (restart_while_busy),
   cmocka_unit_test (give_up),
+  cmocka_unit_test (resolve),
+  cmocka_unit_test (resolve_fails),
   cmocka_unit_test (changed),
   cmocka_unit_test (leave_before_start),
   cmocka_unit_test (leave_after_start),

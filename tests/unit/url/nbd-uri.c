@@ -72,6 +72,35 @@ names (void **state)
 }
 
 static void
+hosts (void **state)
+{
+  static const struct {
+    const char *uri, *host;
+  } rows[] = {
+    { "nbd://h", "h" },
+    { "nbds://u@h.example:10809/x?y", "h.example" },
+    { "nbd://", "" },
+    { "nbd:///x", "" },
+    { "nbd://192.0.2.1:1", "" },
+    { "nbd://192.0.2.example", "192.0.2.example" },
+    { "nbd://[::1]:1", "" },
+    { "nbd+unix://h/?socket=x", "" },
+    { "nbds+vsock://2", "" },
+  };
+  char host[NBD_URI_HOST_MAX], uri[2 * NBD_URI_HOST_MAX];
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i) {
+    nbd_uri_host (rows[i].uri, host);
+    assert_string_equal (host, rows[i].host);
+  }
+  snprintf (uri, sizeof uri, "nbd://%0*d", NBD_URI_HOST_MAX, 1);
+  nbd_uri_host (uri, host);
+  assert_string_equal (host, "");
+}
+
+static void
 secret_parts (void **state)
 {
   static const char *const hidden[]
@@ -103,6 +132,7 @@ secret_parts (void **state)
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (schemes),
   cmocka_unit_test (names),
+  cmocka_unit_test (hosts),
   cmocka_unit_test (secret_parts),
 };
 
