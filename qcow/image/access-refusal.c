@@ -90,12 +90,14 @@ int
 access_refuse_file (const struct access *a, const struct reference *ref,
                     const char *real)
 {
-  char *path = NULL, *dir = NULL;
+  char *path = real ? strdup (real) : absolute (a, ref->path), *dir = NULL;
+  const char *meaning = reference_meaning (ref);
 
-  path = real ? strdup (real) : absolute (a, ref->path);
-  if (path && !ref->hidden)
+  if (path && !ref->hidden) {
     dir = path_directory (path);
-  refuse (a, ref, dir ? path : reference_meaning (ref),
+    meaning = path;
+  }
+  refuse (a, ref, meaning,
           path && is_in_image_dir (a, path) ? "image-dir"
           : dir                             ? dir
                                             : "DIR",
