@@ -191,7 +191,7 @@ join_workspaces (const struct qcow *q)
 
     if (image && image->data == image->source)
       workspace_pool_join (q->context->workspaces, &image->workspaces,
-                           image_cluster_size (image));
+                           (size_t) image_cluster_size (image));
   }
 }
 

@@ -73,9 +73,10 @@ resolve_any_data_file (const struct opening *o, const struct image *image,
 {
   const struct qcow_options *options = o->options;
   const bool numbered = options->data_files_numbered;
-  const size_t nr = options->nr_data_files, i = numbered ? image->id : n;
+  const size_t layer = (size_t) (image->id - o->chain->first_id);
+  const size_t nr = options->nr_data_files, i = numbered ? layer : n;
   const struct layer_suffix suffix
-    = layer_suffix_needed (image->id, n + 1, nr, numbered);
+    = layer_suffix_needed (layer, n + 1, nr, numbered);
   struct hint_room room;
 
   if (i < nr && options->data_files[i])
