@@ -167,21 +167,6 @@ set_up (struct nbd_handle *h, bool local_files)
            : 0;
 }
 
-int
-connection_open (struct connection *c)
-{
-  struct nbd_object *o = c->object;
-  struct nbd_handle *h = libnbd.create ();
-
-  *c = (struct connection){ .object = o,
-                            .handle = h,
-                            .progress = monotonic_ms () };
-  if (h == NULL || set_up (h, o->local_files) == -1
-      || libnbd.aio_connect_uri (h, o->uri) == -1)
-    return libnbd_failed (c);
-  return 0;
-}
-
 void
 connection_close (struct connection *c)
 {
@@ -239,6 +224,22 @@ check (struct connection *c)
   if (libnbd.aio_opt_go (h, CALLBACK (on_go, c)) == -1)
     return libnbd_failed (c);
   /* A quick server may have replied already. */
+  return check (c);
+}
+
+int
+connection_open (struct connection *c)
+{
+  struct nbd_object *o = c->object;
+  struct nbd_handle *h = libnbd.create ();
+
+  *c = (struct connection){ .object = o,
+                            .handle = h,
+                            .progress = monotonic_ms () };
+  if (h == NULL || set_up (h, o->local_files) == -1
+      || libnbd.aio_connect_uri (h, o->uri) == -1)
+    return libnbd_failed (c);
+  /* A quick server may have sent all that it sends before NBD_OPT_GO. */
   return check (c);
 }
 

@@ -55,8 +55,9 @@ struct nbd {
 /* What the server says of an export. */
 struct nbd_export {
   uint64_t size;
-  uint32_t minimum, maximum; /* bytes of a command; powers of 2 */
-  char *description;         /* NULL: none */
+  uint32_t minimum;  /* bytes of a command; a power of 2 */
+  uint32_t maximum;  /* a multiple of it */
+  char *description; /* NULL: none */
   bool multi_conn;
   bool allocation; /* base:allocation can be asked for */
 };

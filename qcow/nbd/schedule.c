@@ -395,22 +395,33 @@ least_busy (struct nbd_object *o)
   return best;
 }
 
+static void
+send_commands (struct nbd_object *o)
+{
+  struct connection *c;
+  struct command *cmd;
+
+  while ((cmd = first_unsent (o)) != NULL && (c = least_busy (o)) != NULL)
+    settle (c, connection_send (c, cmd));
+}
+
 void
 object_run (struct nbd_object *o)
 {
   const uint64_t now = monotonic_ms ();
-  struct command *cmd;
   struct connection *c;
 
   if (o->changed)
     object_end (o, EIO);
   cancel_requests (o);
   end_stalled (o, now);
-  while ((cmd = first_unsent (o)) != NULL && (c = least_busy (o)) != NULL)
-    settle (c, connection_send (c, cmd));
+  send_commands (o);
   c = connection_due (o, now);
-  if (c && is_resolved (c, now) && connection_open (c) == -1)
-    lost (c, errno);
+  if (c && is_resolved (c, now)) {
+    if (connection_open (c) == -1)
+      lost (c, errno);
+    send_commands (o); /* it may be ready already */
+  }
   reap (o);
 }
 
