@@ -81,4 +81,44 @@ like "... with its version and the required one" "$out" \
 ok "the installed nbdkit is accepted" \
    make -C "$top" BUILD="$tmp/build" "$tmp/build/.libraries"
 
+# Each library that is loaded with dlopen has a note with its soname, also in a
+# file without symbols and unused sections.
+# notes FILE: print the JSON texts of the notes.
+notes ()
+{
+    py - "$1" <<'END'
+import json, struct, subprocess, sys
+subprocess.run(["objcopy", "-O", "binary", "--only-section=.note.dlopen",
+                sys.argv[1], "section"], check=True)
+section = open("section", "rb").read()
+while section:
+    name, size, kind = struct.unpack("=3I", section[:12])
+    assert (name, kind, section[12:16]) == (4, 0x407c0c0a, b"FDO\0")
+    for entry in json.loads(section[16:16 + size].rstrip(b"\0")):
+        print(entry["feature"], entry["priority"], *entry["soname"])
+    section = section[16 + (size + 3) // 4 * 4:]
+END
+}
+wanted=$'nbd suggested libnbd.so.0\nurl recommended libcurl.so.4'
+is "the libraries that are loaded are in notes" "$(notes "$plugin" | sort)" \
+   "$wanted"
+like "... in a segment" "$(readelf -lW "$plugin")" 'NOTE' '\.note\.dlopen'
+strip -o stripped.so "$plugin"
+is "... also after strip" "$(notes stripped.so | sort)" "$wanted"
+loaded=$(cat "$top"/qcow/*/*.c | grep -c 'library_open (SONAME')
+is "... all of them" "$loaded" "$(wc -l <<< "$wanted")"
+for compiler in gcc 'gcc -flto' clang; do
+    if ! command -v "${compiler%% *}" > /dev/null; then
+        skip "the notes with $compiler" "no $compiler here"
+        continue
+    fi
+    # The linker removes the functions of these files if nothing calls them.
+    ok "$compiler" sh -c "$compiler"' -O2 -shared -fPIC -ffunction-sections \
+        -fdata-sections -Wl,--gc-sections -D_GNU_SOURCE -I"$0/qcow" \
+        $(pkg-config --cflags libcurl libnbd) -o small.so \
+        "$0"/qcow/base/libcurl.c "$0"/qcow/nbd/libnbd.c' "$top"
+    is "... keeps the notes with --gc-sections" "$(notes small.so | sort)" \
+       "$wanted"
+done
+
 done_testing

@@ -12,6 +12,8 @@
 
 /* The library's ABI since 2006, in all its builds. */
 #define SONAME "libcurl.so.4"
+LIBRARY_NOTE ("url", "images at http, https and s3 URLs", "recommended",
+              SONAME);
 
 struct libcurl libcurl;
 

@@ -10,7 +10,31 @@
 #ifndef QCOW_BASE_LIBRARY_H
 #define QCOW_BASE_LIBRARY_H
 
+#include <stdint.h>
+
 #include "base/error.h"
+
+/* A note in the ELF file that tells packagers which library is loaded, since
+ * it is not in the dynamic section.  The format is the UAPI Group's "ELF
+ * dlopen metadata".  All arguments are string literals; 'priority' is
+ * "required", "recommended" or "suggested".  For use once in each file that
+ * calls library_open.
+ */
+#define LIBRARY_NOTE(feature, description, priority, soname)                  \
+  LIBRARY_NOTE_JSON (                                                         \
+    "[{\"feature\":\"" feature "\",\"description\":\"" description            \
+    "\",\"priority\":\"" priority "\",\"soname\":[\"" soname "\"]}]")
+
+/* The linker keeps sections of notes, and 'used' makes the compiler keep the
+ * variable.
+ */
+#define LIBRARY_NOTE_JSON(json)                                               \
+  static const struct {                                                       \
+    uint32_t name_size, json_size, type;                                      \
+    char name[4], text[sizeof (json)];                                        \
+  } library_note                                                              \
+    __attribute__ ((used, section (".note.dlopen"), aligned (4)))             \
+    = { 4, sizeof (json), 0x407c0c0a, "FDO", json }
 
 /* Load a library, for dlsym.  'user' is what needs it: "URLs".  Returns NULL
  * with the reason in *problem.

@@ -10,6 +10,7 @@
 
 /* The library's ABI since 2019. */
 #define SONAME "libnbd.so.0"
+LIBRARY_NOTE ("nbd", "images on NBD servers", "suggested", SONAME);
 
 struct libnbd libnbd;
 
