@@ -57,9 +57,9 @@ for image in inc1 inc2; do
     qemu-io -f raw -c "write -q -P $n $((n * 128))k 192k" restored.wanted > log
 done
 cp "$plugin" nbdkit-qcow-plugin.so
-# The man page mounts this with nbdfuse; filters.t tests that.
-mkdir mnt
-cp disk.qcow2 mnt
+tar -cf vm.ova disk.qcow2
+py -c 'import lzma
+open("disk.qcow2.xz", "wb").write(lzma.compress(open("disk.qcow2", "rb").read()))'
 printf 'alice:%064d\n' 7 > keys.psk
 mkdir pki
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost \
@@ -104,7 +104,7 @@ PATH=$tmp/installed:$PATH
 examples ()
 {
     sed -e ':a' -e '/\\$/N; s/\\\n */ /; ta' "$1" |
-        grep -E '^ +(nbdkit|truncate) ' | sed -E 's/^ +//; s/ +#.*//' |
+        grep -E '^ +(nbdkit|qemu-nbd|truncate) ' | sed -E 's/^ +//; s/ +#.*//' |
         awk '!seen[$0]++'
 }
 
@@ -112,7 +112,7 @@ examples ()
 # content equals WANTED.
 made_by ()
 {
-    [[ $1 = *" $2'" ]] || return
+    [[ $1 = *" $2'" || $1 = *" $2\"'" ]] || return
     [ -e "$2" ] || { fail "... makes $2"; return; }
     nbdcopy -- [ qemu-nbd -r -f "${2##*.}" "$2" ] made.raw 2> log ||
         { fail "... makes $2" "$(cat log)"; return; }
@@ -134,19 +134,47 @@ only_by_tls ()
            "$command 'nbdinfo \"nbd+unix:///?socket=\$unixsocket\"'"
 }
 
+# start_source COMMAND: start the server of an image file, which the next
+# examples read.
+start_source ()
+{
+    local command="${1/ --fork/}" sock server i
+    command=${command//\/tmp\//$tmp/}
+    [[ $command != *--tls* ]] || command+=" -U $tmp/tls"
+    sock=$tmp/$(sed -E 's|.* -[Uk] [^ ]*/([^ /]+).*|\1|' <<< "$command")
+    rm -f "$sock"
+    bash -c "unset LD_PRELOAD; exec $command" > source.log 2>&1 &
+    server=$!
+    _helpers+=($server)
+    for ((i = 0; i < 6000; i++)); do
+        [ ! -S "$sock" ] || break
+        kill -0 $server 2>/dev/null || break
+        nap 0.02
+    done
+    ok "$1" test -S "$sock"
+}
+
 # run_example COMMAND: run it and check the files that it writes.
 run_example ()
 {
-    local command=$1 run=$1 out
+    local command=$1 run=$1 other out
     # shellcheck disable=SC2016
     case $command in
         truncate*|*' --run '*) ;;
+        qemu-nbd*|*' file '*)
+            start_source "$command"
+            return ;;
         *--tls*)
             only_by_tls "$command"
             return ;;
         *dir=*) run="${command/-U \/tmp\/sock/} -U - --run 'nbdinfo --list \"\$uri\"'" ;;
         *) run="${command/-U \/tmp\/sock/} -U - --run 'nbdinfo \"\$uri\"'" ;;
     esac
+    # The sockets and keys of this test; the other host is here, too.
+    other='nbds://alice@server.example.com/disk.qcow2?'
+    run=$(sed "s|/tmp/|$tmp/|g; s|/etc/keys.psk|$tmp/keys.psk|
+               s|$other|nbds+unix://alice@/disk.qcow2?socket=$tmp/tls\&|" \
+              <<< "$run")
     # The compared disks differ, so the command must fail.
     [[ $command != *'qemu-img compare'* ]] || run="! $command"
     if out=$(timeout -k 5 "${QCOW_TIMEOUT:-120}" \

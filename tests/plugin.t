@@ -50,9 +50,11 @@ like "--version" "$(nbdkit "$plugin" --version)" '^qcow [0-9]+\.[0-9]+'
 nbdkit "$plugin" --dump-plugin > dump
 for line in name=qcow thread_model=parallel errno_is_preserved=1 \
             magic_config_key=file qcow_zlib=yes qcow_zstd=yes \
-            qcow_aes=yes qcow_luks=yes; do
+            qcow_aes=yes qcow_luks=yes qcow_url=yes qcow_nbd=yes; do
     like "--dump-plugin: $line" "$(cat dump)" "^$line\$"
 done
+like "--dump-plugin: the version of libnbd" "$(cat dump)" \
+     '^qcow_libnbd_version=[0-9]+\.[0-9]+'
 for has in open close get_size can_multi_conn can_extents can_cache \
            block_size pread extents cache; do
     like "--dump-plugin: has_$has" "$(cat dump)" "^has_$has=1\$"
