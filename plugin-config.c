@@ -521,7 +521,11 @@ config_free (void)
     }
 }
 
-#define MOUNT "unpack it first, or mount what is in it: nbdfuse DIR/NAME "
+/* How to unpack a file and serve the image that is in it. */
+#define UNPACKED_BY(filter, more)                                             \
+  "unpack it first, or serve what is in it with nbdkit -U /SOCKET "           \
+  "--filter=" filter " file FILE" more                                        \
+  ", and give the image as url=nbd+unix:///?socket=/SOCKET"
 static const char *hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_FORCE_SHARE] = "stop that process, or use force-share=true if "
                             "you know better",
@@ -541,10 +545,10 @@ static const char *hints[QCOW_NR_HINTS] = {
   [QCOW_HINT_RAW] = "nbdkit-file-plugin serves it as it is",
   [QCOW_HINT_IMAGE] = "qemu-img can convert it",
   [QCOW_HINT_LUKS] = "nbdkit-luks-filter over nbdkit-file-plugin decrypts it",
-  [QCOW_HINT_GZIP] = MOUNT "[ nbdkit --filter=gzip file FILE ]",
-  [QCOW_HINT_XZ] = MOUNT "[ nbdkit --filter=xz file FILE ]",
+  [QCOW_HINT_GZIP] = UNPACKED_BY ("gzip", ""),
+  [QCOW_HINT_XZ] = UNPACKED_BY ("xz", ""),
   [QCOW_HINT_PACKED] = "unpack it first",
-  [QCOW_HINT_TAR] = MOUNT "[ nbdkit --filter=tar file FILE tar-entry=ENTRY ]",
+  [QCOW_HINT_TAR] = UNPACKED_BY ("tar", " tar-entry=ENTRY"),
 };
 
 const char *const *
@@ -553,6 +557,8 @@ config_hints (void)
   if (options.directory) {
     hints[QCOW_HINT_ALLOW] = "if you trust it, add allow=%s";
     hints[QCOW_HINT_BACKING] = hints[QCOW_HINT_DATA_FILE] = NULL;
+    hints[QCOW_HINT_GZIP] = hints[QCOW_HINT_XZ] = hints[QCOW_HINT_TAR]
+      = hints[QCOW_HINT_PACKED];
   }
   return hints;
 }

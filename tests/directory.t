@@ -88,6 +88,7 @@ special=$'sp ace,%=+:\xc3\xa4'
 cp d/two "d/$special"
 cp d/one.qcow2 $'d/\001'
 cp d/one.qcow2 $'d/\377'
+gzip -c d/one.qcow2 > d/file.gz
 cp d/one.qcow2 d/bad
 poke d/bad 4 00000009           # an unknown version
 cp d/one.qcow2 d/bad-l1
@@ -135,6 +136,8 @@ for threads in '' 1; do
     closed "$name: an absolute link" link-absolute 'leads out of the directory'
     closed "$name: a broken link" link-broken 'no such file'
     closed "$name: a fifo" fifo 'fifo: is a special file'
+    closed "$name: a compressed file" file.gz \
+           'file.gz: .*compressed with gzip \(unpack it first\)'
     closed "$name: a raw file" raw 'raw: not a QCOW image.*file plugin'
     closed "$name: an empty file" empty 'empty: the file is empty'
     closed "$name: a short file" short 'short: the file is 60 bytes'
