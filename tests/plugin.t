@@ -115,10 +115,12 @@ done
 while read -r url wanted; do
     refused "url=$url: refused" "$wanted" -- url="$url"
 done <<'END'
-ssh://me:secret@host/x ssh:// is not supported: only http, https and s3 are
-nbd+unix:///?socket=x nbd\+unix:// is not supported: only http, https and s3
-me:secret@host://x must begin with http://, https:// or s3://
-image.qcow2 must begin with http://, https:// or s3://
+ssh://me:secret@host/x ssh:// is not supported: only http, https, s3 and nbd are
+nbd+unix:///?socket=x socket= must have an absolute path
+nbds://h/?tls-psk-file=x tls-psk-file= must have an absolute path
+nbd+unix:///x must have the path of the socket: \?socket=/PATH
+me:secret@host://x must begin with http://, https://, s3:// or nbd://
+image.qcow2 must begin with http://, https://, s3:// or nbd://
 END
 for value in true false on off yes no 1 0; do
     ok "force-share=$value" with_qcow "$copy" -- image.qcow2 force-share=$value

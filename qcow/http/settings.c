@@ -318,10 +318,10 @@ http_check_options (const struct qcow_options *options,
   if (take_values (&s, o, hooks) == -1)
     return -1;
   if (o->given && !have_use (options))
-    return error_report (hooks, EINVAL, qcow_options_object (options),
-                         "%s= has no effect: no URL of a web server is named "
-                         "or allowed",
-                         o->given);
+    return error_report (
+      hooks, EINVAL, qcow_options_object (options),
+      "%s= has no effect: no URL%s is named or allowed", o->given,
+      strcmp (o->given, "connections") == 0 ? "" : " of a web server");
   if (check_s3_server (&o->s3, hooks) == -1)
     return -1;
   /* If the image is at a URL, opening it checks the keys, and whether they are

@@ -13,7 +13,6 @@
  *   request.c     a request and its commands
  *   connection.c  one connection: a libnbd handle
  *   host.c        resolves the name of a host
- *   uri.c         what messages may show of a URI (pure)
  */
 
 #ifndef QCOW_NBD_INTERNAL_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What messages may show of NBD URIs.  See uri.h.
+ * What messages may show of NBD URIs.  See nbd-uri.h.
  */
 
 #include <arpa/inet.h>
@@ -12,6 +12,7 @@
 
 #include "base/secret.h"
 #include "url/nbd-uri.h"
+#include "url/percent.h"
 
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 
@@ -80,6 +81,27 @@ nbd_uri_name (const char *uri)
   for (i = 0; i < lower; ++i)
     name[i] = (char) tolower ((unsigned char) name[i]);
   return name;
+}
+
+const char *
+nbd_uri_relative_path (const char *uri)
+{
+  static const char *const names[]
+    = { "socket", "tls-certificates", "tls-psk-file" };
+  const char *q = split (uri).query;
+  size_t i;
+
+  for (; *q && *q != '#'; q += *q == '&' || *q == ';') {
+    for (i = 0; i < NR (names); ++i)
+      if (has_name (q, names[i])) {
+        const char *value = q + strlen (names[i]) + 1;
+
+        if (percent_decode (&value) != '/')
+          return names[i];
+      }
+    q += parameter_length (q);
+  }
+  return NULL;
 }
 
 void

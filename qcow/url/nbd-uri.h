@@ -16,6 +16,9 @@
  */
 char *nbd_uri_name (const char *uri);
 
+/* The name of a parameter of the query that has a relative path, or NULL. */
+const char *nbd_uri_relative_path (const char *uri);
+
 /* The name of a host that has to be resolved, or "". */
 #define NBD_URI_HOST_MAX 256
 void nbd_uri_host (const char *uri, char host[NBD_URI_HOST_MAX]);

@@ -259,6 +259,8 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
 static int
 parse_nbd (const char *text, struct url *url, struct problem *problem)
 {
+  const char *relative;
+
   if (has_control_character (text))
     return invalid (problem, "it is not a valid URI: it contains a control "
                              "character");
@@ -268,9 +270,16 @@ parse_nbd (const char *text, struct url *url, struct problem *problem)
   url->user = nbd_uri_user (text);
   if (url->name == NULL || url->text == NULL)
     return no_memory (problem);
-  if (strstr (url->name, "+unix:") && strstr (url->name, "?socket=/") == NULL)
-    return invalid (problem, "must have the absolute path of the socket: "
+  if (strstr (url->name, "+unix:") && strstr (url->name, "?socket=") == NULL)
+    return invalid (problem, "must have the path of the socket: "
                              "?socket=/PATH");
+  relative = nbd_uri_relative_path (text);
+  if (relative) {
+    /* The server leaves the directory in which it was started. */
+    problem_set (problem, "%s= must have an absolute path", relative);
+    errno = EINVAL;
+    return -1;
+  }
   return 0;
 }
 
