@@ -575,7 +575,7 @@ gives over-b.good backing=user/mid.qcow2 backing=good.bin
 # FIFOs and the like are refused from the user, too.
 image d good.bin in/data.qcow2
 holder='' stored=''
-for f in in/fifo in/directory in/socket /dev/zero nbd://localhost/; do
+for f in in/fifo in/directory in/socket /dev/zero nbd://localhost:1/; do
     denied "$f" -- backing=$f
     served=in/data.qcow2 denied "$f" -- data-file=$f
 done

@@ -298,7 +298,7 @@ is "a file without read permission: status 1" $? 1
 like "... with a message" "$out" 'top.*base\.raw.*Permission denied'
 chmod 644 base.raw
 
-for name in nbd:unix:/tmp/x nbd://localhost/x http://localhost/x ssh://h/x \
+for name in nbd:unix:/tmp/x http://localhost/x ssh://h/x \
             fat:. blkdebug::base.raw a:b https:base.raw x:/y \
             'json:{"driver":"file","filename":"base.raw"}' 'json:' file: \
             :base.raw FILE:base.raw; do
@@ -323,7 +323,7 @@ for name in 'rbd:pool/image:id=admin:key=SECRET==:mon_host=a' \
             rbd:/pool/image:key=SECRET blkdebug::rbd:pool/image:key=SECRET \
             'blkdebug::json:{"driver":"rbd","key":"SECRET"}' \
             blkdebug::https://me:SECRET@h/x 'blkdebug::https://h/x?s=SECRET' \
-            'nbd://me:SECRET@localhost/x' 'ssh://me@h/x?k=SECRET' \
+            'ssh://me@h/x?k=SECRET' \
             'json:{"driver":"https","url":"https://h/","password":"SECRET"}' \
             'json: {"driver":"rbd","key":"SECRET"}'; do
     for f in raw vmdk; do

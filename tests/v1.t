@@ -187,7 +187,7 @@ qemu-img create -q -f qcow -b one.qcow -F qcow two.qcow 190k
 io two.qcow 'write -q -s src1 5k 4k' 'write -q -c -s src0 100k 512'
 refused "version 1 over an image, without backing-format=: refused" \
         'one\.qcow.*backing-format=' -- two.qcow
-params=(allow=image-dir backing-format=qcow)
+params=(allow=image-dir backing-format.1=qcow)
 dense one.qcow
 compare "version 1 over version 1 over raw" two.qcow --cluster 512
 params=(allow=image-dir backing-format=raw)
@@ -198,7 +198,7 @@ backing.driver=raw,backing.file.filename=one.qcow" oracle.raw
 serves "backing-format=raw: the backing image is read as raw" \
        over-raw.qcow oracle.raw \
        --cluster 512
-params=(allow=image-dir backing-format=qcow)
+params=(allow=image-dir backing-format.1=qcow)
 qemu-img create -q -f qcow2 -b one.qcow -F qcow two.qcow2 120k
 format=qcow2 io two.qcow2 'write -q -z 4k 4k' 'write -q -s src1 64k 1k'
 params=(allow=image-dir)
@@ -209,7 +209,7 @@ compare "version 3, which records the format, over version 1" two.qcow2 \
 format=qcow
 qemu-img create -q -f qcow -b two.qcow2 -F qcow2 three.qcow 130k
 io three.qcow 'write -q -s src3 1k 2k' 'write -q -c -P 9 65k 512'
-params=(allow=image-dir backing-format=qcow)
+params=(allow=image-dir backing-format.1=qcow)
 compare "version 1 over 3 over 1 over raw" three.qcow --cluster 512
 params=()
 refused "a backing file, without allow=: refused" \

@@ -199,10 +199,14 @@ error_filter_is_new (struct error_filter *filter, uint64_t place)
 }
 
 void
-error_filter_clear (struct error_filter *filter)
+error_filter_each_minute (struct error_filter *filter, uint64_t now)
 {
+  const uint64_t minute = now / 60000;
+
   pthread_mutex_lock (&filter->lock);
-  filter->count = 0;
+  if (filter->minute != minute)
+    filter->count = 0;
+  filter->minute = minute;
   pthread_mutex_unlock (&filter->lock);
 }
 

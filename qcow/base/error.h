@@ -98,6 +98,7 @@ void error_debug (const struct qcow_hooks *hooks, const char *object,
 
 struct error_filter {
   pthread_mutex_t lock;
+  uint64_t minute; /* see error_filter_each_minute */
   unsigned count;
   uint64_t seen[ERROR_FILTER_MAX];
 };
@@ -118,7 +119,9 @@ int error_report_once (struct error_filter *filter, uint64_t place,
  */
 bool error_filter_is_new (struct error_filter *filter, uint64_t place);
 
-/* Forget all places. */
-void error_filter_clear (struct error_filter *filter);
+/* Forget all places, unless the last call was in the same minute: for errors
+ * that come and go.  'now' is monotonic_ms ().
+ */
+void error_filter_each_minute (struct error_filter *filter, uint64_t now);
 
 #endif /* QCOW_BASE_ERROR_H */

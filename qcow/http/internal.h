@@ -96,7 +96,6 @@ struct http_object {
 
   struct retry_history history;
   struct error_filter errors; /* of one minute */
-  uint64_t errors_minute;
 };
 
 struct request {

@@ -241,14 +241,11 @@ report (const struct request *r, int err, unsigned kind, const char *why)
   struct http_object *o = r->object;
   const struct qcow_hooks *hooks = o->http->hooks;
   const struct reference *ref = o->known ? NULL : o->ref;
-  const uint64_t minute = monotonic_ms () / 60000;
   char tries[64] = "", what[96] = "can't open it";
   char shown[REDACTED_MAX], via[REDACTED_MAX + 32] = "";
   struct hint_room room;
 
-  if (o->errors_minute != minute)
-    error_filter_clear (&o->errors);
-  o->errors_minute = minute;
+  error_filter_each_minute (&o->errors, monotonic_ms ());
   if (is_redirected (r)) {
     request_redact (r, shown, error_name (hooks, r->target->url.name));
     snprintf (via, sizeof via, " (redirected to %s)", shown);

@@ -101,7 +101,8 @@ struct nbd_object {
   uint64_t more_due;      /* ms: no additional connection before */
   uint64_t given_up;      /* ms: when a request was; 0: not since a success */
   char why[REDACTED_MAX]; /* the last failure; "": there was none */
-  struct error_filter errors;
+  struct error_filter errors;      /* of one minute */
+  const struct reference *ref;     /* while it is being opened, or NULL */
   struct connection connections[]; /* nbd->connections */
 };
 

@@ -19,6 +19,7 @@
 
 #include "base/hooks.h"
 #include "base/transport.h"
+#include "url/reference.h"
 
 struct nbd;
 
@@ -45,13 +46,13 @@ void nbd_free (struct nbd *n);
 #define NBD_PREFIX_BYTES (256U << 10)
 
 /* Connect to an object, and read its beginning as the transport's prefix.
- * Messages show 'name' (see nbd_uri_name).  'local_files': the URI may name
- * files with keys for TLS, which only the user's own URIs should.  Not after
+ * Messages show 'name' (see nbd_uri_name).  'ref' says where the URI is from;
+ * only the user's own URIs may name files with keys for TLS.  Not after
  * nbd_start; the object may be closed before nbd_start and after nbd_stop.
  * NULL with the error reported, and errno ENOENT, EACCES, EINVAL, EIO, ENOMEM
  * or ESHUTDOWN.
  */
 struct transport *nbd_open (struct nbd *n, const char *uri, const char *name,
-                            bool local_files);
+                            const struct reference *ref);
 
 #endif /* QCOW_NBD_NBD_H */

@@ -135,7 +135,8 @@ read_prefix (struct nbd_object *o)
 }
 
 struct transport *
-nbd_open (struct nbd *n, const char *uri, const char *name, bool local_files)
+nbd_open (struct nbd *n, const char *uri, const char *name,
+          const struct reference *ref)
 {
   struct nbd_object *o;
   struct transport *t;
@@ -147,16 +148,19 @@ nbd_open (struct nbd *n, const char *uri, const char *name, bool local_files)
                   "server");
     return NULL;
   }
-  o = new_object (n, uri, name, local_files);
+  o = new_object (n, uri, name, ref->image == NULL);
   if (o == NULL) {
     error_no_memory (n->hooks, name);
     return NULL;
   }
+  o->ref = ref;
   t = &o->transport;
   if (fetch_all (t, &nothing, 1) == 0) {
     t->size = o->export.size;
-    if (read_prefix (o) == 0)
+    if (read_prefix (o) == 0) {
+      o->ref = NULL;
       return t;
+    }
   }
   close_object (t);
   return NULL;

@@ -97,17 +97,27 @@ fail_request (struct request *r, int err, bool of_server, const char *why)
 {
   struct nbd_object *o = r->object;
   const struct qcow_hooks *hooks = o->nbd->hooks;
-  const uint64_t place = (monotonic_ms () / 60000) << 16
-                         | (of_server ? 0x8000U : 0) | (unsigned) err;
+  const struct reference *ref = o->ref;
+  const uint64_t place = (of_server ? 0x8000U : 0) | (unsigned) err;
   char tries[64] = "", what[96] = "can't open it";
+  struct hint_room room;
 
   if (r->failures > 1)
     snprintf (tries, sizeof tries, ", after %u tries", r->failures);
   if (r->nr_commands > 0)
     snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at 0x%" PRIx64,
               r->length, r->fetch->offset);
-  error_report_once (&o->errors, place, hooks, err, o->transport.name,
-                     "%s: %s%s", what, why, tries);
+  error_filter_each_minute (&o->errors, monotonic_ms ());
+  if (ref && ref->image)
+    error_report_once (&o->errors, place, hooks, err, ref->image,
+                       "can't open the %s " NAMED ": %s%s%s", ref->what,
+                       NAMED_ARGS (ref->name, o->transport.name), why, tries,
+                       err == ENOENT ? error_hint_with (hooks, ref->hint,
+                                                        ref->hint_value, &room)
+                                     : "");
+  else
+    error_report_once (&o->errors, place, hooks, err, o->transport.name,
+                       "%s: %s%s", what, why, tries);
   r->err = of_server ? EIO : err;
 }
 

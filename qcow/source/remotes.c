@@ -47,7 +47,7 @@ remotes_open (struct remotes *r, struct reference *ref)
 
   if (!ref->url.nbd)
     return http_open (r->http, &ref->url, ref);
-  t = nbd_open (r->nbd, ref->url.text, ref->url.name, ref->image == NULL);
+  t = nbd_open (r->nbd, ref->url.text, ref->url.name, ref);
   url_free (&ref->url);
   return t;
 }

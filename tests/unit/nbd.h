@@ -227,10 +227,12 @@ new_nbd (unsigned connections)
   assert_non_null (nbd);
 }
 
+static const struct reference of_user = { .image = NULL };
+
 static inline void
 open_uri (const char *uri)
 {
-  object = (struct nbd_object *) nbd_open (nbd, uri, uri, false);
+  object = (struct nbd_object *) nbd_open (nbd, uri, uri, &of_user);
 }
 
 /* With the server running. */

@@ -121,6 +121,9 @@ open_bad_uris (void **state)
   check_refused ("nbd:///%zz", EINVAL, "URI");
 }
 
+static const struct reference of_image
+  = { .image = "image", .what = "backing file", .name = (char *) "name" };
+
 static void
 open_secret (void **state)
 {
@@ -136,10 +139,11 @@ open_secret (void **state)
   (void) state;
   for (i = 0; i < NR (uris); ++i) {
     new_nbd (1);
-    object = (struct nbd_object *) nbd_open (nbd, uris[i], "name", i == 1);
+    object = (struct nbd_object *) nbd_open (nbd, uris[i], "name",
+                                             i == 1 ? &of_user : &of_image);
     assert_null (object);
     assert_int_equal (unit_errors, 1);
-    assert_said ("name: ");
+    assert_said (i == 1 ? "name: " : "image: can't open the backing file");
     if (strstr (unit_error_text, "s3cret"))
       fail_msg ("%s: %s", uris[i], unit_error_text);
     end ();
@@ -226,7 +230,8 @@ tls (void **state)
   server_start ("--tls=require", psk, "pattern", "size=10M");
   for (i = 0; i < 2; ++i) {
     new_nbd (3);
-    object = (struct nbd_object *) nbd_open (nbd, uri, "name", i == 1);
+    object = (struct nbd_object *) nbd_open (nbd, uri, "name",
+                                             i == 1 ? &of_user : &of_image);
     assert_int_equal (unit_errors, i == 0);
     if (i == 1) {
       assert_non_null (object);
