@@ -169,12 +169,13 @@ errno_of (const struct nbd_object *o, int err)
 }
 
 /* True if the next try would fail alike.  While serving a server may be
- * restarted, and then for example lacks its socket for a while.
+ * restarted, and then for example lacks its socket for a while.  Before that,
+ * a user has waited long enough for a server that does not respond.
  */
 static bool
 is_permanent (const struct nbd_object *o, int err)
 {
-  return err == ENOMEM
+  return err == ENOMEM || (err == ETIMEDOUT && !o->nbd->serving)
          || (!o->known
              && (errno_of (o, err) != EIO || err == ENOTSUP
                  || err == ENAMETOOLONG || err == EOVERFLOW));
@@ -325,7 +326,7 @@ end_stalled (struct nbd_object *o, uint64_t now)
     if (c->handle && (!c->ready || c->nr_sent > 0)
         && now >= c->progress + o->nbd->stall_ms) {
       snprintf (o->why, sizeof o->why, "the NBD server does not respond");
-      lost (c, EIO);
+      lost (c, ETIMEDOUT);
     }
   }
 }
