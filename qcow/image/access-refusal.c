@@ -127,16 +127,17 @@ is_other_form (const struct access *a, const struct url *url)
 int
 access_refuse_url (const struct access *a, const struct reference *ref)
 {
-  const char *name = ref->url.name;
+  const char *name = ref->url.name, *note = "";
   char *dir;
 
+  if (a->any)
+    note = "; allow=any covers no sockets for images at URLs";
+  else if (is_other_form (a, &ref->url))
+    note = "; s3:// and http URLs are compared as they are written";
   if (a->url_dir && url_covers (a->url_dir, name))
-    return refuse (a, ref, name, "image-dir", "");
+    return refuse (a, ref, name, "image-dir", note);
   dir = url_directory (name);
-  refuse (a, ref, name, dir ? dir : "URL",
-          is_other_form (a, &ref->url)
-            ? "; s3:// and http URLs are compared as they are written"
-            : "");
+  refuse (a, ref, name, dir ? dir : "URL", note);
   free (dir);
   errno = EPERM;
   return -1;

@@ -279,12 +279,14 @@ access_open (const struct access *a, const struct reference *ref)
 /* --- URLs --- */
 
 static bool
-covers_url (const struct access *a, const char *name)
+covers_url (const struct access *a, const struct reference *ref)
 {
+  const char *name = ref->url.name;
   size_t i;
 
   /* Sockets are local: an image from elsewhere needs more than "any". */
-  if (a->any && !(a->url_dir && url_is_local (name)))
+  if (a->any
+      && !(url_is_local (name) && (a->url_dir || url_is_one (ref->image))))
     return true;
   for (i = 0; i < a->nr; ++i)
     if (a->allowed[i].prefix && url_covers (a->allowed[i].prefix, name))
@@ -298,7 +300,7 @@ access_check_url (const struct access *a, const struct reference *ref)
   struct hint_room room;
   const char *why;
 
-  if (!covers_url (a, ref->url.name))
+  if (!covers_url (a, ref))
     return access_refuse_url (a, ref);
   if (ref->url.user)
     why = "it contains a user name";

@@ -12,8 +12,8 @@
  * - A URL covers itself and the URLs below it.  Percent-encoded characters are
  *   not decoded for the comparison.  A URL with a user name, or with anything
  *   that a server may treat as "..", is refused.
- * - allow=any covers every regular file and every URL, but if the image is at
- * a URL itself, no socket of this machine.
+ * - allow=any covers every regular file and every URL, but no socket of this
+ *   machine if the image that names it, or the top image, is at a URL.
  *
  * A rule is constant, so any number of threads may use it at once.
  */
