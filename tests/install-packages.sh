@@ -18,7 +18,7 @@ for set in "$@"; do
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq
                            e2fsprogs fdisk procps file nginx-light openssl
-                           ca-certificates" ;;
+                           ca-certificates xz-utils" ;;
         ci)    packages+=" clang clang-format llvm libclang-rt-dev dpkg-dev
                            debootstrap git" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;
