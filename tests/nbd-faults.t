@@ -210,9 +210,9 @@ rubbish can't_open_it:_.*magic nbd+unix:///?socket=TMP/rubbish.sock
 ends-the-connection can't_open_it:_ nbd+unix:///?socket=TMP/closes.sock
 the-old-protocol error:_nbd\+unix:///\?socket=.*/old\.sock:_ nbd+unix:///?socket=TMP/old.sock
 no-image /base\.raw\?socket=.*not_a_QCOW_image nbd+unix:///base.raw?socket=TMP/files.sock
-without-socket absolute_path_of_the_socket nbd+unix:///x
-a-relative-socket absolute_path_of_the_socket nbd+unix:///x?socket=files.sock
-an-empty-socket absolute_path_of_the_socket nbd+unix:///x?socket=
+without-socket path_of_the_socket nbd+unix:///x
+a-relative-socket socket=_must_have_an_absolute_path nbd+unix:///x?socket=files.sock
+an-empty-socket socket=_must_have_an_absolute_path nbd+unix:///x?socket=
 qemu's-old-form nbd:unix:.*must_begin_with nbd:unix:TMP/files.sock
 no-slashes must_begin_with nbd:localhost
 another-scheme nbd\+ssh://_is_not_supported nbd+ssh://localhost/
@@ -221,6 +221,10 @@ a-space-in-the-host can't_open_it:_.*URI nbd://local host/
 a-bad-port can't_open_it:_ nbd://localhost:99999/
 no-host can't_open_it:_ nbd://
 END
+make_sort gone v3 4M "nbd+unix:///base.raw?socket=$tmp/none" raw
+refused "an image that names a missing server: the message has both" \
+        "error: gone: can't open the backing file 'nbd\\+unix:///base\\.raw\\?socket=$tmp/none': .*No such file.*backing=" \
+        -- gone allow=any
 refused "a control character" 'contains a control character' \
         -- $'url=nbd://localhost/\001'
 refused "a URI as the file" 'is a URL, not a file.*url=' -- "$(uri files plain)"

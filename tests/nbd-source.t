@@ -298,7 +298,8 @@ done
 # Files with keys are the user's business.
 make_sort odd-name v3 4M "nbds+unix:///$files&tls-psk-file=$tmp/keys.psk" raw
 refused "an image that names a file with keys: refused" \
-        "odd-name|base|files\\.sock" -- odd-name allow=any
+        "error: odd-name: can't open the backing file 'nbds\\+unix:" \
+        -- odd-name allow=any
 unlike "... the message has no secret" "$(< "$tmp/.refused")" 'keys\.psk'
 
 # A data file.
