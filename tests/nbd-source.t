@@ -298,7 +298,7 @@ done
 # Files with keys are the user's business.
 make_sort odd-name v3 4M "nbds+unix:///$files&tls-psk-file=$tmp/keys.psk" raw
 refused "an image that names a file with keys: refused" \
-        "error: odd-name: can't open the backing file 'nbds\\+unix:" \
+        "error: odd-name: .*'nbds\\+unix:.*says how TLS is used" \
         -- odd-name allow=any
 unlike "... the message has no secret" "$(< "$tmp/.refused")" 'keys\.psk'
 

@@ -118,9 +118,12 @@ is_other_form (const struct access *a, const struct url *url)
 {
   size_t i;
 
-  for (i = 0; i < a->nr; ++i)
-    if (a->allowed[i].prefix && url_is_s3 (a->allowed[i].prefix) != url->s3)
+  for (i = 0; i < a->nr && !url->nbd; ++i) {
+    const char *prefix = a->allowed[i].prefix;
+
+    if (prefix && url_is_web (prefix) && url_is_s3 (prefix) != url->s3)
       return true;
+  }
   return false;
 }
 
@@ -130,7 +133,7 @@ access_refuse_url (const struct access *a, const struct reference *ref)
   const char *name = ref->url.name, *note = "";
   char *dir;
 
-  if (a->any)
+  if (a->any && url_is_local (name))
     note = "; allow=any covers no sockets for images at URLs";
   else if (is_other_form (a, &ref->url))
     note = "; s3:// and http URLs are compared as they are written";

@@ -26,6 +26,7 @@
 #include "base/path.h"
 #include "image/access-refusal.h"
 #include "image/access.h"
+#include "url/nbd-uri.h"
 #include "url/url-name.h"
 
 /* --- Values of allow= --- */
@@ -279,14 +280,14 @@ access_open (const struct access *a, const struct reference *ref)
 /* --- URLs --- */
 
 static bool
-covers_url (const struct access *a, const struct reference *ref)
+covers_url (const struct access *a, const struct reference *ref,
+            bool has_remote)
 {
   const char *name = ref->url.name;
   size_t i;
 
-  /* Sockets are local: an image from elsewhere needs more than "any". */
-  if (a->any
-      && !(url_is_local (name) && (a->url_dir || url_is_one (ref->image))))
+  /* Sockets are local: images from elsewhere need more than "any". */
+  if (a->any && !(has_remote && url_is_local (name)))
     return true;
   for (i = 0; i < a->nr; ++i)
     if (a->allowed[i].prefix && url_covers (a->allowed[i].prefix, name))
@@ -295,17 +296,20 @@ covers_url (const struct access *a, const struct reference *ref)
 }
 
 int
-access_check_url (const struct access *a, const struct reference *ref)
+access_check_url (const struct access *a, const struct reference *ref,
+                  bool has_remote)
 {
   struct hint_room room;
   const char *why;
 
-  if (!covers_url (a, ref))
+  if (!covers_url (a, ref, has_remote))
     return access_refuse_url (a, ref);
   if (ref->url.user)
     why = "it contains a user name";
   else if (url_hides_dotdot (ref->url.name))
     why = "it contains a hidden '..' or '.'";
+  else if (ref->url.nbd && nbd_uri_has_options (ref->url.text))
+    why = "it says how TLS is used";
   else
     return 0;
   return error_report (

@@ -13,7 +13,7 @@
  *   not decoded for the comparison.  A URL with a user name, or with anything
  *   that a server may treat as "..", is refused.
  * - allow=any covers every regular file and every URL, but no socket of this
- *   machine if the image that names it, or the top image, is at a URL.
+ *   machine if a file of the chain is at a URL.
  *
  * A rule is constant, so any number of threads may use it at once.
  */
@@ -45,10 +45,11 @@ void access_free (struct access *access);
  */
 int access_open (const struct access *access, const struct reference *ref);
 
-/* Check that the rule allows the URL.  0, or -1 with the error reported and
+/* Check that the rule allows the URL.  'has_remote': a file of the chain is at
+ * a URL already.  0, or -1 with the error reported and
  * errno EPERM.
  */
-int access_check_url (const struct access *access,
-                      const struct reference *ref);
+int access_check_url (const struct access *access, const struct reference *ref,
+                      bool has_remote);
 
 #endif /* QCOW_IMAGE_ACCESS_H */

@@ -51,7 +51,7 @@ open_local (const struct opening *o, const struct reference *ref)
 static struct source *
 open_remote (struct opening *o, struct reference *ref)
 {
-  if (ref->image && access_check_url (o->access, ref) == -1)
+  if (ref->image && access_check_url (o->access, ref, o->remotes > 0) == -1)
     return NULL;
   return source_remote_new (
     remotes_open (&o->context->remotes, ref), o->context->cache,

@@ -260,7 +260,9 @@ connection_handle (struct connection *c, short revents)
 {
   const unsigned direction = libnbd.aio_get_direction (c->handle);
 
-  c->progress = monotonic_ms ();
+  /* The handshake as a whole has a limit. */
+  if (c->ready)
+    c->progress = monotonic_ms ();
   if ((direction & LIBNBD_AIO_DIRECTION_READ) && (revents & ~POLLOUT))
     libnbd.aio_notify_read (c->handle);
   else if (direction & LIBNBD_AIO_DIRECTION_WRITE)

@@ -267,6 +267,8 @@ settle (struct connection *c, int r)
     else if (r == 0 && cmd->err != ESHUTDOWN) {
       char why[128];
 
+      c->object->failures = 0; /* of connections */
+      c->object->given_up = 0;
       errno = cmd->err;
       snprintf (why, sizeof why, "the NBD server reports: %m");
       fail_request (cmd->request, cmd->err, true, why);
@@ -315,6 +317,23 @@ cancel_requests (struct nbd_object *o)
   }
 }
 
+/* The time in ms at which a connection counts as lost if nothing happens: when
+ * nothing came for stall_ms, or one command was not replied to for three times
+ * as long, since other replies do not help its client.
+ */
+static uint64_t
+stalls_at (const struct connection *c)
+{
+  const uint64_t stall_ms = c->object->nbd->stall_ms;
+  const struct command *oldest = c->sent;
+
+  if (oldest == NULL)
+    return c->progress + stall_ms;
+  while (oldest->next)
+    oldest = oldest->next;
+  return min64 (c->progress + stall_ms, oldest->began / 1000 + 3 * stall_ms);
+}
+
 static void
 end_stalled (struct nbd_object *o, uint64_t now)
 {
@@ -323,8 +342,7 @@ end_stalled (struct nbd_object *o, uint64_t now)
   for (i = 0; i < o->nbd->connections; ++i) {
     struct connection *c = &o->connections[i];
 
-    if (c->handle && (!c->ready || c->nr_sent > 0)
-        && now >= c->progress + o->nbd->stall_ms) {
+    if (c->handle && (!c->ready || c->nr_sent > 0) && now >= stalls_at (c)) {
       snprintf (o->why, sizeof o->why, "the NBD server does not respond");
       lost (c, ETIMEDOUT);
     }
@@ -425,6 +443,8 @@ object_run (struct nbd_object *o)
   if (o->changed)
     object_end (o, EIO);
   cancel_requests (o);
+  if (!has_running (o))
+    host_lookup_abandon (&o->lookup);
   end_stalled (o, now);
   send_commands (o);
   c = connection_due (o, now);
@@ -449,7 +469,7 @@ object_wait (const struct nbd_object *o)
 
     open = open || c->handle;
     if (c->handle && (!c->ready || c->nr_sent > 0))
-      next = min64 (next, c->progress + o->nbd->stall_ms);
+      next = min64 (next, stalls_at (c));
   }
   if (o->lookup)
     next = now + LOOKUP_POLL_MS;

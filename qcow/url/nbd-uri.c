@@ -83,25 +83,67 @@ nbd_uri_name (const char *uri)
   return name;
 }
 
-const char *
-nbd_uri_relative_path (const char *uri)
+/* Check one parameter of a query.  *sockets is how many came before. */
+static int
+check_parameter (const char *q, unsigned *sockets, struct problem *problem)
 {
-  static const char *const names[]
+  static const char *const paths[]
     = { "socket", "tls-certificates", "tls-psk-file" };
-  const char *q = split (uri).query;
+  const size_t n = parameter_length (q), name = strcspn (q, "=");
   size_t i;
 
-  for (; *q && *q != '#'; q += *q == '&' || *q == ';') {
-    for (i = 0; i < NR (names); ++i)
-      if (has_name (q, names[i])) {
-        const char *value = q + strlen (names[i]) + 1;
+  if (name >= n || memchr (q, '%', name))
+    return problem_set (problem, "it is not a valid URI: the query must be "
+                                 "NAME=VALUE, without '%%' in the name");
+  if (has_name (q, "socket") && (*sockets)++ > 0)
+    return problem_set (problem, "it has more than one socket");
+  for (i = 0; i < NR (paths); ++i)
+    if (has_name (q, paths[i])) {
+      const char *value = q + name + 1;
 
-        if (percent_decode (&value) != '/')
-          return names[i];
-      }
+      /* The server leaves the directory in which it was started. */
+      if (percent_decode (&value) != '/')
+        return problem_set (problem, "%s= must have an absolute path",
+                            paths[i]);
+    }
+  return 0;
+}
+
+int
+nbd_uri_check (const char *uri, struct problem *problem)
+{
+  const struct parts p = split (uri);
+  const char *q = p.query;
+  unsigned sockets = 0;
+
+  if (memchr (p.host, '%', strcspn (p.host, "/?#")))
+    return problem_set (problem, "it is not a valid URI: there is a '%%' in "
+                                 "the host");
+  while (*q && *q != '#') {
+    if (parameter_length (q) > 0
+        && check_parameter (q, &sockets, problem) == -1)
+      return -1;
     q += parameter_length (q);
+    q += *q == '&' || *q == ';';
   }
-  return NULL;
+  if (sockets == 0 && memmem (uri, (size_t) p.scheme, "+unix", 5))
+    return problem_set (problem, "must have the path of the socket: "
+                                 "?socket=/PATH");
+  return 0;
+}
+
+bool
+nbd_uri_has_options (const char *uri)
+{
+  const char *q = split (uri).query;
+
+  while (*q && *q != '#') {
+    if (parameter_length (q) > 0 && !has_name (q, "socket"))
+      return true;
+    q += parameter_length (q);
+    q += *q == '&' || *q == ';';
+  }
+  return false;
 }
 
 void

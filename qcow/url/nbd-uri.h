@@ -8,6 +8,9 @@
 #ifndef QCOW_URL_NBD_URI_H
 #define QCOW_URL_NBD_URI_H
 
+#include <stdbool.h>
+
+#include "base/error.h"
 #include "url/redact.h"
 
 /* The URI without user, and of its query only the socket.  Scheme and host are
@@ -16,8 +19,16 @@
  */
 char *nbd_uri_name (const char *uri);
 
-/* The name of a parameter of the query that has a relative path, or NULL. */
-const char *nbd_uri_relative_path (const char *uri);
+/* Check what libnbd and this module could understand differently, and paths.
+ * libnbd decodes names, and takes the last of equal ones.  0, or -1 and the
+ * reason.
+ */
+int nbd_uri_check (const char *uri, struct problem *problem);
+
+/* True if the query has other parameters than the socket: they say how TLS is
+ * used.
+ */
+bool nbd_uri_has_options (const char *uri);
 
 /* The name of a host that has to be resolved, or "". */
 #define NBD_URI_HOST_MAX 256

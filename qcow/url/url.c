@@ -259,7 +259,7 @@ parse_s3 (const char *text, const struct url_s3 *s3, struct url *url,
 static int
 parse_nbd (const char *text, struct url *url, struct problem *problem)
 {
-  const char *relative;
+  char *p;
 
   if (has_control_character (text))
     return invalid (problem, "it is not a valid URI: it contains a control "
@@ -270,13 +270,10 @@ parse_nbd (const char *text, struct url *url, struct problem *problem)
   url->user = nbd_uri_user (text);
   if (url->name == NULL || url->text == NULL)
     return no_memory (problem);
-  if (strstr (url->name, "+unix:") && strstr (url->name, "?socket=") == NULL)
-    return invalid (problem, "must have the path of the socket: "
-                             "?socket=/PATH");
-  relative = nbd_uri_relative_path (text);
-  if (relative) {
-    /* The server leaves the directory in which it was started. */
-    problem_set (problem, "%s= must have an absolute path", relative);
+  /* libnbd knows schemes only in lower case. */
+  for (p = url->text; *p != ':'; ++p)
+    *p = (char) tolower ((unsigned char) *p);
+  if (nbd_uri_check (url->text, problem) == -1) {
     errno = EINVAL;
     return -1;
   }

@@ -129,10 +129,55 @@ secret_parts (void **state)
   assert_int_equal (secrets.n, 0);
 }
 
+/* What libnbd could understand differently is refused.  'options' is whether
+ * there is more than the socket.
+ */
+static void
+checks (void **state)
+{
+  static const struct {
+    const char *uri, *why; /* why: NULL: it is good */
+    bool options;
+  } rows[] = {
+    { "nbd://h", NULL, false },
+    { "nbd://h/a%20b", NULL, false },
+    { "nbds://u%40@h/?tls-psk-file=/f", NULL, true },
+    { "nbds://h/?tls-psk-file=%2Ff&tls-verify-peer=false", NULL, true },
+    { "nbd+unix:///x?socket=/s", NULL, false },
+    { "nbd+unix:///x?&socket=%2Fs;", NULL, false },
+    { "nbd+unix:///x?tls-priority=x&socket=/s", NULL, true },
+    { "nbd+unix:///x", "path of the socket", false },
+    { "nbd+unix:///x?a=b", "path of the socket", true },
+    { "nbd+unix:///x#?socket=/s", "path of the socket", false },
+    { "nbd+unix:///x?socket=s", "socket= must have an absolute", false },
+    { "nbd+unix:///x?socket=", "socket= must have an absolute", false },
+    { "nbd+unix:///x?socket", "NAME=VALUE", true },
+    { "nbd+unix:///x?socket=/s&s%6Fcket=/t", "without '%'", true },
+    { "nbd+unix:///x?s%6Fcket=/t", "without '%'", true },
+    { "nbd+unix:///x?socket=/s&socket=/t", "more than one socket", false },
+    { "nbd+unix:///x?socket=/s;socket=/t", "more than one socket", false },
+    { "nbds://h/?tls-certificates=d", "tls-certificates= must have", true },
+    { "nbds://h/?tls-psk-file=f", "tls-psk-file= must have", true },
+    { "nbd://h%2e/x", "in the host", false },
+  };
+  struct problem problem;
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i) {
+    const int r = nbd_uri_check (rows[i].uri, &problem);
+
+    if ((r == 0) != (rows[i].why == NULL)
+        || (r == -1 && !strstr (problem.text, rows[i].why)))
+      fail_msg ("%s: %s", rows[i].uri, r == -1 ? problem.text : "good");
+    if (nbd_uri_has_options (rows[i].uri) != rows[i].options)
+      fail_msg ("%s: options", rows[i].uri);
+  }
+}
+
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (schemes),
-  cmocka_unit_test (names),
-  cmocka_unit_test (hosts),
+  cmocka_unit_test (checks),       cmocka_unit_test (schemes),
+  cmocka_unit_test (names),        cmocka_unit_test (hosts),
   cmocka_unit_test (secret_parts),
 };
 
