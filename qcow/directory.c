@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 #include "base/open.h"
 #include "base/secret.h"
 #include "base/wait.h"
+#include "base/worker.h"
 #include "directory.h"
 #include "disk/layer.h"
 #include "image/access.h"
@@ -480,20 +480,12 @@ lock_passphrases (const struct qcow_options *options)
 int
 qcow_directory_after_fork (struct qcow_directory *d)
 {
-  sigset_t all, old;
-  int err;
-
   qcow_shared_after_fork (d->shared);
   lock_passphrases (&d->options);
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  err = pthread_create (&d->closer, NULL, close_idle, d);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  d->has_closer = err == 0;
-  if (err == 0)
-    return 0;
-  errno = err;
-  return error_report (hooks_of (d), err, "dir=", "can't start a thread: %m");
+  d->has_closer = worker_start (&d->closer, close_idle, d) == 0;
+  return d->has_closer ? 0
+                       : error_report (hooks_of (d), errno,
+                                       "dir=", "can't start a thread: %m");
 }
 
 static void
