@@ -77,7 +77,7 @@ start (void)
 }
 
 static void
-stop (void)
+stop_all (void)
 {
   char path[128], name[16];
   unsigned i;
@@ -156,7 +156,7 @@ replaced (void **state)
   new = open_number (3);
   assert_int_equal (generation_of (new, 3), 1);
   qcow_view_close (new);
-  stop ();
+  stop_all ();
   assert_int_equal (count_descriptors (), before);
 }
 
@@ -192,7 +192,7 @@ refused (void **state)
     assert_int_equal (unit_errors, 1);
     assert_said (rows[i].said);
   }
-  stop ();
+  stop_all ();
 }
 
 /* --- Threads --- */
@@ -271,7 +271,7 @@ threads (void **state)
   pthread_join (replacer, NULL);
   pthread_join (lister, NULL);
   assert_int_equal (unit_errors, 0);
-  stop ();
+  stop_all ();
 }
 
 static const struct CMUnitTest tests[] = {
