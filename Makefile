@@ -167,10 +167,14 @@ try:
 	@$(MAKE) --no-print-directory all
 	@tests/try.sh
 
+# They wait most of the time.  If they began last, a processor would be idle.
+WAITING_TESTS = tests/web-faults.t tests/nbd-faults.t
+
 check:
 	$(INSTALL_PACKAGES) build test
 	@$(MAKE) --no-print-directory -j2 all unit $(BUILD)/tests/faults
-	prove -j3 --failures --comments --exec '' $(sort $(wildcard tests/*.t)) $(UNIT_TESTS)
+	prove -j3 --failures --comments --exec '' $(WAITING_TESTS) \
+	  $(filter-out $(WAITING_TESTS),$(sort $(wildcard tests/*.t))) $(UNIT_TESTS)
 
 # Only the unit programs check for leaks: nbdkit unloads the plugin, so leaks
 # of the tests would have no symbols.  Omitted:
