@@ -205,7 +205,7 @@ run_example ()
     fi
 }
 
-"$_nbdkit" "$plugin" --help > help
+"$tmp/wrapped/nbdkit" "$plugin" --help > help
 for text in README nbdkit-qcow-plugin.pod help; do
     [ $text = help ] ||
         rm -f {disk,monday,target,restored}.raw disk.vmdk \
