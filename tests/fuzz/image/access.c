@@ -259,7 +259,7 @@ use_url (const char *name, unsigned how)
   ref.name = strdup (name);
   MUST (ref.name);
   if (url_parse (name, &s3, &ref.url, &problem) == 0) {
-    if (access_check_url (access, &ref) == 0) {
+    if (access_check_url (access, &ref, false) == 0) {
       MUST (url->user == NULL && !has_dots (url->name));
       MUST (is_covered (url->text, PREFIX)
             || ((how & ALLOW_IMAGE_DIR)
