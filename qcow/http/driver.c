@@ -2,7 +2,7 @@
  *
  * Driving transfers.  See http.h.
  *
- * Other threads submit requests under the lock.  The driver thread keeps them
+ * Other threads submit requests to the inbox.  The driver thread keeps them
  * in a list.  Those with a libcurl handle are active: they have a connection
  * and are in the multi handle.  The others wait until they are due, and for a
  * connection.
@@ -47,17 +47,16 @@ static bool
 take_submitted (struct http *h)
 {
   struct request **end = &h->requests;
-  bool stop;
+  struct inbox_item *item;
+  const bool open = inbox_take (&h->inbox, &item);
 
   while (*end)
     end = &(*end)->next;
-  pthread_mutex_lock (&h->lock);
-  *end = h->submitted;
-  h->submitted = NULL;
-  h->submitted_end = &h->submitted;
-  stop = h->stop;
-  pthread_mutex_unlock (&h->lock);
-  return !stop;
+  for (; item; item = item->next) {
+    *end = (struct request *) item;
+    end = &(*end)->next;
+  }
+  return open;
 }
 
 /* End an active request's transfer.  (If the handle can't be removed, freeing
@@ -257,16 +256,13 @@ wake (struct http *h)
   libcurl.multi_wakeup (h->multi);
 }
 
-/* The driver takes all submitted requests at once, so only the first one
- * wakes it.
- */
 void
 driver_submit (struct transport *t, struct fetch *f)
 {
   struct http_object *o = (struct http_object *) t;
   struct request *r = request_new (o, f);
   struct http *h = o->http;
-  bool stop, first;
+  bool first;
 
   f->cancel = false;
   if (r == NULL) {
@@ -274,15 +270,7 @@ driver_submit (struct transport *t, struct fetch *f)
     f->done (f, ENOMEM);
     return;
   }
-  pthread_mutex_lock (&h->lock);
-  stop = h->stop;
-  first = h->submitted == NULL;
-  if (!stop) {
-    *h->submitted_end = r;
-    h->submitted_end = &r->next;
-  }
-  pthread_mutex_unlock (&h->lock);
-  if (stop)
+  if (!inbox_add (&h->inbox, &r->item, &first))
     finish (r, ESHUTDOWN);
   else if (first)
     wake (h);
@@ -309,9 +297,7 @@ driver_start (struct http *h)
 void
 driver_stop (struct http *h)
 {
-  pthread_mutex_lock (&h->lock);
-  h->stop = true;
-  pthread_mutex_unlock (&h->lock);
+  inbox_close (&h->inbox);
   if (h->serving) {
     wake (h);
     pthread_join (h->worker, NULL);

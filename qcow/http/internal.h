@@ -4,7 +4,7 @@
  *
  * Threads submit fetches; each becomes a request.  One thread, the driver,
  * does all transfers.  Everything here belongs to it, except what is marked as
- * atomic or under the lock.  An object's version does not change after
+ * atomic or in the inbox.  An object's version does not change after
  * http_open, nor do settings after http_new.
  *
  *   setup.c     begins and ends all of it; decides which URLs are accepted
@@ -23,6 +23,7 @@
 #include <pthread.h>
 
 #include "base/error.h"
+#include "base/inbox.h"
 #include "base/quota.h"
 #include "http/http.h"
 #include "http/response.h"
@@ -44,10 +45,7 @@ struct http {
 
   CURLM *multi; /* any thread may call curl_multi_wakeup */
 
-  pthread_mutex_t lock;
-  struct request *submitted;      /* under the lock; the first one first */
-  struct request **submitted_end; /* under the lock; its last 'next' */
-  bool stop;                      /* under the lock */
+  struct inbox inbox; /* submitted requests; has a lock of its own */
   pthread_t worker;
 
   /* The rest belongs to the driver. */
@@ -99,6 +97,7 @@ struct http_object {
 };
 
 struct request {
+  struct inbox_item item; /* until the driver takes it */
   struct request *next;
   struct http_object *object;
   struct fetch *fetch;

@@ -112,8 +112,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   h->hooks = hooks;
   h->debug = options->debug_http;
   h->seed = (unsigned) monotonic_ms ();
-  h->submitted_end = &h->submitted;
-  pthread_mutex_init (&h->lock, NULL);
+  inbox_init (&h->inbox);
   if (http_settings_take (&h->settings, options, hooks) == 0) {
     h->connections.slots = h->settings.options.connections;
     if (new_multi (h) == 0)
@@ -174,6 +173,6 @@ http_free (struct http *h)
     free (o);
   }
   http_settings_free (&h->settings);
-  pthread_mutex_destroy (&h->lock);
+  inbox_destroy (&h->inbox);
   free (h);
 }

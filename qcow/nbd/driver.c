@@ -2,7 +2,7 @@
  *
  * Driving transfers.  See nbd.h.
  *
- * Other threads submit requests under the lock, and wake the driver through an
+ * Other threads submit requests to the inbox, and wake the driver through an
  * eventfd.  The driver hands them to their objects, and waits for events on
  * all connections.
  */
@@ -43,20 +43,16 @@
 static bool
 take_submitted (struct nbd *n)
 {
-  struct request *r, *next;
-  bool stop;
+  struct inbox_item *item, *next;
+  const bool open = inbox_take (&n->inbox, &item);
 
-  pthread_mutex_lock (&n->lock);
-  r = n->submitted;
-  n->submitted = NULL;
-  n->submitted_end = &n->submitted;
-  stop = n->stop;
-  pthread_mutex_unlock (&n->lock);
-  for (; r; r = next) {
-    next = r->next;
-    object_add (r->object, r);
+  for (; item; item = next) {
+    struct request *r = (struct request *) item;
+
+    next = item->next;
+    object_add (r->object, r); /* this can finish it */
   }
-  return !stop;
+  return open;
 }
 
 /* Fill n->polls.  Returns how many it has. */
@@ -157,16 +153,13 @@ nbd_wake (struct transport *t)
   wake (((struct nbd_object *) t)->nbd);
 }
 
-/* The driver takes all submitted requests at once, so only the first one
- * wakes it.
- */
 void
 nbd_submit (struct transport *t, struct fetch *f)
 {
   struct nbd_object *o = (struct nbd_object *) t;
   struct request *r = nbd_request_new (o, f);
   struct nbd *n = o->nbd;
-  bool stop, first;
+  bool first;
 
   f->cancel = false;
   if (r == NULL) {
@@ -174,15 +167,7 @@ nbd_submit (struct transport *t, struct fetch *f)
     f->done (f, ENOMEM);
     return;
   }
-  pthread_mutex_lock (&n->lock);
-  stop = n->stop;
-  first = n->submitted == NULL;
-  if (!stop) {
-    *n->submitted_end = r;
-    n->submitted_end = &r->next;
-  }
-  pthread_mutex_unlock (&n->lock);
-  if (stop)
+  if (!inbox_add (&n->inbox, &r->item, &first))
     nbd_request_finish (r, ESHUTDOWN);
   else if (first)
     wake (n);
@@ -242,8 +227,7 @@ nbd_new (unsigned connections, const struct qcow_hooks *hooks)
   n->give_up_ms = BACKOFF_GIVE_UP_MS;
   n->stall_ms = STALL_MS;
   n->seed = (unsigned) monotonic_ms ();
-  n->submitted_end = &n->submitted;
-  pthread_mutex_init (&n->lock, NULL);
+  inbox_init (&n->inbox);
   n->wakeup = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (make_room (n, 0) == -1)
     error_no_memory (hooks, "nbd");
@@ -299,9 +283,7 @@ nbd_stop (struct nbd *n)
 
   if (n == NULL)
     return;
-  pthread_mutex_lock (&n->lock);
-  n->stop = true;
-  pthread_mutex_unlock (&n->lock);
+  inbox_close (&n->inbox);
   if (n->serving) {
     wake (n);
     pthread_join (n->worker, NULL);
@@ -324,6 +306,6 @@ nbd_free (struct nbd *n)
   if (n->wakeup != -1)
     close (n->wakeup);
   free (n->polls);
-  pthread_mutex_destroy (&n->lock);
+  inbox_destroy (&n->inbox);
   free (n);
 }

@@ -4,7 +4,7 @@
  *
  * Threads submit fetches.  Each becomes a request, which is split into
  * commands.  One thread, the driver, does all transfers.  Everything here
- * belongs to it, except what is marked as atomic or under the lock.  An
+ * belongs to it, except what is marked as atomic or in the inbox.  An
  * object's export does not change after nbd_open.
  *
  *   object.c      opens an object; waits for fetches (base/fetch-wait.h)
@@ -21,6 +21,7 @@
 #include <pthread.h>
 
 #include "base/error.h"
+#include "base/inbox.h"
 #include "base/transport.h"
 #include "nbd/libnbd.h"
 #include "nbd/nbd.h"
@@ -37,10 +38,7 @@ struct nbd {
   uint64_t give_up_ms; /* while serving, retry for this long */
   uint64_t stall_ms;   /* a connection without events for so long is lost */
 
-  pthread_mutex_t lock;
-  struct request *submitted;      /* under the lock; the first one first */
-  struct request **submitted_end; /* under the lock; its last 'next' */
-  bool stop;                      /* under the lock */
+  struct inbox inbox; /* submitted requests; has a lock of its own */
   pthread_t worker;
 
   /* The rest belongs to the driver. */
@@ -123,6 +121,7 @@ struct command {
 };
 
 struct request {
+  struct inbox_item item; /* until the driver takes it */
   struct request *next;
   struct nbd_object *object;
   struct fetch *fetch; /* NULL: was cancelled, and is done */
