@@ -49,6 +49,20 @@ parameter_length (const char *query)
   return strcspn (query, "&;#");
 }
 
+/* The first parameter from q on, or NULL: there is none. */
+static const char *
+parameter_from (const char *q)
+{
+  q += strspn (q, "&;");
+  return *q && *q != '#' ? q : NULL;
+}
+
+static const char *
+next_parameter (const char *q)
+{
+  return parameter_from (q + parameter_length (q));
+}
+
 static bool
 has_name (const char *parameter, const char *name)
 {
@@ -67,11 +81,9 @@ nbd_uri_name (const char *uri)
   char *name;
   int i, lower;
 
-  for (q = p.query; *q && *q != '#'; q += *q == '&' || *q == ';') {
+  for (q = parameter_from (p.query); q; q = next_parameter (q))
     if (has_name (q, "socket"))
       socket = q;
-    q += parameter_length (q);
-  }
   if (asprintf (&name, "%.*s%.*s%s%s%.*s", p.scheme, uri, p.host_length,
                 p.host, host == (size_t) p.host_length ? "/" : "",
                 *socket ? "?" : "", (int) parameter_length (socket), socket)
@@ -113,19 +125,15 @@ int
 nbd_uri_check (const char *uri, struct problem *problem)
 {
   const struct parts p = split (uri);
-  const char *q = p.query;
+  const char *q;
   unsigned sockets = 0;
 
   if (memchr (p.host, '%', strcspn (p.host, "/?#")))
     return problem_set (problem, "it is not a valid URI: there is a '%%' in "
                                  "the host");
-  while (*q && *q != '#') {
-    if (parameter_length (q) > 0
-        && check_parameter (q, &sockets, problem) == -1)
+  for (q = parameter_from (p.query); q; q = next_parameter (q))
+    if (check_parameter (q, &sockets, problem) == -1)
       return -1;
-    q += parameter_length (q);
-    q += *q == '&' || *q == ';';
-  }
   if (sockets == 0 && memmem (uri, (size_t) p.scheme, "+unix", 5))
     return problem_set (problem, "must have the path of the socket: "
                                  "?socket=/PATH");
@@ -135,14 +143,11 @@ nbd_uri_check (const char *uri, struct problem *problem)
 bool
 nbd_uri_has_options (const char *uri)
 {
-  const char *q = split (uri).query;
+  const char *q;
 
-  while (*q && *q != '#') {
-    if (parameter_length (q) > 0 && !has_name (q, "socket"))
+  for (q = parameter_from (split (uri).query); q; q = next_parameter (q))
+    if (!has_name (q, "socket"))
       return true;
-    q += parameter_length (q);
-    q += *q == '&' || *q == ';';
-  }
   return false;
 }
 
@@ -209,12 +214,11 @@ nbd_uri_add_secrets (const char *uri, struct secrets *secrets)
   if (name_length < (size_t) p.user_length)
     add (secrets, p.user + name_length + 1,
          (size_t) p.user_length - name_length - 1);
-  for (q = p.query; *q && *q != '#'; q += *q == '&' || *q == ';') {
+  for (q = parameter_from (p.query); q; q = next_parameter (q)) {
     const size_t n = parameter_length (q);
     const char *value = memchr (q, '=', n);
 
     if (value && !is_public (q))
       add (secrets, value + 1, (size_t) (q + n - value - 1));
-    q += n;
   }
 }
