@@ -73,6 +73,8 @@ read_export (struct connection *c, struct nbd_export *e)
     return failed (c, EOVERFLOW, "the export is larger than 2^63 - 1 bytes");
   if (minimum < 0 || maximum < 0)
     return libnbd_failed (c);
+  if (minimum > MAX_MINIMUM || (minimum & (minimum - 1)) != 0)
+    return failed (c, EIO, "the server's block sizes are not valid");
   *e = (struct nbd_export){ .size = (uint64_t) size,
                             .minimum = minimum > 0 ? (uint32_t) minimum : 1,
                             .maximum = MAX_COMMAND,
@@ -82,8 +84,7 @@ read_export (struct connection *c, struct nbd_export *e)
                                           == 1 };
   if (maximum > 0 && maximum < MAX_COMMAND)
     e->maximum = (uint32_t) maximum & ~(e->minimum - 1);
-  if (e->minimum > MAX_MINIMUM || (e->minimum & (e->minimum - 1)) != 0
-      || e->maximum == 0)
+  if (e->maximum == 0)
     return failed (c, EIO, "the server's block sizes are not valid");
   e->description = libnbd.get_export_description (h);
   if (e->description == NULL && libnbd.get_errno () == ENOMEM)
@@ -184,6 +185,7 @@ connection_close (struct connection *c)
     cmd->request->nr_sent--;
     cmd->request->hit = true;
   }
+  c->sent_end = &c->sent;
   c->nr_sent = 0;
 }
 
@@ -233,9 +235,9 @@ connection_open (struct connection *c)
   struct nbd_object *o = c->object;
   struct nbd_handle *h = libnbd.create ();
 
-  *c = (struct connection){ .object = o,
-                            .handle = h,
-                            .progress = monotonic_ms () };
+  *c = (struct connection){
+    .object = o, .handle = h, .sent_end = &c->sent, .progress = monotonic_ms ()
+  };
   if (h == NULL || set_up (h, o->local_files) == -1
       || libnbd.aio_connect_uri (h, o->uri) == -1)
     return libnbd_failed (c);
@@ -293,8 +295,9 @@ connection_send (struct connection *c, struct command *cmd)
   size_t length;
 
   command_range (cmd, &offset, &length);
-  cmd->next = c->sent;
-  c->sent = cmd;
+  cmd->next = NULL;
+  *c->sent_end = cmd;
+  c->sent_end = &cmd->next;
   cmd->sent = true;
   cmd->over = false;
   cmd->began = monotonic_us ();
@@ -319,6 +322,8 @@ connection_take_over (struct connection *c)
   for (link = &c->sent; (cmd = *link) != NULL; link = &cmd->next)
     if (cmd->over) {
       *link = cmd->next;
+      if (*link == NULL)
+        c->sent_end = link;
       c->nr_sent--;
       cmd->request->nr_sent--;
       if (cmd->cookie != -1

@@ -66,7 +66,8 @@ struct connection {
   bool go_done;              /* the server has replied to NBD_OPT_GO */
   int go_err;                /* then: errno value */
   uint64_t progress;         /* ms: when anything last happened */
-  struct command *sent;      /* in flight */
+  struct command *sent;      /* in flight, the oldest first */
+  struct command **sent_end; /* its last 'next' */
   unsigned nr_sent;
 };
 

@@ -325,13 +325,9 @@ static uint64_t
 stalls_at (const struct connection *c)
 {
   const uint64_t stall_ms = c->object->nbd->stall_ms;
-  const struct command *oldest = c->sent;
+  const uint64_t idle = c->progress + stall_ms;
 
-  if (oldest == NULL)
-    return c->progress + stall_ms;
-  while (oldest->next)
-    oldest = oldest->next;
-  return min64 (c->progress + stall_ms, oldest->began / 1000 + 3 * stall_ms);
+  return c->sent ? min64 (idle, c->sent->began / 1000 + 3 * stall_ms) : idle;
 }
 
 static void
