@@ -20,7 +20,6 @@ open_below (int directory, const char *name, uint64_t resolve)
     .flags = O_PATH | O_CLOEXEC,
     .resolve = RESOLVE_BENEATH | resolve,
   };
-
   int fd, tries = 100;
 
   /* EAGAIN: the kernel can't tell whether ".." left the directory, because

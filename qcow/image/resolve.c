@@ -63,7 +63,6 @@ resolve_top (struct context *context, const struct qcow_options *options,
              struct reference *ref)
 {
   const char *filename = options->filename;
-
   char number[32];
 
   *ref = (struct reference){ .image = NULL };
