@@ -6,9 +6,13 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "base/error.h"
 #include "base/fetch-wait.h"
 #include "base/monotonic.h"
 #include "base/wait.h"
+
+/* While an image is opened, warn if the server takes longer. */
+#define SLOW_MS 2000
 
 struct waiter {
   pthread_mutex_t lock;
@@ -48,6 +52,20 @@ wait_for_driver (const struct fetch_wait *how, struct waiter *w)
   return r;
 }
 
+/* Warn once, with the reason, while the object is being opened. */
+static void
+warn_if_slow (const struct fetch_wait *how, struct transport *t,
+              uint64_t began)
+{
+  const char *why = how->why (t);
+
+  if (t->slow_start || monotonic_ms () - began < SLOW_MS)
+    return;
+  t->slow_start = true;
+  error_warn (how->hooks, t->name, "still waiting for the %s: %s", how->server,
+              why[0] ? why : "it has not responded");
+}
+
 /* There is no other thread.  -1: cancel the fetches. */
 static int
 drive (const struct fetch_wait *how, struct transport *t,
@@ -56,8 +74,11 @@ drive (const struct fetch_wait *how, struct transport *t,
   const uint64_t began = monotonic_ms ();
 
   while (w->left > 0) {
-    how->drive (t, began);
-    if (w->left > 0 && hooks_sleep (how->hooks, 0) == -1)
+    how->drive (t);
+    if (w->left == 0)
+      break;
+    warn_if_slow (how, t, began);
+    if (hooks_sleep (how->hooks, 0) == -1)
       return -1;
   }
   return 0;

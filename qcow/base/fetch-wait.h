@@ -22,10 +22,15 @@ struct fetch_wait {
   const struct qcow_hooks *hooks;
 
   /* Do transfers for up to HOOKS_POLL_MS, but not longer than until one is
-   * over.  'began' is when the wait began, in ms.  NULL: another thread does
-   * the transfers.
+   * over.  NULL: another thread does the transfers.
    */
-  void (*drive) (struct transport *t, uint64_t began);
+  void (*drive) (struct transport *t);
+
+  /* For a warning that opening the object takes long: the kind of server, and
+   * the last failure, or "".
+   */
+  const char *server;
+  const char *(*why) (const struct transport *t);
 
   /* Make the thread that does the transfers look at the 'cancel' members of
    * fetches soon (atomic).  Their 'done' is to be called with ESHUTDOWN.

@@ -64,17 +64,12 @@ struct transport_ops {
    */
   int (*fetch_all) (struct transport *t, struct fetch *fetches, size_t n);
 
-  /* True if a round trip takes so little time that avoiding one gains
-   * nothing.  This may change while the transport is in use.
-   */
-  bool (*is_near) (struct transport *t);
-
   /* Free the transport.  All fetches must be done. */
   void (*close) (struct transport *t);
 };
 
-/* Constant once open, except 'prefix'.  'close' frees the strings; the source
- * borrows them.
+/* Constant once open, except 'prefix' and 'latency'.  'close' frees the
+ * strings; the source borrows them.
  */
 struct transport {
   const struct transport_ops *ops;
@@ -87,6 +82,35 @@ struct transport {
    */
   uint8_t *prefix;
   size_t prefix_length;
+
+  bool slow_start; /* the user was told that opening it takes long */
+
+  /* The shortest time in which the server began to respond, in us; starts as
+   * UINT64_MAX; atomic.  (On i386 a uint64_t in a structure is aligned to 4
+   * bytes only.  Across two cache lines it would not be atomic, and clang
+   * calls libatomic for it: hence _Alignas.)
+   */
+  _Alignas(8) uint64_t latency;
 };
+
+/* Note how long a response took.  Only the thread that does the transfers. */
+static inline void
+transport_note_latency (struct transport *t, uint64_t us)
+{
+  if (us < t->latency)
+    __atomic_store_n (&t->latency, us, __ATOMIC_RELAXED);
+}
+
+/* A server that once responded this quickly is near. */
+#define TRANSPORT_NEAR_US 1000
+
+/* True if a round trip takes so little time that avoiding one gains nothing.
+ * This may change while the transport is in use.
+ */
+static inline bool
+transport_is_near (const struct transport *t)
+{
+  return __atomic_load_n (&t->latency, __ATOMIC_RELAXED) < TRANSPORT_NEAR_US;
+}
 
 #endif /* QCOW_BASE_TRANSPORT_H */

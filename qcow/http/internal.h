@@ -79,18 +79,10 @@ struct http_object {
   const struct reference *ref; /* only while it is being opened */
   bool known;                  /* version is set */
   struct version version;
-  bool changed;    /* the server has another version now */
-  bool slow_start; /* the warning was given */
+  bool changed; /* the server has another version now */
 
   struct target *own;        /* the object's URL */
   struct target *remembered; /* where redirects led; NULL: none did */
-
-  /* The shortest time in which the server began to respond, in us; atomic.
-   * (On i386 a uint64_t in a structure is aligned to 4 bytes only.  Across
-   * two cache lines it would not be atomic, and clang calls libatomic for it:
-   * hence _Alignas.)
-   */
-  _Alignas(8) uint64_t latency;
 
   struct retry_history history;
   struct error_filter errors; /* of one minute */

@@ -9,41 +9,24 @@
 #include "base/fetch-wait.h"
 #include "base/keep-errno.h"
 #include "base/minmax.h"
-#include "base/monotonic.h"
 #include "base/wait.h"
 #include "http/internal.h"
 
-/* While an image is opened, warn if the server takes longer. */
-#define SLOW_MS 2000
-
-/* A server that once responded this quickly is near. */
-#define NEAR_US 1000
-
 /* --- Fetching --- */
-
-/* Warn once, with the reason, while the image is being opened. */
-static void
-warn_if_slow (struct http_object *o, uint64_t began)
-{
-  const struct http *h = o->http;
-  const struct request *r = h->requests;
-
-  if (o->slow_start || r == NULL || monotonic_ms () - began < SLOW_MS)
-    return;
-  o->slow_start = true;
-  error_warn (h->hooks, o->own->url.name,
-              "still waiting for the web server: %s",
-              r->why[0] ? r->why : "it has not responded");
-}
 
 /* Before http_start. */
 static void
-drive (struct transport *t, uint64_t began)
+drive (struct transport *t)
 {
-  struct http_object *o = (struct http_object *) t;
+  driver_step (((struct http_object *) t)->http, HOOKS_POLL_MS);
+}
 
-  driver_step (o->http, HOOKS_POLL_MS);
-  warn_if_slow (o, began);
+static const char *
+why (const struct transport *t)
+{
+  const struct request *r = ((const struct http_object *) t)->http->requests;
+
+  return r ? r->why : "";
 }
 
 static int
@@ -52,20 +35,14 @@ fetch_all (struct transport *t, struct fetch *fetches, size_t n)
   const struct http *h = ((struct http_object *) t)->http;
   const struct fetch_wait how = { .hooks = h->hooks,
                                   .drive = h->serving ? NULL : drive,
+                                  .server = "web server",
+                                  .why = why,
                                   .wake = driver_wake };
 
   return fetch_wait_all (&how, t, fetches, n);
 }
 
 /* --- Objects --- */
-
-static bool
-is_near (struct transport *t)
-{
-  const struct http_object *o = (const struct http_object *) t;
-
-  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED) < NEAR_US;
-}
 
 static void
 close_object (struct transport *t)
@@ -83,7 +60,6 @@ close_object (struct transport *t)
 static const struct transport_ops object_ops = {
   .submit = driver_submit,
   .fetch_all = fetch_all,
-  .is_near = is_near,
   .close = close_object,
 };
 
@@ -96,7 +72,7 @@ new_object (struct http *h, struct url *url, const struct reference *ref)
   if (o == NULL)
     return NULL;
   o->http = h;
-  o->latency = UINT64_MAX;
+  o->transport.latency = UINT64_MAX;
   o->ref = ref;
   error_filter_init (&o->errors);
   o->transport.ops = &object_ops;

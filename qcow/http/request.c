@@ -480,17 +480,13 @@ follow (struct request *r, long status)
 static void
 note_latency (const struct request *r)
 {
-  struct http_object *o = r->object;
   curl_off_t sent = 0, responded = 0;
-  uint64_t latency;
 
   libcurl.easy_getinfo (r->easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
   libcurl.easy_getinfo (r->easy, CURLINFO_STARTTRANSFER_TIME_T, &responded);
-  if (responded <= sent)
-    return;
-  latency = (uint64_t) (responded - sent);
-  if (latency < o->latency)
-    __atomic_store_n (&o->latency, latency, __ATOMIC_RELAXED);
+  if (responded > sent)
+    transport_note_latency (&r->object->transport,
+                            (uint64_t) (responded - sent));
 }
 
 /* The next request begins where redirects led this one. */

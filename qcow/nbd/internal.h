@@ -85,13 +85,7 @@ struct nbd_object {
 
   bool known; /* 'export' is set */
   struct nbd_export export;
-  bool changed;    /* the server has another export now */
-  bool slow_start; /* the warning was given */
-
-  /* The shortest time from a command to its reply, in us; atomic.  (See the
-   * same member of http/internal.h about _Alignas.)
-   */
-  _Alignas(8) uint64_t latency;
+  bool changed; /* the server has another export now */
 
   struct request *requests; /* the oldest first */
 

@@ -10,39 +10,22 @@
 #include "base/fetch-wait.h"
 #include "base/keep-errno.h"
 #include "base/minmax.h"
-#include "base/monotonic.h"
 #include "base/secret.h"
 #include "base/wait.h"
 #include "nbd/internal.h"
 #include "url/url-name.h"
 
-/* While an image is opened, warn if the server takes longer. */
-#define SLOW_MS 2000
-
-/* A server that once responded this quickly is near. */
-#define NEAR_US 1000
-
-/* Warn once, with the reason, while the image is being opened. */
-static void
-warn_if_slow (struct nbd_object *o, uint64_t began)
-{
-  if (o->slow_start || o->requests == NULL
-      || monotonic_ms () - began < SLOW_MS)
-    return;
-  o->slow_start = true;
-  error_warn (o->nbd->hooks, o->transport.name,
-              "still waiting for the NBD server: %s",
-              o->why[0] ? o->why : "it does not respond");
-}
-
 /* Before nbd_start. */
 static void
-drive (struct transport *t, uint64_t began)
+drive (struct transport *t)
 {
-  struct nbd_object *o = (struct nbd_object *) t;
+  nbd_step (((struct nbd_object *) t)->nbd, HOOKS_POLL_MS);
+}
 
-  nbd_step (o->nbd, HOOKS_POLL_MS);
-  warn_if_slow (o, began);
+static const char *
+why (const struct transport *t)
+{
+  return ((const struct nbd_object *) t)->why;
 }
 
 static int
@@ -51,17 +34,11 @@ fetch_all (struct transport *t, struct fetch *fetches, size_t n)
   const struct nbd *nbd = ((struct nbd_object *) t)->nbd;
   const struct fetch_wait how = { .hooks = nbd->hooks,
                                   .drive = nbd->serving ? NULL : drive,
+                                  .server = "NBD server",
+                                  .why = why,
                                   .wake = nbd_wake };
 
   return fetch_wait_all (&how, t, fetches, n);
-}
-
-static bool
-is_near (struct transport *t)
-{
-  const struct nbd_object *o = (const struct nbd_object *) t;
-
-  return __atomic_load_n (&o->latency, __ATOMIC_RELAXED) < NEAR_US;
 }
 
 static void
@@ -84,7 +61,6 @@ close_object (struct transport *t)
 static const struct transport_ops object_ops = {
   .submit = nbd_submit,
   .fetch_all = fetch_all,
-  .is_near = is_near,
   .close = close_object,
 };
 
@@ -100,7 +76,7 @@ new_object (struct nbd *n, const char *uri, const char *name, bool local_files)
     return NULL;
   o->nbd = n;
   o->local_files = local_files;
-  o->latency = UINT64_MAX;
+  o->transport.latency = UINT64_MAX;
   for (i = 0; i < n->connections; ++i)
     o->connections[i].object = o;
   error_filter_init (&o->errors);

@@ -140,14 +140,12 @@ command_complete (struct command *cmd)
   struct request *r = cmd->request;
   struct nbd_object *o = r->object;
   struct fetch *f = r->fetch;
-  const uint64_t latency = monotonic_us () - cmd->began;
 
   if (cmd->bounce)
     memcpy (cmd->buf,
             cmd->bounce + (cmd->offset - round_down (o, cmd->offset)),
             cmd->length);
-  if (latency < o->latency)
-    __atomic_store_n (&o->latency, latency, __ATOMIC_RELAXED);
+  transport_note_latency (&o->transport, monotonic_us () - cmd->began);
   r->failures = o->failures = 0;
   o->given_up = 0;
   r->left--;

@@ -216,7 +216,7 @@ read_ahead (struct source_remote *s, struct pass *pass,
     .cache_bytes = cache_capacity (s->blocks.cache),
     .large_reads = __atomic_load_n (&s->large_reads, __ATOMIC_RELAXED),
     .large = large,
-    .near = t->ops->is_near (t),
+    .near = transport_is_near (t),
   };
   uint64_t from, to, number, left = AHEAD_BLOCKS;
   bool wanted;

@@ -56,8 +56,7 @@ static struct fake {
   } asked[MAX_ASKED];
 
   uint64_t bad; /* fetches that include this byte fail */
-  bool near;
-  bool hold; /* submitted fetches wait in 'held' */
+  bool hold;    /* submitted fetches wait in 'held' */
   struct fetch *held[64];
   unsigned nr_held;
   bool closed;
@@ -174,13 +173,6 @@ fake_fetch_all (struct transport *t, struct fetch *fetches, size_t n)
   return err == 0 ? 0 : -1;
 }
 
-static inline bool
-fake_is_near (struct transport *t)
-{
-  (void) t;
-  return fake.near;
-}
-
 static inline void
 fake_close (struct transport *t)
 {
@@ -192,7 +184,6 @@ fake_close (struct transport *t)
 static const struct transport_ops fake_ops = {
   .submit = fake_submit,
   .fetch_all = fake_fetch_all,
-  .is_near = fake_is_near,
   .close = fake_close,
 };
 
@@ -231,6 +222,7 @@ start (uint64_t size, size_t prefix, uint64_t cache_bytes)
                            .name = name,
                            .identity = identity,
                            .size = size,
+                           .latency = UINT64_MAX,
                            .prefix = prefix ? malloc (prefix) : NULL,
                            .prefix_length = prefix };
   if (prefix)

@@ -1027,14 +1027,14 @@ latency (void **state)
       new_http (0);
       object = open_url (web.url);
       assert_non_null (object);
-      assert_between (object->latency, 598000, 5000000);
+      assert_between (object->transport.latency, 598000, 5000000);
     }
     assert_int_equal (fetch_loads (object, &l, 1), 0);
     load_free (l);
     /* The least; two clocks measured it, that may differ by a little.  A
      * machine that is busy adds to it.
      */
-    assert_between (object->latency, i == 0 ? 598000 : 19800,
+    assert_between (object->transport.latency, i == 0 ? 598000 : 19800,
                     i == 0 ? 5000000 : 590000);
   }
   end ();

@@ -342,18 +342,18 @@ is_near (void **state)
   server_start ("--filter=delay", "pattern", "size=1M", "delay-read=5ms");
   begin (1);
   t = &object->transport;
-  assert_false (t->ops->is_near (t));
+  assert_false (transport_is_near (t));
   assert_int_equal (fetch_range (0, 512), 0);
-  assert_false (t->ops->is_near (t));
+  assert_false (transport_is_near (t));
   end ();
 
   server_start ("pattern", "size=1M");
   begin (1);
   t = &object->transport;
-  for (i = 0; i < 1000 && !t->ops->is_near (t); ++i)
+  for (i = 0; i < 1000 && !transport_is_near (t); ++i)
     assert_int_equal (fetch_range (0, 512), 0);
   if (getenv ("QCOW_VALGRIND") == NULL)
-    assert_true (t->ops->is_near (t));
+    assert_true (transport_is_near (t));
   end ();
 }
 

@@ -101,7 +101,7 @@ large_reads (void **state)
 {
   (void) state;
   start (100 * M, 256 * K, 64 * M);
-  fake.near = true;
+  fake.transport.latency = 0; /* near */
   read_data (50 * M + 1, 1000000);
   ASKED ({ 'd', 50 * M + 1, 1000000 });
   read_data (50 * M + 1, 512 * K);
