@@ -282,7 +282,7 @@ debug_cache (const struct qcow_shared *shared)
 
   error_debug (&shared->hooks, "cache",
                "%" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64 " waits, "
-               "%" PRIu64 " evictions, %" PRIu64 " bytes, at most %" PRIu64,
+               "%" PRIu64 " evictions, %" PRIu64 " bytes, peak %" PRIu64,
                s.hits, s.misses, s.waits, s.evictions, s.bytes, s.peak_bytes);
 }
 

@@ -136,8 +136,7 @@ check_export (struct connection *c)
   if (!o->changed)
     error_report (o->nbd->hooks, EIO, o->transport.name,
                   "the export was changed while it was being served: %s; "
-                  "nothing more is read of it until the server is started "
-                  "again",
+                  "it is not read any more until the server is restarted",
                   what);
   o->changed = true;
   return failed (c, EIO, what);
