@@ -13,7 +13,6 @@
 #include "base/keep-errno.h"
 #include "base/monotonic.h"
 #include "http/internal.h"
-#include "url/url-name.h"
 
 /* --- URLs --- */
 
@@ -43,14 +42,13 @@ http_parse_url (const struct http *h, const char *text, const char *holder,
 {
   const struct http_settings *s = &h->settings;
   const struct url_s3 s3 = { s->s3.endpoint_url, s->s3.region };
-  struct problem problem;
 
   *url = (struct url){ .name = NULL };
   if (strncasecmp (text, "s3:", 3) == 0 && http_settings_check_s3 (s) == -1)
     return -1;
-  if (url_parse (text, &s3, url, &problem) == -1)
-    url_refuse (h->hooks, errno, text, holder, &problem);
-  else if (check_url (h, url) == 0)
+  if (url_take (text, &s3, holder, h->hooks, url) == -1)
+    return -1;
+  if (check_url (h, url) == 0)
     return 0;
   KEEP_ERRNO;
   url_free (url);

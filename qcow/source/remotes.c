@@ -3,37 +3,21 @@
  * The transports.  See remotes.h.
  */
 
-#include <errno.h>
-
-#include "base/keep-errno.h"
 #include "http/http.h"
 #include "nbd/nbd.h"
 #include "source/remotes.h"
-
-static int
-parse_nbd (const struct qcow_hooks *hooks, const char *text,
-           const char *holder, struct url *url)
-{
-  const struct url_s3 none = { NULL, "" };
-  struct problem problem;
-
-  if (url_parse (text, &none, url, &problem) == 0)
-    return 0;
-  url_refuse (hooks, errno, text, holder, &problem);
-  KEEP_ERRNO;
-  url_free (url);
-  return -1;
-}
 
 int
 remotes_parse_url (struct remotes *r, const struct qcow_options *options,
                    const struct qcow_hooks *hooks, const char *text,
                    const char *holder, struct url *url)
 {
+  const struct url_s3 none = { NULL, "" };
+
   if (url_is_nbd (text)) {
     if (r->nbd == NULL)
       r->nbd = nbd_new (options->http.connections, hooks);
-    return r->nbd ? parse_nbd (hooks, text, holder, url) : -1;
+    return r->nbd ? url_take (text, &none, holder, hooks, url) : -1;
   }
   if (r->http == NULL)
     r->http = http_new (options, hooks);

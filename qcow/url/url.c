@@ -334,20 +334,6 @@ url_parse_prefix (const char *text, struct url *url, struct problem *problem)
   return r;
 }
 
-int
-url_refuse (const struct qcow_hooks *hooks, int err, const char *text,
-            const char *holder, const struct problem *problem)
-{
-  struct url_room room;
-  const char *shown = url_hide (text, &room);
-
-  if (holder[0] == '\0')
-    return error_report (hooks, err, shown, "%s", problem->text);
-  return error_report (hooks, err, holder,
-                       "can't use the URL '%s' that is named in it: %s", shown,
-                       problem->text);
-}
-
 void
 url_free (struct url *url)
 {
@@ -358,6 +344,27 @@ url_free (struct url *url)
   secret_free_string (url->user);
   secret_free_string (url->password);
   *url = (struct url){ .name = NULL };
+}
+
+int
+url_take (const char *text, const struct url_s3 *s3, const char *holder,
+          const struct qcow_hooks *hooks, struct url *url)
+{
+  struct problem problem;
+  struct url_room room;
+  const char *shown;
+  int err;
+
+  if (url_parse (text, s3, url, &problem) == 0)
+    return 0;
+  err = errno;
+  url_free (url);
+  shown = url_hide (text, &room);
+  if (holder[0] == '\0')
+    return error_report (hooks, err, shown, "%s", problem.text);
+  return error_report (hooks, err, holder,
+                       "can't use the URL '%s' that is named in it: %s", shown,
+                       problem.text);
 }
 
 bool

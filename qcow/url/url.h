@@ -45,11 +45,12 @@ int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
 int url_parse_prefix (const char *text, struct url *url,
                       struct problem *problem);
 
-/* Report that a text is no valid URL, set errno to 'err' and return -1.
+/* Parse a URL, and report why if that fails: then *url has nothing to free.
  * 'holder' is the image that names the URL, or "": the message begins with it.
+ * 0, or -1 and errno as url_parse.
  */
-int url_refuse (const struct qcow_hooks *hooks, int err, const char *text,
-                const char *holder, const struct problem *problem);
+int url_take (const char *text, const struct url_s3 *s3, const char *holder,
+              const struct qcow_hooks *hooks, struct url *url);
 
 /* True if a request for it uses TLS. */
 bool url_is_https (const struct url *url);
