@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "tests/unit/pieces.h"
 #include "tests/unit/unit.h"
 
 #include "base/minmax.h"
@@ -260,9 +261,6 @@ end (void)
 
 /* --- Fetches --- */
 
-#define MAX_PIECES 8
-#define MARGIN 16
-
 struct load {
   struct fetch fetch;
   struct fetch_piece pieces[MAX_PIECES];
@@ -291,15 +289,9 @@ static inline struct load *
 load_new (uint64_t offset, const size_t *lengths, size_t n)
 {
   struct load *l = calloc (1, sizeof *l);
-  size_t i;
 
-  assert_true (l != NULL && n <= MAX_PIECES);
-  for (i = 0; i < n; ++i) {
-    l->memory[i] = malloc (lengths[i] + 2 * MARGIN);
-    assert_non_null (l->memory[i]);
-    memset (l->memory[i], 0xa5, lengths[i] + 2 * MARGIN);
-    l->pieces[i] = (struct fetch_piece){ l->memory[i] + MARGIN, lengths[i] };
-  }
+  assert_non_null (l);
+  pieces_new (l->pieces, l->memory, lengths, n);
   l->fetch = (struct fetch){ .offset = offset,
                              .pieces = l->pieces,
                              .nr_pieces = n,
@@ -317,10 +309,7 @@ load_one (uint64_t offset, size_t length)
 static inline void
 load_free (struct load *l)
 {
-  size_t i;
-
-  for (i = 0; i < l->fetch.nr_pieces; ++i)
-    free (l->memory[i]);
+  pieces_free (l->memory, l->fetch.nr_pieces);
   free (l);
 }
 
@@ -339,9 +328,8 @@ load_check (const struct load *l)
     for (j = 0; j < n; ++j, ++offset)
       if (buf[j] != byte_at (offset))
         fail_msg ("byte %" PRIu64 " is wrong", offset);
-    for (j = 0; j < MARGIN; ++j)
-      assert_true (l->memory[i][j] == 0xa5 && buf[n + j] == 0xa5);
   }
+  assert_true (margins_are_untouched (l->pieces, l->fetch.nr_pieces));
 }
 
 static inline unsigned

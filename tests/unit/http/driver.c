@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "tests/unit/pieces.h"
 #include "tests/unit/unit.h"
 
 #include "base/minmax.h"
@@ -107,22 +108,6 @@ static struct web {
   unsigned wanted_held; /* as soon as there are so many … */
   uint64_t held_at;     /* … it is this time */
 } web;
-
-static bool
-send_all (int fd, const void *data, size_t n)
-{
-  const char *p = data;
-
-  while (n > 0) {
-    const ssize_t r = send (fd, p, n, MSG_NOSIGNAL);
-
-    if (r <= 0)
-      return false;
-    p += r;
-    n -= (size_t) r;
-  }
-  return true;
-}
 
 /* Up to the empty line; there is no body. */
 static bool
@@ -553,9 +538,6 @@ end (void)
 }
 
 /* A fetch with its pieces, and what has become of it. */
-#define MAX_PIECES 8
-#define MARGIN 16
-
 struct load {
   struct fetch fetch;
   struct fetch_piece pieces[MAX_PIECES];
@@ -607,16 +589,10 @@ static struct load *
 load_new (uint64_t offset, const size_t *lengths, size_t n)
 {
   struct load *l = calloc (1, sizeof *l);
-  size_t i;
 
-  assert_true (l != NULL && n <= MAX_PIECES);
+  assert_non_null (l);
   pthread_mutex_init (&l->lock, NULL);
-  for (i = 0; i < n; ++i) {
-    l->memory[i] = malloc (lengths[i] + 2 * MARGIN);
-    assert_non_null (l->memory[i]);
-    memset (l->memory[i], 0xa5, lengths[i] + 2 * MARGIN);
-    l->pieces[i] = (struct fetch_piece){ l->memory[i] + MARGIN, lengths[i] };
-  }
+  pieces_new (l->pieces, l->memory, lengths, n);
   l->fetch = (struct fetch){ .offset = offset,
                              .pieces = l->pieces,
                              .nr_pieces = n,
@@ -634,10 +610,7 @@ load_one (uint64_t offset, size_t length)
 static void
 load_free (struct load *l)
 {
-  size_t i;
-
-  for (i = 0; i < l->fetch.nr_pieces; ++i)
-    free (l->memory[i]);
+  pieces_free (l->memory, l->fetch.nr_pieces);
   pthread_mutex_destroy (&l->lock);
   free (l);
 }
@@ -646,20 +619,14 @@ load_free (struct load *l)
 static bool
 load_is_right (const struct load *l)
 {
-  size_t i, j;
+  size_t i;
 
   if (l->wrong || l->pieces_done != l->fetch.nr_pieces)
     return false;
-  for (i = 0; i < l->fetch.nr_pieces; ++i) {
-    const uint8_t *after = l->pieces[i].buf + l->pieces[i].length;
-
+  for (i = 0; i < l->fetch.nr_pieces; ++i)
     if (!piece_is_right (&l->fetch, i))
       return false;
-    for (j = 0; j < MARGIN; ++j)
-      if (l->memory[i][j] != 0xa5 || after[j] != 0xa5)
-        return false;
-  }
-  return true;
+  return margins_are_untouched (l->pieces, l->fetch.nr_pieces);
 }
 
 /* Is nothing of it there? */
@@ -670,7 +637,7 @@ load_is_untouched (const struct load *l)
 
   for (i = 0; i < l->fetch.nr_pieces; ++i)
     for (j = 0; j < l->pieces[i].length + 2 * MARGIN; ++j)
-      if (l->memory[i][j] != 0xa5)
+      if (l->memory[i][j] != UNTOUCHED)
         return false;
   return l->pieces_done == 0;
 }

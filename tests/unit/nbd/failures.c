@@ -50,22 +50,6 @@ static struct fake {
   __atomic_store_n (&fake.member, value, __ATOMIC_RELEASE)
 
 static bool
-send_all (int fd, const void *data, size_t n)
-{
-  const char *p = data;
-
-  while (n > 0) {
-    const ssize_t r = send (fd, p, n, MSG_NOSIGNAL);
-
-    if (r <= 0)
-      return false;
-    p += r;
-    n -= (size_t) r;
-  }
-  return true;
-}
-
-static bool
 receive (int fd, void *data, size_t n)
 {
   return n == 0 || recv (fd, data, n, MSG_WAITALL) == (ssize_t) n;
