@@ -393,6 +393,7 @@ take_own_url (struct http_settings *s, const struct qcow_options *options)
     /* Opening the URL reports what else is wrong. */
     return no_memory ? error_no_memory (s->hooks, "http") : 0;
   }
+  s->own_text = *text;
   if (s->options.user == NULL && s->own.user) {
     s->options.user = s->own.user;
     if (s->options.password == NULL)

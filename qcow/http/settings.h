@@ -30,6 +30,7 @@ struct http_settings {
    * options.  Zeros: none.
    */
   struct url own;
+  const char *own_text; /* of the options; NULL: none, or it is not valid */
 
   bool allow_http, allow_https;
   long http_version; /* CURL_HTTP_VERSION_* */

@@ -36,19 +36,29 @@ check_url (const struct http *h, const struct url *url)
                        https ? "https" : "http");
 }
 
-int
-http_parse_url (const struct http *h, const char *text, const char *holder,
-                struct url *url)
+/* The parts of a URL; the settings have parsed the user's own one already. */
+static int
+take_url (const struct http *h, const char *text, const char *holder,
+          struct url *url)
 {
   const struct http_settings *s = &h->settings;
   const struct url_s3 s3 = { s->s3.endpoint_url, s->s3.region };
 
-  *url = (struct url){ .name = NULL };
   if (strncasecmp (text, "s3:", 3) == 0 && http_settings_check_s3 (s) == -1)
     return -1;
-  if (url_take (text, &s3, holder, h->hooks, url) == -1)
-    return -1;
-  if (check_url (h, url) == 0)
+  if (text != s->own_text)
+    return url_take (text, &s3, holder, h->hooks, url);
+  return url_copy (&s->own, url) == 0
+           ? 0
+           : error_no_memory (h->hooks, s->own.name);
+}
+
+int
+http_parse_url (const struct http *h, const char *text, const char *holder,
+                struct url *url)
+{
+  *url = (struct url){ .name = NULL };
+  if (take_url (h, text, holder, url) == 0 && check_url (h, url) == 0)
     return 0;
   KEEP_ERRNO;
   url_free (url);

@@ -347,6 +347,22 @@ url_free (struct url *url)
 }
 
 int
+url_copy (const struct url *from, struct url *to)
+{
+  const char *const strings[] = { from->name, from->text, from->origin,
+                                  from->host, from->user, from->password };
+  char **const copies[] = { &to->name, &to->text, &to->origin,
+                            &to->host, &to->user, &to->password };
+  size_t i;
+
+  *to = (struct url){ .s3 = from->s3, .nbd = from->nbd };
+  for (i = 0; i < sizeof strings / sizeof strings[0]; ++i)
+    if (strings[i] && (*copies[i] = strdup (strings[i])) == NULL)
+      return -1;
+  return 0;
+}
+
+int
 url_take (const char *text, const struct url_s3 *s3, const char *holder,
           const struct qcow_hooks *hooks, struct url *url)
 {

@@ -45,6 +45,11 @@ int url_parse (const char *text, const struct url_s3 *s3, struct url *url,
 int url_parse_prefix (const char *text, struct url *url,
                       struct problem *problem);
 
+/* Copy a URL.  The caller calls url_free, also on failure.  0, or -1 with
+ * errno ENOMEM.
+ */
+int url_copy (const struct url *from, struct url *to);
+
 /* Parse a URL, and report why if that fails: then *url has nothing to free.
  * 'holder' is the image that names the URL, or "": the message begins with it.
  * 0, or -1 and errno as url_parse.
