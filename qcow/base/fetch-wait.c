@@ -68,20 +68,26 @@ warn_if_slow (const struct fetch_wait *how, struct transport *t,
 
 /* There is no other thread.  -1: cancel the fetches. */
 static int
+drive_once (const struct fetch_wait *how, struct transport *t,
+            const struct waiter *w, uint64_t began)
+{
+  how->drive (t);
+  if (w->left == 0)
+    return 0;
+  warn_if_slow (how, t, began);
+  return hooks_sleep (how->hooks, 0);
+}
+
+static int
 drive (const struct fetch_wait *how, struct transport *t,
        const struct waiter *w)
 {
   const uint64_t began = monotonic_ms ();
+  int r = 0;
 
-  while (w->left > 0) {
-    how->drive (t);
-    if (w->left == 0)
-      break;
-    warn_if_slow (how, t, began);
-    if (hooks_sleep (how->hooks, 0) == -1)
-      return -1;
-  }
-  return 0;
+  while (w->left > 0 && r == 0)
+    r = drive_once (how, t, w, began);
+  return r;
 }
 
 static void
