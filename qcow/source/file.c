@@ -7,21 +7,20 @@
  * error and not SIGBUS.
  *
  * Holes: lseek finds each fragment of the file once, the one at offset 0 first
- * (source_is_solid), because most images have no hole.  Known fragments are in
- * a sorted list under the lock, which is never held during a system call.
+ * (source_is_solid), because most images have no hole.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fragments.h"
 #include "base/minmax.h"
 #include "base/open.h"
 #include "source/file.h"
@@ -29,15 +28,7 @@
 #include "source/source.h"
 #include "url/url-name.h"
 
-/* [start, end) of the file is a hole, or contains none. */
-struct fragment {
-  uint64_t start, end;
-  bool hole;
-};
-
-/* A list of 24 KiB.  When it is full, all fragments are forgotten, and looked
- * up again.
- */
+/* 24 KiB. */
 #define MAX_FRAGMENTS 1024
 
 /* How far to look back for the start of a fragment, since offsets do not
@@ -49,12 +40,7 @@ struct source_file {
   struct source source;
   int fd;
   struct error_filter errors;
-
-  /* The lock guards the known fragments, which are sorted and do not overlap.
-   */
-  pthread_mutex_t lock;
-  size_t nr_fragments;
-  struct fragment fragments[MAX_FRAGMENTS];
+  struct fragments fragments;
 };
 
 static int
@@ -132,69 +118,6 @@ seek_fragment (const struct source_file *f, uint64_t offset)
   return found;
 }
 
-/* Return the index of the first known fragment that ends after 'offset'. */
-static size_t
-fragment_index (const struct source_file *f, uint64_t offset)
-{
-  size_t low = 0, high = f->nr_fragments;
-
-  while (low < high) {
-    const size_t mid = low + (high - low) / 2;
-
-    if (f->fragments[mid].end <= offset)
-      low = mid + 1;
-    else
-      high = mid;
-  }
-  return low;
-}
-
-/* Look up the fragment of 'offset'.  If it is not known, return false and set
- * *after to the end of the last known fragment before it.
- */
-static bool
-recall (struct source_file *f, uint64_t offset, struct fragment *found,
-        uint64_t *after)
-{
-  size_t i;
-  bool known;
-
-  pthread_mutex_lock (&f->lock);
-  i = fragment_index (f, offset);
-  known = i < f->nr_fragments && f->fragments[i].start <= offset;
-  if (known)
-    *found = f->fragments[i];
-  *after = i > 0 ? f->fragments[i - 1].end : 0;
-  pthread_mutex_unlock (&f->lock);
-  return known;
-}
-
-static void
-remember (struct source_file *f, struct fragment new)
-{
-  size_t i;
-
-  pthread_mutex_lock (&f->lock);
-  if (f->nr_fragments == MAX_FRAGMENTS)
-    f->nr_fragments = 0;
-  i = fragment_index (f, new.start);
-  /* A later part of the fragment may be known, or another thread may have
-   * added it.
-   */
-  if (i < f->nr_fragments && f->fragments[i].start <= new.end
-      && f->fragments[i].hole == new.hole) {
-    if (new.start < f->fragments[i].start)
-      f->fragments[i].start = new.start;
-  }
-  else if (i == f->nr_fragments || f->fragments[i].start >= new.end) {
-    memmove (&f->fragments[i + 1], &f->fragments[i],
-             (f->nr_fragments - i) * sizeof f->fragments[0]);
-    f->fragments[i] = new;
-    f->nr_fragments++;
-  }
-  pthread_mutex_unlock (&f->lock);
-}
-
 static void
 file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
 {
@@ -202,13 +125,13 @@ file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
   struct fragment found;
   uint64_t from;
 
-  if (!recall (f, offset, &found, &from)) {
+  if (!fragments_find (&f->fragments, offset, &found, &from)) {
     if (offset - from > LOOK_BACK)
       from = round_down64 (offset, LOOK_BACK);
     found = seek_fragment (f, from);
     if (found.end <= offset)
       found = seek_fragment (f, offset);
-    remember (f, found);
+    fragments_add (&f->fragments, &found, 1);
   }
   *hole = found.hole;
   *end = found.end;
@@ -231,7 +154,7 @@ file_close (struct source *s)
   struct source_file *f = (struct source_file *) s;
 
   close (f->fd);
-  pthread_mutex_destroy (&f->lock);
+  fragments_destroy (&f->fragments);
   error_filter_destroy (&f->errors);
   free (f->source.name);
   free (f);
@@ -320,7 +243,7 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
   f->source.ops = &file_ops;
   f->source.hooks = hooks;
   error_filter_init (&f->errors);
-  pthread_mutex_init (&f->lock, NULL);
+  fragments_init (&f->fragments, MAX_FRAGMENTS);
   if (lock_and_measure (f, force_share) == 0)
     return &f->source;
 
