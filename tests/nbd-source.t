@@ -92,7 +92,7 @@ cat disk.raw image disk.raw > parts
 served_by "at an offset" --filter=offset file parts offset=4M \
           range="$(stat -c %s image)"
 served_by "in a partition" --filter=partition partitioning image partition=1
-served_by "in memory" data "<image"
+served_by "in memory" data "<image" allocator=malloc
 
 # --- Other servers ----------------------------------------------------
 

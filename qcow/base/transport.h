@@ -18,11 +18,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/fragments.h"
+
 /* Where a part of the bytes goes. */
 struct fetch_piece {
   uint8_t *buf;
   size_t length; /* bytes, > 0 */
 };
+
+/* Which of the 'length' > 0 bytes from the fetch's offset on lie in holes, and
+ * read as zeros.
+ */
+struct fetch_holes {
+  uint64_t length; /* <= FETCH_HOLES_MAX */
+
+  /* The result, for the caller to free: the fragments from the offset on, or
+   * from a little before.  They can end earlier or later.
+   */
+  struct fragment *list;
+  size_t n;
+};
+
+/* The protocol has 32 bits for it. */
+#define FETCH_HOLES_MAX (UINT64_C (2) << 30)
 
 /* The bytes from 'offset' on, as many as the pieces hold together.  They lie
  * within the object.  The transport uses the fetch and its pieces from when it
@@ -32,6 +50,11 @@ struct fetch {
   uint64_t offset;
   struct fetch_piece *pieces;
   size_t nr_pieces; /* > 0 */
+
+  /* Not NULL: there are no pieces, and no bytes are fetched.  Only if the
+   * transport has_holes.
+   */
+  struct fetch_holes *holes;
 
   /* Any thread may call these, without a lock held.  They must not wait.
    * 'piece_done' is called once for each piece that is complete; NULL: not
@@ -82,6 +105,8 @@ struct transport {
    */
   uint8_t *prefix;
   size_t prefix_length;
+
+  bool has_holes; /* the server says where holes are */
 
   bool slow_start; /* the user was told that opening it takes long */
 

@@ -249,6 +249,18 @@ diff_next (struct diff *d, struct run *run, bool *changed)
 }
 
 void
+diff_release (struct diff *d)
+{
+  struct diff_cursor *const cursors[]
+    = { &d->new_upper, &d->old_upper, &d->new, &d->old };
+  size_t i;
+
+  for (i = 0; i < sizeof cursors / sizeof cursors[0]; ++i)
+    if (cursors[i]->started)
+      map_release (&cursors[i]->map);
+}
+
+void
 diff_end (struct diff *d)
 {
   cursor_end (&d->new_upper);

@@ -45,6 +45,11 @@ void diff_begin (struct diff *d, const struct qcow_view *view,
  */
 int diff_next (struct diff *d, struct run *run, bool *changed);
 
+/* Unpin everything.  Call this before anything that can wait.  diff_next may
+ * be called again.
+ */
+void diff_release (struct diff *d);
+
 void diff_end (struct diff *d);
 
 #endif /* QCOW_DISK_DIFF_H */

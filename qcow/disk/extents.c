@@ -11,7 +11,8 @@
  * allocated zeros in clusters of an image, and as a hole in a raw backing file
  * (as qemu-nbd does).  If no file of the view has a hole, no source is
  * queried.  Otherwise the last result is kept: a source is queried once for
- * each fragment of its file, not once for each run.
+ * each fragment of its file, not once for each run.  An NBD server is asked
+ * for large parts at once (source/remote.c).
  *
  * If the view is compared with an older view or a dirty bitmap, everything
  * unchanged is reported as one kind of extent.
@@ -58,6 +59,10 @@ struct extents_request {
   struct holes holes;
   struct merger merger;
   unsigned runs; /* since the clock was read */
+
+  /* What finds the runs, and can hold pins; NULL: not in use. */
+  struct map *map;
+  struct diff *diff;
 };
 
 static int
@@ -92,13 +97,34 @@ add (struct merger *m, uint64_t offset, uint64_t length, enum qcow_extent kind)
   return 1;
 }
 
-/* Add data.  Parts in a hole of the file are added as zeros. */
+/* Find the fragment of the run's source at 'host'. */
+static void
+find_fragment (struct extents_request *r, const struct run *run, uint64_t host)
+{
+  struct holes *h = &r->holes;
+
+  if (h->source == run->source && host >= h->start && host < h->end)
+    return;
+  h->source = run->source;
+  h->start = host;
+  if (source_extent (run->source, host, true, &h->hole, &h->end))
+    return;
+  if (r->map)
+    map_release (r->map);
+  if (r->diff)
+    diff_release (r->diff);
+  source_extent (run->source, host, false, &h->hole, &h->end);
+  lookup_expired (&r->lookup);
+}
+
+/* Add data, or only a part of it if the deadline passes.  Parts in a hole of
+ * the file are added as zeros. */
 static int
 add_data (struct extents_request *r, const struct run *run)
 {
   const enum qcow_extent in_hole
     = run->image ? QCOW_EXTENT_ZERO : QCOW_EXTENT_HOLE_ZERO;
-  struct holes *h = &r->holes;
+  const struct holes *h = &r->holes;
   uint64_t done = 0;
   int added = 1;
 
@@ -109,15 +135,13 @@ add_data (struct extents_request *r, const struct run *run)
     const uint64_t host = run->host + done;
     uint64_t n;
 
-    if (h->source != run->source || host < h->start || host >= h->end) {
-      h->source = run->source;
-      h->start = host;
-      source_extent (run->source, host, &h->hole, &h->end);
-    }
+    find_fragment (r, run, host);
     n = min64 (h->end - host, run->length - done);
     added = add (&r->merger, run->offset + done, n,
                  h->hole ? in_hole : QCOW_EXTENT_DATA);
     done += n;
+    if (added == 1 && r->lookup.expired)
+      added = 0;
   }
   return added;
 }
@@ -183,11 +207,13 @@ add_range (struct extents_request *r, uint64_t offset, uint64_t length)
   int found, added = 1;
 
   map_begin (&map, r->view, &r->lookup, offset, length);
+  r->map = &map;
   while ((found = map_next (&map, &run)) == 1) {
     added = unless_expired (r, add_run (r, &run));
     if (added != 1)
       break;
   }
+  r->map = NULL;
   map_end (&map);
   return found == -1 ? -1 : added;
 }
@@ -226,6 +252,7 @@ add_delta (struct extents_request *r, uint64_t offset, uint64_t length)
   int found, added = 1;
 
   diff_begin (&diff, r->view, &r->lookup, offset, length);
+  r->diff = &diff;
   while (added == 1 && (found = diff_next (&diff, &run, &changed)) == 1) {
     if (changed) {
       added = add_unchanged (r, same, same_end, end);
@@ -236,6 +263,7 @@ add_delta (struct extents_request *r, uint64_t offset, uint64_t length)
     same_end = run.offset + run.length;
     added = unless_expired (r, added);
   }
+  r->diff = NULL;
   diff_end (&diff);
   /* (Adds nothing if the reply is long enough.) */
   if (added != -1 && same < same_end

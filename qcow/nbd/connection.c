@@ -287,13 +287,84 @@ on_reply (void *opaque, int *err)
   return 0;
 }
 
-int
-connection_send (struct connection *c, struct command *cmd)
+/* A server can report more than a gigabyte in fragments of a sector. */
+#define MAX_FOUND 32768
+
+/* Add a fragment to those that a query has found.  0, or ENOMEM. */
+static int
+add_fragment (struct fetch_holes *found, uint64_t start, uint64_t end,
+              bool hole)
 {
+  void *list;
+
+  if (found->n > 0 && found->list[found->n - 1].hole == hole) {
+    found->list[found->n - 1].end = end;
+    return 0;
+  }
+  /* Powers of 2 are where the list is full. */
+  if ((found->n & (found->n - 1)) == 0) {
+    list = realloc (found->list,
+                    (found->n > 0 ? 2 * found->n : 1) * sizeof found->list[0]);
+    if (list == NULL)
+      return ENOMEM;
+    found->list = list;
+  }
+  found->list[found->n++]
+    = (struct fragment){ .start = start, .end = end, .hole = hole };
+  return 0;
+}
+
+/* A part of the reply to a query.  'entries' are pairs of a length and flags.
+ * (A hole without the flag for zeros can have any content.)
+ */
+static int
+on_extents (void *opaque, const char *context, uint64_t offset,
+            uint32_t *entries, size_t n, int *err)
+{
+  struct command *cmd = opaque;
+  const uint64_t size = cmd->request->object->export.size;
+  size_t i;
+
+  if (strcmp (context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
+    return 0;
+  for (i = 0; i + 1 < n && cmd->found.n < MAX_FOUND && offset < size; i += 2) {
+    const uint64_t end = min64 (offset + entries[i], size);
+
+    if (end > offset
+        && add_fragment (&cmd->found, offset, end,
+                         (entries[i + 1] & LIBNBD_STATE_ZERO) != 0)
+             != 0) {
+      *err = ENOMEM;
+      return -1;
+    }
+    offset = end;
+  }
+  return 0;
+}
+
+/* Reads do not set NBD_CMD_FLAG_DF: with it, servers send the zeros of holes
+ * instead of a chunk that says how many they are.
+ */
+static int64_t
+submit (struct connection *c, struct command *cmd)
+{
+  const nbd_extent_callback extents
+    = { .callback = on_extents, .user_data = cmd };
   uint64_t offset;
   size_t length;
 
   command_range (cmd, &offset, &length);
+  if (!cmd->request->fetch->holes)
+    return libnbd.aio_pread (c->handle, cmd->bounce ? cmd->bounce : cmd->buf,
+                             length, offset, CALLBACK (on_reply, cmd), 0);
+  cmd->found.n = 0;
+  return libnbd.aio_block_status (c->handle, length, offset, extents,
+                                  CALLBACK (on_reply, cmd), 0);
+}
+
+int
+connection_send (struct connection *c, struct command *cmd)
+{
   cmd->next = NULL;
   *c->sent_end = cmd;
   c->sent_end = &cmd->next;
@@ -303,9 +374,7 @@ connection_send (struct connection *c, struct command *cmd)
   if (c->nr_sent++ == 0)
     c->progress = cmd->began / 1000;
   cmd->request->nr_sent++;
-  cmd->cookie
-    = libnbd.aio_pread (c->handle, cmd->bounce ? cmd->bounce : cmd->buf,
-                        length, offset, CALLBACK (on_reply, cmd), 0);
+  cmd->cookie = submit (c, cmd);
   if (cmd->cookie == -1) {
     cmd->over = true;
     cmd->err = libnbd.get_errno () != 0 ? libnbd.get_errno () : EIO;

@@ -99,7 +99,7 @@ struct nbd_object {
   struct connection connections[]; /* nbd->connections */
 };
 
-/* A read of consecutive bytes into one piece. */
+/* A read of consecutive bytes into one piece, or a query for holes. */
 struct command {
   struct command *next; /* of those in flight on a connection */
   struct request *request;
@@ -108,11 +108,12 @@ struct command {
   size_t piece;
   uint8_t *buf;
   uint8_t *bounce; /* where it reads whole blocks to; NULL: to 'buf' */
-  bool sent;       /* in flight, or complete */
-  uint64_t began;  /* us: when it was sent */
-  int64_t cookie;  /* of libnbd; -1: it has not taken the command */
-  bool over;       /* the reply has arrived, or libnbd has given up */
-  int err;         /* then: errno value */
+  struct fetch_holes found; /* by a query; 'length' is that of the list */
+  bool sent;                /* in flight, or complete */
+  uint64_t began;           /* us: when it was sent */
+  int64_t cookie;           /* of libnbd; -1: it has not taken the command */
+  bool over;                /* the reply has arrived, or libnbd has given up */
+  int err;                  /* then: errno value */
 };
 
 struct request {

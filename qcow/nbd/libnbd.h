@@ -35,6 +35,7 @@
   F (aio_connect_uri)                                                         \
   F (aio_opt_go)                                                              \
   F (aio_pread)                                                               \
+  F (aio_block_status)                                                        \
   F (aio_command_completed)                                                   \
   F (aio_disconnect)                                                          \
   F (aio_get_fd)                                                              \

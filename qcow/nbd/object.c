@@ -133,6 +133,7 @@ nbd_open (struct nbd *n, const char *uri, const char *name,
   t = &o->transport;
   if (fetch_all (t, &nothing, 1) == 0) {
     t->size = o->export.size;
+    t->has_holes = o->export.allocation;
     if (read_prefix (o) == 0) {
       o->ref = NULL;
       return t;

@@ -48,6 +48,15 @@ split (const struct nbd_object *o, const struct fetch *f, struct request *r)
   uint64_t offset = f->offset;
   size_t i, n = 0;
 
+  if (f->holes) {
+    if (r)
+      r->commands[0] = (struct command){ .request = r,
+                                         .offset = offset,
+                                         .length = (size_t) f->holes->length };
+    if (r)
+      r->length = f->holes->length;
+    return 1;
+  }
   for (i = 0; i < f->nr_pieces; ++i) {
     const uint64_t begin = offset, end = offset + f->pieces[i].length;
 
@@ -80,6 +89,8 @@ add_bounce_buffers (struct request *r)
   size_t i, length;
   uint64_t offset;
 
+  if (r->fetch->holes)
+    return 0;
   for (i = 0; i < r->nr_commands; ++i) {
     struct command *cmd = &r->commands[i];
 
@@ -99,8 +110,10 @@ request_free (struct request *r)
 {
   size_t i;
 
-  for (i = 0; i < r->nr_commands; ++i)
+  for (i = 0; i < r->nr_commands; ++i) {
     free (r->commands[i].bounce);
+    free (r->commands[i].found.list);
+  }
   free (r);
 }
 
@@ -149,6 +162,11 @@ command_complete (struct command *cmd)
   r->failures = o->failures = 0;
   o->given_up = 0;
   r->left--;
-  if (--r->left_of[cmd->piece] == 0 && f->piece_done)
+  if (f->holes) {
+    f->holes->list = cmd->found.list;
+    f->holes->n = cmd->found.n;
+    cmd->found.list = NULL;
+  }
+  else if (--r->left_of[cmd->piece] == 0 && f->piece_done)
     f->piece_done (f, cmd->piece);
 }

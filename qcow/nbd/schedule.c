@@ -105,8 +105,9 @@ fail_request (struct request *r, int err, bool of_server, const char *why)
   if (r->failures > 1)
     snprintf (tries, sizeof tries, ", after %u tries", r->failures);
   if (r->nr_commands > 0)
-    snprintf (what, sizeof what, "can't read %" PRIu64 " bytes at 0x%" PRIx64,
-              r->length, r->fetch->offset);
+    snprintf (what, sizeof what, "can't %s %" PRIu64 " bytes at 0x%" PRIx64,
+              r->fetch->holes ? "find the holes in" : "read", r->length,
+              r->fetch->offset);
   error_filter_each_minute (&o->errors, monotonic_ms ());
   if (ref && ref->image)
     error_report_once (&o->errors, place, hooks, err, ref->image,

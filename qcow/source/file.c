@@ -118,12 +118,15 @@ seek_fragment (const struct source_file *f, uint64_t offset)
   return found;
 }
 
-static void
-file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
+static bool
+file_extent (struct source *s, uint64_t offset, bool cached_only, bool *hole,
+             uint64_t *end)
 {
   struct source_file *f = (struct source_file *) s;
   struct fragment found;
   uint64_t from;
+
+  (void) cached_only;
 
   if (!fragments_find (&f->fragments, offset, &found, &from)) {
     if (offset - from > LOOK_BACK)
@@ -135,6 +138,7 @@ file_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
   }
   *hole = found.hole;
   *end = found.end;
+  return true;
 }
 
 static void

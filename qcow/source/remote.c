@@ -10,6 +10,9 @@
  * has no room bypass the cache: they copy what is cached or being fetched, and
  * fetch the rest directly to the caller's memory.
  *
+ * A server that knows where holes are is asked for one large window of the
+ * object at a time, when a client first wants to know.
+ *
  * Locking: 'lock' guards only the streams, and is not held during I/O.
  */
 
@@ -18,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fragments.h"
 #include "base/minmax.h"
 #include "source/blocks.h"
 #include "source/readahead.h"
@@ -39,6 +43,8 @@ _Static_assert(PASS_BLOCKS + AHEAD_BLOCKS <= BLOCK_LIST_MAX, "one list");
 struct source_remote {
   struct source source;
   struct blocks blocks;
+
+  struct fragments fragments;
 
   unsigned large_reads; /* in flight; atomic */
   pthread_mutex_t lock;
@@ -366,6 +372,69 @@ remote_pin (struct source *source, uint64_t offset, size_t length,
   return r;
 }
 
+/* --- Holes --- */
+
+/* 1.5 MiB. */
+#define MAX_FRAGMENTS 65536
+
+/* Ask for the fragments from 'offset' on.  False: the sleep hook ended the
+ * wait.  After any other failure, data is what a client may assume.
+ */
+static bool
+ask_for_holes (struct source_remote *s, uint64_t offset)
+{
+  struct transport *t = s->blocks.transport;
+  struct fetch_holes holes
+    = { .length = min64 (FETCH_HOLES_MAX - offset % FETCH_HOLES_MAX,
+                         t->size - offset) };
+  struct fetch f = { .offset = offset, .holes = &holes };
+  const struct fragment unknown = { offset, offset + holes.length, false };
+
+  if (t->ops->fetch_all (t, &f, 1) == -1 && errno == ESHUTDOWN)
+    return false;
+  if (holes.n > 0)
+    fragments_add (&s->fragments, holes.list, holes.n);
+  else
+    fragments_add (&s->fragments, &unknown, 1);
+  free (holes.list);
+  return true;
+}
+
+/* Windows begin at multiples of their size, or where the last reply ended:
+ * clients do not always ask in order.
+ */
+static bool
+find_fragment (struct source_remote *s, uint64_t offset, bool cached_only,
+               struct fragment *found)
+{
+  uint64_t after;
+
+  if (fragments_find (&s->fragments, offset, found, &after))
+    return true;
+  if (cached_only)
+    return false;
+  return ask_for_holes (s,
+                        max64 (after, round_down64 (offset, FETCH_HOLES_MAX)))
+         && (fragments_find (&s->fragments, offset, found, &after)
+             || (ask_for_holes (s, offset)
+                 && fragments_find (&s->fragments, offset, found, &after)));
+}
+
+static bool
+remote_extent (struct source *source, uint64_t offset, bool cached_only,
+               bool *hole, uint64_t *end)
+{
+  struct source_remote *s = (struct source_remote *) source;
+  struct fragment found = { offset, source->size, false };
+  bool known = true;
+
+  if (s->blocks.transport->has_holes)
+    known = find_fragment (s, offset, cached_only, &found);
+  *hole = known && found.hole;
+  *end = known ? found.end : source->size;
+  return known || !cached_only;
+}
+
 /* --- Life --- */
 
 static void
@@ -375,12 +444,14 @@ remote_close (struct source *source)
   struct transport *t = s->blocks.transport;
 
   t->ops->close (t);
+  fragments_destroy (&s->fragments);
   pthread_mutex_destroy (&s->lock);
   free (s);
 }
 
 static const struct source_ops remote_ops = {
   .readv = remote_readv,
+  .extent = remote_extent,
   .prefetch = remote_prefetch,
   .pin = remote_pin,
   .close = remote_close,
@@ -410,6 +481,7 @@ source_remote_new (struct transport *t, struct cache *cache, uint64_t id,
                                .remote = true };
   s->blocks = (struct blocks){ cache, t, hooks, id };
   pthread_mutex_init (&s->lock, NULL);
+  fragments_init (&s->fragments, MAX_FRAGMENTS);
   blocks_store (&s->blocks, t->prefix, t->prefix_length);
   free (t->prefix);
   t->prefix = NULL;

@@ -44,19 +44,15 @@ source_read_table (struct source *s, void *buf, size_t length, uint64_t offset)
   return s->ops->readv (s, &range, 1, SOURCE_TABLE);
 }
 
-void
-source_extent (struct source *s, uint64_t offset, bool *hole, uint64_t *end)
+bool
+source_extent (struct source *s, uint64_t offset, bool cached_only, bool *hole,
+               uint64_t *end)
 {
-  if (offset >= s->size) {
-    *hole = true;
-    *end = UINT64_MAX;
-  }
-  else if (s->ops->extent)
-    s->ops->extent (s, offset, hole, end);
-  else {
-    *hole = false;
-    *end = s->size;
-  }
+  if (offset < s->size && s->ops->extent)
+    return s->ops->extent (s, offset, cached_only, hole, end);
+  *hole = offset >= s->size;
+  *end = *hole ? UINT64_MAX : s->size;
+  return true;
 }
 
 bool
@@ -65,7 +61,7 @@ source_is_solid (struct source *s)
   bool hole;
   uint64_t end;
 
-  source_extent (s, 0, &hole, &end);
+  source_extent (s, 0, false, &hole, &end);
   return !hole && end == s->size;
 }
 

@@ -53,8 +53,8 @@ struct source_ops {
                 enum source_use use);
 
   /* "No hole up to the end" is always correct.  NULL has this effect. */
-  void (*extent) (struct source *s, uint64_t offset, bool *hole,
-                  uint64_t *end);
+  bool (*extent) (struct source *s, uint64_t offset, bool cached_only,
+                  bool *hole, uint64_t *end);
 
   void (*prefetch) (struct source *s, const struct source_range *ranges,
                     size_t n);
@@ -92,12 +92,13 @@ int source_read_table (struct source *s, void *buf, size_t length,
 
 /* Set *hole if 'offset' lies in a hole of the file, which reads as zeros and
  * takes no space.  Set *end to where that hole or data ends, > offset.
- * Everything past the end of the file is a hole up to UINT64_MAX.
+ * Everything past the end of the file is a hole up to UINT64_MAX.  False if
+ * 'cached_only' is set and the server has to be asked.
  */
-void source_extent (struct source *s, uint64_t offset, bool *hole,
-                    uint64_t *end);
+bool source_extent (struct source *s, uint64_t offset, bool cached_only,
+                    bool *hole, uint64_t *end);
 
-/* True if the source is known to have no hole. */
+/* True if the source is known to have no hole.  This can wait for a server. */
 bool source_is_solid (struct source *s);
 
 /* A hint that these bytes will be read soon.  Never waits.  Ignores 'buf', and

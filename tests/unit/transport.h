@@ -13,6 +13,7 @@
 
 #include "tests/unit/unit.h"
 
+#include "base/minmax.h"
 #include "source/blocks.h"
 #include "source/readahead.h"
 #include "source/remote.h"
@@ -39,6 +40,9 @@ check_bytes (const uint8_t *buf, uint64_t offset, size_t length)
     }
 }
 
+/* The client of this thread has disconnected. */
+static __thread bool left;
+
 /* --- The transport --- */
 
 #define MAX_ASKED 100000
@@ -48,7 +52,8 @@ static struct fake {
   pthread_mutex_t lock;
   pthread_cond_t change;
 
-  /* The recorded requests: 'd' for fetch_all, 's' for submit. */
+  /* The recorded requests: 'd' for fetch_all, 's' for submit, 'h' for holes.
+   */
   unsigned nr_asked;
   struct asked {
     char how;
@@ -56,7 +61,11 @@ static struct fake {
   } asked[MAX_ASKED];
 
   uint64_t bad; /* fetches that include this byte fail */
-  bool hold;    /* submitted fetches wait in 'held' */
+
+  uint64_t fragment; /* bytes; each second one is a hole */
+  size_t reply;      /* fragments of a reply at most; 0: it is an error */
+
+  bool hold; /* submitted fetches wait in 'held' */
   struct fetch *held[64];
   unsigned nr_held;
   bool closed;
@@ -65,7 +74,7 @@ static struct fake {
 static inline uint64_t
 length_of (const struct fetch *f)
 {
-  uint64_t sum = 0;
+  uint64_t sum = f->holes ? f->holes->length : 0;
   size_t i;
 
   for (i = 0; i < f->nr_pieces; ++i)
@@ -110,6 +119,28 @@ transfer (struct fetch *f)
     fill (f->pieces[i].buf, offset, f->pieces[i].length);
     if (f->piece_done)
       f->piece_done (f, i);
+  }
+  return 0;
+}
+
+/* Returns 0 or an errno value. */
+static inline int
+find_holes (const struct fetch *f)
+{
+  struct fetch_holes *holes = f->holes;
+  uint64_t offset = f->offset;
+
+  if (fake.reply == 0)
+    return EIO;
+  holes->list = malloc (fake.reply * sizeof holes->list[0]);
+  for (; holes->n < fake.reply && offset < f->offset + holes->length;
+       ++holes->n) {
+    const uint64_t number = offset / fake.fragment;
+    const uint64_t end
+      = min64 ((number + 1) * fake.fragment, fake.transport.size);
+
+    holes->list[holes->n] = (struct fragment){ offset, end, number % 2 == 1 };
+    offset = end;
   }
   return 0;
 }
@@ -165,9 +196,11 @@ fake_fetch_all (struct transport *t, struct fetch *fetches, size_t n)
 
   (void) t;
   for (i = 0; i < n; ++i) {
-    note ('d', &fetches[i]);
+    note (fetches[i].holes ? 'h' : 'd', &fetches[i]);
     if (err == 0)
-      err = transfer (&fetches[i]);
+      err = left               ? ESHUTDOWN
+            : fetches[i].holes ? find_holes (&fetches[i])
+                               : transfer (&fetches[i]);
   }
   errno = err;
   return err == 0 ? 0 : -1;
@@ -188,9 +221,6 @@ static const struct transport_ops fake_ops = {
 };
 
 /* --- Clients --- */
-
-/* The client of this thread has disconnected. */
-static __thread bool left;
 
 static inline int
 sleep_unless_left (void *opaque, unsigned ms)

@@ -87,7 +87,7 @@ check_extent (struct source *s, uint64_t offset, bool hole, uint64_t end)
   bool got_hole;
   uint64_t got_end;
 
-  source_extent (s, offset, &got_hole, &got_end);
+  assert_true (source_extent (s, offset, true, &got_hole, &got_end));
   if (got_hole != hole || got_end != end)
     fail_msg ("at %" PRIu64 ": %s to %" PRIu64 ", wanted %s to %" PRIu64,
               offset, got_hole ? "hole" : "data", got_end,
