@@ -107,6 +107,7 @@ struct transport {
   size_t prefix_length;
 
   bool has_holes; /* the server says where holes are */
+  bool cheap;     /* a request costs little besides its round trip */
 
   bool slow_start; /* the user was told that opening it takes long */
 

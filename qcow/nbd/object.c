@@ -134,6 +134,7 @@ nbd_open (struct nbd *n, const char *uri, const char *name,
   if (fetch_all (t, &nothing, 1) == 0) {
     t->size = o->export.size;
     t->has_holes = o->export.allocation;
+    t->cheap = true;
     if (read_prefix (o) == 0) {
       o->ref = NULL;
       return t;

@@ -10,6 +10,10 @@
  * has no room bypass the cache: they copy what is cached or being fetched, and
  * fetch the rest directly to the caller's memory.
  *
+ * If requests are cheap and the server is near, small reads bypass the cache,
+ * too: the copy from a block costs as much as a request.  Only streams of
+ * reads that are smaller than a block are still read ahead.
+ *
  * A server that knows where holes are is asked for one large window of the
  * object at a time, when a client first wants to know.
  *
@@ -245,12 +249,16 @@ static int
 read_data (struct source_remote *s, struct pass *pass,
            const struct source_range *range)
 {
+  const struct transport *t = s->blocks.transport;
   const bool large = range->length >= LARGE_READ;
+  const bool as_local = t->cheap && transport_is_near (t);
 
   if (range->length == 0)
     return 0;
-  if (read_range (s, pass, range, large) == -1)
+  if (read_range (s, pass, range, large || as_local) == -1)
     return -1;
+  if (as_local && range->length >= BLOCK_BYTES)
+    return 0;
   read_ahead (s, pass, range, large);
   if (pass->missing.n > PASS_BLOCKS)
     blocks_fetch (&s->blocks, &pass->missing);

@@ -119,6 +119,44 @@ large_reads (void **state)
   stop_transport ();
 }
 
+/* A server on the same machine, with a protocol that costs little: nothing is
+ * fetched that was not asked for, except in a stream of small reads.
+ */
+static void
+cheap_reads (void **state)
+{
+  uint64_t i;
+
+  (void) state;
+  start (100 * M, 0, 64 * M);
+  fake.transport.cheap = true;
+  read_data (30 * M + 1, 100);
+  ASKED ({ 's', 30 * M, 64 * K });
+  fake.transport.latency = 0; /* near */
+  read_data (30 * M + 1, 100);
+  ASKED_NOTHING;
+  read_data (5 * M + 1, 100);
+  ASKED ({ 'd', 5 * M + 1, 100 });
+  read_data (5 * M + 1, 100);
+  ASKED ({ 'd', 5 * M + 1, 100 });
+  read_data (7 * M - 1, 100000);
+  ASKED ({ 'd', 7 * M - 1, 100000 });
+  stop_transport ();
+
+  /* Streams. */
+  start (100 * M, 0, 64 * M);
+  fake.transport.cheap = true;
+  fake.transport.latency = 0;
+  for (i = 0; i < 200; ++i)
+    read_data (10 * M + i * 64 * K, 64 * K);
+  assert_int_equal (fake.nr_asked, 200);
+  fake.nr_asked = 0;
+  for (i = 0; i < 1000; ++i)
+    read_data (50 * M + i * 4 * K, 4 * K);
+  assert_true (fake.nr_asked < 300);
+  stop_transport ();
+}
+
 /* A table goes to its user, and nowhere else. */
 static void
 tables (void **state)
@@ -436,12 +474,12 @@ threads (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (prefix),      cmocka_unit_test (small_reads),
-  cmocka_unit_test (large_reads), cmocka_unit_test (tables),
-  cmocka_unit_test (prefetch),    cmocka_unit_test (stream),
-  cmocka_unit_test (pins),        cmocka_unit_test (full),
-  cmocka_unit_test (failures),    cmocka_unit_test (single_flight),
-  cmocka_unit_test (threads),
+  cmocka_unit_test (prefix),        cmocka_unit_test (small_reads),
+  cmocka_unit_test (large_reads),   cmocka_unit_test (cheap_reads),
+  cmocka_unit_test (tables),        cmocka_unit_test (prefetch),
+  cmocka_unit_test (stream),        cmocka_unit_test (pins),
+  cmocka_unit_test (full),          cmocka_unit_test (failures),
+  cmocka_unit_test (single_flight), cmocka_unit_test (threads),
 };
 
 UNIT_MAIN (tests)
