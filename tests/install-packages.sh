@@ -7,6 +7,7 @@
 
 set -e -u
 
+debian=$(. /etc/os-release && echo "${VERSION_ID:-}")
 packages=
 for set in "$@"; do
     case $set in
@@ -18,7 +19,9 @@ for set in "$@"; do
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
                            libcmocka-dev perl xxd strace util-linux jq
                            e2fsprogs fdisk procps file nginx-light openssl
-                           ca-certificates xz-utils" ;;
+                           ca-certificates xz-utils"
+               # Debian 12 has qemu-storage-daemon here, later ones in qemu-utils.
+               [ "$debian" != 12 ] || packages+=" qemu-system-common" ;;
         ci)    packages+=" clang clang-format llvm libclang-rt-dev dpkg-dev
                            debootstrap git" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;

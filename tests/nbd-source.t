@@ -1,42 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# Images on NBD servers: nbdkit with plugins and filters, qemu-nbd, and
-# qemu-storage-daemon, also with TLS; chains, snapshots, and encryption;
-# options of nbdkit.  (nbd-faults.t tests servers that fail.)
+# Images on NBD servers: nbdkit with plugins and filters, also with TLS; chains,
+# snapshots, and encryption; options of nbdkit.  (nbd-servers.t tests other
+# servers, and nbd-faults.t servers that fail.)
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
 source "$top/tests/nbd.sh"
 
 text_source $((4 << 20)) disk.raw
-random_image image 5 $((6 << 20)) 65536 60
-dense image
-truncate -s %64k image          # some servers need whole blocks
+source_image
 cp image odd
 printf x >> odd
-oracle image image.raw
-qemu_map image > wanted.map
 qemu-img convert -f raw -O qcow2 -o cluster_size=16k disk.raw plain
 mkdir www
 start_web web www
-
-# source_gives NAME PARAMETER...: content and map are those of 'image'.
-source_gives ()
-{
-    local name=$1 out=$tmp/.gives
-    shift
-    : > got.map
-    # shellcheck disable=SC2016
-    if with_qcow 'py "$gen/nbd-compare.py" --map got.map --copy --borders 10 \
-                     --random 30 "$uri" image.raw' -- "$@" > "$out" 2>&1 &&
-            ! _sanitized "$(< "$out")"; then
-        pass "$name"
-    else
-        fail "$name" "$(< "$out")"
-    fi
-    same_text "... the map" got.map wanted.map
-}
 
 # served_by NAME NBDKIT-ARGUMENT...: the same, with a server of its own.
 served_by ()
@@ -93,78 +72,6 @@ served_by "at an offset" --filter=offset file parts offset=4M \
           range="$(stat -c %s image)"
 served_by "in a partition" --filter=partition partitioning image partition=1
 served_by "in memory" data "<image" allocator=malloc
-
-# --- Other servers ----------------------------------------------------
-
-# by_qemu NAME OPTION...: with qemu-nbd as the server.
-by_qemu ()
-{
-    server_socket[own]=$tmp/own.sock
-    rm -f own.sock
-    qemu-nbd -r -t -k "$tmp/own.sock" -f raw "${@:2}" image < /dev/null \
-             > own.server 2>&1 &
-    listens own || { skip "$1" "$(< own.server)"; return; }
-    source_gives "$1" "url=$(uri own disk)" connections=3
-    _end "${server_pid[own]}"
-}
-by_qemu "qemu-nbd" -x disk -e 8
-by_qemu "qemu-nbd, one connection" -x disk -e 1
-by_qemu "qemu-nbd, direct I/O" -x disk -e 4 --cache=none
-by_qemu "qemu-nbd, a description" -x disk -e 4 -D 'a disk'
-
-if command -v qemu-storage-daemon > /dev/null; then
-    server_socket[own]=$tmp/qsd.sock
-    qemu-storage-daemon \
-        --blockdev driver=file,node-name=f,filename=image,read-only=on \
-        --nbd-server "addr.type=unix,addr.path=$tmp/qsd.sock" \
-        --export type=nbd,id=e,node-name=f,name=disk \
-        < /dev/null > own.server 2>&1 &
-    listens own
-    source_gives "qemu-storage-daemon" "url=$(uri own disk)"
-    _end "${server_pid[own]}"
-else
-    skip "qemu-storage-daemon" "it is not installed"
-fi
-
-# With TCP, on a port that the kernel chooses.
-cat > activate.py <<'END'
-import os, socket, sys
-s = socket.create_server(("127.0.0.1", 0), backlog=50)
-if s.fileno() != 3:
-    os.dup2(s.fileno(), 3)
-os.set_inheritable(3, True)
-with open(sys.argv[1] + ".new", "w") as f:
-    f.write(str(s.getsockname()[1]))
-os.rename(sys.argv[1] + ".new", sys.argv[1])
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.execvp(sys.argv[2], sys.argv[2:])
-END
-# tcp_server NBDKIT-ARGUMENT...: sets $port.
-tcp_server ()
-{
-    local i
-    rm -f port
-    "$python" activate.py port "$_nbdkit" -f --exit-with-parent "$@" \
-              < /dev/null > own.server 2>&1 &
-    server_pid[own]=$!
-    _helpers+=($!)
-    for ((i = 0; i < 2000; i++)); do
-        [ ! -s port ] || break
-        nap 0.01
-    done
-    port=$(< port)
-}
-tcp_server file image
-source_gives "a server with TCP" "url=nbd://127.0.0.1:$port"
-source_gives "... by name" "url=nbd://localhost:$port/"
-# (A quick server can reply before the client waits for that.)
-failed=0
-for i in {1..20}; do
-    QCOW_TIMEOUT=10 with_qcow true -- "url=nbd://127.0.0.1:$port/" > log 2>&1 &&
-        [ ! -s log ] || { failed=$((failed + 1)); cat log; }
-done
-is "opened 20 times" $failed 0
-_end "${server_pid[own]}"
 
 # --- TLS --------------------------------------------------------------
 

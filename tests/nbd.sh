@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Sourced after functions.sh by tests of images on NBD servers: servers on Unix
-# domain sockets, which end with the test.
+# domain sockets, or on ports that the kernel chooses.  They end with the test.
 
 chmod 755 "$tmp"                # other users come to the sockets
 has_tls=no
@@ -36,6 +36,38 @@ server ()
     listens "$1"
 }
 
+# port_server LISTEN-OPTION... -- COMMAND...: start the server "own" at a port (see
+# listen.py).  Sets $port.  Fails if the server ends first; own.server tells why.
+port_server ()
+{
+    local options=() i
+    while [ "$1" != -- ]; do
+        options+=("$1"); shift
+    done
+    shift
+    rm -f port
+    "$python" "$gen/listen.py" "${options[@]}" port "$@" < /dev/null \
+              > own.server 2>&1 &
+    server_pid[own]=$!
+    _helpers+=($!)
+    for ((i = 0; i < 2000; i++)); do
+        if [ -s port ]; then
+            port=$(< port)
+            return 0
+        fi
+        kill -0 "${server_pid[own]}" 2>/dev/null || return 1
+        nap 0.01
+    done
+    return 1
+}
+
+# tcp_server NBDKIT-ARGUMENT...: start nbdkit as the server "own" at a TCP port.
+tcp_server ()
+{
+    port_server tcp -- "$_nbdkit" -f --exit-with-parent "$@" ||
+        diag "the server did not start" "$(< own.server)"
+}
+
 # kill_server NAME: it can't say goodbye to its clients.
 kill_server ()
 {
@@ -66,6 +98,34 @@ gives ()
     fi
 }
 qcow_options=()
+
+# source_image: make the file "image", its content image.raw, and what
+# source_gives compares with.
+source_image ()
+{
+    random_image image 5 $((6 << 20)) 65536 60
+    dense image
+    truncate -s %64k image      # some servers need whole blocks
+    oracle image image.raw
+    qemu_map image > wanted.map
+}
+
+# source_gives NAME PARAMETER...: content and map are those of "image".
+source_gives ()
+{
+    local name=$1 out=$tmp/.gives
+    shift
+    : > got.map
+    # shellcheck disable=SC2016
+    if with_qcow 'py "$gen/nbd-compare.py" --map got.map --copy --borders 10 \
+                     --random 30 "$uri" image.raw' -- "$@" > "$out" 2>&1 &&
+            ! _sanitized "$(< "$out")"; then
+        pass "$name"
+    else
+        fail "$name" "$(< "$out")"
+    fi
+    same_text "... the map" got.map wanted.map
+}
 
 # errors FILE: print how many messages of the server are not warnings.
 errors ()
