@@ -22,8 +22,9 @@ for set in "$@"; do
                            ca-certificates xz-utils"
                # Debian 12 has qemu-storage-daemon here, later ones in qemu-utils.
                [ "$debian" != 12 ] || packages+=" qemu-system-common" ;;
+        # (openssh-server also starts a server, which developers may not want.)
         ci)    packages+=" clang clang-format llvm libclang-rt-dev dpkg-dev
-                           debootstrap git" ;;
+                           debootstrap git openssh-server" ;;
         analyze) packages+=" clang-tidy cppcheck" ;;
         valgrind) packages+=" valgrind" ;;
         bench) packages+=" nbdkit qemu-utils qemu-block-extra libnbd-bin

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Images on NBD servers other than nbdkit's file plugin on a Unix domain socket:
-# qemu-nbd and qemu-storage-daemon, also with TLS and restarted; TCP and vsock.
+# qemu-nbd and qemu-storage-daemon, also with TLS and restarted; TCP and vsock;
+# an image on an SSH server.
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/nbd.sh"
@@ -186,6 +187,83 @@ if port_server vsock -- "$_nbdkit" -f --exit-with-parent file dir=dir; then
             -- "url=$vsock/image"
 else
     skip "a server with vsock" "$(< own.server)"
+fi
+
+# --- SSH --------------------------------------------------------------
+
+# As root, sshd would need a directory in /run, and an account that is not
+# locked.  So it always runs as an ordinary user, and serves only this one.
+# (systemd says that nobody is locked.)
+as_user=()
+ssh_user=$(id -un)
+if [ "$(id -u)" = 0 ]; then
+    ssh_user=daemon
+    as_user=(setpriv --reuid=$ssh_user --regid=$ssh_user --clear-groups)
+fi
+
+# prepare_ssh: make keys and files of settings.
+prepare_ssh ()
+{
+    mkdir ssh
+    chmod 644 image
+    for key in host user stranger; do
+        ssh-keygen -q -t ed25519 -N '' -C '' -f ssh/$key || return
+    done
+    cp ssh/user.pub ssh/authorized_keys
+    [ ${#as_user[@]} -eq 0 ] || chown $ssh_user ssh/host
+    cat > ssh/config <<END_OF_FILE
+HostKey $tmp/ssh/host
+AuthorizedKeysFile $tmp/ssh/authorized_keys
+AuthenticationMethods publickey
+UsePAM no
+StrictModes no
+Subsystem sftp internal-sftp
+END_OF_FILE
+    ssh=(host=127.0.0.1 "user=$ssh_user" config= compression=false
+         "known-hosts=$tmp/ssh/known_hosts" "$tmp/image")
+    unset SSH_AUTH_SOCK
+}
+
+# cut_ssh: kill the processes of all connections.
+cut_ssh ()
+{
+    accepted=$(grep -c '^Accepted ' own.server)
+    pkill -KILL -s "$(pgrep -d , -P "${server_pid[own]}")"
+}
+
+if ! sshd=$(command -v sshd); then
+    skip "an image on an SSH server" "there is no sshd"
+elif ! "$_nbdkit" --dump-plugin ssh > /dev/null 2>&1; then
+    skip "an image on an SSH server" "nbdkit has no ssh plugin"
+elif ! prepare_ssh > ssh.log 2>&1 ||
+        ! port_server --inetd tcp -- "${as_user[@]}" "$sshd" -i -e \
+                      -f "$tmp/ssh/config"; then
+    fail "an image on an SSH server" "$(cat ssh.log own.server)"
+else
+    echo "[127.0.0.1]:$port $(< ssh/host.pub)" > ssh/known_hosts
+    ssh+=("port=$port")
+    server ssh -r ssh "${ssh[@]}" "identity=$tmp/ssh/user"
+    source_gives "an image on an SSH server" "url=$(uri ssh)"
+    source_gives "... four connections" "url=$(uri ssh)" connections=4
+    _end "${server_pid[ssh]}"
+    server ssh -r --filter=retry ssh "${ssh[@]}" "identity=$tmp/ssh/user" \
+           retry-delay=1
+    # (A second connection could be made after the cut.)
+    survives "... its connection is cut" "url=$(uri ssh)" connections=1 \
+             -- cut_ssh
+    is "... and made again" \
+       $(($(grep -c '^Accepted ' own.server) > accepted)) 1
+    _end "${server_pid[ssh]}"
+    server ssh -r ssh "${ssh[@]}" "identity=$tmp/ssh/stranger"
+    refused "... a wrong key" "error: nbd\\+unix:///\\?socket=$tmp/ssh.sock: can't open it: " \
+            -- "url=$(uri ssh)"
+    # (sshd says so after the client's end.)
+    for ((i = 0; i < 1000; i++)); do
+        ! grep -q "from authenticating user $ssh_user " own.server || break
+        nap 0.01
+    done
+    is "... the SSH server was asked" $((i < 1000)) 1
+    _end "${server_pid[own]}"
 fi
 
 done_testing
