@@ -87,7 +87,7 @@ if [ $has_tls = yes ]; then
     no_secret "... the message has no secret" .refused
     refused "... without TLS" "can't open it: " -- "url=$(uri tls)"
 
-    mkdir pki other-pki
+    mkdir pki other-pki elsewhere client
     cat > openssl.cnf <<'END'
 [req]
 distinguished_name = name
@@ -98,6 +98,11 @@ keyUsage = keyCertSign
 [server]
 basicConstraints = CA:FALSE
 subjectAltName = IP:127.0.0.1, DNS:localhost
+[elsewhere]
+basicConstraints = CA:FALSE
+subjectAltName = DNS:server.example.com
+[client]
+basicConstraints = CA:FALSE
 END
     make_certificates ()
     {
@@ -107,9 +112,16 @@ END
             "$@" -extensions ca -subj /CN=CA -keyout $dir/ca-key.pem \
                  -out $dir/ca-cert.pem || return
         done
-        "$@" -extensions server -subj /CN=server -CA pki/ca-cert.pem \
-             -CAkey pki/ca-key.pem -keyout pki/server-key.pem \
-             -out pki/server-cert.pem
+        cp pki/ca-cert.pem elsewhere
+        cp pki/ca-cert.pem client
+        set -- "$@" -CA pki/ca-cert.pem -CAkey pki/ca-key.pem
+        "$@" -extensions server -subj /CN=server \
+             -keyout pki/server-key.pem -out pki/server-cert.pem &&
+        "$@" -extensions elsewhere -subj /CN=server \
+             -keyout elsewhere/server-key.pem \
+             -out elsewhere/server-cert.pem &&
+        "$@" -extensions client -subj /CN=client \
+             -keyout client/client-key.pem -out client/client-cert.pem
     }
     if make_certificates > openssl.log 2>&1; then
         tcp_server --tls=require --tls-certificates="$tmp/pki" file image
@@ -118,6 +130,20 @@ END
         refused "... of another authority" "nbds://localhost:$port/: can't open it: " \
                 -- "url=$tls/other-pki"
         no_secret "... the message has no secret" .refused
+        _end "${server_pid[own]}"
+
+        tcp_server --tls=require --tls-certificates="$tmp/elsewhere" file image
+        refused "a certificate of another host" \
+                "nbds://localhost:$port/: can't open it: " \
+                -- "url=nbds://localhost:$port/?tls-certificates=$tmp/pki"
+        _end "${server_pid[own]}"
+
+        tcp_server --tls=require --tls-verify-peer \
+                   --tls-certificates="$tmp/pki" file image
+        tls="nbds://localhost:$port/?tls-certificates=$tmp"
+        source_gives "a client's certificate" "url=$tls/client" connections=3
+        refused "... a client without one" \
+                "nbds://localhost:$port/: can't open it: " -- "url=$tls/pki"
         _end "${server_pid[own]}"
     else
         skip "TLS with certificates" "openssl: $(tail -1 openssl.log)"
