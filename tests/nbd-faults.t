@@ -70,21 +70,25 @@ in_parallel web true "url=nbd://${web[web]#http://}/image"
 # --- Errors -----------------------------------------------------------
 
 # A server that reports an error is not asked again.
-server errs --filter=error file plain error-pread-rate=100% \
-       error-pread-file="$tmp/broken"
-if start_qcow -- "url=$(uri errs)"; then
-    touch broken
-    is "the server reports errors" \
-       "$($reads "$uri" disk.raw $((3 << 20)):4096 $((2 << 20)):4096)" \
-       "EIO EIO"
-    rm broken
-    is "... one message" "$(errors "$log")" 1
-    like "... with the reason" "$(< "$log")" \
-         "errs.sock: can't read .*the NBD server reports: "
-    is "... later reads work" "$($reads "$uri" disk.raw $((3 << 20)):4096)" \
-       same
-    stop_qcow || fail "the server exits cleanly"
-fi
+for sr in '' --no-sr; do
+    # shellcheck disable=SC2086
+    server errs $sr --filter=error file plain error-pread-rate=100% \
+           error-pread-file="$tmp/broken"
+    if start_qcow -- "url=$(uri errs)"; then
+        touch broken
+        is "the server${sr:+ ($sr)} reports errors" \
+           "$($reads "$uri" disk.raw $((3 << 20)):4096 $((2 << 20)):4096)" \
+           "EIO EIO"
+        rm broken
+        is "... one message" "$(errors "$log")" 1
+        like "... with the reason" "$(< "$log")" \
+             "errs.sock: can't read .*the NBD server reports: "
+        is "... later reads work" \
+           "$($reads "$uri" disk.raw $((3 << 20)):4096)" same
+        stop_qcow || fail "the server exits cleanly"
+    fi
+    _end "${server_pid[errs]}"
+done
 
 # --- Servers that go away ---------------------------------------------
 
