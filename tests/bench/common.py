@@ -22,6 +22,15 @@ DEFAULT_DIR = "/var/tmp/nbdkit-qcow-plugin-bench"
 # does for large concurrent requests.
 CLIENT_LIMIT = 600
 
+# An NBD handshake over TCP: connecting, the greeting, and the options for
+# structured replies, block status, and the export.
+HANDSHAKE_TRIPS = 5
+
+# Threads per connection of a source with a delay.  A delayed request occupies
+# one, so with fewer than a client has requests in flight the delay would add
+# up.
+SOURCE_THREADS = 64
+
 
 class Readers:
     """Servers of the images, for each of the compared readers."""
@@ -85,6 +94,41 @@ class Readers:
 
     def http_qemu(self, image, *times):
         return self.over_http(image, qemu_nbd, *times)
+
+    # The same over NBD: the server reads the image's file from another
+    # server, nbdkit's file plugin.
+
+    def nbd_source(self, image, round_trip=0):
+        """A server of the bytes of an image's file.
+
+        The delay is as in delay-server.c: a reply starts round_trip ms after
+        its request was read, for all requests concurrently.
+        """
+        argv = ["file", "file=" + self.image(image)]
+        if round_trip:
+            argv = ["-t", "%d" % SOURCE_THREADS, "--filter=delay", *argv,
+                    "delay-read=%dms" % round_trip,
+                    "delay-extents=%dms" % round_trip,
+                    "delay-open=%dms" % (HANDSHAKE_TRIPS * round_trip)]
+        return nbdkit(*argv)
+
+    @contextmanager
+    def over_nbd(self, image, reader, *times):
+        """The server that reader makes for the running source of an image."""
+        with self.nbd_source(image, *times) as source, \
+                reader(source) as server:
+            yield server
+
+    def nbd_ours(self, image, *times):
+        return self.over_nbd(
+            image, lambda source: nbdkit(self.plugin, "url=" + source.uri),
+            *times)
+
+    def nbd_passed_on(self, image):
+        """nbdkit's nbd plugin, which passes on all requests as they are."""
+        return self.over_nbd(
+            image, lambda source: nbdkit("nbd", "uri=" + source.uri,
+                                         "shared=true"))
 
 
 # ---- running clients
