@@ -18,10 +18,10 @@
 #include "base/monotonic.h"
 #include "nbd/internal.h"
 
-/* A larger command would take longer to cancel, and others would wait longer
- * for the connection.  Some servers refuse more than 32 MiB.
+/* A larger command would take longer to cancel, others would wait longer for
+ * the connection, and on the way the bytes would not stay in the CPU's cache.
  */
-#define MAX_COMMAND (1U << 20)
+#define MAX_COMMAND (256U << 10)
 
 /* The largest minimum that the protocol allows. */
 #define MAX_MINIMUM (64U << 10)
