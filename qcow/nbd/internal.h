@@ -129,6 +129,9 @@ struct request {
   int err;                /* not 0: the request ends when none is in flight */
   bool once;              /* no retry: another has just been given up */
   bool hit;               /* a connection was lost with commands in flight */
+  bool direct;            /* commands read to the memory of the fetch */
+  uint64_t drain_end;     /* ms: it is cancelled, and waits so long for the
+                             commands in flight; 0: it does not */
   unsigned failures;      /* in a row, without progress */
   uint64_t first_failure; /* ms */
   size_t nr_commands;     /* 0: it only waits for a connection */

@@ -3,9 +3,14 @@
  * Requests and their commands.  See internal.h.
  *
  * A command reads directly to the memory of its fetch, unless a thread waits
- * for that: if the thread leaves, the command goes on, since closing the
- * connection would disturb others (and crashes nbdkit 1.32 at times).  Nor if
- * the fetch has a part of a block, and the server reads only whole ones.
+ * for that and the server is not near: if the thread leaves, the command goes
+ * on, since closing the connection would disturb others (and crashes nbdkit
+ * 1.32 at times).  With a near server the thread waits for the reply instead,
+ * and the connection is closed only if that takes long (schedule.c).  Copying
+ * the bytes would be a large part of the work there.
+ *
+ * Nor does it read directly if the fetch has a part of a block, and the server
+ * reads only whole ones.
  */
 
 #include <stdlib.h>
@@ -86,6 +91,8 @@ split (const struct nbd_object *o, const struct fetch *f, struct request *r)
 static int
 add_bounce_buffers (struct request *r)
 {
+  const bool waits = r->fetch->waiter != NULL;
+  const bool near = transport_is_near (&r->object->transport);
   size_t i, length;
   uint64_t offset;
 
@@ -95,9 +102,10 @@ add_bounce_buffers (struct request *r)
     struct command *cmd = &r->commands[i];
 
     command_range (cmd, &offset, &length);
-    if (offset == cmd->offset && length == cmd->length
-        && r->fetch->waiter == NULL)
+    if (offset == cmd->offset && length == cmd->length && (!waits || near)) {
+      r->direct = true;
       continue;
+    }
     cmd->bounce = malloc (length);
     if (cmd->bounce == NULL)
       return -1;

@@ -29,6 +29,11 @@
  */
 #define BUSY 16
 
+/* A cancelled request waits so long for commands that read to the memory of
+ * its thread.  A near server mostly replies to them within 1 ms.
+ */
+#define CANCEL_MS 50
+
 /* How often to ask whether the name of the host is resolved. */
 #define LOOKUP_POLL_MS 10
 
@@ -300,21 +305,60 @@ object_after_events (struct nbd_object *o, struct connection *c, int r)
 
 /* --- What is due --- */
 
-/* Commands in flight end later, in memory of their own. */
+/* Commands in flight end later, in memory of their own, or the request waits
+ * for them.
+ */
 static void
-cancel_requests (struct nbd_object *o)
+cancel_requests (struct nbd_object *o, uint64_t now)
 {
   struct request *r;
 
   for (r = o->requests; r; r = r->next) {
     struct fetch *f = r->fetch;
 
-    if (f == NULL || !__atomic_load_n (&f->cancel, __ATOMIC_ACQUIRE))
+    if (f == NULL || r->drain_end != 0
+        || !__atomic_load_n (&f->cancel, __ATOMIC_ACQUIRE))
       continue;
     r->err = ESHUTDOWN;
+    if (r->direct) {
+      r->drain_end = now + CANCEL_MS;
+      continue;
+    }
     r->fetch = NULL;
     o->nbd->ended = true;
     f->done (f, ESHUTDOWN);
+  }
+}
+
+/* True if it has a command of a request that has waited long enough. */
+static bool
+is_overdue (const struct connection *c, uint64_t now)
+{
+  const struct command *cmd;
+
+  for (cmd = c->sent; cmd; cmd = cmd->next)
+    if (cmd->request->drain_end != 0 && now >= cmd->request->drain_end)
+      return true;
+  return false;
+}
+
+/* Close the connections with such commands, which would write to the memory of
+ * threads that leave.  This is no failure: other requests continue at once.
+ */
+static void
+end_overdue (struct nbd_object *o, uint64_t now)
+{
+  struct request *r;
+  unsigned i;
+
+  for (i = 0; i < o->nbd->connections; ++i) {
+    struct connection *c = &o->connections[i];
+
+    if (!is_overdue (c, now))
+      continue;
+    connection_close (c);
+    for (r = o->requests; r; r = r->next)
+      r->hit = false;
   }
 }
 
@@ -439,7 +483,8 @@ object_run (struct nbd_object *o)
 
   if (o->changed)
     object_end (o, EIO);
-  cancel_requests (o);
+  cancel_requests (o, now);
+  end_overdue (o, now);
   if (!has_running (o))
     host_lookup_abandon (&o->lookup);
   end_stalled (o, now);
@@ -458,6 +503,7 @@ object_wait (const struct nbd_object *o)
 {
   const uint64_t now = monotonic_ms ();
   uint64_t next = UINT64_MAX;
+  const struct request *r;
   bool open = false;
   unsigned i;
 
@@ -470,6 +516,9 @@ object_wait (const struct nbd_object *o)
   }
   if (o->lookup)
     next = now + LOOKUP_POLL_MS;
+  for (r = o->requests; r; r = r->next)
+    if (r->drain_end != 0)
+      next = min64 (next, r->drain_end);
   if (!open && o->lookup == NULL && has_running (o))
     next = min64 (next, o->due);
   return next > now ? next - now : 0;
