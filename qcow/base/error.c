@@ -72,11 +72,36 @@ emit (message_hook hook, void *opaque, const char *object, const char *fmt,
   free (whole);
 }
 
-const char *
-error_name (const struct qcow_hooks *hooks, const char *name)
+/* The length of the name of an NBD URI without the socket, which follows the
+ * path: SCHEME://HOST/EXPORT?socket=/PATH.  0: there is none.
+ */
+static size_t
+length_without_socket (const char *name)
 {
-  const char *slash = hooks->serving ? strrchr (name, '/') : NULL;
+  const size_t scheme = strcspn (name, ":/"), n = strcspn (name, "?");
 
+  return strncmp (name, "nbd", 3) == 0 && name[n] == '?'
+             && strncmp (name + scheme, "://", 3) == 0
+           ? n
+           : 0;
+}
+
+const char *
+error_shorten (const struct qcow_hooks *hooks, const char *name,
+               struct name_room *room)
+{
+  const size_t n = length_without_socket (name);
+  const char *slash;
+
+  if (!hooks->serving)
+    return name;
+  slash = memrchr (name, '/', n);
+  if (slash && slash + 1 < name + n) {
+    snprintf (room->text, sizeof room->text, "%.*s",
+              (int) (name + n - slash - 1), slash + 1);
+    return room->text;
+  }
+  slash = strrchr (name, '/');
   if (slash == NULL)
     return name;
   return slash[1] != '\0' ? slash + 1 : "the URL";

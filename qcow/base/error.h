@@ -8,7 +8,8 @@
  *
  * Servers send the last error to clients (nbdkit 1.42), which must not learn
  * the paths of the server's files.  So while serving, errors and warnings name
- * a file or a URL by the last component of its path.  Debug messages always
+ * a file or a URL by the last component of its path (in an NBD URI: of the
+ * export, or of the socket if the export is empty).  Debug messages always
  * have the whole path.
  *
  * These functions escape all bytes that are not clean text (utf8.h), so a name
@@ -67,11 +68,21 @@ struct problem {
 int problem_set (struct problem *problem, const char *fmt, ...)
   __attribute__ ((format (printf, 2, 3)));
 
+/* Room for a short name. */
+struct name_room {
+  char text[256];
+};
+
 /* Return the name of another file or URL for the text of an error or warning:
  * the whole name, or while serving its last component.  (Not needed for
- * 'object'.)
+ * 'object'.)  The result can be in 'room'.
  */
-const char *error_name (const struct qcow_hooks *hooks, const char *name);
+const char *error_shorten (const struct qcow_hooks *hooks, const char *name,
+                           struct name_room *room);
+
+/* The same, with room that lasts to the end of the caller's block. */
+#define error_name(hooks, name)                                               \
+  error_shorten (hooks, name, &(struct name_room){ "" })
 
 /* Report "OBJECT: TEXT" through the error hook, set errno to 'err' and return
  * -1.

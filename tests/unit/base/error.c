@@ -156,6 +156,14 @@ while_serving (void **state)
     { "https://example.com/a/disk%20b", "disk%20b: x" },
     { "https://example.com/", "the URL: x" },
     { "s3://bucket/key", "key: x" },
+    { "s3://bucket/nbd://a?b/key", "key: x" },
+    { "nbd://host/images/disk", "disk: x" },
+    { "nbd://host/", "the URL: x" },
+    { "nbd+unix:///disk?socket=/run/nbd.sock", "disk: x" },
+    { "nbds+unix:///images/disk?socket=/run/nbd.sock", "disk: x" },
+    { "nbd+unix:///?socket=/run/nbd.sock", "nbd.sock: x" },
+    { "nbd+unix:///images/?socket=/run/nbd.sock", "nbd.sock: x" },
+    { "nbd/a://b?c/disk", "disk: x" },
     { "url=", "url=: x" },
   };
   struct qcow_hooks serving = unit_hooks;
