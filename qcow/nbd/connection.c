@@ -131,8 +131,14 @@ check_export (struct connection *c)
   }
   what = difference (&e, &o->export);
   free (e.description);
-  if (what == NULL)
-    return 0;
+  if (what == NULL) {
+    o->export.multi_conn = e.multi_conn;
+    return e.multi_conn || !object_has_connection (o)
+             ? 0
+             : failed (c, EIO,
+                       "the NBD server does not support several connections "
+                       "any more");
+  }
   if (!o->changed)
     error_report (o->nbd->hooks, EIO, o->transport.name,
                   "the export was changed while it was being served: %s; "

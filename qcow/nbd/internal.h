@@ -4,8 +4,8 @@
  *
  * Threads submit fetches.  Each becomes a request, which is split into
  * commands.  One thread, the driver, does all transfers.  Everything here
- * belongs to it, except what is marked as atomic or in the inbox.  An
- * object's export does not change after nbd_open.
+ * belongs to it, except what is marked as atomic or in the inbox.  The size
+ * and the description of an object's export do not change after nbd_open.
  *
  *   object.c      opens an object; waits for fetches (base/fetch-wait.h)
  *   driver.c      takes submitted requests, and waits for events
@@ -55,8 +55,8 @@ struct nbd_export {
   uint32_t minimum;  /* bytes of a command; a power of 2 */
   uint32_t maximum;  /* a multiple of it */
   char *description; /* NULL: none */
-  bool multi_conn;
-  bool allocation; /* base:allocation can be asked for */
+  bool multi_conn;   /* the last connection's; the driver's */
+  bool allocation;   /* base:allocation can be asked for */
 };
 
 struct connection {
@@ -182,6 +182,9 @@ void object_add (struct nbd_object *o, struct request *r);
 
 /* Do what can be done without waiting. */
 void object_run (struct nbd_object *o);
+
+/* True if commands can be sent on any connection. */
+bool object_has_connection (const struct nbd_object *o);
 
 /* After events of a connection: r is the result of connection_handle. */
 void object_after_events (struct nbd_object *o, struct connection *c, int r);

@@ -42,8 +42,8 @@
 
 /* --- Requests --- */
 
-static bool
-any_ready (const struct nbd_object *o)
+bool
+object_has_connection (const struct nbd_object *o)
 {
   unsigned i;
 
@@ -230,7 +230,7 @@ lost (struct connection *c, int err)
   connection_close (c);
   if (o->changed)
     return;
-  others = any_ready (o);
+  others = object_has_connection (o);
   if (others && !was_ready) {
     o->more_due = now + MORE_MS;
     return;

@@ -49,7 +49,8 @@ static struct fake {
   enum answer answer; /* to reads that include byte 'at' … */
   unsigned answers;   /* … so often */
   uint64_t at;
-  unsigned error;  /* NBD's number, for FAIL */
+  unsigned error; /* NBD's number, for FAIL */
+  bool multi_conn;
   bool structured; /* structured replies */
 } fake;
 
@@ -110,7 +111,8 @@ negotiate (int fd)
       return false;
     if (number == 7) {
       put_be64 (info + 2, GET (size));
-      info[11] = 3; /* has flags, and is read-only */
+      info[10] = GET (multi_conn); /* bit 8 of the flags */
+      info[11] = 3;                /* has flags, and is read-only */
       return reply_option (fd, number, 3, info, sizeof info)
              && reply_option (fd, number, 1, NULL, 0);
     }
@@ -434,6 +436,38 @@ structured (void **state)
   }
 }
 
+/* The server is replaced by one that lets a client connect only once. */
+static void
+one_connection (void **state)
+{
+  struct load *loads[20];
+  size_t i;
+
+  (void) state;
+  fake_start (GREET);
+  SET (multi_conn, true);
+  begin (4);
+  assert_true (object->export.multi_conn);
+  nbd->stall_ms = 300;
+  SET (multi_conn, false);
+  fake_answer (HANG, 1, 1 * M);
+  assert_int_equal (nbd_start (nbd), 0);
+  for (i = 0; i < NR (loads); ++i) {
+    loads[i] = load_one (1 * M, 1000);
+    nbd_submit (&object->transport, &loads[i]->fetch);
+  }
+  for (i = 0; i < NR (loads); ++i) {
+    assert_int_equal (load_wait (loads[i]), 0);
+    load_check (loads[i]);
+    load_free (loads[i]);
+  }
+  assert_false (object->export.multi_conn);
+  /* That which hangs, one that is not used, and its successor. */
+  assert_int_equal (GET (nr_connections), 3);
+  assert_int_equal (unit_errors, 0);
+  fake_end ();
+}
+
 /* A server that hangs delays neither those who leave nor the end. */
 static void
 leave (void **state)
@@ -603,7 +637,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (spoiled),      cmocka_unit_test (poison),
   cmocka_unit_test (structured),   cmocka_unit_test (leave),
   cmocka_unit_test (leave_near),   cmocka_unit_test (leave_near_hanging),
-  cmocka_unit_test (libnbd_fails),
+  cmocka_unit_test (libnbd_fails), cmocka_unit_test (one_connection),
 };
 
 int

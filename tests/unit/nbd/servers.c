@@ -293,14 +293,15 @@ submit (void **state)
   end ();
 }
 
-/* As many connections as there is work for, if the server supports that. */
+/* Many reads at once.  Then 'expected' connections have been used. */
 static void
-check_connections (unsigned limit, unsigned expected)
+check_connections (unsigned expected)
 {
   struct load *loads[200];
   unsigned i, n = 0;
 
-  begin (limit);
+  for (i = 0; i < nbd->connections; ++i)
+    object->connections[i].progress = 0;
   assert_int_equal (nbd_start (nbd), 0);
   for (i = 0; i < NR (loads); ++i) {
     loads[i] = load_one (i * 1000, 1000);
@@ -312,7 +313,7 @@ check_connections (unsigned limit, unsigned expected)
     load_free (loads[i]);
   }
   nbd_stop (nbd);
-  for (i = 0; i < limit; ++i)
+  for (i = 0; i < nbd->connections; ++i)
     n += object->connections[i].progress > 0;
   assert_int_equal (n, expected);
   assert_int_equal (unit_errors, 0);
@@ -320,16 +321,46 @@ check_connections (unsigned limit, unsigned expected)
 }
 
 static void
+start_slow (const char *ms, const char *multi_conn)
+{
+  server_start ("--filter=delay", "--filter=multi-conn", "pattern", "size=1M",
+                ms, multi_conn);
+}
+
+/* As many connections as there is work for, if the server supports that. */
+static void
 connections (void **state)
 {
   (void) state;
   server_start ("--filter=delay", "pattern", "size=1M", "delay-read=50ms");
-  check_connections (3, 3);
+  begin (3);
+  check_connections (3);
   server_start ("--filter=delay", "pattern", "size=1M", "delay-read=20ms");
-  check_connections (1, 1);
-  server_start ("--filter=delay", "--filter=multi-conn", "pattern", "size=1M",
-                "delay-read=20ms", "multi-conn-mode=disable");
-  check_connections (3, 1);
+  begin (1);
+  check_connections (1);
+  start_slow ("delay-read=20ms", "multi-conn-mode=disable");
+  begin (3);
+  check_connections (1);
+}
+
+/* Also after another server has taken its place. */
+static void
+connections_later (void **state)
+{
+  (void) state;
+  server_start ("pattern", "size=1M");
+  begin (3);
+  nbd_hang_up (nbd);
+  server_kill ();
+  start_slow ("delay-read=20ms", "multi-conn-mode=disable");
+  check_connections (1);
+
+  start_slow ("delay-read=20ms", "multi-conn-mode=disable");
+  begin (3);
+  nbd_hang_up (nbd);
+  server_kill ();
+  server_start ("--filter=delay", "pattern", "size=1M", "delay-read=50ms");
+  check_connections (3);
 }
 
 static void
@@ -800,6 +831,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (block_sizes),
   cmocka_unit_test (submit),
   cmocka_unit_test (connections),
+  cmocka_unit_test (connections_later),
   cmocka_unit_test (is_near),
   cmocka_unit_test (server_errors),
   cmocka_unit_test (restart),
