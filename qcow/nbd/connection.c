@@ -105,9 +105,30 @@ difference (const struct nbd_export *a, const struct nbd_export *b)
   return a->size != b->size ? "it has another size"
          : !equal (a->description, b->description)
            ? "it has another description"
-         : a->minimum != b->minimum || a->maximum != b->maximum
-           ? "it has other block sizes"
            : NULL;
+}
+
+/* Take over what does not change the content.  Other connections rely on it,
+ * so an additional one must agree with them.
+ */
+static int
+adopt (struct connection *c, const struct nbd_export *new)
+{
+  struct nbd_object *o = c->object;
+  struct nbd_export *e = &o->export;
+
+  e->multi_conn = new->multi_conn;
+  if (object_has_connection (o)) {
+    if (!new->multi_conn)
+      return failed (c, EIO,
+                     "the NBD server does not support several connections "
+                     "any more");
+    if (new->minimum != e->minimum || new->maximum != e->maximum)
+      return failed (c, EIO, "the NBD server has other block sizes now");
+  }
+  e->minimum = new->minimum;
+  e->maximum = new->maximum;
+  return 0;
 }
 
 static int
@@ -131,14 +152,8 @@ check_export (struct connection *c)
   }
   what = difference (&e, &o->export);
   free (e.description);
-  if (what == NULL) {
-    o->export.multi_conn = e.multi_conn;
-    return e.multi_conn || !object_has_connection (o)
-             ? 0
-             : failed (c, EIO,
-                       "the NBD server does not support several connections "
-                       "any more");
-  }
+  if (what == NULL)
+    return adopt (c, &e);
   if (!o->changed)
     error_report (o->nbd->hooks, EIO, o->transport.name,
                   "the export was changed while it was being served: %s; "

@@ -49,11 +49,13 @@ struct nbd {
   struct pollfd *polls; /* room for all connections and 'wakeup' */
 };
 
-/* What the server says of an export. */
+/* What the server says of an export.  All connections that are ready have the
+ * same block sizes.
+ */
 struct nbd_export {
   uint64_t size;
-  uint32_t minimum;  /* bytes of a command; a power of 2 */
-  uint32_t maximum;  /* a multiple of it */
+  uint32_t minimum;  /* bytes of a command; a power of 2; the driver's */
+  uint32_t maximum;  /* a multiple of it; the driver's */
   char *description; /* NULL: none */
   bool multi_conn;   /* the last connection's; the driver's */
   bool allocation;   /* base:allocation can be asked for */
@@ -125,7 +127,6 @@ struct request {
 
   size_t nr_sent;         /* commands in flight */
   size_t left;            /* commands that are not complete */
-  unsigned *left_of;      /* the same for each piece */
   int err;                /* not 0: the request ends when none is in flight */
   bool once;              /* no retry: another has just been given up */
   bool hit;               /* a connection was lost with commands in flight */
@@ -134,14 +135,23 @@ struct request {
                              commands in flight; 0: it does not */
   unsigned failures;      /* in a row, without progress */
   uint64_t first_failure; /* ms */
+  uint32_t minimum;       /* the block sizes for which it was split; ... */
+  uint32_t maximum;       /* ... 0: it was not */
   size_t nr_commands;     /* 0: it only waits for a connection */
-  struct command commands[];
+  struct command *commands;
+  unsigned left_of[]; /* 'left' for each piece */
 };
 
 /* --- request.c --- */
 
 /* A request for a fetch.  NULL: out of memory.  Any thread. */
 struct request *nbd_request_new (struct nbd_object *o, struct fetch *f);
+
+/* Split what is not complete by the server's block sizes, unless that was
+ * done.  No command may be in flight if they have changed.  0, or -1: out of
+ * memory.
+ */
+int request_split (struct request *r);
 
 /* Free a request, and then call its fetch's 'done', unless it is done. */
 void nbd_request_finish (struct request *r, int err);

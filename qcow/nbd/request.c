@@ -2,6 +2,10 @@
  *
  * Requests and their commands.  See internal.h.
  *
+ * A request starts with one command for each piece.  The driver splits these
+ * before it sends them, by the block sizes of the server that it is connected
+ * to.  After a server was restarted, these can be others.
+ *
  * A command reads directly to the memory of its fetch, unless a thread waits
  * for that and the server is not near: if the thread leaves, the command goes
  * on, since closing the connection would disturb others (and crashes nbdkit
@@ -44,47 +48,67 @@ command_range (const struct command *cmd, uint64_t *offset, size_t *length)
   *length = (size_t) (round_up (o, cmd->offset + cmd->length) - *offset);
 }
 
-/* Split a fetch into commands, and store them in the request.  NULL: only
- * count them.
+/* Split a command into those that the server accepts, and store them in
+ * out[].  NULL: only count them.
  */
 static size_t
-split (const struct nbd_object *o, const struct fetch *f, struct request *r)
+split (const struct command *cmd, struct command *out)
 {
-  uint64_t offset = f->offset;
+  const struct nbd_object *o = cmd->request->object;
+  const uint64_t end = cmd->offset + cmd->length;
+  uint64_t offset = cmd->offset, next;
+  size_t n = 0;
+
+  for (; offset < end; offset = next, ++n) {
+    next = min64 (end, round_down (o, offset) + o->export.maximum);
+    if (out)
+      out[n] = (struct command){ .request = cmd->request,
+                                 .offset = offset,
+                                 .length = (size_t) (next - offset),
+                                 .piece = cmd->piece,
+                                 .buf = cmd->buf + (offset - cmd->offset) };
+  }
+  return n;
+}
+
+/* The only command of a fetch of holes. */
+static struct command
+query (struct request *r)
+{
+  return (struct command){ .request = r,
+                           .offset = r->fetch->offset,
+                           .length = (size_t) r->length };
+}
+
+/* Split all commands that are not complete.  Returns how many result.  (A
+ * query can be larger than the server's maximum.)
+ */
+static size_t
+split_all (struct request *r, struct command *out)
+{
   size_t i, n = 0;
 
-  if (f->holes) {
-    if (r)
-      r->commands[0] = (struct command){ .request = r,
-                                         .offset = offset,
-                                         .length = (size_t) f->holes->length };
-    if (r)
-      r->length = f->holes->length;
+  if (r->fetch->holes) {
+    if (out)
+      out[0] = query (r);
     return 1;
   }
-  for (i = 0; i < f->nr_pieces; ++i) {
-    const uint64_t begin = offset, end = offset + f->pieces[i].length;
-
-    while (offset < end) {
-      const uint64_t next
-        = min64 (end, round_down (o, offset) + o->export.maximum);
-
-      if (r) {
-        r->commands[n]
-          = (struct command){ .request = r,
-                              .offset = offset,
-                              .length = (size_t) (next - offset),
-                              .piece = i,
-                              .buf = f->pieces[i].buf + (offset - begin) };
-        r->left_of[i]++;
-      }
-      ++n;
-      offset = next;
-    }
-  }
-  if (r)
-    r->length = offset - f->offset;
+  for (i = 0; i < r->nr_commands; ++i)
+    if (!r->commands[i].sent)
+      n += split (&r->commands[i], out ? &out[n] : NULL);
   return n;
+}
+
+static void
+free_commands (struct request *r)
+{
+  size_t i;
+
+  for (i = 0; i < r->nr_commands; ++i) {
+    free (r->commands[i].bounce);
+    free (r->commands[i].found.list);
+  }
+  free (r->commands);
 }
 
 /* 0, or -1: out of memory. */
@@ -113,36 +137,71 @@ add_bounce_buffers (struct request *r)
   return 0;
 }
 
+int
+request_split (struct request *r)
+{
+  const struct nbd_export *e = &r->object->export;
+  const size_t n = r->minimum == e->minimum && r->maximum == e->maximum
+                     ? 0
+                     : split_all (r, NULL);
+  struct command *commands;
+  size_t i;
+
+  if (n == 0)
+    return 0;
+  commands = calloc (n, sizeof commands[0]);
+  if (commands == NULL)
+    return -1;
+  split_all (r, commands);
+  free_commands (r);
+  r->commands = commands;
+  r->nr_commands = r->left = n;
+  memset (r->left_of, 0, r->fetch->nr_pieces * sizeof r->left_of[0]);
+  for (i = 0; i < n; ++i)
+    r->left_of[commands[i].piece]++;
+  r->minimum = e->minimum;
+  r->maximum = e->maximum;
+  return add_bounce_buffers (r);
+}
+
 static void
 request_free (struct request *r)
 {
-  size_t i;
-
-  for (i = 0; i < r->nr_commands; ++i) {
-    free (r->commands[i].bounce);
-    free (r->commands[i].found.list);
-  }
+  free_commands (r);
   free (r);
 }
 
 struct request *
 nbd_request_new (struct nbd_object *o, struct fetch *f)
 {
-  const size_t n = split (o, f, NULL);
-  struct request *r = calloc (1, sizeof *r + n * sizeof r->commands[0]
-                                   + f->nr_pieces * sizeof r->left_of[0]);
+  const size_t n = f->nr_pieces;
+  struct request *r = calloc (1, sizeof *r + (n + 1) * sizeof r->left_of[0]);
+  size_t i;
 
   if (r == NULL)
     return NULL;
+  r->commands = calloc (n + 1, sizeof r->commands[0]);
+  if (r->commands == NULL) {
+    free (r);
+    return NULL;
+  }
   r->object = o;
   r->fetch = f;
   r->left = r->nr_commands = n;
-  r->left_of = (unsigned *) &r->commands[n];
-  split (o, f, r);
-  if (add_bounce_buffers (r) == 0)
-    return r;
-  request_free (r);
-  return NULL;
+  for (i = 0; i < n; ++i) {
+    r->commands[i] = (struct command){ .request = r,
+                                       .offset = f->offset + r->length,
+                                       .length = f->pieces[i].length,
+                                       .piece = i,
+                                       .buf = f->pieces[i].buf };
+    r->length += f->pieces[i].length;
+  }
+  if (f->holes) {
+    r->length = f->holes->length;
+    r->left = r->nr_commands = 1;
+    r->commands[0] = query (r);
+  }
+  return r;
 }
 
 void

@@ -60,15 +60,23 @@ finish (struct request *r, int err)
   nbd_request_finish (r, err);
 }
 
-/* NULL: there is none. */
+/* Find the command to send next, on a connection that is ready.  NULL: there
+ * is none.
+ */
 static struct command *
 first_unsent (const struct nbd_object *o)
 {
-  struct request *r = o->requests;
+  struct request *r;
   size_t i = 0;
 
-  while (r && (r->err != 0 || r->nr_sent == r->left))
-    r = r->next;
+  for (r = o->requests; r; r = r->next) {
+    if (r->err != 0 || r->nr_sent == r->left)
+      continue;
+    if (request_split (r) == 0)
+      break;
+    error_no_memory (o->nbd->hooks, o->transport.name);
+    r->err = ENOMEM;
+  }
   if (r == NULL)
     return NULL;
   while (r->commands[i].sent)
@@ -471,7 +479,7 @@ send_commands (struct nbd_object *o)
   struct connection *c;
   struct command *cmd;
 
-  while ((cmd = first_unsent (o)) != NULL && (c = least_busy (o)) != NULL)
+  while ((c = least_busy (o)) != NULL && (cmd = first_unsent (o)) != NULL)
     settle (c, connection_send (c, cmd));
 }
 

@@ -51,7 +51,8 @@ static struct fake {
   uint64_t at;
   unsigned error; /* NBD's number, for FAIL */
   bool multi_conn;
-  bool structured; /* structured replies */
+  unsigned minimum; /* the smallest block; 0: the server does not say */
+  bool structured;  /* structured replies */
 } fake;
 
 #define GET(member) __atomic_load_n (&fake.member, __ATOMIC_ACQUIRE)
@@ -94,6 +95,18 @@ reply_option (int fd, uint32_t option, uint32_t type, const void *data,
   return send_all (fd, reply, sizeof reply) && send_all (fd, data, length);
 }
 
+/* NBD_INFO_BLOCK_SIZE */
+static bool
+send_block_sizes (int fd)
+{
+  uint8_t info[14] = { 0, 3 };
+
+  put_be32 (info + 2, GET (minimum));
+  put_be32 (info + 6, 65536);
+  put_be32 (info + 10, 65536);
+  return reply_option (fd, 7, 3, info, sizeof info);
+}
+
 /* Up to NBD_OPT_GO. */
 static bool
 negotiate (int fd)
@@ -114,6 +127,7 @@ negotiate (int fd)
       info[10] = GET (multi_conn); /* bit 8 of the flags */
       info[11] = 3;                /* has flags, and is read-only */
       return reply_option (fd, number, 3, info, sizeof info)
+             && (GET (minimum) == 0 || send_block_sizes (fd))
              && reply_option (fd, number, 1, NULL, 0);
     }
     if (!reply_option (fd, number,
@@ -161,6 +175,8 @@ answer_read (int fd, uint8_t *reply, uint64_t offset, uint32_t length)
   }
   if (answer == HANG)
     hang (fd);
+  else if (GET (minimum) > 0 && (offset | length) % GET (minimum) != 0)
+    abort ();
   else if (GET (structured))
     ok = send_chunk (fd, reply, offset, data,
                      answer == NO_DATA     ? 0
@@ -436,20 +452,20 @@ structured (void **state)
   }
 }
 
-/* The server is replaced by one that lets a client connect only once. */
+/* While a connection is in use, the server is replaced. */
 static void
-one_connection (void **state)
+check_replaced (bool multi_conn, unsigned minimum)
 {
   struct load *loads[20];
   size_t i;
 
-  (void) state;
   fake_start (GREET);
   SET (multi_conn, true);
   begin (4);
   assert_true (object->export.multi_conn);
   nbd->stall_ms = 300;
-  SET (multi_conn, false);
+  SET (multi_conn, multi_conn);
+  SET (minimum, minimum);
   fake_answer (HANG, 1, 1 * M);
   assert_int_equal (nbd_start (nbd), 0);
   for (i = 0; i < NR (loads); ++i) {
@@ -461,11 +477,22 @@ one_connection (void **state)
     load_check (loads[i]);
     load_free (loads[i]);
   }
-  assert_false (object->export.multi_conn);
+  assert_int_equal (unit_errors, 0);
+  nbd_stop (nbd);
+  assert_int_equal (object->export.multi_conn, multi_conn);
+  assert_int_equal (object->export.minimum, minimum > 0 ? minimum : 1);
   /* That which hangs, one that is not used, and its successor. */
   assert_int_equal (GET (nr_connections), 3);
-  assert_int_equal (unit_errors, 0);
   fake_end ();
+}
+
+/* Additional connections differ from the one in use. */
+static void
+replaced (void **state)
+{
+  (void) state;
+  check_replaced (false, 0);
+  check_replaced (true, 4096);
 }
 
 /* A server that hangs delays neither those who leave nor the end. */
@@ -638,6 +665,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (structured),   cmocka_unit_test (leave),
   cmocka_unit_test (leave_near),   cmocka_unit_test (leave_near_hanging),
   cmocka_unit_test (libnbd_fails), cmocka_unit_test (one_connection),
+  cmocka_unit_test (replaced),
 };
 
 int

@@ -604,14 +604,59 @@ changed (void **state)
   server_start ("pattern", "size=10M");
   check_changed ("size");
   end ();
+}
 
-  server_start ("pattern", "size=10M");
-  begin (2);
+/* A server that refuses what does not fit its block sizes. */
+static void
+start_with_blocks (const char *minimum, const char *maximum, const char *delay)
+{
+  server_start ("--filter=blocksize-policy", "--filter=delay", "pattern",
+                "size=10M", minimum, "blocksize-preferred=64K", maximum, delay,
+                "blocksize-error-policy=error");
+}
+
+/* What waits is split again for a server with other block sizes. */
+static void
+other_block_sizes (void **state)
+{
+  static const struct {
+    const char *minimum, *maximum;
+  } servers[] = {
+    { "blocksize-minimum=1", "blocksize-maximum=32M" },
+    { "blocksize-minimum=4096", "blocksize-maximum=64K" },
+    { "blocksize-minimum=64K", "blocksize-maximum=128K" },
+    { "blocksize-minimum=512", "blocksize-maximum=64K" },
+    { "blocksize-minimum=1", "blocksize-maximum=512K" },
+  };
+  static const size_t lengths[]
+    = { 1, 65536, 1, 100000, 3, 131072, 2000000, 7 };
+  struct load *loads[16];
+  size_t i, round;
+
+  (void) state;
+  start_with_blocks (servers[0].minimum, servers[0].maximum,
+                     "delay-read=30ms");
+  begin (3);
   assert_int_equal (nbd_start (nbd), 0);
-  server_kill ();
-  server_start ("--filter=blocksize-policy", "pattern", "size=10M",
-                "blocksize-minimum=4096");
-  check_changed ("block sizes");
+  for (i = 0; i < NR (loads); ++i) {
+    loads[i] = load_new (i * 300001 + 1, lengths, NR (lengths));
+    nbd_submit (&object->transport, &loads[i]->fetch);
+  }
+  for (round = 1; round < NR (servers); ++round) {
+    nap (100);
+    server_kill ();
+    start_with_blocks (servers[round].minimum, servers[round].maximum,
+                       "delay-read=30ms");
+    assert_int_equal (fetch_range (round, 100000), 0);
+  }
+  for (i = 0; i < NR (loads); ++i) {
+    assert_int_equal (load_wait (loads[i]), 0);
+    load_check (loads[i]);
+    load_free (loads[i]);
+  }
+  assert_int_equal (unit_errors, 0);
+  nbd_stop (nbd);
+  assert_int_equal (object->export.maximum, 512 * K);
   end ();
 }
 
@@ -840,6 +885,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (resolve),
   cmocka_unit_test (resolve_fails),
   cmocka_unit_test (changed),
+  cmocka_unit_test (other_block_sizes),
   cmocka_unit_test (leave_before_start),
   cmocka_unit_test (leave_after_start),
   cmocka_unit_test (leave_while_opening),
