@@ -191,6 +191,30 @@ gives "backing= on another server" top.raw "url=$(uri files top)" \
 gives "a local backing=" top.raw "url=$(uri files top)" backing=dir/base.raw
 gives "a local image, backing= on a server" top.raw dir/top \
       "backing=$(uri files base.raw)"
+
+# The user's keys are for all exports of that server, and for no other server.
+if [ $has_tls = yes ]; then
+    server keys --tls=require --tls-psk="$tmp/keys.psk" file dir=dir
+    server others --tls=require --tls-psk="$tmp/keys.psk" file dir=dir
+    keys="?socket=$tmp/keys.sock"
+    top_uri="nbds+unix://alice@/top$keys&tls-psk-file=$tmp/keys.psk"
+    gives "a backing file on a server with a key" top.raw "url=$top_uri" \
+          allow=image-dir
+    make_sort absolute v3 4M "nbds+unix:///base.raw$keys" raw
+    refused "a local image that names it: no key" "absolute: can't open the " \
+            -- absolute allow=any
+    make_sort over v3 4M absolute qcow2
+    cp absolute dir/
+    gives "... named by an image there" disk.raw over \
+          "backing=${top_uri/top/absolute}" "allow=nbds+unix:///$keys"
+    make_sort dir/absolute v3 4M \
+              "nbds+unix:///base.raw?socket=$tmp/others.sock" raw
+    refused "... another server: no key" "/absolute.*: can't open the " \
+            -- "url=${top_uri/top/absolute}" allow=any \
+            "allow=nbds+unix:///?socket=$tmp/others.sock"
+    no_secret "... the message has no secret" .refused
+fi
+
 make_sort over v3 4M top qcow2
 gives "two layers that the user names" top.raw over \
       "backing=$(uri files top)" "backing=$(uri other base.raw)"

@@ -78,7 +78,7 @@ struct nbd_object {
   struct nbd *nbd;
   struct nbd_object *next;
   char *uri;        /* secret */
-  bool local_files; /* the URI may name them */
+  bool local_files; /* the user's URI, or with its keys: it may name files */
   struct secrets secrets;
 
   char host[NBD_URI_HOST_MAX]; /* to be resolved; "": there is none */

@@ -46,8 +46,9 @@ void nbd_free (struct nbd *n);
 #define NBD_PREFIX_BYTES (256U << 10)
 
 /* Connect to an object, and read its beginning as the transport's prefix.
- * Messages show 'name' (see nbd_uri_name).  'ref' says where the URI is from;
- * only the user's own URIs may name files with keys for TLS.  Not after
+ * Messages show 'name' (see nbd_uri_name).  'ref' says where the URI is from:
+ * only the user's own URIs may have a user, or name files with keys for TLS.
+ * An image's URI gets those of the first one on the same server.  Not after
  * nbd_start; the object may be closed before nbd_start and after nbd_stop.
  * NULL with the error reported, and errno ENOENT, EACCES, EINVAL, EIO, ENOMEM
  * or ESHUTDOWN.

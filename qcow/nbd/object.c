@@ -110,6 +110,39 @@ read_prefix (struct nbd_object *o)
   return fetch_all (t, &f, 1);
 }
 
+/* Find the first object on the same server that the user names.  NULL: there
+ * is none.
+ */
+static const struct nbd_object *
+find_own (const struct nbd *n, const char *name)
+{
+  const struct nbd_object *o, *found = NULL;
+
+  for (o = n->objects; o; o = o->next)
+    if (o->local_files && nbd_uri_same_server (o->transport.name, name))
+      found = o; /* the list has the last one first */
+  return found;
+}
+
+/* A URI that an image names gets the user and the keys that the user has given
+ * for that server.  NULL: out of memory.
+ */
+static struct nbd_object *
+new_object_for (struct nbd *n, const char *uri, const char *name,
+                const struct reference *ref)
+{
+  const struct nbd_object *own = ref->image ? find_own (n, name) : NULL;
+  struct nbd_object *o;
+  char *with_keys;
+
+  if (own == NULL)
+    return new_object (n, uri, name, ref->image == NULL);
+  with_keys = nbd_uri_with_path (own->uri, name);
+  o = with_keys ? new_object (n, with_keys, name, true) : NULL;
+  secret_free_string (with_keys);
+  return o;
+}
+
 struct transport *
 nbd_open (struct nbd *n, const char *uri, const char *name,
           const struct reference *ref)
@@ -124,7 +157,7 @@ nbd_open (struct nbd *n, const char *uri, const char *name,
                   "server");
     return NULL;
   }
-  o = new_object (n, uri, name, ref->image == NULL);
+  o = new_object_for (n, uri, name, ref);
   if (o == NULL) {
     error_no_memory (n->hooks, name);
     return NULL;

@@ -151,6 +151,32 @@ nbd_uri_has_options (const char *uri)
   return false;
 }
 
+bool
+nbd_uri_same_server (const char *a, const char *b)
+{
+  const struct parts p = split (a), q = split (b);
+  const size_t n = (size_t) (p.host - a) + strcspn (p.host, "/");
+
+  return strncmp (a, b, n) == 0 && b[n] == '/'
+         && strcmp (p.query, q.query) == 0;
+}
+
+char *
+nbd_uri_with_path (const char *uri, const char *name)
+{
+  const struct parts p = split (uri), other = split (name);
+  const size_t host = strcspn (p.host, "/?#");
+  const size_t path = strcspn (other.host, "/");
+  char *joined;
+
+  return asprintf (&joined, "%.*s%.*s%s", (int) (p.host - uri) + (int) host,
+                   uri, other.host_length - (int) path, other.host + path,
+                   p.host + p.host_length)
+             == -1
+           ? NULL
+           : joined;
+}
+
 void
 nbd_uri_host (const char *uri, char host[NBD_URI_HOST_MAX])
 {

@@ -30,6 +30,16 @@ int nbd_uri_check (const char *uri, struct problem *problem);
  */
 bool nbd_uri_has_options (const char *uri);
 
+/* True if two names (nbd_uri_name) have the same scheme, host, port and
+ * socket.
+ */
+bool nbd_uri_same_server (const char *a, const char *b);
+
+/* A URI with the path of a name, which is the export: user and query stay.  A
+ * new, secret string, or NULL: out of memory.
+ */
+char *nbd_uri_with_path (const char *uri, const char *name);
+
 /* The name of a host that has to be resolved, or "". */
 #define NBD_URI_HOST_MAX 256
 void nbd_uri_host (const char *uri, char host[NBD_URI_HOST_MAX]);

@@ -71,6 +71,51 @@ names (void **state)
   }
 }
 
+/* What an image names gets the user's login for that server only. */
+static void
+logins (void **state)
+{
+  static const struct {
+    const char *own, *of_image, *result; /* NULL: it is another server */
+  } rows[] = {
+    { "nbds://alice@h/top?tls-psk-file=/f", "nbds://h/dir/base",
+      "nbds://alice@h/dir/base?tls-psk-file=/f" },
+    { "nbds://a@b@h:1?x=y#f", "nbds://h:1", "nbds://a@b@h:1/?x=y#f" },
+    { "nbds://alice@H/top", "NBDS://h/a@b#f", "nbds://alice@H/a@b" },
+    { "nbds://alice@h/", "nbd://h/", NULL },
+    { "nbds://alice@h/", "nbds://h:10809/", NULL },
+    { "nbds://alice@h/", "nbds://h.evil/", NULL },
+    { "nbds://alice@h.evil/", "nbds://h/", NULL },
+    { "nbds://alice@h/", "nbds+unix:///?socket=/s", NULL },
+    { "nbds+unix://alice@/top?socket=/s&tls-psk-file=/f",
+      "nbds+unix:///base?socket=/s",
+      "nbds+unix://alice@/base?socket=/s&tls-psk-file=/f" },
+    { "nbds+unix://alice@/top?socket=/s", "nbds+unix:///top?socket=/s2",
+      NULL },
+    { "nbds+unix://alice@/top?socket=/s", "nbds+unix:///top", NULL },
+    { "nbd+unix:///top?socket=/s", "nbd+unix:///b/c?socket=/s",
+      "nbd+unix:///b/c?socket=/s" },
+  };
+  size_t i;
+
+  (void) state;
+  for (i = 0; i < NR (rows); ++i) {
+    char *own = nbd_uri_name (rows[i].own);
+    char *name = nbd_uri_name (rows[i].of_image), *result;
+    const bool same = rows[i].result != NULL;
+
+    if (nbd_uri_same_server (own, name) != same
+        || nbd_uri_same_server (name, own) != same)
+      fail_msg ("%s and %s", own, name);
+    result = nbd_uri_with_path (rows[i].own, name);
+    if (same)
+      assert_string_equal (result, rows[i].result);
+    free (result);
+    free (own);
+    free (name);
+  }
+}
+
 static void
 hosts (void **state)
 {
@@ -176,9 +221,9 @@ checks (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (checks),       cmocka_unit_test (schemes),
-  cmocka_unit_test (names),        cmocka_unit_test (hosts),
-  cmocka_unit_test (secret_parts),
+  cmocka_unit_test (checks), cmocka_unit_test (schemes),
+  cmocka_unit_test (names),  cmocka_unit_test (logins),
+  cmocka_unit_test (hosts),  cmocka_unit_test (secret_parts),
 };
 
 UNIT_MAIN (tests)
