@@ -249,6 +249,25 @@ check (struct connection *c)
   return check (c);
 }
 
+static int
+connect_failed (struct connection *c)
+{
+  struct nbd_object *o = c->object;
+  size_t n;
+  int err;
+
+  libnbd_failed (c);
+  err = errno;
+  n = strlen (o->why);
+  /* (Before it connects, libnbd can refuse the URI with the same errno.) */
+  if (object_is_denied (o, err) && libnbd.aio_is_dead (c->handle))
+    snprintf (o->why + n, sizeof o->why - n,
+              " (this process must be allowed to write to the socket, and to "
+              "enter its directories)");
+  errno = err;
+  return -1;
+}
+
 int
 connection_open (struct connection *c)
 {
@@ -258,9 +277,10 @@ connection_open (struct connection *c)
   *c = (struct connection){
     .object = o, .handle = h, .sent_end = &c->sent, .progress = monotonic_ms ()
   };
-  if (h == NULL || set_up (h, o->local_files) == -1
-      || libnbd.aio_connect_uri (h, o->uri) == -1)
+  if (h == NULL || set_up (h, o->local_files) == -1)
     return libnbd_failed (c);
+  if (libnbd.aio_connect_uri (h, o->uri) == -1)
+    return connect_failed (c);
   /* A quick server may have sent all that it sends before NBD_OPT_GO. */
   return check (c);
 }

@@ -196,6 +196,11 @@ void object_run (struct nbd_object *o);
 /* True if commands can be sent on any connection. */
 bool object_has_connection (const struct nbd_object *o);
 
+/* True if errno of a connection says that this process may not use the local
+ * socket: a restart of the server does not change that.
+ */
+bool object_is_denied (const struct nbd_object *o, int err);
+
 /* After events of a connection: r is the result of connection_handle. */
 void object_after_events (struct nbd_object *o, struct connection *c, int r);
 

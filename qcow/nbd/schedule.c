@@ -20,6 +20,7 @@
 #include "base/monotonic.h"
 #include "nbd/host.h"
 #include "nbd/internal.h"
+#include "url/url-name.h"
 
 /* Commands in flight on one connection. */
 #define MAX_SENT 64
@@ -182,6 +183,12 @@ errno_of (const struct nbd_object *o, int err)
   }
 }
 
+bool
+object_is_denied (const struct nbd_object *o, int err)
+{
+  return (err == EACCES || err == EPERM) && url_is_local (o->transport.name);
+}
+
 /* True if the next try would fail alike.  While serving a server may be
  * restarted, and then for example lacks its socket for a while.  Before that,
  * a user has waited long enough for a server that does not respond.
@@ -189,7 +196,8 @@ errno_of (const struct nbd_object *o, int err)
 static bool
 is_permanent (const struct nbd_object *o, int err)
 {
-  return err == ENOMEM || (err == ETIMEDOUT && !o->nbd->serving)
+  return err == ENOMEM || object_is_denied (o, err)
+         || (err == ETIMEDOUT && !o->nbd->serving)
          || (!o->known
              && (errno_of (o, err) != EIO || err == ENOTSUP
                  || err == ENAMETOOLONG || err == EOVERFLOW));

@@ -247,6 +247,7 @@ tls (void **state)
     else {
       assert_null (object);
       assert_int_equal (errno, EACCES);
+      assert_null (strstr (unit_error_text, "write to the socket"));
       nbd_free (nbd);
     }
   }
@@ -500,6 +501,38 @@ give_up (void **state)
 
   server_start ("pattern", "size=10M");
   nap (1100);
+  assert_int_equal (fetch_range (0, 1000), 0);
+  end ();
+}
+
+/* The server has changed its user, and may not use the socket any more.  That
+ * is no reason to wait.
+ */
+static void
+denied (void **state)
+{
+  const bool is_root = geteuid () == 0;
+  uint64_t began;
+
+  (void) state;
+  server_start ("pattern", "size=10M");
+  begin (2);
+  nbd_hang_up (nbd);
+  assert_int_equal (chmod (socket_path, 0), 0);
+  if (is_root)
+    assert_int_equal (seteuid (65534), 0);
+  assert_int_equal (nbd_start (nbd), 0);
+  began = monotonic_ms ();
+  assert_int_equal (fetch_range (0, 1000), EIO);
+  assert_int_equal (fetch_range (5000, 1000), EIO);
+  assert_between (monotonic_ms () - began, 0, soon_ms ());
+  assert_int_equal (unit_errors, 1);
+  assert_said (
+    "can't read 1000 bytes at 0x0: connect: Permission denied (this "
+    "process must be allowed to write to the socket");
+  if (is_root)
+    assert_int_equal (seteuid (0), 0);
+  assert_int_equal (chmod (socket_path, 0600), 0);
   assert_int_equal (fetch_range (0, 1000), 0);
   end ();
 }
@@ -882,6 +915,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (restart),
   cmocka_unit_test (restart_while_busy),
   cmocka_unit_test (give_up),
+  cmocka_unit_test (denied),
   cmocka_unit_test (resolve),
   cmocka_unit_test (resolve_fails),
   cmocka_unit_test (changed),
