@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/hooks.h"
+
 #define DIGEST_MAX_BYTES 64
 
 enum digest {
@@ -44,12 +46,13 @@ int digest_hmac (enum digest digest, const void *key, size_t key_length,
                  uint8_t out[DIGEST_MAX_BYTES]);
 
 /* PBKDF2 (RFC 8018) with HMAC.  'secret' is a passphrase or a key, and can be
- * empty.  Returns 0, or -1 with errno ENOMEM or EIO.
+ * empty; 'iterations' > 0.  Returns 0, or -1 with errno ENOMEM or EIO, or
+ * ESHUTDOWN: the sleep hook has ended it.
  */
 int digest_pbkdf2 (enum digest digest, const void *secret,
                    size_t secret_length, const uint8_t *salt,
                    size_t salt_length, uint32_t iterations, uint8_t *out,
-                   size_t length);
+                   size_t length, const struct qcow_hooks *hooks);
 
 /* Return the time that digest_pbkdf2 takes, in units of one HMAC-SHA256 of a
  * short text (about 0.15 us).

@@ -201,11 +201,12 @@ try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
 {
   const struct luks_header *h = &u->luks->header;
   const enum digest hash = u->luks->hash;
+  const struct qcow_hooks *hooks = u->source->hooks;
   struct keys *k = u->keys;
 
   if (digest_pbkdf2 (hash, passphrase, strlen (passphrase), slot->salt,
                      LUKS_SALT_BYTES, slot->iterations, k->slot_key,
-                     h->key_bytes)
+                     h->key_bytes, hooks)
         == -1
       || decrypt_material (u) == -1
       || afsplit_merge (hash, u->material->stripes, h->key_bytes, LUKS_STRIPES,
@@ -213,9 +214,11 @@ try_passphrase (const struct unlocking *u, const struct luks_slot *slot,
            == -1
       || digest_pbkdf2 (hash, k->key, h->key_bytes, h->digest_salt,
                         LUKS_SALT_BYTES, h->digest_iterations, k->digest,
-                        LUKS_DIGEST_BYTES)
+                        LUKS_DIGEST_BYTES, hooks)
            == -1)
-    return libgcrypt_report (u->source->hooks, u->source->name, "LUKS");
+    return errno == ESHUTDOWN
+             ? -1
+             : libgcrypt_report (hooks, u->source->name, "LUKS");
   return memcmp (k->digest, h->digest, LUKS_DIGEST_BYTES) == 0;
 }
 

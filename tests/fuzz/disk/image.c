@@ -32,6 +32,7 @@ make_digest (const struct luks *luks, const uint8_t *area, size_t size,
              const char *passphrase, uint8_t digest[LUKS_DIGEST_BYTES])
 {
   static uint8_t material[CIPHER_MAX_KEY_BYTES * LUKS_STRIPES];
+  static const struct qcow_hooks hooks = { .error = NULL };
   uint8_t key[CIPHER_MAX_KEY_BYTES];
   const struct luks_header *h = &luks->header;
   const size_t n = luks->method.key_bytes;
@@ -48,14 +49,14 @@ make_digest (const struct luks *luks, const uint8_t *area, size_t size,
   if (s->material < size)
     memcpy (material, area + s->material, min64 (bytes, size - s->material));
   MUST (digest_pbkdf2 (luks->hash, passphrase, strlen (passphrase), s->salt,
-                       LUKS_SALT_BYTES, s->iterations, key, n)
+                       LUKS_SALT_BYTES, s->iterations, key, n, &hooks)
         == 0);
   c = cipher_new (&luks->method, key);
   MUST (c && cipher_decrypt (c, material, bytes, 0) == 0);
   cipher_free (c);
   MUST (afsplit_merge (luks->hash, material, n, LUKS_STRIPES, key) == 0);
   MUST (digest_pbkdf2 (luks->hash, key, n, h->digest_salt, LUKS_SALT_BYTES,
-                       h->digest_iterations, digest, LUKS_DIGEST_BYTES)
+                       h->digest_iterations, digest, LUKS_DIGEST_BYTES, &hooks)
         == 0);
   return true;
 }

@@ -4,6 +4,8 @@
  * hashlib.  http/sigv4.c tests HMAC.
  */
 
+#include <errno.h>
+
 #include "tests/unit/unit.h"
 
 #include "codec/digest.h"
@@ -88,10 +90,38 @@ pbkdf2 (void **state)
     assert_int_equal (
       digest_pbkdf2 (rows[i].hash, rows[i].secret, rows[i].secret_length,
                      (const uint8_t *) rows[i].salt, strlen (rows[i].salt),
-                     rows[i].iterations, key, strlen (rows[i].key) / 2),
+                     rows[i].iterations, key, strlen (rows[i].key) / 2,
+                     &unit_hooks),
       0);
     assert_hex (key, rows[i].key);
   }
+}
+
+static unsigned sleeps;
+
+static int
+on_sleep (void *opaque, unsigned ms)
+{
+  (void) opaque;
+  (void) ms;
+  return ++sleeps == 4 ? -1 : 0;
+}
+
+/* A client that leaves does not wait for minutes. */
+static void
+stopped (void **state)
+{
+  static const struct qcow_hooks hooks = { .sleep = on_sleep };
+  static const uint8_t salt[] = "salt";
+  uint8_t key[64];
+
+  (void) state;
+  errno = 0;
+  assert_int_equal (digest_pbkdf2 (DIGEST_SHA512, "secret", 6, salt, 4,
+                                   UINT32_MAX, key, sizeof key, &hooks),
+                    -1);
+  assert_int_equal (errno, ESHUTDOWN);
+  assert_int_equal (sleeps, 4);
 }
 
 /* For example: 64 bytes with SHA-256 take two hashes in each iteration. */
@@ -110,6 +140,7 @@ work (void **state)
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (names),
   cmocka_unit_test (pbkdf2),
+  cmocka_unit_test (stopped),
   cmocka_unit_test (work),
 };
 

@@ -269,10 +269,46 @@ beyond_the_end (void **state)
   close_source ();
 }
 
+static unsigned sleeps;
+
+static int
+on_sleep (void *opaque, unsigned ms)
+{
+  (void) opaque;
+  (void) ms;
+  return ++sleeps == 4 ? -1 : 0;
+}
+
+/* The client leaves while a passphrase is tried. */
+static void
+client_leaves (void **state)
+{
+  static const char *const list[] = { "tiger" };
+  struct luks_limits limits = { UINT64_MAX, UINT64_MAX };
+  struct luks_result result;
+  struct qcow_hooks leaving = unit_hooks;
+
+  (void) state;
+  make_source ("cbc-plain64", 16, "d257f50f812ca461ddf500570e22d8acaadaface");
+  put_be32 (bytes + 208 + 4, UINT32_MAX);
+  put_be32 (bytes + 208 + 3 * 48 + 4, UINT32_MAX);
+  assert_string_equal (parse (LENGTH), "");
+  leaving.sleep = on_sleep;
+  source->hooks = &leaving;
+  unit_forget ();
+  assert_int_equal (
+    luks_unlock (&luks, source, 1000 * 512, list, 1, &limits, &result), -1);
+  assert_int_equal (errno, ESHUTDOWN);
+  assert_int_equal (unit_errors, 0);
+  source->hooks = &unit_hooks;
+  close_source ();
+}
+
 static const struct CMUnitTest tests[] = {
   cmocka_unit_test (good_algorithms),     cmocka_unit_test (algorithms),
   cmocka_unit_test (unlocking),           cmocka_unit_test (too_much_work),
   cmocka_unit_test (several_passphrases), cmocka_unit_test (beyond_the_end),
+  cmocka_unit_test (client_leaves),
 };
 
 UNIT_MAIN (tests)
