@@ -38,7 +38,7 @@
 #define IDLE_MS 2000
 #define MAX_IDLE 4
 
-/* If L1 tables take more, idle images are closed before another is opened. */
+/* If tables take more, idle images are closed before another is opened. */
 #define IDLE_L1_BYTES (QCOW_MAX_L1_MEMORY / 4)
 
 struct shared_image {

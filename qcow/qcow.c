@@ -167,7 +167,7 @@ open_tables (struct qcow *q)
 {
   const struct image *top = q->chain->layers[0].image;
 
-  q->snapshots = snapshot_table_load (top->source, &top->header);
+  q->snapshots = snapshot_table_load (top);
   if (q->snapshots == NULL)
     return -1;
   q->bitmaps = bitmap_table_load (top);

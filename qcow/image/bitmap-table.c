@@ -20,6 +20,9 @@
 
 /* --- The directory --- */
 
+/* For each bitmap: an entry of the list, and one of the index. */
+#define ENTRY_BYTES 60
+
 static int
 read_directory (struct bitmap_table *all, const struct image *image,
                 struct problem *problem)
@@ -45,6 +48,13 @@ read_directory (struct bitmap_table *all, const struct image *image,
                         h->bitmap_directory_size, h->bitmap_directory_offset);
 
   bytes = (size_t) h->bitmap_directory_size;
+  if (!l1_tables_reserve (all->limit,
+                          bytes + (uint64_t) h->nb_bitmaps * ENTRY_BYTES,
+                          &all->reserved))
+    return problem_set (problem,
+                        "with their directory, the tables in use would exceed "
+                        "the limit of %" PRIu64 " MiB",
+                        QCOW_MAX_L1_MEMORY >> 20);
   all->list = calloc (h->nb_bitmaps, sizeof all->list[0]);
   all->by_name = name_index_new (h->nb_bitmaps);
   all->directory = malloc (bytes + 1);
@@ -74,7 +84,8 @@ free_directory (struct bitmap_table *all)
   name_index_free (all->by_name);
   free (all->list);
   free (all->directory);
-  *all = (struct bitmap_table){ .count = 0 };
+  l1_tables_release (all->limit, all->reserved);
+  *all = (struct bitmap_table){ .limit = all->limit };
 }
 
 struct bitmap_table *
@@ -88,6 +99,7 @@ bitmap_table_load (const struct image *image)
     image_no_memory (image);
     return NULL;
   }
+  all->limit = image->context->l1_tables;
   if ((h->nb_bitmaps > 0 || h->bitmaps_broken)
       && read_directory (all, image, &problem) == -1) {
     error_warn (image->context->hooks, image->name,

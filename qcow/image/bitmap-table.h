@@ -25,11 +25,14 @@ struct bitmap_table {
   /* The rest is private to bitmap-table.c. */
   uint8_t *directory;         /* names point into it */
   struct name_index *by_name; /* NULL: there are no bitmaps */
+  struct l1_tables *limit;
+  uint64_t reserved; /* of the limit, in bytes */
 };
 
-/* Read the directory of the image.  If it is damaged, warn and return a table
- * without bitmaps, since the disk can be read without them.  The caller frees
- * the table.  NULL if out of memory, with the error reported.
+/* Read the directory of the image.  Its memory counts to the limit of L1
+ * tables.  If the directory is damaged, or takes too much memory, warn and
+ * return a table without bitmaps, since the disk can be read without them. The
+ * caller frees the table.  NULL if out of memory, with the error reported.
  */
 struct bitmap_table *bitmap_table_load (const struct image *image);
 void bitmap_table_free (struct bitmap_table *all);

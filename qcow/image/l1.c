@@ -6,13 +6,12 @@
  * opened.  It has one entry for each image, snapshot and bitmap in use.
  *
  * Invariants under the lock: each table in the list has uses > 0; 'bytes' is
- * the memory that the tables in the list take.
+ * the memory that the tables in the list take, and what is reserved.
  */
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/once.h"
@@ -55,6 +54,29 @@ l1_tables_bytes (struct l1_tables *all)
   bytes = all->bytes;
   pthread_mutex_unlock (&all->lock);
   return bytes;
+}
+
+bool
+l1_tables_reserve (struct l1_tables *all, uint64_t bytes, uint64_t *reserved)
+{
+  bool fits;
+
+  pthread_mutex_lock (&all->lock);
+  fits = bytes <= QCOW_MAX_L1_MEMORY - all->bytes;
+  if (fits)
+    all->bytes += bytes;
+  pthread_mutex_unlock (&all->lock);
+  if (fits)
+    *reserved += bytes;
+  return fits;
+}
+
+void
+l1_tables_release (struct l1_tables *all, uint64_t reserved)
+{
+  pthread_mutex_lock (&all->lock);
+  all->bytes -= reserved;
+  pthread_mutex_unlock (&all->lock);
 }
 
 static uint64_t

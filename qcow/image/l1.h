@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * L1 tables, and the tables of bitmaps, in memory.  Views share them: there is
- * one copy of a table while any view uses it.  All tables together take at
- * most QCOW_MAX_L1_MEMORY.
+ * one copy of a table while any view uses it.  All tables together, and the
+ * snapshot tables and bitmap directories of images, take at most
+ * QCOW_MAX_L1_MEMORY.
  *
  * Any number of threads may call all functions but new and free at once.  No
  * lock is held while a table is read.  A thread that needs a table which
@@ -12,6 +13,7 @@
 #ifndef QCOW_IMAGE_L1_H
 #define QCOW_IMAGE_L1_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -42,8 +44,15 @@ struct l1_tables *l1_tables_new (void);
 /* NULL is ignored.  All tables must have been put. */
 void l1_tables_free (struct l1_tables *all);
 
-/* The memory that all tables in use take, in bytes. */
+/* The memory that all tables in use take, in bytes, with what is reserved. */
 uint64_t l1_tables_bytes (struct l1_tables *all);
+
+/* Count memory of another kind of table, too, before it is allocated.  Add the
+ * bytes to *reserved, which starts as 0.  False: there would be too much.
+ */
+bool l1_tables_reserve (struct l1_tables *all, uint64_t bytes,
+                        uint64_t *reserved);
+void l1_tables_release (struct l1_tables *all, uint64_t reserved);
 
 /* Get the table of 'size' entries at 'offset' of the source, and read it if no
  * view uses it yet.  If less than 'slack' bytes of its end lie past the end of

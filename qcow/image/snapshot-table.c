@@ -19,6 +19,21 @@
 /* Nearly all tables are shorter. */
 #define FIRST_READ (UINT64_C (64) << 10)
 
+/* For each snapshot: an entry of the list, and one of each index. */
+#define ENTRY_BYTES 120
+
+/* Reserve memory before it is allocated. */
+static int
+reserve (struct snapshot_table *s, const struct source *source, size_t bytes)
+{
+  if (l1_tables_reserve (s->limit, bytes, &s->reserved))
+    return 0;
+  return error_report (source->hooks, ENOMEM, source->name,
+                       "with the snapshot table (%u snapshots), the tables in "
+                       "use would exceed the limit of %" PRIu64 " MiB",
+                       s->count, QCOW_MAX_L1_MEMORY >> 20);
+}
+
 /* Parse all entries of table[0..length).  Returns 1, 0 if the table is longer,
  * or -1 with the reason.
  */
@@ -76,6 +91,8 @@ read_table (struct snapshot_table *s, struct source *source,
           : "exceeds the limit of 64 MiB");
     if (want > most)
       want = most;
+    if (reserve (s, source, want - have) == -1)
+      return -1;
     p = realloc (s->table, want);
     if (p == NULL)
       return source_no_memory (source);
@@ -109,29 +126,38 @@ sort_table (struct snapshot_table *s)
   name_index_sort (s->by_name);
 }
 
-struct snapshot_table *
-snapshot_table_load (struct source *source, const struct header *header)
+/* 's' is new.  On failure the caller frees it. */
+static int
+load (struct snapshot_table *s, const struct image *image)
 {
-  const unsigned n = header->nb_snapshots;
+  const unsigned n = image->header.nb_snapshots;
+
+  s->limit = image->context->l1_tables;
+  s->count = n;
+  if (reserve (s, image->source, (size_t) n * ENTRY_BYTES) == -1)
+    return -1;
+  s->list = calloc (n + 1, sizeof s->list[0]);
+  s->by_id = name_index_new (n);
+  s->by_name = name_index_new (n);
+  if (s->list == NULL || s->by_id == NULL || s->by_name == NULL)
+    return image_no_memory (image);
+  if (n > 0 && read_table (s, image->source, &image->header) == -1)
+    return -1;
+  sort_table (s);
+  return 0;
+}
+
+struct snapshot_table *
+snapshot_table_load (const struct image *image)
+{
   struct snapshot_table *s = calloc (1, sizeof *s);
 
-  if (s) {
-    s->count = n;
-    s->list = calloc (n + 1, sizeof s->list[0]);
-    s->by_id = name_index_new (n);
-    s->by_name = name_index_new (n);
-  }
-  if (s == NULL || s->list == NULL || s->by_id == NULL || s->by_name == NULL) {
-    snapshot_table_free (s);
-    source_no_memory (source);
-    return NULL;
-  }
-  if (n > 0 && read_table (s, source, header) == -1) {
-    snapshot_table_free (s);
-    return NULL;
-  }
-  sort_table (s);
-  return s;
+  if (s == NULL)
+    image_no_memory (image);
+  else if (load (s, image) == 0)
+    return s;
+  snapshot_table_free (s);
+  return NULL;
 }
 
 void
@@ -145,6 +171,7 @@ snapshot_table_free (struct snapshot_table *s)
   name_index_free (s->by_id);
   free (s->list);
   free (s->table);
+  l1_tables_release (s->limit, s->reserved);
   free (s);
 }
 

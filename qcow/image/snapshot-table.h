@@ -15,7 +15,7 @@
 #include "base/name-index.h"
 #include "format/header.h"
 #include "format/snapshot-entry.h"
-#include "source/source.h"
+#include "image/image.h"
 
 struct snapshot_table {
   unsigned count;
@@ -23,14 +23,16 @@ struct snapshot_table {
   /* The rest is private to snapshot-table.c. */
   uint8_t *table; /* ids and names point into it */
   struct name_index *by_id, *by_name;
+  struct l1_tables *limit;
+  uint64_t reserved; /* of the limit, in bytes */
 };
 
 /* Read the snapshot table of the image.  The result takes as much memory as
- * the table, at most 64 MiB, and some 120 bytes for each snapshot.  The caller
- * frees it.  NULL with the error reported and errno EINVAL, EIO or ENOMEM.
+ * the table, at most 64 MiB, and some 120 bytes for each snapshot, which count
+ * to the limit of L1 tables.  The caller frees it.  NULL with the error
+ * reported and errno EINVAL, EIO or ENOMEM.
  */
-struct snapshot_table *snapshot_table_load (struct source *source,
-                                            const struct header *header);
+struct snapshot_table *snapshot_table_load (const struct image *image);
 void snapshot_table_free (struct snapshot_table *s);
 
 /* Find a snapshot by its id, or else by its name; the first one if there are
