@@ -664,8 +664,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (spoiled),      cmocka_unit_test (poison),
   cmocka_unit_test (structured),   cmocka_unit_test (leave),
   cmocka_unit_test (leave_near),   cmocka_unit_test (leave_near_hanging),
-  cmocka_unit_test (libnbd_fails), cmocka_unit_test (one_connection),
-  cmocka_unit_test (replaced),
+  cmocka_unit_test (libnbd_fails), cmocka_unit_test (replaced),
 };
 
 int
