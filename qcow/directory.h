@@ -5,8 +5,8 @@
  *
  * An image is shared by its clients and closed a few seconds after the last
  * one has left.  All images share one cache, one pool of working memory and
- * one limit for tables in memory (struct qcow_shared).  An image that can't be opened
- * affects only the clients that ask for it.
+ * one limit for tables in memory (struct qcow_shared).  An image that can't be
+ * opened affects only the clients that ask for it.
  *
  * Each client gets the file that has the name when the client comes.  If that
  * file was replaced or changed meanwhile, clients that came earlier keep the
