@@ -223,6 +223,7 @@ image_close (struct image *image)
 
   if (image == NULL)
     return;
+  l1_tables_forget (image->context->l1_tables, image->source);
   if (image->data != image->source)
     source_close (image->data);
   source_close (image->source);

@@ -5,8 +5,13 @@
  * The tables are in a list, which is only searched when an image or a view is
  * opened.  It has one entry for each image, snapshot and bitmap in use.
  *
- * Invariants under the lock: each table in the list has uses > 0; 'bytes' is
- * the memory that the tables in the list take, and what is reserved.
+ * The last table that was put stays, unless it is large: nbdkit's retry filter
+ * closes a client's view and opens it again, and so do clients that come one
+ * after the other.
+ *
+ * Invariants under the lock: each table in the list but 'idle' has uses > 0;
+ * 'bytes' is the memory that the tables in the list take, and what is
+ * reserved.
  */
 
 #include <errno.h>
@@ -19,11 +24,68 @@
 #include "format/format.h"
 #include "image/l1.h"
 
+/* For a disk of 64 TiB with clusters of 64 KiB. */
+#define MAX_IDLE_BYTES (UINT64_C (1) << 20)
+
 struct l1_tables {
   pthread_mutex_t lock;
   uint64_t bytes;
   struct l1_table *first;
+  struct l1_table *idle; /* not in use; NULL: none */
 };
+
+static uint64_t
+bytes_of (const struct l1_table *table)
+{
+  return table->size * UINT64_C (8);
+}
+
+/* Under the lock. */
+static void
+free_table (struct l1_tables *all, struct l1_table *table)
+{
+  struct l1_table **p = &all->first;
+
+  while (*p != table)
+    p = &(*p)->next;
+  *p = table->next;
+  all->bytes -= bytes_of (table);
+  once_destroy (&table->load);
+  free ((void *) table->entries);
+  free (table);
+}
+
+/* Under the lock. */
+static void
+drop_idle (struct l1_tables *all)
+{
+  if (all->idle)
+    free_table (all, all->idle);
+  all->idle = NULL;
+}
+
+/* Under the lock: drop one use. */
+static void
+drop (struct l1_tables *all, struct l1_table *table)
+{
+  if (--table->uses > 0)
+    return;
+  if (table->load.state == ONCE_FAILED || bytes_of (table) > MAX_IDLE_BYTES) {
+    free_table (all, table);
+    return;
+  }
+  drop_idle (all);
+  all->idle = table;
+}
+
+/* Under the lock.  False: there is no room for so many bytes more. */
+static bool
+make_room (struct l1_tables *all, uint64_t bytes)
+{
+  if (bytes > QCOW_MAX_L1_MEMORY - all->bytes)
+    drop_idle (all);
+  return bytes <= QCOW_MAX_L1_MEMORY - all->bytes;
+}
 
 struct l1_tables *
 l1_tables_new (void)
@@ -41,6 +103,7 @@ l1_tables_free (struct l1_tables *all)
 {
   if (all == NULL)
     return;
+  drop_idle (all);
   pthread_mutex_destroy (&all->lock);
   free (all);
 }
@@ -62,7 +125,7 @@ l1_tables_reserve (struct l1_tables *all, uint64_t bytes, uint64_t *reserved)
   bool fits;
 
   pthread_mutex_lock (&all->lock);
-  fits = bytes <= QCOW_MAX_L1_MEMORY - all->bytes;
+  fits = make_room (all, bytes);
   if (fits)
     all->bytes += bytes;
   pthread_mutex_unlock (&all->lock);
@@ -77,29 +140,6 @@ l1_tables_release (struct l1_tables *all, uint64_t reserved)
   pthread_mutex_lock (&all->lock);
   all->bytes -= reserved;
   pthread_mutex_unlock (&all->lock);
-}
-
-static uint64_t
-bytes_of (const struct l1_table *table)
-{
-  return table->size * UINT64_C (8);
-}
-
-/* Under the lock: drop one use.  The last one frees the table. */
-static void
-drop (struct l1_tables *all, struct l1_table *table)
-{
-  struct l1_table **p = &all->first;
-
-  if (--table->uses > 0)
-    return;
-  while (*p != table)
-    p = &(*p)->next;
-  *p = table->next;
-  all->bytes -= bytes_of (table);
-  once_destroy (&table->load);
-  free ((void *) table->entries);
-  free (table);
 }
 
 /* Read the table.  No other thread accesses its entries yet. */
@@ -152,6 +192,8 @@ find (struct l1_tables *all, const struct source *source, uint64_t offset,
     if (t->source == source && t->offset == offset && t->size == size
         && t->load.state != ONCE_FAILED) {
       t->uses++;
+      if (t == all->idle)
+        all->idle = NULL;
       break;
     }
   return t;
@@ -166,7 +208,7 @@ add (struct l1_tables *all, struct source *source, uint64_t offset,
 {
   struct l1_table *t;
 
-  if (size * UINT64_C (8) > QCOW_MAX_L1_MEMORY - all->bytes) {
+  if (!make_room (all, size * UINT64_C (8))) {
     errno = EAGAIN;
     return NULL;
   }
@@ -257,5 +299,14 @@ l1_table_put (struct l1_tables *all, struct l1_table *table)
     return;
   pthread_mutex_lock (&all->lock);
   drop (all, table);
+  pthread_mutex_unlock (&all->lock);
+}
+
+void
+l1_tables_forget (struct l1_tables *all, const struct source *source)
+{
+  pthread_mutex_lock (&all->lock);
+  if (all->idle && all->idle->source == source)
+    drop_idle (all);
   pthread_mutex_unlock (&all->lock);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * L1 tables, and the tables of bitmaps, in memory.  Views share them: there is
- * one copy of a table while any view uses it.  All tables together, and the
- * snapshot tables and bitmap directories of images, take at most
- * QCOW_MAX_L1_MEMORY.
+ * one copy of a table while any view uses it, and perhaps longer.  All tables
+ * together, and the snapshot tables and bitmap directories of images, take at
+ * most QCOW_MAX_L1_MEMORY.
  *
  * Any number of threads may call all functions but new and free at once.  No
  * lock is held while a table is read.  A thread that needs a table which
@@ -67,5 +67,10 @@ struct l1_table *l1_table_get (struct l1_tables *all, struct source *source,
 
 /* Drop a reference to a table.  NULL is ignored. */
 void l1_table_put (struct l1_tables *all, struct l1_table *table);
+
+/* Free what is kept of a source that is to be closed.  No table of it may be
+ * in use.
+ */
+void l1_tables_forget (struct l1_tables *all, const struct source *source);
 
 #endif /* QCOW_IMAGE_L1_H */

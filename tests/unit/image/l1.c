@@ -285,6 +285,58 @@ l1_failure (void **state)
   close (f.fd);
 }
 
+static uint64_t
+use_table (struct l1_tables *all, struct source *s, uint64_t number,
+           uint32_t size)
+{
+  struct l1_table *t
+    = l1_table_get (all, s, number * size * 8, size, 512, "it");
+  uint64_t first;
+
+  assert_non_null (t);
+  first = t->entries[0];
+  l1_table_put (all, t);
+  return first;
+}
+
+/* The last table that was put is still there, unless it is large. */
+static void
+l1_idle (void **state)
+{
+  enum { SMALL = 100, LARGE = (1 << 17) + 1 };
+  const struct unit_file f = unit_file_new ();
+  struct l1_tables *all = l1_tables_new ();
+  struct l1_table *t;
+  struct source *s;
+
+  (void) state;
+  assert_non_null (all);
+  assert_int_equal (ftruncate (f.fd, 4 * LARGE * 8), 0);
+  unit_write_be64 (&f, 7, 0);
+  s = open_file (&f);
+  assert_int_equal (use_table (all, s, 0, SMALL), 7);
+  unit_write_be64 (&f, 8, 0);
+  assert_int_equal (use_table (all, s, 0, SMALL), 7);
+  t = l1_table_get (all, s, 0, SMALL, 512, "it");
+  assert_int_equal (use_table (all, s, 1, SMALL), 0);
+  l1_table_put (all, t);
+  assert_int_equal (l1_tables_bytes (all), SMALL * 8);
+  assert_int_equal (use_table (all, s, 1, SMALL), 0);
+  assert_int_equal (use_table (all, s, 0, SMALL), 8);
+  l1_tables_forget (all, NULL);
+  assert_int_equal (l1_tables_bytes (all), SMALL * 8);
+  l1_tables_forget (all, s);
+  assert_int_equal (l1_tables_bytes (all), 0);
+
+  use_table (all, s, 1, LARGE);
+  assert_int_equal (l1_tables_bytes (all), 0);
+  use_table (all, s, 1, LARGE - 1);
+  assert_int_equal (l1_tables_bytes (all), (LARGE - 1) * 8);
+  source_close (s);
+  l1_tables_free (all);
+  close (f.fd);
+}
+
 /* A source with reads so slow that other threads wait. */
 static unsigned slow_reads;
 static bool slow_fails;
@@ -396,6 +448,7 @@ l1_waiting (void **state)
       assert_between (slow_reads, 1, USERS);
     else
       assert_int_equal (slow_reads, 1);
+    l1_tables_forget (slow_tables, &slow_source);
   }
   pthread_barrier_destroy (&slow_start);
   l1_tables_free (slow_tables);
@@ -464,6 +517,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (l1_end),
   cmocka_unit_test (l1_sharing),
   cmocka_unit_test (l1_failure),
+  cmocka_unit_test (l1_idle),
   cmocka_unit_test (l1_waiting),
   cmocka_unit_test (l1_loader_disconnects),
   cmocka_unit_test (l1_waiter_disconnects),
