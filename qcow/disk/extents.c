@@ -60,9 +60,10 @@ struct extents_request {
   struct merger merger;
   unsigned runs; /* since the clock was read */
 
-  /* What finds the runs, and can hold pins; NULL: not in use. */
-  struct map *map;
-  struct diff *diff;
+  /* What finds the runs, and can hold pins. */
+  bool mapping, comparing; /* 'map' or 'diff' is in use */
+  struct map map;
+  struct diff diff;
 };
 
 static int
@@ -109,10 +110,10 @@ find_fragment (struct extents_request *r, const struct run *run, uint64_t host)
   h->start = host;
   if (source_extent (run->source, host, true, &h->hole, &h->end))
     return;
-  if (r->map)
-    map_release (r->map);
-  if (r->diff)
-    diff_release (r->diff);
+  if (r->mapping)
+    map_release (&r->map);
+  if (r->comparing)
+    diff_release (&r->diff);
   source_extent (run->source, host, false, &h->hole, &h->end);
   lookup_expired (&r->lookup);
 }
@@ -202,19 +203,18 @@ is_solid (const struct qcow_view *v)
 static int
 add_range (struct extents_request *r, uint64_t offset, uint64_t length)
 {
-  struct map map;
   struct run run;
   int found, added = 1;
 
-  map_begin (&map, r->view, &r->lookup, offset, length);
-  r->map = &map;
-  while ((found = map_next (&map, &run)) == 1) {
+  map_begin (&r->map, r->view, &r->lookup, offset, length);
+  r->mapping = true;
+  while ((found = map_next (&r->map, &run)) == 1) {
     added = unless_expired (r, add_run (r, &run));
     if (added != 1)
       break;
   }
-  r->map = NULL;
-  map_end (&map);
+  r->mapping = false;
+  map_end (&r->map);
   return found == -1 ? -1 : added;
 }
 
@@ -246,14 +246,13 @@ add_delta (struct extents_request *r, uint64_t offset, uint64_t length)
 {
   const uint64_t end = offset + length;
   uint64_t same = offset, same_end = offset; /* unchanged, not yet added */
-  struct diff diff;
   struct run run;
   bool changed;
   int found, added = 1;
 
-  diff_begin (&diff, r->view, &r->lookup, offset, length);
-  r->diff = &diff;
-  while (added == 1 && (found = diff_next (&diff, &run, &changed)) == 1) {
+  diff_begin (&r->diff, r->view, &r->lookup, offset, length);
+  r->comparing = true;
+  while (added == 1 && (found = diff_next (&r->diff, &run, &changed)) == 1) {
     if (changed) {
       added = add_unchanged (r, same, same_end, end);
       if (added == 1)
@@ -263,8 +262,8 @@ add_delta (struct extents_request *r, uint64_t offset, uint64_t length)
     same_end = run.offset + run.length;
     added = unless_expired (r, added);
   }
-  r->diff = NULL;
-  diff_end (&diff);
+  r->comparing = false;
+  diff_end (&r->diff);
   /* (Adds nothing if the reply is long enough.) */
   if (added != -1 && same < same_end
       && add_unchanged (r, same, same_end, end) == -1)
