@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/minmax.h"
 #include "base/monotonic.h"
@@ -197,6 +198,8 @@ connection_close (struct connection *c)
     return;
   if (c->ready && c->nr_sent == 0)
     libnbd.aio_disconnect (c->handle, 0);
+  /* nbdkit --run has forked, and the other process has the socket, too. */
+  shutdown (libnbd.aio_get_fd (c->handle), SHUT_RDWR);
   libnbd.close (c->handle);
   c->handle = NULL;
   c->ready = false;

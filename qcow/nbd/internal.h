@@ -228,6 +228,9 @@ void nbd_submit (struct transport *t, struct fetch *f);
 /* Make the driver look soon which fetches are cancelled. */
 void nbd_wake (struct transport *t);
 
+/* Close all connections.  NULL is ignored. */
+void nbd_hang_up (struct nbd *n);
+
 /* Add an object.  0, or -1 with errno ENOMEM.  Only before nbd_start. */
 int nbd_add (struct nbd *n, struct nbd_object *o);
 void nbd_remove (struct nbd *n, struct nbd_object *o);

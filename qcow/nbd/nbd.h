@@ -7,6 +7,9 @@
  * a fetch, afterwards a worker thread.  Callers submit fetches and can wait
  * for them; they hold no lock while they wait.
  *
+ * Connections survive a fork before nbd_start: only the process that calls it
+ * uses them on.  The first client need not wait for a new handshake.
+ *
  * Lost connections are made again, and what was in flight is requested again.
  * Only bytes of an export of the size and description that were seen first are
  * delivered.
@@ -27,9 +30,6 @@ struct nbd;
  * NULL with the error reported and errno.
  */
 struct nbd *nbd_new (unsigned connections, const struct qcow_hooks *hooks);
-
-/* Close all connections: a fork must not copy them. */
-void nbd_hang_up (struct nbd *n);
 
 /* Start the worker thread.  0, or -1 with the error reported and errno. */
 int nbd_start (struct nbd *n);

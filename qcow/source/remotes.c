@@ -40,7 +40,6 @@ void
 remotes_hang_up (struct remotes *r)
 {
   http_hang_up (r->http);
-  nbd_hang_up (r->nbd);
 }
 
 int

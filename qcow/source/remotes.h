@@ -37,7 +37,7 @@ int remotes_parse_url (struct remotes *r, const struct qcow_options *options,
  */
 struct transport *remotes_open (struct remotes *r, struct reference *ref);
 
-/* Close all connections: a fork must not copy them. */
+/* Close the connections that a fork must not copy. */
 void remotes_hang_up (struct remotes *r);
 
 /* Start the worker threads.  0, or -1 with the error reported and errno. */
