@@ -36,9 +36,14 @@ int
 open_again (int fd)
 {
   char self[64];
+  int own;
 
   snprintf (self, sizeof self, "/proc/self/fd/%d", fd);
-  return open (self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  own = open (self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  /* A file that was removed can still be opened in this way. */
+  if (own == -1 && errno == ENOENT)
+    errno = EOPNOTSUPP;
+  return own;
 }
 
 void

@@ -20,7 +20,8 @@
 int open_below (int directory, const char *name, uint64_t resolve);
 
 /* Open the file of a descriptor, which may be an O_PATH one, for reading.  The
- * result has a file offset and locks of its own.
+ * result has a file offset and locks of its own.  errno is EOPNOTSUPP if /proc
+ * is not mounted.
  */
 int open_again (int fd);
 

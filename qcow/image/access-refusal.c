@@ -22,6 +22,10 @@ access_open_failed (const struct access *a, const struct reference *ref)
   const bool moved = err == ENOENT || err == ENOTDIR;
   struct hint_room room;
 
+  if (err == EOPNOTSUPP) /* open_again */
+    return error_report (a->hooks, err, ref->image,
+                         "can't open the %s " NAMED ": /proc is not mounted",
+                         ref->what, NAMED_REFERENCE (ref));
   return error_report (
     a->hooks, err, ref->image, "can't open the %s " NAMED ": %m%s", ref->what,
     NAMED_REFERENCE (ref),

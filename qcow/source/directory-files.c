@@ -59,6 +59,9 @@ look_up_failed (const struct directory_files *f, const char *name)
   if (errno == ENOENT)
     return error_report (f->hooks, ENOENT, name,
                          "there is no such file in the directory");
+  if (errno == EOPNOTSUPP) /* open_again */
+    return error_report (f->hooks, EOPNOTSUPP, name,
+                         "can't open the file: /proc is not mounted");
   if (errno == EXDEV)
     return error_report (f->hooks, EPERM, name,
                          "is a symbolic link that leads out of the directory, "
