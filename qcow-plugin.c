@@ -13,12 +13,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <gcrypt.h>
@@ -82,9 +84,22 @@ hook_sleep (UNUSED void *opaque, unsigned ms)
   return 0;
 }
 
+/* Each of nbdkit's threads would have its own arena, which takes 64 MiB of the
+ * address space.  If that is limited, not even all threads would start.
+ */
+static void
+save_address_space (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    mallopt (M_ARENA_MAX, 2);
+}
+
 static void
 plugin_load (void)
 {
+  save_address_space ();
   if (qcow_load () == -1) {
     nbdkit_error ("libgcrypt %s is too old", gcry_check_version (NULL));
     exit (EXIT_FAILURE);
