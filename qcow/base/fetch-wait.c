@@ -66,7 +66,6 @@ warn_if_slow (const struct fetch_wait *how, struct transport *t,
               why[0] ? why : "it has not responded");
 }
 
-/* There is no other thread.  -1: cancel the fetches. */
 static int
 drive_once (const struct fetch_wait *how, struct transport *t,
             const struct waiter *w, uint64_t began)
@@ -78,6 +77,7 @@ drive_once (const struct fetch_wait *how, struct transport *t,
   return hooks_sleep (how->hooks, 0);
 }
 
+/* There is no other thread.  -1: cancel the fetches. */
 static int
 drive (const struct fetch_wait *how, struct transport *t,
        const struct waiter *w)

@@ -2,7 +2,7 @@
  *
  * Threads that wait for fetches of a transport.
  *
- * A waiting thread calls the sleep hook at least every 100 ms.  If nbdkit is
+ * A waiting thread calls the sleep hook at least every 50 ms.  If nbdkit is
  * shutting down or the client has disconnected, the thread cancels its fetches
  * and waits until they are done, which takes little time.  So nothing writes
  * to memory that the thread has left.

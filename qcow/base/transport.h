@@ -111,15 +111,15 @@ struct transport {
 
   bool slow_start; /* the user was told that opening it takes long */
 
-  /* The shortest time in which the server began to respond, in us; starts as
-   * UINT64_MAX; atomic.  (On i386 a uint64_t in a structure is aligned to 4
+  /* The time in which the server began to respond, in us: the shortest, or an
+   * average that prefers short ones; starts as UINT64_MAX; atomic.  (On i386 a uint64_t in a structure is aligned to 4
    * bytes only.  Across two cache lines it would not be atomic, and clang
    * calls libatomic for it: hence _Alignas.)
    */
   _Alignas(8) uint64_t latency;
 };
 
-/* Note how long a response took.  Only the thread that does the transfers. */
+/* Keep the shortest time of a response.  Only the thread that does the transfers. */
 static inline void
 transport_note_latency (struct transport *t, uint64_t us)
 {
@@ -127,7 +127,7 @@ transport_note_latency (struct transport *t, uint64_t us)
     __atomic_store_n (&t->latency, us, __ATOMIC_RELAXED);
 }
 
-/* A server that once responded this quickly is near. */
+/* A server that responds this quickly is near. */
 #define TRANSPORT_NEAR_US 1000
 
 /* True if a round trip takes so little time that avoiding one gains nothing.

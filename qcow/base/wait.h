@@ -2,7 +2,8 @@
  *
  * Waits that the user of the module can interrupt.  Every wait that may last
  * longer than a few milliseconds uses these functions, so it ends within
- * HOOKS_POLL_MS after the server shuts down or the client disconnects.
+ * 100 ms after the server shuts down or the client disconnects: HOOKS_POLL_MS,
+ * and what it takes to cancel what was waited for.
  */
 
 #ifndef QCOW_BASE_WAIT_H
@@ -14,7 +15,7 @@
 #include "base/hooks.h"
 
 /* How often a waiter calls the sleep hook to learn whether to continue. */
-#define HOOKS_POLL_MS 100
+#define HOOKS_POLL_MS 50
 
 /* Sleep for 'ms' milliseconds through the sleep hook, and return its result.
  */

@@ -19,10 +19,10 @@
 #include "base/monotonic.h"
 #include "nbd/internal.h"
 
-/* A larger command would take longer to cancel, others would wait longer for
- * the connection, and on the way the bytes would not stay in the CPU's cache.
+/* A larger command would take longer to cancel, and others would wait longer
+ * for the connection.  Some servers refuse more than 32 MiB.
  */
-#define MAX_COMMAND (256U << 10)
+#define MAX_COMMAND (1U << 20)
 
 /* The largest minimum that the protocol allows. */
 #define MAX_MINIMUM (64U << 10)
@@ -119,6 +119,7 @@ adopt (struct connection *c, const struct nbd_export *new)
   struct nbd_export *e = &o->export;
 
   e->multi_conn = new->multi_conn;
+  e->allocation = new->allocation;
   if (object_has_connection (o)) {
     if (!new->multi_conn)
       return failed (c, EIO,
@@ -415,13 +416,15 @@ connection_send (struct connection *c, struct command *cmd)
   cmd->sent = true;
   cmd->over = false;
   cmd->began = monotonic_us ();
+  cmd->alone = c->nr_sent == 0;
   if (c->nr_sent++ == 0)
     c->progress = cmd->began / 1000;
   cmd->request->nr_sent++;
   cmd->cookie = submit (c, cmd);
   if (cmd->cookie == -1) {
     cmd->over = true;
-    cmd->err = libnbd.get_errno () != 0 ? libnbd.get_errno () : EIO;
+    libnbd_failed (c);
+    cmd->err = errno;
   }
   return check (c);
 }

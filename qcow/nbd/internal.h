@@ -87,7 +87,8 @@ struct nbd_object {
 
   bool known; /* 'export' is set */
   struct nbd_export export;
-  bool changed; /* the server has another export now */
+  bool changed;       /* the server has another export now */
+  uint64_t no_direct; /* ms: no direct reads before (request.c) */
 
   struct request *requests; /* the oldest first */
 
@@ -112,6 +113,7 @@ struct command {
   uint8_t *bounce; /* where it reads whole blocks to; NULL: to 'buf' */
   struct fetch_holes found; /* by a query; 'length' is that of the list */
   bool sent;                /* in flight, or complete */
+  bool alone;               /* no other was in flight when it was sent */
   uint64_t began;           /* us: when it was sent */
   int64_t cookie;           /* of libnbd; -1: it has not taken the command */
   bool over;                /* the reply has arrived, or libnbd has given up */

@@ -24,6 +24,11 @@
 #include "base/monotonic.h"
 #include "nbd/internal.h"
 
+/* Reads from a near server are not larger than this: it has a buffer for each
+ * that it works on, and together these should fit into the CPU's cache.
+ */
+#define MAX_NEAR_COMMAND (256U << 10)
+
 /* Bytes of blocks of the server's, 'minimum'. */
 static uint64_t
 round_down (const struct nbd_object *o, uint64_t offset)
@@ -56,11 +61,14 @@ split (const struct command *cmd, struct command *out)
 {
   const struct nbd_object *o = cmd->request->object;
   const uint64_t end = cmd->offset + cmd->length;
+  const uint64_t most = transport_is_near (&o->transport)
+                          ? min64 (o->export.maximum, MAX_NEAR_COMMAND)
+                          : o->export.maximum;
   uint64_t offset = cmd->offset, next;
   size_t n = 0;
 
   for (; offset < end; offset = next, ++n) {
-    next = min64 (end, round_down (o, offset) + o->export.maximum);
+    next = min64 (end, round_down (o, offset) + most);
     if (out)
       out[n] = (struct command){ .request = cmd->request,
                                  .offset = offset,
@@ -115,8 +123,10 @@ free_commands (struct request *r)
 static int
 add_bounce_buffers (struct request *r)
 {
+  const struct nbd_object *o = r->object;
   const bool waits = r->fetch->waiter != NULL;
-  const bool near = transport_is_near (&r->object->transport);
+  const bool may_wait
+    = transport_is_near (&o->transport) && monotonic_ms () >= o->no_direct;
   size_t i, length;
   uint64_t offset;
 
@@ -126,7 +136,8 @@ add_bounce_buffers (struct request *r)
     struct command *cmd = &r->commands[i];
 
     command_range (cmd, &offset, &length);
-    if (offset == cmd->offset && length == cmd->length && (!waits || near)) {
+    if (offset == cmd->offset && length == cmd->length
+        && (!waits || may_wait)) {
       r->direct = true;
       continue;
     }
@@ -214,6 +225,22 @@ nbd_request_finish (struct request *r, int err)
     f->done (f, err);
 }
 
+/* What a reply takes if the server has nothing else to do.  A single quick one
+ * from its cache does not make a server near for ever, nor does a slow one
+ * among others make it remote: so the time falls at once, and rises slowly.
+ */
+static void
+note_latency (struct nbd_object *o, const struct command *cmd)
+{
+  const uint64_t old = o->transport.latency;
+  const uint64_t us = monotonic_us () - cmd->began;
+
+  if (!cmd->alone)
+    return;
+  __atomic_store_n (&o->transport.latency,
+                    us <= old ? us : old + (us - old) / 4, __ATOMIC_RELAXED);
+}
+
 void
 command_complete (struct command *cmd)
 {
@@ -225,7 +252,6 @@ command_complete (struct command *cmd)
     memcpy (cmd->buf,
             cmd->bounce + (cmd->offset - round_down (o, cmd->offset)),
             cmd->length);
-  transport_note_latency (&o->transport, monotonic_us () - cmd->began);
   r->failures = o->failures = 0;
   o->given_up = 0;
   r->left--;
@@ -233,7 +259,9 @@ command_complete (struct command *cmd)
     f->holes->list = cmd->found.list;
     f->holes->n = cmd->found.n;
     cmd->found.list = NULL;
+    return;
   }
-  else if (--r->left_of[cmd->piece] == 0 && f->piece_done)
+  note_latency (o, cmd);
+  if (--r->left_of[cmd->piece] == 0 && f->piece_done)
     f->piece_done (f, cmd->piece);
 }

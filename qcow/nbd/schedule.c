@@ -33,7 +33,19 @@
 /* A cancelled request waits so long for commands that read to the memory of
  * its thread.  A near server mostly replies to them within 1 ms.
  */
-#define CANCEL_MS 50
+#define CANCEL_MS 40
+
+/* A server that took longer is not read from directly for so long. */
+#define NO_DIRECT_MS 60000
+
+/* Copies are only faster if it is known where holes are. */
+#define QUERY_GIVE_UP_MS 5000
+
+/* If nbdkit has changed its user since it opened the socket, no wait helps.
+ * But a server that was started again can set the socket's permissions a
+ * moment later.
+ */
+#define DENIED_GIVE_UP_MS 2000
 
 /* How often to ask whether the name of the host is resolved. */
 #define LOOKUP_POLL_MS 10
@@ -61,6 +73,24 @@ finish (struct request *r, int err)
   nbd_request_finish (r, err);
 }
 
+/* Split the request for the server's block sizes.  False: it must not be sent.
+ */
+static bool
+prepare (struct request *r)
+{
+  const struct nbd_object *o = r->object;
+
+  if (r->fetch->holes && !o->export.allocation) {
+    r->left = 0; /* nothing was found */
+    return false;
+  }
+  if (request_split (r) == 0)
+    return true;
+  error_no_memory (o->nbd->hooks, o->transport.name);
+  r->err = ENOMEM;
+  return false;
+}
+
 /* Find the command to send next, on a connection that is ready.  NULL: there
  * is none.
  */
@@ -73,10 +103,8 @@ first_unsent (const struct nbd_object *o)
   for (r = o->requests; r; r = r->next) {
     if (r->err != 0 || r->nr_sent == r->left)
       continue;
-    if (request_split (r) == 0)
+    if (prepare (r))
       break;
-    error_no_memory (o->nbd->hooks, o->transport.name);
-    r->err = ENOMEM;
   }
   if (r == NULL)
     return NULL;
@@ -196,11 +224,21 @@ object_is_denied (const struct nbd_object *o, int err)
 static bool
 is_permanent (const struct nbd_object *o, int err)
 {
-  return err == ENOMEM || object_is_denied (o, err)
-         || (err == ETIMEDOUT && !o->nbd->serving)
+  return err == ENOMEM || (err == ETIMEDOUT && !o->nbd->serving)
          || (!o->known
              && (errno_of (o, err) != EIO || err == ENOTSUP
                  || err == ENAMETOOLONG || err == EOVERFLOW));
+}
+
+/* How long to retry a request, from its first failure on. */
+static uint64_t
+give_up_after (const struct request *r, int err)
+{
+  const struct nbd_object *o = r->object;
+
+  if (r->fetch->holes)
+    return err == ETIMEDOUT ? 0 : QUERY_GIVE_UP_MS;
+  return object_is_denied (o, err) ? DENIED_GIVE_UP_MS : o->nbd->give_up_ms;
 }
 
 /* A request could not go on.  The next try would be after 'delay' ms. */
@@ -213,9 +251,10 @@ retry_request (struct request *r, int err, uint64_t now, uint64_t delay)
     r->first_failure = now;
   if (!r->once && !is_permanent (o, err)
       && (o->nbd->serving || r->failures <= BACKOFF_RETRIES_AT_START)
-      && now + delay - r->first_failure <= o->nbd->give_up_ms)
+      && now + delay - r->first_failure <= give_up_after (r, err))
     return;
-  o->given_up = now;
+  if (!r->fetch->holes)
+    o->given_up = now;
   fail_request (r, errno_of (o, err), false, o->why);
 }
 
@@ -293,7 +332,8 @@ settle (struct connection *c, int r)
       c->object->given_up = 0;
       errno = cmd->err;
       snprintf (why, sizeof why, "the NBD server reports: %m");
-      fail_request (cmd->request, cmd->err, true, why);
+      fail_request (cmd->request, cmd->err, true,
+                    cmd->cookie == -1 ? c->object->why : why);
     }
     else {
       if (r == 0) {
@@ -360,6 +400,8 @@ is_overdue (const struct connection *c, uint64_t now)
 
 /* Close the connections with such commands, which would write to the memory of
  * threads that leave.  This is no failure: other requests continue at once.
+ * But it must not happen again and again, so there are no direct reads for a
+ * while.
  */
 static void
 end_overdue (struct nbd_object *o, uint64_t now)
@@ -373,6 +415,7 @@ end_overdue (struct nbd_object *o, uint64_t now)
     if (!is_overdue (c, now))
       continue;
     connection_close (c);
+    o->no_direct = now + NO_DIRECT_MS;
     for (r = o->requests; r; r = r->next)
       r->hit = false;
   }

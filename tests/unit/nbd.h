@@ -31,7 +31,7 @@
 #define M (K * K)
 
 /* How long a client that leaves may take to return: the hook is called each
- * 100 ms.  Sanitizers are slow, and valgrind is slower.
+ * 50 ms.  Sanitizers are slow, and valgrind is slower.
  */
 static inline uint64_t
 soon_ms (void)

@@ -238,7 +238,7 @@ wakes (void **state)
   unsigned tries = 10;
 
   (void) state;
-  /* The third thread polls every 100 ms: that can happen to be just now. */
+  /* The third thread polls every 50 ms: that can happen to be just now. */
   while (tries > 0 && !third_is_woken ())
     tries--;
   assert_true (tries > 0);

@@ -32,7 +32,7 @@
 #define NR(array) (sizeof (array) / sizeof (array)[0])
 
 /* How long it may take somebody who leaves to come back: the hook is asked
- * each 100 ms.  Sanitizers are slow, and valgrind is slower.
+ * each 50 ms.  Sanitizers are slow, and valgrind is slower.
  */
 static uint64_t
 soon_ms (void)

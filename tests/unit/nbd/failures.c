@@ -481,7 +481,7 @@ check_replaced (bool multi_conn, unsigned minimum)
   nbd_stop (nbd);
   assert_int_equal (object->export.multi_conn, multi_conn);
   assert_int_equal (object->export.minimum, minimum > 0 ? minimum : 1);
-  /* That which hangs, one that is not used, and its successor. */
+  /* One that hangs, one that is not used, and its successor. */
   assert_int_equal (GET (nr_connections), 3);
   fake_end ();
 }

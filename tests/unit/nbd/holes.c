@@ -91,6 +91,24 @@ blocks (void **state)
   finish ();
 }
 
+/* A hole can have any content, unless the server says that it reads as zeros.
+ * Nor does it matter whether zeros are allocated.
+ */
+static void
+kinds (void **state)
+{
+  (void) state;
+  server_start ("eval", "get_size=echo 4M",
+                "pread=dd if=/dev/zero bs=$3 count=1",
+                "extents=echo 0 1M hole; echo 1M 1M hole,zero; "
+                "echo 2M 1M zero; echo 3M 1M");
+  begin (1);
+  assert_int_equal (find_holes (0, 4 * M), 0);
+  FOUND ({ 0, M, false }, { M, 3 * M, true }, { 3 * M, 4 * M, false });
+  assert_int_equal (unit_errors, 0);
+  finish ();
+}
+
 /* More than fit in one reply, and than are kept. */
 static void
 many (void **state)
@@ -177,10 +195,10 @@ reconnecting (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (sparse),       cmocka_unit_test (blocks),
-  cmocka_unit_test (many),         cmocka_unit_test (not_told),
-  cmocka_unit_test (failing),      cmocka_unit_test (leaving),
-  cmocka_unit_test (reconnecting),
+  cmocka_unit_test (sparse),   cmocka_unit_test (blocks),
+  cmocka_unit_test (kinds),    cmocka_unit_test (many),
+  cmocka_unit_test (not_told), cmocka_unit_test (failing),
+  cmocka_unit_test (leaving),  cmocka_unit_test (reconnecting),
 };
 
 int
