@@ -129,12 +129,55 @@ with_qcow 'nbdinfo --map --totals "$uri"' -- over "backing=$(uri large)" \
 like "3,000 fragments" "$(< totals)" '24576000 .* data'
 is "... 10 queries for 20 GiB" "$(asked large)" 10
 
-# A server that takes long for a reply: clients get parts.
-server slow --filter=delay file base delay-extents=1500ms
-map_of top "backing=$(uri slow)" backing-format=raw > got.map 2> log
-qemu_map top > wanted.map
-same_text "a slow server" got.map wanted.map
-is "... without messages" "$(errors log)" 0
+# A server that takes long for each reply: a client gets what is known after a
+# second, and the rest when it asks again.
+server slow --filter=delay file large delay-extents=700ms
+qemu_map over > wanted.map
+start_qcow -- over "backing=$(uri slow)" backing-format=raw
+py - "$uri" > got.map 2> log <<'PY' || diag "$(< log)"
+import sys, time
+import nbd
+h = nbd.NBD()
+h.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+h.connect_uri(sys.argv[1])
+names = {0: "data", 3: "hole,zero"}
+runs, at, slowest = [], 0, 0
+while at < h.get_size():
+    def extents(_, offset, entries, error):
+        global at
+        for length, flags in zip(entries[::2], entries[1::2]):
+            if runs and runs[-1][2] == flags:
+                runs[-1][1] += length
+            else:
+                runs.append([at, length, flags])
+            at += length
+    began = time.monotonic()
+    h.block_status(min((4 << 30) - 65536, h.get_size() - at), at, extents)
+    slowest = max(slowest, time.monotonic() - began)
+for start, length, flags in runs:
+    print("%10d  %10d %4d  %s" % (start, length, flags, names[flags]))
+print("slowest call: %.1f s" % slowest, file=sys.stderr)
+if slowest > 3:
+    sys.exit("a call took too long")
+PY
+stop_qcow
+like "a slow server: no call takes long" "$(< log)" '^slowest call: [12]\.'
+same_text "... the map" got.map wanted.map
+
+# How quickly it says where holes are does not make a server near: reads go
+# through the cache.
+rm -f reads.log
+server far --filter=log --filter=delay file image delay-read=30ms \
+       "logfile=$tmp/reads.log"
+# shellcheck disable=SC2016
+with_qcow 'nbdinfo --map "$uri" > got.map
+           for i in 1 2 3; do
+               for at in 5M 5124k 5126k 5130k; do
+                   qemu-io -r -f raw -c "read -q $at 512" "$uri"
+               done
+           done' -- "url=$(uri far)" > log 2>&1 || diag "$(< log)"
+like "a slow server with quick extents: reads are cached" \
+     "$(grep -c ' Read id=' reads.log)" '^[1-8]$'
 
 # --- Errors -----------------------------------------------------------
 

@@ -119,7 +119,8 @@ find_fragment (struct extents_request *r, const struct run *run, uint64_t host)
 }
 
 /* Add data, or only a part of it if the deadline passes.  Parts in a hole of
- * the file are added as zeros. */
+ * the file are added as zeros.
+ */
 static int
 add_data (struct extents_request *r, const struct run *run)
 {

@@ -27,6 +27,7 @@
 
 #include "base/fragments.h"
 #include "base/minmax.h"
+#include "base/monotonic.h"
 #include "source/blocks.h"
 #include "source/readahead.h"
 #include "source/remote.h"
@@ -49,6 +50,7 @@ struct source_remote {
   struct blocks blocks;
 
   struct fragments fragments;
+  uint64_t no_query; /* ms: do not ask for holes before; atomic */
 
   unsigned large_reads; /* in flight; atomic */
   pthread_mutex_t lock;
@@ -385,9 +387,18 @@ remote_pin (struct source *source, uint64_t offset, size_t length,
 /* 1.5 MiB. */
 #define MAX_FRAGMENTS 65536
 
-/* Ask for the fragments from 'offset' on.  False: the sleep hook ended the
- * wait.  After any other failure, data is what a client may assume.
- */
+/* After a failure, do not ask for so long. */
+#define NO_QUERY_MS 60000
+
+static bool
+may_ask (const struct source_remote *s)
+{
+  return s->blocks.transport->has_holes
+         && monotonic_ms ()
+              >= __atomic_load_n (&s->no_query, __ATOMIC_RELAXED);
+}
+
+/* Ask for the fragments from 'offset' on.  False: they are not known. */
 static bool
 ask_for_holes (struct source_remote *s, uint64_t offset)
 {
@@ -396,33 +407,27 @@ ask_for_holes (struct source_remote *s, uint64_t offset)
     = { .length = min64 (FETCH_HOLES_MAX - offset % FETCH_HOLES_MAX,
                          t->size - offset) };
   struct fetch f = { .offset = offset, .holes = &holes };
-  const struct fragment unknown = { offset, offset + holes.length, false };
+  const int r = t->ops->fetch_all (t, &f, 1);
 
-  if (t->ops->fetch_all (t, &f, 1) == -1 && errno == ESHUTDOWN)
-    return false;
-  if (holes.n > 0)
+  if (r == 0 && holes.n > 0)
     fragments_add (&s->fragments, holes.list, holes.n);
-  else
-    fragments_add (&s->fragments, &unknown, 1);
+  else if (r == 0 || errno != ESHUTDOWN)
+    __atomic_store_n (&s->no_query, monotonic_ms () + NO_QUERY_MS,
+                      __ATOMIC_RELAXED);
   free (holes.list);
-  return true;
+  return r == 0;
 }
 
 /* Windows begin at multiples of their size, or where the last reply ended:
  * clients do not always ask in order.
  */
 static bool
-find_fragment (struct source_remote *s, uint64_t offset, bool cached_only,
-               struct fragment *found)
+ask_around (struct source_remote *s, uint64_t offset, uint64_t after,
+            struct fragment *found)
 {
-  uint64_t after;
+  const uint64_t window = round_down64 (offset, FETCH_HOLES_MAX);
 
-  if (fragments_find (&s->fragments, offset, found, &after))
-    return true;
-  if (cached_only)
-    return false;
-  return ask_for_holes (s,
-                        max64 (after, round_down64 (offset, FETCH_HOLES_MAX)))
+  return ask_for_holes (s, max64 (after, window))
          && (fragments_find (&s->fragments, offset, found, &after)
              || (ask_for_holes (s, offset)
                  && fragments_find (&s->fragments, offset, found, &after)));
@@ -433,14 +438,19 @@ remote_extent (struct source *source, uint64_t offset, bool cached_only,
                bool *hole, uint64_t *end)
 {
   struct source_remote *s = (struct source_remote *) source;
-  struct fragment found = { offset, source->size, false };
-  bool known = true;
+  struct fragment found;
+  uint64_t after;
+  bool known = fragments_find (&s->fragments, offset, &found, &after);
+  const bool ask = !known && may_ask (s);
 
-  if (s->blocks.transport->has_holes)
-    known = find_fragment (s, offset, cached_only, &found);
+  if (ask && cached_only)
+    return false;
+  if (ask)
+    known = ask_around (s, offset, after, &found);
+  /* If the server does not tell, there may be data anywhere. */
   *hole = known && found.hole;
   *end = known ? found.end : source->size;
-  return known || !cached_only;
+  return true;
 }
 
 /* --- Life --- */

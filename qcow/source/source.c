@@ -61,8 +61,7 @@ source_is_solid (struct source *s)
   bool hole;
   uint64_t end;
 
-  source_extent (s, 0, false, &hole, &end);
-  return !hole && end == s->size;
+  return source_extent (s, 0, true, &hole, &end) && !hole && end == s->size;
 }
 
 void

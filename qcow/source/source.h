@@ -98,7 +98,7 @@ int source_read_table (struct source *s, void *buf, size_t length,
 bool source_extent (struct source *s, uint64_t offset, bool cached_only,
                     bool *hole, uint64_t *end);
 
-/* True if the source is known to have no hole.  This can wait for a server. */
+/* True if the source is known to have no hole.  Asks no server. */
 bool source_is_solid (struct source *s);
 
 /* A hint that these bytes will be read soon.  Never waits.  Ignores 'buf', and

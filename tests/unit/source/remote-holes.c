@@ -89,6 +89,9 @@ solid (void **state)
 {
   (void) state;
   begin (3 * G, 8 * G, 1);
+  assert_false (source_is_solid (source));
+  ASKED_NOTHING;
+  check_extent (M, false, 3 * G);
   assert_true (source_is_solid (source));
   ASKED ({ 'h', 0, 2 * G });
   stop_transport ();
@@ -102,15 +105,18 @@ solid (void **state)
   stop_transport ();
 }
 
-/* Then there may be data anywhere. */
+/* Then there may be data anywhere, and the server is left alone for a while.
+ */
 static void
 failing (void **state)
 {
   (void) state;
   begin (3 * G, M, 0);
-  check_extent (5 * M, false, 2 * G);
+  check_extent (5 * M, false, 3 * G);
   ASKED ({ 'h', 0, 2 * G });
-  check_extent (M, false, 2 * G);
+  fake.reply = 10000;
+  check_extent (M, false, 3 * G);
+  check_extent (2 * G, false, 3 * G);
   ASKED_NOTHING;
   stop_transport ();
 }
