@@ -112,14 +112,17 @@ struct transport {
   bool slow_start; /* the user was told that opening it takes long */
 
   /* The time in which the server began to respond, in us: the shortest, or an
-   * average that prefers short ones; starts as UINT64_MAX; atomic.  (On i386 a uint64_t in a structure is aligned to 4
-   * bytes only.  Across two cache lines it would not be atomic, and clang
-   * calls libatomic for it: hence _Alignas.)
+   * average that prefers short ones; starts as UINT64_MAX; atomic.  (On i386 a
+   * uint64_t in a structure is aligned to 4 bytes only.  Across two cache
+   * lines it would not be atomic, and clang calls libatomic for it: hence
+   * _Alignas.)
    */
   _Alignas(8) uint64_t latency;
 };
 
-/* Keep the shortest time of a response.  Only the thread that does the transfers. */
+/* Keep the shortest time of a response.  Only the thread that does the
+ * transfers.
+ */
 static inline void
 transport_note_latency (struct transport *t, uint64_t us)
 {

@@ -31,8 +31,8 @@ struct bitmap_table {
 
 /* Read the directory of the image.  Its memory counts to the limit of L1
  * tables.  If the directory is damaged, or takes too much memory, warn and
- * return a table without bitmaps, since the disk can be read without them.  The
- * caller frees the table.  NULL if out of memory, with the error reported.
+ * return a table without bitmaps, since the disk can be read without them.
+ * The caller frees the table.  NULL if out of memory, with the error reported.
  */
 struct bitmap_table *bitmap_table_load (const struct image *image);
 void bitmap_table_free (struct bitmap_table *all);

@@ -50,7 +50,9 @@ struct source_remote {
   struct blocks blocks;
 
   struct fragments fragments;
-  uint64_t no_query; /* ms: do not ask for holes before; atomic */
+
+  /* ms: do not ask for holes before; atomic, hence _Alignas (transport.h). */
+  _Alignas(8) uint64_t no_query;
 
   unsigned large_reads; /* in flight; atomic */
   pthread_mutex_t lock;
