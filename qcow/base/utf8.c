@@ -9,15 +9,13 @@
 
 #include "base/utf8.h"
 
-/* Return the length of the clean character that p[0..left) starts with, or 0
- * if there is none.
- */
-static size_t
-clean_character (const unsigned char *p, size_t left)
+size_t
+utf8_clean_character (const char *text, size_t length)
 {
   /* The smallest character of each length: below it, an encoding is overlong.
    */
   static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
+  const unsigned char *p = (const unsigned char *) text;
   const size_t n = *p < 0x80             ? 1
                    : (*p & 0xe0) == 0xc0 ? 2
                    : (*p & 0xf0) == 0xe0 ? 3
@@ -26,7 +24,7 @@ clean_character (const unsigned char *p, size_t left)
   uint32_t c;
   size_t i;
 
-  if (n == 0 || n > left)
+  if (n == 0 || n > length)
     return 0;
   c = n == 1 ? *p : *p & (0x7fU >> n);
   for (i = 1; i < n; ++i) {
@@ -43,14 +41,12 @@ clean_character (const unsigned char *p, size_t left)
 bool
 utf8_is_clean (const char *text, size_t length)
 {
-  const unsigned char *p = (const unsigned char *) text;
-
   while (length > 0) {
-    const size_t n = clean_character (p, length);
+    const size_t n = utf8_clean_character (text, length);
 
     if (n == 0)
       return false;
-    p += n;
+    text += n;
     length -= n;
   }
   return true;
@@ -63,8 +59,7 @@ utf8_escape (char *out, size_t max, const char *text, size_t length)
   size_t whole = 0, written = 0;
 
   while (text < end) {
-    const size_t n
-      = clean_character ((const unsigned char *) text, (size_t) (end - text));
+    const size_t n = utf8_clean_character (text, (size_t) (end - text));
     char escaped[5];
 
     if (n == 0)

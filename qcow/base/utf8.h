@@ -13,6 +13,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Return the length of the clean character that the text starts with, or 0 if
+ * there is none.
+ */
+size_t utf8_clean_character (const char *text, size_t length);
+
 bool utf8_is_clean (const char *text, size_t length);
 
 /* Copy a text to a buffer of 'max' bytes, with \xNN for each byte that is not
