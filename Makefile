@@ -77,7 +77,7 @@ QCOW_SOURCES = $(sort $(wildcard qcow/*.c qcow/*/*.c))
 QCOW_OBJECTS = $(QCOW_SOURCES:%.c=$(BUILD)/%.o)
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*.c tests/unit/*/*.c)))
 PLUGIN = $(BUILD)/nbdkit-qcow-plugin.so
-PLUGIN_SOURCES = qcow-plugin.c plugin-config.c
+PLUGIN_SOURCES = qcow-plugin.c plugin-config.c plugin-help.c
 PLUGIN_OBJECTS = $(PLUGIN_SOURCES:%.c=$(BUILD)/%.o)
 
 all: nbdkit-qcow-plugin.so nbdkit-qcow-plugin.1

@@ -46,7 +46,7 @@ while read -r file header; do
 done < <(includes)
 is "no file includes a layer above it" "$unwanted" ""
 is "the plugin includes only the public interface of qcow/" \
-   "$(grep -h '^#include "' qcow-plugin.c plugin-config.[ch] |
+   "$(grep -h '^#include "' qcow-plugin.c plugin-*.[ch] |
       grep -v '"plugin-config.h"' | sort -u)" \
    $'#include "qcow/directory.h"\n#include "qcow/qcow.h"'
 
