@@ -42,6 +42,7 @@
 #define QCOW_MAX_SNAPSHOT_EXTRA 1024
 #define QCOW_MAX_SNAPSHOT_TABLE_BYTES (64U << 20)
 #define QCOW_MAX_REFCOUNT_ORDER 6
+#define QCOW_V2_REFCOUNT_ORDER 4 /* always (spec) */
 #define QCOW_MAX_BACKING_NAME 1023
 #define QCOW_MAX_BACKING_FORMAT 15
 
@@ -57,6 +58,9 @@
 #define QCOW_INCOMPAT_KNOWN                                                   \
   (QCOW_INCOMPAT_DIRTY | QCOW_INCOMPAT_CORRUPT | QCOW_INCOMPAT_DATA_FILE      \
    | QCOW_INCOMPAT_COMPRESSION | QCOW_INCOMPAT_EXTENDED_L2)
+
+/* Compatible feature bits (spec). */
+#define QCOW_COMPAT_LAZY_REFCOUNTS (UINT64_C (1) << 0)
 
 /* Autoclear feature bits (spec). */
 #define QCOW_AUTOCLEAR_BITMAPS (UINT64_C (1) << 0)

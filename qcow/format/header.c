@@ -29,6 +29,7 @@ enum {
   OFF_NB_SNAPSHOTS = 60,
   OFF_SNAPSHOTS_OFFSET = 64,
   OFF_INCOMPATIBLE_FEATURES = 72,
+  OFF_COMPATIBLE_FEATURES = 80,
   OFF_AUTOCLEAR_FEATURES = 88,
   OFF_REFCOUNT_ORDER = 96,
   OFF_HEADER_LENGTH = 100,
@@ -205,13 +206,16 @@ v3_fields (const uint8_t *p, struct header *h, struct problem *problem)
 
   if (h->version == 2) {
     h->incompatible = 0;
+    h->compatible = 0;
     h->autoclear = 0;
+    h->refcount_order = QCOW_V2_REFCOUNT_ORDER;
     h->header_length = QCOW_V2_HEADER_LENGTH;
     h->compression = QCOW_COMPRESSION_DEFLATE;
     return 0;
   }
 
   h->incompatible = get_be64 (p + OFF_INCOMPATIBLE_FEATURES);
+  h->compatible = get_be64 (p + OFF_COMPATIBLE_FEATURES);
   h->autoclear = get_be64 (p + OFF_AUTOCLEAR_FEATURES);
 
   order = get_be32 (p + OFF_REFCOUNT_ORDER);
@@ -220,6 +224,7 @@ v3_fields (const uint8_t *p, struct header *h, struct problem *problem)
                         "header: refcount_order is %" PRIu32 ": must be 0 "
                         "to %d",
                         order, QCOW_MAX_REFCOUNT_ORDER);
+  h->refcount_order = order;
 
   h->header_length = get_be32 (p + OFF_HEADER_LENGTH);
   if (h->header_length < QCOW_V3_HEADER_LENGTH

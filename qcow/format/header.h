@@ -33,7 +33,10 @@ struct header {
   uint32_t nb_snapshots;     /* <= 65536 */
   uint64_t snapshots_offset; /* cluster aligned */
   uint64_t incompatible;     /* QCOW_INCOMPAT_*, no others */
+  uint64_t compatible;       /* any; version 1 and 2: 0 */
   uint64_t autoclear;        /* any */
+  unsigned refcount_order;   /* log2 of the bits of a refcount, <= 6;
+                                version 1: 0 */
   uint32_t header_length;    /* bytes, <= the cluster size */
   unsigned compression;      /* QCOW_COMPRESSION_* */
 

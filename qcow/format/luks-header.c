@@ -23,6 +23,7 @@ enum {
   OFF_DIGEST = 112,
   OFF_DIGEST_SALT = 132,
   OFF_DIGEST_ITERATIONS = 164,
+  OFF_UUID = 168,
   OFF_SLOTS = 208,
 };
 
@@ -65,6 +66,7 @@ parse_key (const uint8_t *p, struct luks_header *h, struct problem *problem)
   h->digest_iterations = get_be32 (p + OFF_DIGEST_ITERATIONS);
   if (h->digest_iterations == 0)
     return problem_set (problem, "LUKS header: mk_digest_iterations is 0");
+  memcpy (h->uuid, p + OFF_UUID, LUKS_UUID_BYTES);
   memcpy (h->digest, p + OFF_DIGEST, LUKS_DIGEST_BYTES);
   memcpy (h->digest_salt, p + OFF_DIGEST_SALT, LUKS_SALT_BYTES);
   return 0;
@@ -142,9 +144,11 @@ parse_slots (const uint8_t *p, uint64_t length, struct luks_header *h,
              struct problem *problem)
 {
   const uint32_t payload = get_be32 (p + OFF_PAYLOAD_OFFSET);
-  const uint64_t end = min64 ((uint64_t) payload * LUKS_SECTOR_BYTES, length);
+  uint64_t end;
   unsigned i;
 
+  h->payload = (uint64_t) payload * LUKS_SECTOR_BYTES;
+  end = min64 (h->payload, length);
   /* In an image, no payload follows the LUKS header, but qemu also uses this
    * offset to bound the key material.
    */

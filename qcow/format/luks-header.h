@@ -20,6 +20,7 @@
 #define LUKS_NAME_BYTES 32
 #define LUKS_SALT_BYTES 32
 #define LUKS_DIGEST_BYTES 20
+#define LUKS_UUID_BYTES 40
 #define LUKS_SLOTS 8
 
 /* Offsets in the header are in sectors of this size (spec). */
@@ -57,6 +58,8 @@ struct luks_header {
   uint32_t key_bytes; /* 1..LUKS_MAX_KEY_BYTES */
   uint8_t digest[LUKS_DIGEST_BYTES], digest_salt[LUKS_SALT_BYTES];
   uint32_t digest_iterations; /* > 0 */
+  char uuid[LUKS_UUID_BYTES]; /* any bytes, maybe without a NUL */
+  uint64_t payload;           /* bytes from the start of the LUKS header */
   struct luks_slot slots[LUKS_SLOTS];
 };
 

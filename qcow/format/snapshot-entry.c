@@ -15,6 +15,8 @@ enum {
   OFF_ID_LENGTH = 12,
   OFF_NAME_LENGTH = 14,
   OFF_DATE_SECONDS = 16,
+  OFF_DATE_NS = 20,
+  OFF_VM_CLOCK_NS = 24,
   OFF_VM_STATE_SIZE = 32,
   OFF_EXTRA_LENGTH = 36,
   OFF_EXTRA = 40,
@@ -22,7 +24,11 @@ enum {
   /* In the extra data, if it is long enough. */
   EXTRA_VM_STATE_SIZE = 0,
   EXTRA_DISK_SIZE = 8,
+  EXTRA_ICOUNT = 16,
 };
+
+/* The instructions were not counted (spec). */
+#define NO_ICOUNT UINT64_MAX
 
 int
 snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
@@ -41,9 +47,12 @@ snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
   s->id_length = get_be16 (p + OFF_ID_LENGTH);
   s->name_length = get_be16 (p + OFF_NAME_LENGTH);
   s->date_seconds = get_be32 (p + OFF_DATE_SECONDS);
+  s->date_ns = get_be32 (p + OFF_DATE_NS);
+  s->vm_clock_ns = get_be64 (p + OFF_VM_CLOCK_NS);
   s->vm_state_size = get_be32 (p + OFF_VM_STATE_SIZE);
   s->has_disk_size = false;
   s->disk_size = 0;
+  s->icount = NO_ICOUNT;
 
   extra = get_be32 (p + OFF_EXTRA_LENGTH);
   if (extra > QCOW_MAX_SNAPSHOT_EXTRA)
@@ -62,6 +71,9 @@ snapshot_entry_parse (const uint8_t *table, size_t length, size_t *pos,
     s->has_disk_size = true;
     s->disk_size = get_be64 (p + EXTRA_DISK_SIZE);
   }
+  if (extra >= EXTRA_ICOUNT + 8)
+    s->icount = get_be64 (p + EXTRA_ICOUNT);
+  s->has_icount = s->icount != NO_ICOUNT;
   s->id = (const char *) p + extra;
   s->name = s->id + s->id_length;
 

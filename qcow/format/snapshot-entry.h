@@ -26,9 +26,13 @@ struct snapshot_entry {
   uint16_t id_length, name_length;
   const char *id, *name;
   uint32_t date_seconds;  /* since 1970, UTC */
+  uint32_t date_ns;       /* the fraction of that second; any */
+  uint64_t vm_clock_ns;   /* how long the guest had run */
   uint64_t vm_state_size; /* bytes */
-  bool has_disk_size;     /* else the snapshot has the image's size */
-  uint64_t disk_size;     /* bytes */
+  bool has_icount;
+  uint64_t icount;    /* instructions that the guest had executed */
+  bool has_disk_size; /* else the snapshot has the image's size */
+  uint64_t disk_size; /* bytes */
 };
 
 /* Parse the entry in table[*pos..length), and move *pos to the next one.

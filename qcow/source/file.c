@@ -36,6 +36,9 @@
  */
 #define LOOK_BACK (UINT64_C (16) << 20)
 
+/* The unit of st_blocks (inode(7)). */
+#define ST_BLOCK_BYTES 512
+
 struct source_file {
   struct source source;
   int fd;
@@ -209,6 +212,7 @@ take_length (struct source_file *f)
 
   if (fstat (f->fd, &st) == -1)
     return error_report (hooks, errno, name, "fstat: %m");
+  f->source.allocated = (uint64_t) st.st_blocks * ST_BLOCK_BYTES;
   if (S_ISREG (st.st_mode))
     f->source.size = (uint64_t) st.st_size;
   else if (ioctl (f->fd, BLKGETSIZE64, &f->source.size) == -1)

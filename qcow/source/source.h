@@ -73,6 +73,8 @@ struct source {
   char *name;                     /* the path or URL, for messages */
   uint64_t size;                  /* bytes, <= INT64_MAX */
   uint64_t device, inode;         /* identify a local file */
+  uint64_t allocated;             /* bytes of disk space that a local file
+                                     takes; 0 for a block device */
   bool nameless; /* a descriptor: the name is made up, no directory is known */
   char *identity; /* identifies a remote object: secret, never in messages */
   bool remote;    /* each read takes a round trip: a few large reads in
