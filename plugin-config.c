@@ -26,6 +26,9 @@
  */
 static struct qcow_options options;
 
+/* info=json is given. */
+static bool info;
+
 /* The largest number in lists in which numbers only give the order. */
 #define MAX_ORDER 9999
 
@@ -256,6 +259,15 @@ take_cache_size (const struct parameter *p, const char *value)
 }
 
 static int
+take_info (const struct parameter *p, const char *value)
+{
+  if (strcmp (value, "json") != 0)
+    return bad_value (p, value, "json");
+  *p->flag = true;
+  return 0;
+}
+
+static int
 take_unsigned (const struct parameter *p, const char *value)
 {
   return nbdkit_parse_unsigned (p->key, value, p->number);
@@ -307,6 +319,7 @@ static const struct parameter parameters[] = {
   { "cache-size", take_cache_size, 0, .number64 = &options.cache_size },
   { "data-file", take_list, 0, BY_LAYER (data_files, 0) },
   { "force-share", take_bool, 0, .flag = &options.force_share },
+  { "info", take_info, 0, .flag = &info },
   { "luks-iterations", take_iterations, 0,
     .number64 = &options.luks_iterations },
   { "passphrase", take_list, SECRET, ORDERED (options, passphrases) },
@@ -427,6 +440,7 @@ check_directory (void)
     { "file", options.filename != NULL, one },
     { "url", options.url != NULL, one },
     { "fd", options.fd != -1, one },
+    { "info", info, "it describes one image, and file= names one" },
     { "snapshot", options.snapshot != NULL,
       "a client that wants a snapshot asks for the export FILE/SNAPSHOT" },
     { "since", options.since != NULL,
@@ -487,6 +501,12 @@ struct qcow_options
 config_options (void)
 {
   return options;
+}
+
+bool
+config_info (void)
+{
+  return info;
 }
 
 void

@@ -31,6 +31,9 @@ const char *const *config_hints (void);
  */
 struct qcow_options config_options (void);
 
+/* True if the user wants a description of the image instead of a server. */
+bool config_info (void);
+
 void config_wipe_passphrases (void);
 void config_free (void);
 

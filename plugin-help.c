@@ -31,6 +31,8 @@ const char config_help[] =
   "                      that the image names.  Can be repeated.\n"
   "force-share=<BOOL>    Serve the image even if another process has it open for\n"
   "                      writing (default: false).\n"
+  "info=json             Print what the image is as JSON, like qemu-img info, and\n"
+  "                      exit.  Opens no file that the image names.\n"
   "luks-iterations=<N>   Limit of PBKDF2 iterations to try a passphrase.\n"
   "passphrase=<SECRET>   Passphrase of an encrypted image; -, +FILE or -FD reads\n"
   "                      it from elsewhere.  Can be repeated.\n"

@@ -140,6 +140,25 @@ plugin_dump_plugin (void)
   printf ("qcow_libgcrypt_version=%s\n", gcry_check_version (NULL));
 }
 
+/* Print what info=json asks for, and end the process: nbdkit has no other way
+ * not to serve.  It has made no socket and no PID file yet.
+ */
+static void
+print_info_and_exit (const struct qcow_options *options,
+                     const struct qcow_hooks *hooks)
+{
+  int status = EXIT_FAILURE;
+
+  if (qcow_print_info (options, hooks, stdout) == 0) {
+    if (fflush (stdout) == 0 && !ferror (stdout))
+      status = EXIT_SUCCESS;
+    else
+      nbdkit_error ("info=json: can't write to stdout: %m");
+  }
+  config_free ();
+  exit (status);
+}
+
 static int
 plugin_get_ready (void)
 {
@@ -155,6 +174,8 @@ plugin_get_ready (void)
   options.debug_runs = qcow_debug_runs;
   options.debug_cache = qcow_debug_cache;
   options.debug_http = qcow_debug_http;
+  if (config_info ())
+    print_info_and_exit (&options, &hooks);
   if (options.directory) {
     directory = qcow_directory_open (&options, &hooks);
     return directory ? 0 : -1;

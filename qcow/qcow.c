@@ -17,6 +17,7 @@
 #include "disk/export-name.h"
 #include "disk/map.h"
 #include "http/http.h"
+#include "image/info.h"
 #include "nbd/libnbd.h"
 #include "qcow.h"
 
@@ -389,6 +390,28 @@ qcow_open (const struct qcow_options *options, const struct qcow_hooks *hooks)
   else
     qcow_shared_free (own);
   return q;
+}
+
+int
+qcow_print_info (const struct qcow_options *options,
+                 const struct qcow_hooks *hooks, FILE *out)
+{
+  struct qcow_shared *own;
+  struct chain *chain;
+  int r = -1;
+
+  if (http_check_options (options, hooks) == -1)
+    return -1;
+  own = new_shared (options, hooks, MAP_LARGEST_CACHED);
+  if (own == NULL)
+    return -1;
+  chain = chain_open_top (&own->context, options);
+  if (chain)
+    r = info_print (chain->layers[0].image, out);
+  remotes_stop (&own->context.remotes);
+  chain_close (chain);
+  qcow_shared_free (own);
+  return r;
 }
 
 /* A fork ends memory locks. */

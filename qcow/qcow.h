@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/hooks.h"
 #include "base/options.h"
@@ -64,6 +65,16 @@ void qcow_secret_free (char *secret);
 struct qcow *qcow_open (const struct qcow_options *options,
                         const struct qcow_hooks *hooks);
 void qcow_close (struct qcow *q);
+
+/* Write a summary of the image that the options name to 'out', as JSON with
+ * the field names of 'qemu-img info --output=json'.  Opens no file that the
+ * image names, and needs no passphrase; options for these are ignored, and so
+ * are those that select a view.  All other checks are those of qcow_open.
+ * Creates no threads.  Returns 0, or -1 with errno as qcow_open.  The caller
+ * checks 'out' for errors of its own.
+ */
+int qcow_print_info (const struct qcow_options *options,
+                     const struct qcow_hooks *hooks, FILE *out);
 
 /* What several images can share: one cache, one pool of working memory, one
  * limit for L1 tables, one copy of the hooks.  Takes cache_size, force_share

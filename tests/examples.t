@@ -160,7 +160,7 @@ run_example ()
     local command=$1 run=$1 other out
     # shellcheck disable=SC2016
     case $command in
-        truncate*|*' --run '*) ;;
+        truncate*|*' --run '*|*' info=json') ;;
         qemu-nbd*|*' file '*)
             start_source "$command"
             return ;;

@@ -124,7 +124,9 @@ is_layer (const struct chain *chain, const struct source *source)
   return false;
 }
 
-/* Takes ownership of the source, even on failure. */
+/* Open the image of the next layer.  Takes ownership of the source, even on
+ * failure.
+ */
 static int
 add_image (struct opening *o, struct source *source)
 {
@@ -143,7 +145,19 @@ add_image (struct opening *o, struct source *source)
   if (layer->image == NULL)
     return -1;
   chain->nr_layers++;
-  if (open_data_file (o, layer->image) == -1)
+  return 0;
+}
+
+/* Add an image with its data file.  Takes ownership of the source, even on
+ * failure.
+ */
+static int
+add_image_and_data (struct opening *o, struct source *source)
+{
+  struct chain *chain = o->chain;
+  struct chain_layer *layer = &chain->layers[chain->nr_layers];
+
+  if (add_image (o, source) == -1 || open_data_file (o, layer->image) == -1)
     return -1;
   if (chain->nr_layers == 1)
     return 0;
@@ -242,7 +256,7 @@ add_layer (struct opening *o)
   if (source == NULL)
     return -1;
   if (format == FORMAT_QCOW)
-    return add_image (o, source);
+    return add_image_and_data (o, source);
   add_raw (o, source);
   return 0;
 }
@@ -376,7 +390,7 @@ open_layers (struct opening *o, struct reference *top)
 {
   struct source *source = open_top (o, top);
 
-  if (source == NULL || add_image (o, source) == -1)
+  if (source == NULL || add_image_and_data (o, source) == -1)
     return -1;
   while (has_backing_file (o))
     if (add_layer (o) == -1)
@@ -385,16 +399,23 @@ open_layers (struct opening *o, struct reference *top)
 }
 
 static int
+begin (struct opening *o, struct reference *top)
+{
+  o->chain = calloc (1, sizeof *o->chain);
+  if (o->chain == NULL)
+    return error_no_memory (o->context->hooks,
+                            qcow_options_object (o->options));
+  o->chain->first_id = context_new_ids (o->context);
+  return resolve_top (o->context, o->options, top);
+}
+
+static int
 open_all (struct opening *o, struct reference *top)
 {
   const struct qcow_options *options = o->options;
   const struct qcow_hooks *hooks = o->context->hooks;
 
-  o->chain = calloc (1, sizeof *o->chain);
-  if (o->chain == NULL)
-    return error_no_memory (hooks, qcow_options_object (options));
-  o->chain->first_id = context_new_ids (o->context);
-  if (resolve_top (o->context, options, top) == -1)
+  if (begin (o, top) == -1)
     return -1;
   o->access = o->context->access;
   if (o->access == NULL)
@@ -418,6 +439,24 @@ chain_open (struct context *context, const struct qcow_options *options)
   access_free (o.own_access);
   reference_free (&top);
   if (r == 0)
+    return o.chain;
+  chain_close (o.chain);
+  return NULL;
+}
+
+struct chain *
+chain_open_top (struct context *context, const struct qcow_options *options)
+{
+  struct opening o = { .context = context, .options = options };
+  struct reference top = { .name = NULL };
+  struct source *source = NULL;
+  bool ok;
+
+  if (begin (&o, &top) == 0)
+    source = open_top (&o, &top);
+  ok = source && add_image (&o, source) == 0;
+  reference_free (&top);
+  if (ok)
     return o.chain;
   chain_close (o.chain);
   return NULL;

@@ -31,6 +31,14 @@ struct chain {
  */
 struct chain *chain_open (struct context *context,
                           const struct qcow_options *options);
+
+/* Open only the image that the options name, and no file that it names: a
+ * chain of one layer, without its L1 table and its data file, and not
+ * unlocked.  The chain can't be served.
+ */
+struct chain *chain_open_top (struct context *context,
+                              const struct qcow_options *options);
+
 void chain_close (struct chain *chain);
 
 #endif /* QCOW_IMAGE_CHAIN_H */
