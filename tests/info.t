@@ -8,6 +8,7 @@
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
+source "$top/tests/kinds.sh"
 
 # info OUTPUT PARAMETER...: print the summary to the file OUTPUT, and messages
 # to the file messages.  Returns nbdkit's exit status.
@@ -50,67 +51,11 @@ field ()
     jq -r "$1" got.json
 }
 
-# at IMAGE HEX: print the offset of the first such bytes.
-at ()
-{
-    py -c 'import sys
-print(open(sys.argv[1], "rb").read().index(bytes.fromhex(sys.argv[2])))' "$@"
-}
-
 # --- All kinds of images ---
 
-text_source $((1 << 20)) disk.raw
 mkdir www
 cd www || exit 1
-for sort in v1 v2 v3 ext; do
-    make_sort $sort.img $sort 10M
-done
-qemu-img create -q -f qcow2 -o cluster_size=2M,refcount_bits=1 big.img 3G
-qemu-img create -q -f qcow2 -o cluster_size=512,refcount_bits=64 small.img 1536
-qemu-img create -q -f qcow2 -o lazy_refcounts=on lazy.img 1M
-qemu-img convert -c -f raw -O qcow2 ../disk.raw zlib.img
-qemu-img convert -c -f raw -O qcow2 -o compression_type=zstd ../disk.raw zstd.img
-create_aes aes1.img v1 1M secret
-create_aes aes2.img v2 1M secret
-create_aes aes3.img v3 1M secret
-create_luks luks.img 1M secret
-create_luks essiv.img 1M secret \
-    -o encrypt.cipher-alg=serpent-128,encrypt.cipher-mode=cbc \
-    -o encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256,encrypt.hash-alg=sha512
-quick_luks qemu-img amend -q --image-opts --object secret,id=s,data=secret \
-    --object secret,id=t,data=other \
-    -o encrypt.state=active,encrypt.new-secret=t,encrypt.iter-time=10,encrypt.keyslot=5 \
-    driver=qcow2,file.filename=essiv.img,encrypt.key-secret=s || exit 1
-make_sort backed1.img v1 1M base.img qcow2
-make_sort backed2.img v2 1M base.img qcow2
-make_sort backed3.img v3 1M ../x/base.img raw
-make_sort absolute.img v3 1M /nowhere/base.img raw
-make_sort file.img v3 1M file:base.img qcow2
-make_sort json.img v3 1M 'json:{"driver": "null-co"}' raw
-make_sort nbd.img v3 1M nbd://127.0.0.1:1/x raw
-make_sort http.img v3 1M http://127.0.0.1:1/base.img qcow2
-# Without a format: the extension gets an unknown type.
-make_sort noformat.img v3 1M base.img qcow2
-poke noformat.img "$(at noformat.img e2792aca)" 11111111
-make_sort snapshots.img v3 1M
-for name in mon tue $'a "quoted" \\ name' 'größe €' $'\xff\x01' ''; do
-    qemu-img snapshot -c "$name" snapshots.img
-done
-cp snapshots.img snapshots-and-bitmaps.img
-qemu-img bitmap --add -g 512 snapshots-and-bitmaps.img fine
-qemu-img bitmap --add --disable snapshots-and-bitmaps.img disabled
-qemu-img bitmap --add snapshots-and-bitmaps.img in-use
-qemu-img create -q -f qcow2 -o data_file=data.raw data.img 1M
-qemu-img create -q -f qcow2 -o data_file=data2.raw,data_file_raw=on rawdata.img 1M
-cp v3.img dirty.img
-poke dirty.img 72 0000000000000001
-cp v3.img corrupt.img
-poke corrupt.img 72 0000000000000002
-# A snapshot with a VM state, whose clock has run.
-cp snapshots.img clock.img
-at=$(peek clock.img 64 8)
-poke clock.img $((at + 24)) 0000000123456789
-poke clock.img $((at + 40)) 0000000000345678
+make_kinds
 cd ..
 
 for image in www/*.img; do
@@ -245,7 +190,7 @@ no_info "a LUKS header of version 2" 'LUKS header: version is 2' image.img
 cp www/data.img image.img
 poke image.img "$(at image.img 44415441)" 11111111
 no_info "a data file without a name" 'external data file, but does not name it' image.img
-no_info "no image" 'not a QCOW image' disk.raw
+no_info "no image" 'not a QCOW image' www/disk.raw
 no_info "no file" 'none\.img.*No such file' none.img
 writer_start -f qcow2 www/v3.img || exit 1
 no_info "an image in use" 'force-share=true' www/v3.img

@@ -39,19 +39,23 @@ for p in $packages; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] ||
         missing+=("$p")
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
-
-sudo=
-if [ "$(id -u)" -ne 0 ]; then
-    if ! command -v sudo > /dev/null; then
-        echo "These packages are missing, and without sudo this script can't" \
-             "install them: ${missing[*]}" >&2
-        exit 1
+if [ ${#missing[@]} -gt 0 ]; then
+    sudo=
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo > /dev/null; then
+            echo "These packages are missing, and without sudo this script can't" \
+                 "install them: ${missing[*]}" >&2
+            exit 1
+        fi
+        sudo=sudo
     fi
-    sudo=sudo
+    echo "Installing: ${missing[*]}"
+    install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
+    # A new machine has no package lists, or old ones.
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q
+    $sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}"
 fi
-echo "Installing: ${missing[*]}"
-install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
-# A new machine has no package lists, or old ones.
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q
-$sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}"
+
+case " $* " in
+    *' test '*) "$(dirname "$0")/format-inspector.sh" ;;
+esac

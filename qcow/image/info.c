@@ -144,12 +144,16 @@ put_snapshots (struct json *j, const struct snapshot_table *snapshots)
   json_end (j, ']');
 }
 
+/* A program without support for bitmaps clears the autoclear bit, which makes
+ * them invalid.
+ */
 static void
-put_bitmaps (struct json *j, const struct bitmap_table *bitmaps)
+put_bitmaps (struct json *j, const struct header *h,
+             const struct bitmap_table *bitmaps)
 {
   unsigned i;
 
-  if (bitmaps->count == 0)
+  if (bitmaps->count == 0 || !(h->autoclear & QCOW_AUTOCLEAR_BITMAPS))
     return;
   json_begin (j, "bitmaps", '[');
   for (i = 0; i < bitmaps->count; ++i) {
@@ -261,7 +265,7 @@ put_format_specific (struct json *j, const struct info *info)
   json_number (j, "refcount-bits", UINT64_C (1) << h->refcount_order);
   if (h->version == 3)
     put_version_3 (j, h);
-  put_bitmaps (j, info->bitmaps);
+  put_bitmaps (j, h, info->bitmaps);
   put_encryption (j, info);
   json_end (j, '}');
   json_end (j, '}');
