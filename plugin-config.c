@@ -259,6 +259,15 @@ take_cache_size (const struct parameter *p, const char *value)
 }
 
 static int
+take_cache (const struct parameter *p, const char *value)
+{
+  *p->flag = strcmp (value, "none") == 0;
+  return *p->flag || strcmp (value, "default") == 0
+           ? 0
+           : bad_value (p, value, "default or none");
+}
+
+static int
 take_info (const struct parameter *p, const char *value)
 {
   if (strcmp (value, "json") != 0)
@@ -316,6 +325,7 @@ static const struct parameter parameters[] = {
   { "backing", take_list, 0, BY_LAYER (backing, 1) },
   { "backing-format", take_list, 0, BY_LAYER (backing_formats, 1) },
   { "bitmap", take_text, 0, .text = &options.bitmap },
+  { "cache", take_cache, 0, .flag = &options.no_page_cache },
   { "cache-size", take_cache_size, 0, .number64 = &options.cache_size },
   { "data-file", take_list, 0, BY_LAYER (data_files, 0) },
   { "force-share", take_bool, 0, .flag = &options.force_share },

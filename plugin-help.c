@@ -25,6 +25,8 @@ const char config_help[] =
   "                      all: raw or qcow (default: as recorded in the image).\n"
   "bitmap=<NAME>         Serve the disk with extents that show what this dirty\n"
   "                      bitmap marks as changed.\n"
+  "cache=default|none    With none, evict what was read of local files from the\n"
+  "                      kernel's page cache (default: default).\n"
   "cache-size=<SIZE>     Memory for lookup tables, inflated clusters and data of\n"
   "                      remote files (default: 64M).\n"
   "data-file=<FILE>      Use this external data file (or URL) instead of the one\n"

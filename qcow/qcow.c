@@ -19,6 +19,7 @@
 #include "http/http.h"
 #include "image/info.h"
 #include "nbd/libnbd.h"
+#include "source/file.h"
 #include "qcow.h"
 
 struct qcow {
@@ -303,6 +304,13 @@ qcow_shared_free (struct qcow_shared *shared)
   free (shared);
 }
 
+static unsigned
+file_flags (const struct qcow_options *options)
+{
+  return (options->force_share ? SOURCE_FILE_FORCE_SHARE : 0)
+         | (options->no_page_cache ? SOURCE_FILE_NO_PAGE_CACHE : 0);
+}
+
 /* 'largest' is the size of the cache's largest entries so far, in bytes. */
 static struct qcow_shared *
 new_shared (const struct qcow_options *options, const struct qcow_hooks *hooks,
@@ -318,7 +326,7 @@ new_shared (const struct qcow_options *options, const struct qcow_hooks *hooks,
       .cache = cache_new (options->cache_size, largest),
       .workspaces = workspace_pool_new (),
       .l1_tables = l1_tables_new (),
-      .force_share = options->force_share,
+      .file_flags = file_flags (options),
       .debug_runs = options->debug_runs,
     };
     if (shared->context.cache && shared->context.workspaces

@@ -77,9 +77,9 @@ int qcow_print_info (const struct qcow_options *options,
                      const struct qcow_hooks *hooks, FILE *out);
 
 /* What several images can share: one cache, one pool of working memory, one
- * limit for L1 tables, one copy of the hooks.  Takes cache_size, force_share
- * and the debug flags from the options.  Returns NULL with errno ENOMEM and
- * the error reported.
+ * limit for L1 tables, one copy of the hooks.  Takes cache_size, force_share,
+ * no_page_cache and the debug flags from the options.  Returns NULL with errno
+ * ENOMEM and the error reported.
  */
 struct qcow_shared *qcow_shared_new (const struct qcow_options *options,
                                      const struct qcow_hooks *hooks);

@@ -114,10 +114,11 @@ struct qcow_options {
   uint64_t luks_iterations; /* limit for one passphrase (image/luks.h);
                                default 64 million */
 
-  bool force_share; /* serve even though a writer holds the image */
-  bool debug_runs;  /* a debug message for each run of each request */
-  bool debug_cache; /* cache statistics when the image is closed */
-  bool debug_http;  /* a debug message for each request to a web server */
+  bool force_share;   /* serve even though a writer holds the image */
+  bool no_page_cache; /* evict what was read of local files */
+  bool debug_runs;    /* a debug message for each run of each request */
+  bool debug_cache;   /* cache statistics when the image is closed */
+  bool debug_http;    /* a debug message for each request to a web server */
 };
 
 /* The most layers below the top.  (qemu has no limit, and hangs if the files

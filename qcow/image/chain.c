@@ -37,15 +37,14 @@ struct opening {
 static struct source *
 open_local (const struct opening *o, const struct reference *ref)
 {
-  const bool force_share = o->context->force_share;
+  const unsigned flags = o->context->file_flags;
   const struct qcow_hooks *hooks = o->context->hooks;
   int fd;
 
   if (ref->image == NULL)
-    return source_file_open (ref->path, force_share, hooks);
+    return source_file_open (ref->path, flags, hooks);
   fd = access_open (o->access, ref);
-  return fd == -1 ? NULL
-                  : source_file_from_fd (fd, ref->path, force_share, hooks);
+  return fd == -1 ? NULL : source_file_from_fd (fd, ref->path, flags, hooks);
 }
 
 static struct source *
@@ -382,7 +381,7 @@ open_top (struct opening *o, struct reference *top)
   if (fd == -1)
     return open_reference (o, top);
   return source_file_from_descriptor (
-    fd, top->path, top->nameless, o->context->force_share, o->context->hooks);
+    fd, top->path, top->nameless, o->context->file_flags, o->context->hooks);
 }
 
 static int

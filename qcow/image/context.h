@@ -35,7 +35,7 @@ struct context {
   bool is_shared;
   const struct access *access; /* NULL: each chain makes its own */
 
-  bool force_share;
+  unsigned file_flags; /* of local files (source/file.h) */
   bool debug_runs;
   _Alignas(8) uint64_t chains; /* opened so far; atomic (i386: aligned) */
 };

@@ -6,6 +6,8 @@
  * The image is never mapped into memory: if a file shrinks, that must be an
  * error and not SIGBUS.
  *
+ * Pages: with SOURCE_FILE_NO_PAGE_CACHE, what was read is evicted.
+ *
  * Holes: lseek finds each fragment of the file once, the one at offset 0 first
  * (source_is_solid), because most images have no hole.
  */
@@ -23,6 +25,7 @@
 #include "base/fragments.h"
 #include "base/minmax.h"
 #include "base/open.h"
+#include "source/evict.h"
 #include "source/file.h"
 #include "source/lock.h"
 #include "source/source.h"
@@ -44,6 +47,7 @@ struct source_file {
   int fd;
   struct error_filter errors;
   struct fragments fragments;
+  struct evict *evict; /* NULL: leave the page cache alone */
 };
 
 static int
@@ -75,6 +79,8 @@ read_range (struct source_file *f, const struct source_range *range)
     offset += (uint64_t) r;
     left -= (size_t) r;
   }
+  if (f->evict)
+    evict_after_read (f->evict, range->offset, range->length);
   return 0;
 }
 
@@ -160,6 +166,9 @@ file_close (struct source *s)
 {
   struct source_file *f = (struct source_file *) s;
 
+  if (f->evict)
+    evict_destroy (f->evict);
+  free (f->evict);
   close (f->fd);
   fragments_destroy (&f->fragments);
   error_filter_destroy (&f->errors);
@@ -225,18 +234,32 @@ take_length (struct source_file *f)
  * before the lock.
  */
 static int
-lock_and_measure (struct source_file *f, bool force_share)
+lock_and_measure (struct source_file *f, unsigned flags)
 {
   if (check_type (f) == -1)
     return -1;
-  if (!force_share
+  if (!(flags & SOURCE_FILE_FORCE_SHARE)
       && lock_image (f->fd, f->source.name, f->source.hooks) == -1)
     return -1;
   return take_length (f);
 }
 
+/* Closes the file if out of memory. */
+static struct source *
+start_evicting (struct source_file *f)
+{
+  f->evict = malloc (sizeof *f->evict);
+  if (f->evict) {
+    evict_init (f->evict, f->fd, f->source.size);
+    return &f->source;
+  }
+  source_no_memory (&f->source);
+  source_close (&f->source);
+  return NULL;
+}
+
 struct source *
-source_file_from_fd (int fd, const char *filename, bool force_share,
+source_file_from_fd (int fd, const char *filename, unsigned flags,
                      const struct qcow_hooks *hooks)
 {
   struct source_file *f = calloc (1, sizeof *f);
@@ -252,8 +275,11 @@ source_file_from_fd (int fd, const char *filename, bool force_share,
   f->source.hooks = hooks;
   error_filter_init (&f->errors);
   fragments_init (&f->fragments, MAX_FRAGMENTS);
-  if (lock_and_measure (f, force_share) == 0)
+  if (lock_and_measure (f, flags) == 0) {
+    if (flags & SOURCE_FILE_NO_PAGE_CACHE)
+      return start_evicting (f);
     return &f->source;
+  }
 
   source_close (&f->source);
   return NULL;
@@ -280,7 +306,7 @@ check_descriptor (int fd, const char *name, const struct qcow_hooks *hooks)
 
 struct source *
 source_file_from_descriptor (int fd, const char *name, bool nameless,
-                             bool force_share, const struct qcow_hooks *hooks)
+                             unsigned flags, const struct qcow_hooks *hooks)
 {
   struct source *source;
   int own;
@@ -295,14 +321,14 @@ source_file_from_descriptor (int fd, const char *name, bool nameless,
                   "can't duplicate the file descriptor: %m");
     return NULL;
   }
-  source = source_file_from_fd (own, name, force_share, hooks);
+  source = source_file_from_fd (own, name, flags, hooks);
   if (source)
     source->nameless = nameless;
   return source;
 }
 
 struct source *
-source_file_open (const char *filename, bool force_share,
+source_file_open (const char *filename, unsigned flags,
                   const struct qcow_hooks *hooks)
 {
   /* O_NONBLOCK, so that open does not wait for the writer of a FIFO. */
@@ -313,5 +339,5 @@ source_file_open (const char *filename, bool force_share,
                   "can't open the file: %m");
     return NULL;
   }
-  return source_file_from_fd (fd, filename, force_share, hooks);
+  return source_file_from_fd (fd, filename, flags, hooks);
 }

@@ -8,11 +8,16 @@
 
 #include "source/source.h"
 
+enum source_file_flags {
+  SOURCE_FILE_FORCE_SHARE = 1,   /* take no locks, ignore those of others */
+  SOURCE_FILE_NO_PAGE_CACHE = 2, /* evict what was read (evict.h) */
+};
+
 /* Open a local regular file or block device read-only, with qemu's locks
- * (lock.h) unless force_share is set.  The caller closes the source.  Returns
+ * (lock.h).  'flags' are SOURCE_FILE_*.  The caller closes the source. Returns
  * NULL with the error reported, and errno as qcow_open.
  */
-struct source *source_file_open (const char *filename, bool force_share,
+struct source *source_file_open (const char *filename, unsigned flags,
                                  const struct qcow_hooks *hooks);
 
 /* The same for a descriptor that another program opened, perhaps one that has
@@ -25,13 +30,13 @@ struct source *source_file_open (const char *filename, bool force_share,
  * other program took through this descriptor are not noticed.
  */
 struct source *source_file_from_descriptor (int fd, const char *name,
-                                            bool nameless, bool force_share,
+                                            bool nameless, unsigned flags,
                                             const struct qcow_hooks *hooks);
 
 /* The same for a file that is already open.  Takes over 'fd', also on failure.
  */
 struct source *source_file_from_fd (int fd, const char *filename,
-                                    bool force_share,
+                                    unsigned flags,
                                     const struct qcow_hooks *hooks);
 
 #endif /* QCOW_SOURCE_FILE_H */

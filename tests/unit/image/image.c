@@ -135,7 +135,7 @@ local (void **state)
 
   (void) state;
   unit_write_be64 (&f, 0x0102030405060708, 4001);
-  image.source = source_file_open (f.name, false, &unit_hooks);
+  image.source = source_file_open (f.name, 0, &unit_hooks);
   assert_non_null (image.source);
   image.name = image.source->name;
   context.cache = cache_new (1 << 20, 4096);

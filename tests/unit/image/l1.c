@@ -18,7 +18,7 @@
 static struct source *
 open_file (const struct unit_file *f)
 {
-  struct source *s = source_file_open (f->name, false, &unit_hooks);
+  struct source *s = source_file_open (f->name, 0, &unit_hooks);
 
   assert_non_null (s);
   return s;

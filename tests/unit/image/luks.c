@@ -110,7 +110,7 @@ make_source (const char *mode, uint32_t key_bytes, const char *digest)
   file = unit_file_new ();
   unit_write (&file, material, n, 1000 * 512 + FIRST + 3 * room);
   free (material);
-  source = source_file_open (file.name, true, &unit_hooks);
+  source = source_file_open (file.name, SOURCE_FILE_FORCE_SHARE, &unit_hooks);
   assert_non_null (source);
 }
 
@@ -263,7 +263,7 @@ beyond_the_end (void **state)
   make_source ("cbc-plain64", 16, "d257f50f812ca461ddf500570e22d8acaadaface");
   source_close (source);
   assert_int_equal (ftruncate (file.fd, 1000 * 512 + FIRST), 0);
-  source = source_file_open (file.name, true, &unit_hooks);
+  source = source_file_open (file.name, SOURCE_FILE_FORCE_SHARE, &unit_hooks);
   assert_non_null (source);
   assert_null (unlock ("tiger", QCOW_DEFAULT_LUKS_ITERATIONS).cipher);
   close_source ();

@@ -15,7 +15,7 @@
 static struct source *
 open_file (const struct unit_file *f)
 {
-  struct source *s = source_file_open (f->name, false, &unit_hooks);
+  struct source *s = source_file_open (f->name, 0, &unit_hooks);
 
   assert_non_null (s);
   return s;
@@ -189,7 +189,7 @@ static void
 refuse (const char *name, const char *said, int err)
 {
   unit_forget ();
-  assert_null (source_file_open (name, false, &unit_hooks));
+  assert_null (source_file_open (name, 0, &unit_hooks));
   assert_int_equal (errno, err);
   assert_int_equal (unit_errors, 1);
   assert_said (said);
@@ -232,12 +232,12 @@ locked (void **state)
 
     assert_int_equal (fcntl (f.fd, F_OFD_SETLK, &lock), 0);
     unit_forget ();
-    assert_null (source_file_open (f.name, false, &unit_hooks));
+    assert_null (source_file_open (f.name, 0, &unit_hooks));
     assert_int_equal (errno, EBUSY);
     assert_said ("open for writing in another process");
     assert_said ("at any time (words of the user)");
 
-    s = source_file_open (f.name, true, &unit_hooks);
+    s = source_file_open (f.name, SOURCE_FILE_FORCE_SHARE, &unit_hooks);
     assert_non_null (s);
     source_close (s);
     lock.l_type = F_UNLCK;
