@@ -401,9 +401,10 @@ static int
 begin (struct opening *o, struct reference *top)
 {
   o->chain = calloc (1, sizeof *o->chain);
-  if (o->chain == NULL)
-    return error_no_memory (o->context->hooks,
-                            qcow_options_object (o->options));
+  if (o->chain == NULL) {
+    error_no_memory (o->context->hooks, qcow_options_object (o->options));
+    return -1;
+  }
   o->chain->first_id = context_new_ids (o->context);
   return resolve_top (o->context, o->options, top);
 }
