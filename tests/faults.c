@@ -5,9 +5,9 @@
  * With -u, IMAGE is a URL whose server listens on this Unix domain socket.
  * With -d, it is a directory of images.
  *
- * Repeats a small job: open the image, list its views, map and read each of
- * them and each VIEW, close.  Each time another allocation or system call
- * fails.  For each n (but see ALL_OF), the n-th
+ * Repeats a small job: print a summary, open the image, list its views, map
+ * and read each of them and each VIEW, close.  Each time another allocation or
+ * system call fails.  For each n (but see ALL_OF), the n-th
  *   alloc       allocation fails
  *   exhausted   allocation fails, and so do all later ones that don't fit into
  *               the memory freed since
@@ -369,7 +369,8 @@ step (const char *key, bool done, uint64_t hash)
   }
   /* Unreadable bitmaps only cause a warning, and then don't exist. */
   if (nr_warnings > usual_warnings
-      && (strcmp (key, "list") == 0 || strstr (key, "of 'bitmap:")))
+      && (strcmp (key, "list") == 0 || strcmp (key, "summary") == 0
+          || strstr (key, "of 'bitmap:")))
     return;
   if (!done) {
     nr_failed++;
@@ -512,13 +513,13 @@ count_warning (void *opaque, const char *text)
   nr_warnings++;
 }
 
+static const struct qcow_hooks hooks = { .error = ignore_message,
+                                         .warn = count_warning,
+                                         .debug = ignore_message };
+
 static bool
 do_open (const struct qcow_options *options)
 {
-  static const struct qcow_hooks hooks = { .error = ignore_message,
-                                           .warn = count_warning,
-                                           .debug = ignore_message };
-
   inside = true;
   if (options->directory)
     directory = qcow_directory_open (options, &hooks);
@@ -540,12 +541,34 @@ do_close (void)
 }
 
 static void
+do_summary (const struct qcow_options *options)
+{
+  static char text[1 << 16], buf[BUFSIZ];
+  FILE *out = fmemopen (text, sizeof text, "w");
+  int r, err;
+
+  setvbuf (out, buf, _IOFBF, sizeof buf);
+  text[0] = '\0';
+  inside = true;
+  r = qcow_print_info (options, &hooks, out);
+  err = errno;
+  inside = false;
+  fclose (out);
+  errno = err;
+  if (r == -1 && text[0] != '\0')
+    wrong ("summary", "there is output in spite of an error");
+  step ("summary", r == 0, hash_of (0, text, strlen (text)));
+}
+
+static void
 do_job (const struct qcow_options *options)
 {
   static struct list list;
   size_t i;
   int r;
 
+  if (!options->directory && !on_web)
+    do_summary (options);
   if (!do_open (options))
     return;
   inside = true;
