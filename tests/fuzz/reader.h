@@ -327,11 +327,12 @@ load_reader (void)
   pieces_area = guarded_new (MAX_READ);
 }
 
+static const struct qcow_hooks hooks
+  = { .error = hear, .warn = hear, .debug = hear };
+
 static struct qcow *
 open_image (const struct qcow_options *options)
 {
-  static const struct qcow_hooks hooks
-    = { .error = hear, .warn = hear, .debug = hear };
   struct qcow *q = qcow_open (options, &hooks);
 
   MUST (q == NULL || qcow_after_fork (q) == 0);

@@ -139,6 +139,34 @@ use_pinned (const struct qcow_options *options, struct input places)
   use_image (&pinned, places);
 }
 
+/* With default options: the image can be opened if and only if the summary
+ * names no other file and no encryption.  Whatever the image has in its names,
+ * the summary has no control characters, so a line can't be forged.
+ */
+static void
+check_summary (const struct qcow_options *options)
+{
+  char *text = NULL;
+  size_t length = 0, i;
+  FILE *out = open_memstream (&text, &length);
+  struct qcow *q;
+  int r;
+
+  MUST (out != NULL);
+  r = qcow_print_info (options, &hooks, out);
+  MUST (fclose (out) == 0);
+  MUST ((r == 0) == (length > 0));
+  for (i = 0; i < length; ++i)
+    MUST (text[i] == '\n' || (uint8_t) text[i] >= 0x20);
+  q = open_image (options);
+  MUST ((q != NULL)
+        == (r == 0 && strstr (text, "\n    \"backing-filename\": ") == NULL
+            && strstr (text, "\n            \"data-file\": ") == NULL
+            && strstr (text, "\n    \"encrypted\": ") == NULL));
+  qcow_close (q);
+  free (text);
+}
+
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
@@ -183,5 +211,6 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   options.filename = file.name;
   if (has_data_file (image) || has_backing (image) || is_encrypted (image))
     use_image (&options, places);
+  check_summary (&options);
   return 0;
 }
