@@ -17,7 +17,8 @@ for set in "$@"; do
                            libcurl4-openssl-dev libgcrypt20-dev libnbd-dev" ;;
         try)   packages+=" nbdkit qemu-utils libnbd-bin e2fsprogs" ;;
         test)  packages+=" nbdkit qemu-utils libnbd-bin python3 python3-libnbd
-                           libcmocka-dev perl xxd strace util-linux jq
+                           libcmocka-dev perl xxd strace util-linux
+                           util-linux-extra jq
                            e2fsprogs fdisk procps file nginx-light openssl
                            ca-certificates xz-utils"
                # Debian 12 has qemu-storage-daemon here, later ones in qemu-utils.

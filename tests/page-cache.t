@@ -7,6 +7,9 @@
 
 source "$(dirname "$0")/functions.sh"
 
+# (Debian 12 has it in util-linux, later releases in util-linux-extra.)
+command -v fincore > /dev/null || { diag "fincore is missing"; exit 1; }
+
 # cached FILE: print how many MiB of it are in the page cache.
 cached ()
 {
