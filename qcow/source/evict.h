@@ -8,7 +8,7 @@
  * range, and folios are up to 2 MiB, larger than most requests.  (After a copy
  * of 1 GiB on Linux 6.18, 960 MiB were still cached.)  So the pages that were
  * read are recorded by chunks of 2 MiB, which no folio crosses, and a chunk is
- * evicted when all of it was read.
+ * evicted as one when all of it was read.
  *
  * A client with several streams reads up to where another stream began, and
  * the kernel reads ahead into what was evicted there.  So a chunk is evicted a
