@@ -16,6 +16,7 @@ qcow_options_init (struct qcow_options *options)
       .connections = QCOW_DEFAULT_CONNECTIONS,
       .sslverify = true,
       .followlocation = true,
+      .tcp_nodelay = true,
     },
   };
 }

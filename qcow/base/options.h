@@ -33,7 +33,9 @@ struct qcow_http_options {
   size_t nr_headers;
   const char *cainfo, *capath;
   const char *proxy, *proxy_user, *proxy_password;
-  const char *protocols, *http_version;
+  const char *proxy_cainfo, *proxy_capath;
+  const char *protocols, *http_version, *ipresolve;
+  const char *ssl_version, *ssl_cipher_list, *tls13_ciphers;
   const char *user_agent, *unix_socket_path;
   const char *const *resolve;
   size_t nr_resolve;
@@ -42,6 +44,7 @@ struct qcow_http_options {
   bool sslverify;       /* default true */
   bool followlocation;  /* default true */
   bool tcp_keepalive;
+  bool tcp_nodelay; /* default true */
 
   /* 's3' is for this image: it is an error if it is malformed, or if its keys
    * are not used.  's3_defaults', for example from the environment, supply

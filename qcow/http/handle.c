@@ -53,19 +53,44 @@
       return set;                                                             \
   } while (0)
 
+/* "": no file. */
+static const char *
+file_or_none (const char *name)
+{
+  return name && name[0] != '\0' ? name : NULL;
+}
+
+/* libcurl has a default for each of the two, so if one is given, set both. */
+static CURLcode
+set_authorities (CURL *easy, const struct qcow_http_options *o)
+{
+  if (o->cainfo || o->capath) {
+    SET (easy, CURLOPT_CAINFO, file_or_none (o->cainfo));
+    SET (easy, CURLOPT_CAPATH, o->capath);
+  }
+  if (o->proxy_cainfo || o->proxy_capath) {
+    SET (easy, CURLOPT_PROXY_CAINFO, file_or_none (o->proxy_cainfo));
+    SET (easy, CURLOPT_PROXY_CAPATH, o->proxy_capath);
+  }
+  return CURLE_OK;
+}
+
+/* Not every TLS library lets libcurl choose ciphers, so set them only if the
+ * user does.
+ */
 static CURLcode
 set_tls (CURL *easy, const struct http_settings *s)
 {
-  SET (easy, CURLOPT_SSL_VERIFYPEER, s->options.sslverify ? 1L : 0L);
-  SET (easy, CURLOPT_SSL_VERIFYHOST, s->options.sslverify ? 2L : 0L);
-  if (s->options.cainfo == NULL && s->options.capath == NULL)
-    return CURLE_OK; /* the system's authorities */
-  /* Set both, since libcurl has a default for each. */
-  SET (easy, CURLOPT_CAINFO,
-       s->options.cainfo && s->options.cainfo[0] != '\0' ? s->options.cainfo
-                                                         : NULL);
-  SET (easy, CURLOPT_CAPATH, s->options.capath);
-  return CURLE_OK;
+  const struct qcow_http_options *o = &s->options;
+
+  SET (easy, CURLOPT_SSL_VERIFYPEER, o->sslverify ? 1L : 0L);
+  SET (easy, CURLOPT_SSL_VERIFYHOST, o->sslverify ? 2L : 0L);
+  SET (easy, CURLOPT_SSLVERSION, s->ssl_version);
+  if (o->ssl_cipher_list)
+    SET (easy, CURLOPT_SSL_CIPHER_LIST, o->ssl_cipher_list);
+  if (o->tls13_ciphers)
+    SET (easy, CURLOPT_TLS13_CIPHERS, o->tls13_ciphers);
+  return set_authorities (easy, o);
 }
 
 static CURLcode
@@ -89,6 +114,8 @@ set_parameters (CURL *easy, const struct http_settings *s)
   SET (easy, CURLOPT_LOW_SPEED_TIME, STALL_SECONDS);
   SET (easy, CURLOPT_TIMEOUT, (long) s->options.timeout);
   SET (easy, CURLOPT_TCP_KEEPALIVE, s->options.tcp_keepalive ? 1L : 0L);
+  SET (easy, CURLOPT_TCP_NODELAY, s->options.tcp_nodelay ? 1L : 0L);
+  SET (easy, CURLOPT_IPRESOLVE, s->ip_resolve);
   /* For all of these, NULL is libcurl's default. */
   SET (easy, CURLOPT_USERAGENT, s->options.user_agent);
   SET (easy, CURLOPT_UNIX_SOCKET_PATH, s->options.unix_socket_path);

@@ -4,7 +4,6 @@
  */
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,165 +14,6 @@
 #include "http/settings.h"
 #include "url/url-name.h"
 #include "url/url.h"
-
-/* --- Values --- */
-
-/* "http,https" */
-static int
-take_protocols (struct http_settings *s)
-{
-  const char *p = s->options.protocols ? s->options.protocols : "http,https";
-
-  while (*p) {
-    const size_t n = strcspn (p, ", ");
-
-    if (n == 4 && strncmp (p, "http", n) == 0)
-      s->allow_http = true;
-    else if (n == 5 && strncmp (p, "https", n) == 0)
-      s->allow_https = true;
-    else if (n > 0)
-      return error_report (s->hooks, EINVAL, "protocols=",
-                           "'%.*s' is not supported: must be http, https or "
-                           "both, with a comma between",
-                           (int) n, p);
-    p += n;
-    p += strspn (p, ", ");
-  }
-  if (!s->allow_http && !s->allow_https)
-    return error_report (s->hooks, EINVAL,
-                         "protocols=", "must name http, https or both");
-  return 0;
-}
-
-static int
-check_version (const char *name, int needs, const struct qcow_hooks *hooks)
-{
-  struct problem problem;
-
-  if (needs == 0)
-    return 0;
-  if (libcurl_load (&problem) == -1)
-    return error_report (hooks, EIO, "http-version=", "%s", problem.text);
-  if ((libcurl.version_info (CURLVERSION_NOW)->features & needs) == needs)
-    return 0;
-  return error_report (hooks, EINVAL,
-                       "http-version=", "'%s': libcurl was built without it",
-                       name);
-}
-
-static int
-take_version (struct http_settings *s)
-{
-  static const struct {
-    const char *name;
-    long version;
-    int needs; /* of libcurl's features */
-  } versions[] = {
-    { "none", CURL_HTTP_VERSION_NONE, 0 },
-    { "1.0", CURL_HTTP_VERSION_1_0, 0 },
-    { "1.1", CURL_HTTP_VERSION_1_1, 0 },
-    { "2.0", CURL_HTTP_VERSION_2_0, CURL_VERSION_HTTP2 },
-    { "2TLS", CURL_HTTP_VERSION_2TLS, CURL_VERSION_HTTP2 },
-    { "2-prior-knowledge", CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE,
-      CURL_VERSION_HTTP2 },
-    { "3", CURL_HTTP_VERSION_3, CURL_VERSION_HTTP3 },
-  };
-  const char *name = s->options.http_version;
-  size_t i;
-
-  /* Parallel connections are faster than the streams of one. */
-  s->http_version = CURL_HTTP_VERSION_1_1;
-  if (name == NULL)
-    return 0;
-  for (i = 0; i < sizeof versions / sizeof versions[0]; ++i)
-    if (strcmp (versions[i].name, name) == 0) {
-      s->http_version = versions[i].version;
-      return check_version (name, versions[i].needs, s->hooks);
-    }
-  return error_report (s->hooks, EINVAL, "http-version=",
-                       "'%s': must be none, 1.0, 1.1, 2.0, 2TLS, "
-                       "2-prior-knowledge or 3",
-                       name);
-}
-
-/* A text from a file of another system can have a line break. */
-static bool
-has_line_break (const char *text)
-{
-  return text && strpbrk (text, "\r\n");
-}
-
-/* A line break in a header would start another header. */
-static int
-check_headers (const struct http_settings *s)
-{
-  const struct qcow_http_options *o = &s->options;
-  size_t i;
-
-  for (i = 0; i < o->nr_headers; ++i)
-    if (has_line_break (o->headers[i])
-        || strpbrk (o->headers[i], ":;") == NULL)
-      return error_report (
-        s->hooks, EINVAL, "header=", "must be one line such as 'Name: value'");
-  return 0;
-}
-
-/* "HOST:PORT:ADDRESS[,ADDRESS]", also with a '+' before it (as in curl);
- * "-HOST:PORT" removes an entry.  libcurl checks the addresses.
- */
-static bool
-is_resolve (const char *s)
-{
-  const bool removes = s[0] == '-';
-  const char *port;
-  size_t n;
-
-  if (removes || s[0] == '+')
-    ++s;
-  n = s[0] == '[' ? strcspn (s, "]") + 1 : strcspn (s, ":");
-  if (n == 0 || n > strlen (s) || s[n] != ':')
-    return false;
-  port = s + n + 1;
-  n = strspn (port, "0123456789");
-  if (n == 0 || n > 5)
-    return false;
-  return removes ? port[n] == '\0' : port[n] == ':' && port[n + 1] != '\0';
-}
-
-static int
-check_resolve (const struct http_settings *s)
-{
-  size_t i;
-
-  for (i = 0; i < s->options.nr_resolve; ++i)
-    if (!is_resolve (s->options.resolve[i]))
-      return error_report (s->hooks, EINVAL,
-                           "resolve=", "must be HOST:PORT:ADDRESS");
-  return 0;
-}
-
-/* Check and take what does not depend on a URL. */
-static int
-take_values (struct http_settings *s, const struct qcow_http_options *o,
-             const struct qcow_hooks *hooks)
-{
-  *s = (struct http_settings){ .hooks = hooks, .options = *o };
-  if (o->timeout > INT_MAX / 1000)
-    return error_report (
-      hooks, EINVAL, "timeout=", "must be at most %d seconds", INT_MAX / 1000);
-  if (o->connections == 0 || o->connections > HTTP_MAX_CONNECTIONS)
-    return error_report (hooks, EINVAL,
-                         "connections=", "%u is not between 1 and %d",
-                         o->connections, HTTP_MAX_CONNECTIONS);
-  if (has_line_break (o->cookie) || has_line_break (o->user_agent))
-    return error_report (
-      hooks, EINVAL, has_line_break (o->cookie) ? "cookie=" : "user-agent=",
-      "must be one line");
-  if (check_headers (s) == -1 || check_resolve (s) == -1
-      || take_protocols (s) == -1)
-    return -1;
-  return take_version (s);
-}
 
 /* --- S3 --- */
 
@@ -228,8 +68,9 @@ check_s3_keys (const struct qcow_s3_options *s, const struct qcow_hooks *hooks)
                          "access-key and secret-key belong together: %s is "
                          "missing",
                          s->access_key ? "secret-key" : "access-key");
-  if (has_line_break (s->access_key) || has_line_break (s->secret_key)
-      || has_line_break (s->session_token))
+  if (http_settings_has_line_break (s->access_key)
+      || http_settings_has_line_break (s->secret_key)
+      || http_settings_has_line_break (s->session_token))
     return error_report (hooks, EINVAL, "s3",
                          "access-key, secret-key or session-token contains a "
                          "line break");
@@ -315,7 +156,7 @@ http_check_options (const struct qcow_options *options,
   const struct qcow_http_options *o = &options->http;
   struct http_settings s;
 
-  if (take_values (&s, o, hooks) == -1)
+  if (http_settings_take_values (&s, o, hooks) == -1)
     return -1;
   if (o->given && !have_use (options))
     return error_report (
@@ -433,11 +274,16 @@ static int
 take_paths (struct http_settings *s)
 {
   struct qcow_http_options *o = &s->options;
+  const char **const paths[HTTP_NR_PATHS] = {
+    &o->cainfo,       &o->capath,           &o->proxy_cainfo,
+    &o->proxy_capath, &o->unix_socket_path,
+  };
+  size_t i;
 
-  if (take_path (&o->cainfo, &s->paths[0], s->hooks) == -1
-      || take_path (&o->capath, &s->paths[1], s->hooks) == -1)
-    return -1;
-  return take_path (&o->unix_socket_path, &s->paths[2], s->hooks);
+  for (i = 0; i < HTTP_NR_PATHS; ++i)
+    if (take_path (paths[i], &s->paths[i], s->hooks) == -1)
+      return -1;
+  return 0;
 }
 
 static int
@@ -510,8 +356,8 @@ http_settings_take (struct http_settings *s,
                     const struct qcow_options *options,
                     const struct qcow_hooks *hooks)
 {
-  if (take_values (s, &options->http, hooks) == -1 || take_paths (s) == -1
-      || take_resolve (s) == -1)
+  if (http_settings_take_values (s, &options->http, hooks) == -1
+      || take_paths (s) == -1 || take_resolve (s) == -1)
     return -1;
   take_s3 (s);
   return take_own_url (s, options) == -1 ? -1 : collect_secrets (s);
@@ -524,7 +370,7 @@ http_settings_free (struct http_settings *s)
 
   url_free (&s->own);
   libcurl.slist_free_all (s->resolve);
-  for (i = 0; i < sizeof s->paths / sizeof s->paths[0]; ++i)
+  for (i = 0; i < HTTP_NR_PATHS; ++i)
     free (s->paths[i]);
   secrets_free (&s->secrets);
 }

@@ -17,6 +17,9 @@
 
 #define HTTP_MAX_CONNECTIONS 256
 
+/* Options that are paths. */
+#define HTTP_NR_PATHS 5
+
 struct http_settings {
   const struct qcow_hooks *hooks;
 
@@ -34,10 +37,28 @@ struct http_settings {
 
   bool allow_http, allow_https;
   long http_version; /* CURL_HTTP_VERSION_* */
+  long ip_resolve;   /* CURL_IPRESOLVE_* */
+  long ssl_version;  /* CURL_SSLVERSION_* */
   struct curl_slist *resolve;
-  char *paths[3];         /* owned, for 'options' */
-  struct secrets secrets; /* all secret parts of the above */
+  char *paths[HTTP_NR_PATHS]; /* owned, for 'options' */
+  struct secrets secrets;     /* all secret parts of the above */
 };
+
+/* --- values.c --- */
+
+/* Set *s to the options, and check and take what does not depend on a URL.
+ * Nothing has to be freed.  Returns 0, or -1 with the error reported and
+ * errno.
+ */
+int http_settings_take_values (struct http_settings *s,
+                               const struct qcow_http_options *o,
+                               const struct qcow_hooks *hooks);
+
+/* A text from a file of another system can have a line break.  NULL has none.
+ */
+bool http_settings_has_line_break (const char *text);
+
+/* --- settings.c --- */
 
 /* Returns 0, or -1 with the error reported and errno.  Free the settings in
  * both cases.  libcurl must be loaded.

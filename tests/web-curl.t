@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The plugin takes each parameter of nbdkit's curl plugin.  Those of TLS,
+# proxies and TCP that web-options.t does not cover, on a real server.
+
+source "$(dirname "$0")/functions.sh"
+source "$top/tests/nginx.sh"
+
+tls_log=$tmp/nginx/tls
+start_nginx '' "ssl_protocols TLSv1.2 TLSv1.3;
+log_format tls '\$ssl_protocol \$ssl_cipher';
+access_log $tls_log tls;"
+
+text_source $((3 << 20)) plain.raw
+qemu-img convert -f raw -O qcow2 plain.raw "$www/plain.qcow2"
+
+# gets NAME URL [PARAMETER...]: the plugin serves the image at URL.
+gets ()
+{
+    local name=$1 url=$2
+    shift 2
+    rm -f got.raw
+    # shellcheck disable=SC2016
+    ok "$name" with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw plain.raw' \
+       -- "url=$url" "$@"
+}
+
+# --- The list of parameters -------------------------------------------
+
+# Those of nbdkit 1.48, whatever is installed.
+all='cainfo capath connections cookie followlocation header http-version
+     ipresolve password protocols proxy proxy-cainfo proxy-capath
+     proxy-password proxy-user resolve ssl-cipher-list ssl-version sslverify
+     tcp-keepalive tcp-nodelay timeout tls13-ciphers unix-socket-path url user
+     user-agent'
+for key in $all; do
+    like "$key= is in the help" "$(nbdkit "$plugin" --help 2>&1)" \
+         "(^|\n)\[?$key="
+done
+
+# --- TLS --------------------------------------------------------------
+
+# used NAME REGEX [PARAMETER...]: nginx logs this TLS version and cipher.
+used ()
+{
+    local name=$1 regex=$2
+    shift 2
+    : > "$tls_log"
+    gets "$name" "$https/plain.qcow2" "cainfo=$ca" "$@"
+    requests > /dev/null
+    like "... is used" "$(grep -v '^-' "$tls_log" | sort -u)" "^$regex\$"
+}
+used "ssl-version=default" 'TLSv1\.3 .*' ssl-version=default
+used "ssl-version=tlsv1" 'TLSv1\.3 .*' ssl-version=tlsv1
+used "ssl-version=max-default" 'TLSv1\.3 .*' ssl-version=max-default
+used "ssl-version=tlsv1.3" 'TLSv1\.3 .*' ssl-version=tlsv1.3
+used "ssl-version=tlsv1.2: or newer" 'TLSv1\.3 .*' ssl-version=tlsv1.2
+used "ssl-version=max-tlsv1.2" 'TLSv1\.2 .*' ssl-version=max-tlsv1.2
+cipher=ECDHE-ECDSA-AES128-GCM-SHA256
+used "ssl-cipher-list=" "TLSv1\.2 $cipher" \
+     "ssl-cipher-list=ECDHE-RSA-AES128-GCM-SHA256:$cipher" \
+     ssl-version=max-tlsv1.2
+used "... does not affect TLS 1.3" 'TLSv1\.3 .*' "ssl-cipher-list=$cipher"
+for cipher in TLS_AES_128_GCM_SHA256 TLS_CHACHA20_POLY1305_SHA256; do
+    used "tls13-ciphers=$cipher" "TLSv1\.3 $cipher" "tls13-ciphers=$cipher"
+done
+for bad in ssl-version=tlsv1.4 ssl-version=TLSv1.2 ssl-version=max-tlsv1 \
+           ssl-version=sslv2 ssl-version=sslv3 ssl-version= ipresolve=v5 \
+           ipresolve= ipresolve=V4 tcp-nodelay=maybe tls13-ciphers= \
+           ssl-cipher-list= proxy-capath=; do
+    refused "$bad: refused" "${bad%%=*}=" \
+            -- "url=$https/plain.qcow2" "cainfo=$ca" "$bad"
+done
+forget_requests
+for bad in ssl-cipher-list=nonsense tls13-ciphers=nonsense; do
+    refused "$bad: refused" "$https/plain\\.qcow2: .*cipher" \
+            -- "url=$https/plain.qcow2" "cainfo=$ca" "$bad"
+done
+is "... sends no request" "$(requests)" ""
+
+# --- Proxies with TLS -------------------------------------------------
+
+# A proxy that is the server, too, as far as the client can see.
+at=http://images.test/plain.qcow2
+refused "a proxy with TLS, unknown CA: refused" "$at: .*certificate" \
+        -- "url=$at" "proxy=$https"
+refused "... cainfo= is not for proxies" "$at: .*certificate" \
+        -- "url=$at" "proxy=$https" "cainfo=$ca"
+refused "... sslverify=false neither" "$at: .*certificate" \
+        -- "url=$at" "proxy=$https" sslverify=false
+gets "... proxy-cainfo=" "$at" "proxy=$https" "proxy-cainfo=$ca"
+mkdir cas
+cp "$ca" cas/ours.pem
+openssl rehash cas
+gets "... proxy-capath=" "$at" "proxy=$https" proxy-capath=cas
+start_daemon cache-size=0 "url=$at" "proxy=$https" proxy-capath=cas
+ok "... a daemon resolves a relative proxy-capath=" nbdcopy "$uri" null:
+end_daemon
+for options in proxy-cainfo= proxy-capath=/nonexistent "proxy-capath=$www"; do
+    refused "... $options: refused" "$at|${options%%=*}" \
+            -- "url=$at" "proxy=$https" "$options"
+done
+
+# --- TCP --------------------------------------------------------------
+
+if [ -n "$http6" ]; then
+    for spec in v4:$http_port:v6 4:$http_port:6 \
+                v6:${http6##*:}:v4 6:${http6##*:}:4; do
+        IFS=: read -r good port bad <<< "$spec"
+        at=http://both.test:$port/plain.qcow2
+        to="resolve=both.test:$port:127.0.0.1,[::1]"
+        gets "ipresolve=$good" "$at" "$to" ipresolve="$good"
+        gets "... any" "$at" "$to" ipresolve=any
+        refused "... $bad: refused" "$at: " -- "url=$at" "$to" ipresolve="$bad"
+    done
+else
+    skip "ipresolve=" "no IPv6"
+fi
+gets "ipresolve=whatever" "$http/plain.qcow2" ipresolve=whatever
+
+# nodelay VALUE [PARAMETER...]: TCP_NODELAY is set to that value; "": not set.
+nodelay ()
+{
+    local wanted=$1
+    shift
+    rm -f strace.out
+    strace -f -e trace=setsockopt -o strace.out \
+           nbdkit -U "$socket" "$plugin" "url=$http/plain.qcow2" "$@" \
+           --run true > /dev/null 2>&1
+    is "TCP_NODELAY: $*" \
+       "$(sed -En 's/.*TCP_NODELAY, \[([01])\].*/\1/p' strace.out | sort -u)" \
+       "$wanted"
+}
+new_socket
+if [ -z "${QCOW_PRELOAD:-}${QCOW_VALGRIND:-}" ] &&
+       strace -o /dev/null true 2> /dev/null; then
+    nodelay 1
+    nodelay 1 tcp-nodelay=true
+    nodelay "" tcp-nodelay=false
+else
+    skip "tcp-nodelay=" "strace can't trace here"
+fi
+gets "tcp-nodelay=false" "$http/plain.qcow2" tcp-nodelay=false
+
+done_testing
