@@ -340,6 +340,8 @@ static const struct parameter parameters[] = {
   { "capath", take_text, WEB, .text = &options.http.capath },
   { "connections", take_unsigned, WEB, .number = &options.http.connections },
   { "cookie", take_text, WEB | SECRET, .text = &options.http.cookie },
+  { "cookiefile", take_text, WEB | EMPTY, .text = &options.http.cookiefile },
+  { "cookiejar", take_text, WEB, .text = &options.http.cookiejar },
   { "followlocation", take_bool, WEB, .flag = &options.http.followlocation },
   { "header", take_list, WEB | HIDDEN, ORDERED (options.http, headers) },
   { "http-version", take_text, WEB, .text = &options.http.http_version },

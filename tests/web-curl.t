@@ -8,7 +8,17 @@ source "$(dirname "$0")/functions.sh"
 source "$top/tests/nginx.sh"
 
 tls_log=$tmp/nginx/tls
-start_nginx '' "ssl_protocols TLSv1.2 TLSv1.3;
+start_nginx '
+location = /login {
+    add_header Set-Cookie "sid=s3cr3t; Path=/";
+    return 302 /session/plain.qcow2;
+}
+location /session/ {
+    alias '"$www"'/;
+    if ($http_cookie != "sid=s3cr3t") { return 302 /login; }
+}
+location /echo/ { return 302 /no/$http_cookie; }
+' "ssl_protocols TLSv1.2 TLSv1.3;
 log_format tls '\$ssl_protocol \$ssl_cipher';
 access_log $tls_log tls;"
 
@@ -32,7 +42,7 @@ gets ()
 all='cainfo capath connections cookie followlocation header http-version
      ipresolve password protocols proxy proxy-cainfo proxy-capath
      proxy-password proxy-user resolve ssl-cipher-list ssl-version sslverify
-     tcp-keepalive tcp-nodelay timeout tls13-ciphers unix-socket-path url user
+     cookiefile cookiejar tcp-keepalive tcp-nodelay timeout tls13-ciphers unix-socket-path url user
      user-agent'
 for key in $all; do
     like "$key= is in the help" "$(nbdkit "$plugin" --help 2>&1)" \
@@ -101,6 +111,60 @@ for options in proxy-cainfo= proxy-capath=/nonexistent "proxy-capath=$www"; do
     refused "... $options: refused" "$at|${options%%=*}" \
             -- "url=$at" "proxy=$https" "$options"
 done
+
+# --- Cookies of the server --------------------------------------------
+
+at=$http/session/plain.qcow2
+refused "a server that wants its cookie back: refused" \
+        "$at.*there were 10 redirects" -- "url=$at"
+gets "... cookiefile=" "$at" cookiefile=
+is "... cookiejar= is not written then" "$(ls ./*jar* 2> /dev/null)" ""
+gets "... cookiejar=" "$at" cookiejar=jar
+like "... is written" "$(cat jar)" $'\t/\tFALSE\t0\tsid\ts3cr3t'
+is "... only the user can read it" "$(stat -c %a jar)" 600
+forget_requests
+gets "... cookiejar= is read" "$at" cookiejar=jar
+gets "... cookiefile= is read" "$at" cookiefile=jar
+unlike "... no login is needed" "$(requests)" /login
+# Another domain's cookie is not sent.
+sed 's/^127\.0\.0\.1/images.test/; s/s3cr3t/other/' jar > other
+cat other >> jar
+cp jar before
+forget_requests
+gets "... cookies of another domain" "$at" cookiefile=jar
+is "... are not sent" "$(headers | cut -d '|' -f 3 | sort -u)" sid=s3cr3t
+same_bytes "... the file of cookiefile= is not changed" jar before
+gets "... cookiefile= and cookiejar=" "$at" cookiefile=jar cookiejar=jar2
+is "... both domains' are written" \
+   "$(grep -v '^#' jar2 | cut -f 1,7 | sort | paste -sd ' ')" \
+   $'127.0.0.1\ts3cr3t images.test\tother'
+# As a header of HTTP.
+echo 'Set-Cookie: sid=s3cr3t; Domain=127.0.0.1; Path=/' > head
+forget_requests
+gets "... a file of headers" "$at" cookiefile=head
+unlike "... no login is needed" "$(requests)" /login
+forget_requests
+gets "... cookie= is sent, too" "$http/plain.qcow2" cookie=a=b cookiefile=jar
+is "... with that of the file" \
+   "$(headers | cut -d '|' -f 3 | sort -u)" 'sid=s3cr3t; a=b'
+mkdir there
+start_daemon "url=$at" cookiejar=there/jar
+ok "... a daemon resolves a relative cookiejar=" nbdcopy "$uri" null:
+end_daemon
+ok "... and writes it at the end" grep -q s3cr3t there/jar
+for options in cookiefile=- cookiejar=- cookiejar=; do
+    refused "$options: refused" "${options%%=*}=" -- "url=$at" "$options"
+done
+out=$(with_qcow true -- "url=$http/plain.qcow2" cookiefile=missing 2>&1)
+like "cookiefile= that does not exist: a warning" "$out" \
+     "cookiefile=: can't read cookies from '.*/missing': No such file"
+out=$(with_qcow true -- "url=$http/plain.qcow2" cookiejar=missing/jar 2>&1)
+like "cookiejar= that can't be written: a warning" "$out" \
+     "cookiejar=: can't write cookies to '.*/missing/jar': No such file"
+out=$(with_qcow true -v -D qcow.http=1 \
+                -- "url=$http/echo/plain.qcow2" cookiefile=jar 2>&1)
+is "cookies in a redirect: refused" $? 1
+unlike "... no message has their values" "$out" s3cr3t
 
 # --- TCP --------------------------------------------------------------
 

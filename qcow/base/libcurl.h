@@ -24,6 +24,9 @@
   F (free)                                                                    \
   F (slist_append)                                                            \
   F (slist_free_all)                                                          \
+  F (share_init)                                                              \
+  F (share_setopt)                                                            \
+  F (share_cleanup)                                                           \
   F (url)                                                                     \
   F (url_cleanup)                                                             \
   F (url_get)                                                                 \

@@ -29,6 +29,8 @@ struct qcow_http_options {
   const char *given;
 
   const char *user, *password, *cookie;
+  const char *cookiefile; /* "": there are none at the start */
+  const char *cookiejar;
   const char *const *headers;
   size_t nr_headers;
   const char *cainfo, *capath;

@@ -396,7 +396,8 @@ set_request (struct request *r, curl_write_callback on_body)
 CURLcode
 handle_set_up (struct request *r, curl_write_callback on_body)
 {
-  const struct http_settings *s = &r->object->http->settings;
+  const struct http *h = r->object->http;
+  const struct http_settings *s = &h->settings;
   const struct url *object = &r->object->own->url, *url = &r->target->url;
   CURLcode code = set_parameters (r->easy, s);
 
@@ -408,6 +409,10 @@ handle_set_up (struct request *r, curl_write_callback on_body)
     code = set_credentials (r->easy, s, object, url);
   if (code != CURLE_OK)
     return code;
+  if (h->cookies) {
+    SET (r->easy, CURLOPT_SHARE, h->cookies);
+    SET (r->easy, CURLOPT_COOKIEFILE, ""); /* use them */
+  }
   if (add_headers (r, s) == -1)
     return errno == ENOMEM ? CURLE_OUT_OF_MEMORY : CURLE_AUTH_ERROR;
   SET (r->easy, CURLOPT_HTTPHEADER, r->headers);

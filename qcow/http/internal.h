@@ -13,6 +13,7 @@
  *   request.c   begins a try of a request, and ends it
  *   handle.c    sets a libcurl handle up for a try; target.c: where it goes
  *   response.c  judges the response (pure)
+ *   cookies.c   keeps the cookies that servers set
  *   failure.c   describes a failure, without secrets (redact.c)
  *   retry.c     decides what follows a failure (pure)
  */
@@ -53,6 +54,7 @@ struct http {
   struct origin *origins;
   struct quota connections; /* of active requests */
   unsigned failures;        /* of libcurl itself, in a row */
+  CURLSH *cookies;          /* NULL: there is no use for them */
 };
 
 /* Where requests go: the URL of an object or of a redirect, with the secrets
@@ -171,6 +173,16 @@ void request_fail_in_libcurl (const struct request *r, bool no_memory,
 
 /* Set r->easy up for a try to r->target; fills r->headers, also on failure. */
 CURLcode handle_set_up (struct request *r, curl_write_callback on_body);
+
+/* --- cookies.c --- */
+
+/* Load the files of cookiefile= and cookiejar=, if they are given: only then
+ * cookies are kept.  0, or -1 with the error reported and errno.
+ */
+int cookies_begin (struct http *h);
+
+/* Write the jar, with a warning if that fails.  All transfers must be over. */
+void cookies_end (struct http *h);
 
 /* --- failure.c --- */
 

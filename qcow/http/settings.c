@@ -275,8 +275,8 @@ take_paths (struct http_settings *s)
 {
   struct qcow_http_options *o = &s->options;
   const char **const paths[HTTP_NR_PATHS] = {
-    &o->cainfo,       &o->capath,           &o->proxy_cainfo,
-    &o->proxy_capath, &o->unix_socket_path,
+    &o->cainfo,           &o->capath,     &o->proxy_cainfo, &o->proxy_capath,
+    &o->unix_socket_path, &o->cookiefile, &o->cookiejar,
   };
   size_t i;
 

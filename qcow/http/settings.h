@@ -18,7 +18,7 @@
 #define HTTP_MAX_CONNECTIONS 256
 
 /* Options that are paths. */
-#define HTTP_NR_PATHS 5
+#define HTTP_NR_PATHS 7
 
 struct http_settings {
   const struct qcow_hooks *hooks;

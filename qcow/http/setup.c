@@ -123,7 +123,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   inbox_init (&h->inbox);
   if (http_settings_take (&h->settings, options, hooks) == 0) {
     h->connections.slots = h->settings.options.connections;
-    if (new_multi (h) == 0)
+    if (new_multi (h) == 0 && cookies_begin (h) == 0)
       return h;
   }
   http_free (h);
@@ -176,6 +176,7 @@ http_free (struct http *h)
   if (h == NULL)
     return;
   http_hang_up (h);
+  cookies_end (h);
   while ((o = h->origins) != NULL) {
     h->origins = o->next;
     free (o);

@@ -156,6 +156,20 @@ http_settings_has_line_break (const char *text)
   return text && strpbrk (text, "\r\n");
 }
 
+/* For libcurl "-" would be the standard input. */
+static int
+check_cookie_files (const struct http_settings *s)
+{
+  const struct qcow_http_options *o = &s->options;
+  const bool file = o->cookiefile && strcmp (o->cookiefile, "-") == 0;
+  const bool jar = o->cookiejar && strcmp (o->cookiejar, "-") == 0;
+
+  if (!file && !jar)
+    return 0;
+  return error_report (s->hooks, EINVAL, file ? "cookiefile=" : "cookiejar=",
+                       "must be the name of a file, not '-'");
+}
+
 /* A line break in a header would start another header. */
 static int
 check_headers (const struct http_settings *s)
@@ -222,9 +236,9 @@ http_settings_take_values (struct http_settings *s,
     return error_report (hooks, EINVAL, "cookie=", "must be one line");
   if (http_settings_has_line_break (o->user_agent))
     return error_report (hooks, EINVAL, "user-agent=", "must be one line");
-  if (check_headers (s) == -1 || check_resolve (s) == -1
-      || take_protocols (s) == -1 || take_version (s) == -1
-      || take_ip_resolve (s) == -1)
+  if (check_cookie_files (s) == -1 || check_headers (s) == -1
+      || check_resolve (s) == -1 || take_protocols (s) == -1
+      || take_version (s) == -1 || take_ip_resolve (s) == -1)
     return -1;
   return take_ssl_version (s);
 }
