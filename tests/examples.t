@@ -74,6 +74,8 @@ cp disk.qcow2 web
 cp disk.qcow2 web/bucket
 printf access > access
 printf secret > secret
+printf '#!/bin/sh\necho Authorization: Bearer t0ken\n' > token
+chmod +x token
 start_web example web
 export example=${web[example]} AWS_ENDPOINT_URL=${web[example]}
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The plugin takes each parameter of nbdkit's curl plugin.  Those of TLS,
-# proxies and TCP that web-options.t does not cover, on a real server.
+# The plugin takes each parameter of nbdkit's curl plugin.  Those of TLS, proxies,
+# cookies and TCP that web-options.t does not cover, on a real server.  (Scripts
+# are in web-scripts.t.)
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/nginx.sh"
@@ -38,8 +39,25 @@ gets ()
 
 # --- The list of parameters -------------------------------------------
 
+# keys PLUGIN: print the parameters in its --help.  (nbdkit 1.32 has a space
+# before one of them.)
+keys ()
+{
+    nbdkit "$1" --help 2>&1 | sed '1,/^plugin: /d' |
+        grep -Eo '^ ?\[?[a-z][-_a-z0-9]+=' | tr -d '[= ' | sort -u
+}
+if nbdkit curl --version > /dev/null 2>&1; then
+    keys curl > curl.keys
+    keys "$plugin" > our.keys
+    ok "the curl plugin lists its parameters" grep -qx cookie-script curl.keys
+    is "each parameter of the curl plugin is one of ours" \
+       "$(comm -23 curl.keys our.keys)" ""
+else
+    skip "the parameters of the curl plugin" "it is not installed"
+fi
 # Those of nbdkit 1.48, whatever is installed.
-all='cainfo capath connections cookie followlocation header http-version
+all='cainfo capath connections cookie cookie-script cookie-script-renew
+     followlocation header header-script header-script-renew http-version
      ipresolve password protocols proxy proxy-cainfo proxy-capath
      proxy-password proxy-user resolve ssl-cipher-list ssl-version sslverify
      cookiefile cookiejar tcp-keepalive tcp-nodelay timeout tls13-ciphers unix-socket-path url user
@@ -88,6 +106,10 @@ for bad in ssl-cipher-list=nonsense tls13-ciphers=nonsense; do
             -- "url=$https/plain.qcow2" "cainfo=$ca" "$bad"
 done
 is "... sends no request" "$(requests)" ""
+
+# The server has no HTTP/3, and not every libcurl has.
+refused "http-version=3only: refused" "http-version=|$https/plain\\.qcow2: " \
+        -- "url=$https/plain.qcow2" "cainfo=$ca" http-version=3only
 
 # --- Proxies with TLS -------------------------------------------------
 

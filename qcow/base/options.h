@@ -33,6 +33,13 @@ struct qcow_http_options {
   const char *cookiejar;
   const char *const *headers;
   size_t nr_headers;
+
+  /* Shell scripts that print the cookie or the headers, and after how many
+   * seconds they run again; 0: never.
+   */
+  const char *cookie_script, *header_script;
+  unsigned cookie_script_renew, header_script_renew;
+
   const char *cainfo, *capath;
   const char *proxy, *proxy_user, *proxy_password;
   const char *proxy_cainfo, *proxy_capath;

@@ -12,6 +12,10 @@
  * inside libcurl use up their timeout=, and when a connection is free, libcurl
  * (7.88) tries the first of them only: if that one's server hangs, all others
  * wait.  So the driver counts connections by origin (quota.h).
+ *
+ * Scripts that print headers run beside the transfers: the driver polls their
+ * pipes together with libcurl's sockets.  A request that needs their output
+ * can have to wait for it.
  */
 
 #include <errno.h>
@@ -104,6 +108,20 @@ begin_transfer (struct http *h, struct request *r)
   return -1;
 }
 
+/* Start a request, unless it needs the output of a script first. */
+static void
+start (struct http *h, struct request *r)
+{
+  const enum script_state state
+    = request_is_for_own (r) ? scripts_want (h) : SCRIPT_READY;
+
+  r->needs_script = state == SCRIPT_WAIT;
+  if (state == SCRIPT_FAILED)
+    end_request (h, r, EIO);
+  else if (state == SCRIPT_READY && begin_transfer (h, r) == -1)
+    end_request (h, r, errno);
+}
+
 /* Start the requests that are due, as far as connections are free. */
 static void
 start_due (struct http *h)
@@ -115,25 +133,27 @@ start_due (struct http *h)
     next = r->next;
     if (r->easy)
       continue;
+    r->needs_script = false;
     if (request_is_hopeless (r, now))
       end_request (h, r, EIO);
     else if (r->due <= now
-             && quota_may_take (&h->connections, &r->object->origin->client)
-             && begin_transfer (h, r) == -1)
-      end_request (h, r, errno);
+             && quota_may_take (&h->connections, &r->object->origin->client))
+      start (h, r);
   }
 }
 
-/* The time until a waiting request can be started. */
+/* The time until a waiting request can be started, or a script must be looked
+ * at.
+ */
 static int
 time_to_wait (const struct http *h)
 {
   const uint64_t now = monotonic_ms ();
-  uint64_t wait = MAX_WAIT_MS;
+  uint64_t wait = min64 (MAX_WAIT_MS, (uint64_t) scripts_wait_ms (h));
   const struct request *r;
 
   for (r = h->requests; r; r = r->next)
-    if (r->easy == NULL
+    if (r->easy == NULL && !r->needs_script
         && quota_may_take (&h->connections, &r->object->origin->client))
       wait = min64 (wait, r->due > now ? r->due - now : 0);
   return (int) wait;
@@ -210,17 +230,19 @@ libcurl_failed (struct http *h, CURLMcode code)
 static void
 step (struct http *h, int max_ms)
 {
+  struct curl_waitfd fds[SCRIPTS_NR_FDS];
   CURLMcode code;
   bool ended;
   int running;
 
   drop_cancelled (h, false);
+  scripts_step (h);
   start_due (h);
   code = libcurl.multi_perform (h->multi, &running);
   ended = collect (h);
   if (code == CURLM_OK && !ended)
     code = libcurl.multi_poll (
-      h->multi, NULL, 0,
+      h->multi, fds, scripts_fds (h, fds),
       (int) min64 ((uint64_t) max_ms, (uint64_t) time_to_wait (h)), NULL);
   if (code == CURLM_OK)
     h->failures = 0;

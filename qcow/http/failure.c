@@ -15,7 +15,7 @@ void
 request_redact (const struct request *r, char out[REDACTED_MAX],
                 const char *text)
 {
-  redact (out, text, &r->object->http->settings.secrets, &r->target->secrets);
+  redact (out, text, &r->object->http->secrets, &r->target->secrets);
 }
 
 /* --- Statuses --- */

@@ -142,9 +142,11 @@ set_reuse (CURL *easy, const struct http_settings *s, const struct url *url)
   return CURLE_OK;
 }
 
-static bool
-is_own (const struct http_settings *s, const struct url *url)
+bool
+handle_is_own (const struct http *h, const struct url *url)
 {
+  const struct http_settings *s = &h->settings;
+
   return s->own.origin && strcmp (url->origin, s->own.origin) == 0;
 }
 
@@ -161,22 +163,24 @@ is_called (const char *line, const char *name)
  * the user gives no Authorization header.
  */
 static bool
-is_signed (const struct http_settings *s, const struct url *object,
+is_signed (const struct http *h, const struct url *object,
            const struct url *url)
 {
-  size_t i;
+  size_t n, i;
+  const char *const *headers = http_headers (h, &n);
 
-  for (i = 0; i < s->options.nr_headers; ++i)
-    if (is_called (s->options.headers[i], "Authorization"))
+  for (i = 0; i < n; ++i)
+    if (is_called (headers[i], "Authorization"))
       return false;
-  return s->s3.access_key && object->s3 && is_own (s, url);
+  return h->settings.s3.access_key && object->s3 && handle_is_own (h, url);
 }
 
 static CURLcode
-set_credentials (CURL *easy, const struct http_settings *s,
-                 const struct url *object, const struct url *url)
+set_credentials (CURL *easy, const struct http *h, const struct url *object,
+                 const struct url *url)
 {
-  const bool own = is_own (s, url);
+  const struct http_settings *s = &h->settings;
+  const bool own = handle_is_own (h, url);
   const char *user = own ? s->options.user : NULL;
   const char *password = own ? s->options.password : NULL;
 
@@ -185,11 +189,11 @@ set_credentials (CURL *easy, const struct http_settings *s,
       password = object->password;
     user = object->user;
   }
-  if (is_signed (s, object, url))
+  if (is_signed (h, object, url))
     user = password = NULL;
   SET (easy, CURLOPT_USERNAME, user);
   SET (easy, CURLOPT_PASSWORD, password);
-  SET (easy, CURLOPT_COOKIE, own ? s->options.cookie : NULL);
+  SET (easy, CURLOPT_COOKIE, own ? http_cookie (h) : NULL);
   return CURLE_OK;
 }
 
@@ -360,15 +364,16 @@ add_if_match (const struct version *version, struct curl_slist **list)
 
 /* 0, or -1 with errno. */
 static int
-add_headers (struct request *r, const struct http_settings *s)
+add_headers (struct request *r)
 {
   const struct http_object *o = r->object;
-  const bool is_to_sign = is_signed (s, &o->own->url, &r->target->url);
-  const char *const *headers = s->options.headers;
-  size_t i;
+  const struct http_settings *s = &o->http->settings;
+  const bool is_to_sign = is_signed (o->http, &o->own->url, &r->target->url);
+  size_t n, i;
+  const char *const *headers = http_headers (o->http, &n);
 
-  if (is_own (s, &r->target->url))
-    for (i = 0; i < s->options.nr_headers; ++i)
+  if (handle_is_own (o->http, &r->target->url))
+    for (i = 0; i < n; ++i)
       if (!(is_to_sign && sign_replaces (s, headers[i]))
           && libcurl_append (&r->headers, headers[i]) == -1)
         return -1;
@@ -406,14 +411,14 @@ handle_set_up (struct request *r, curl_write_callback on_body)
   if (code == CURLE_OK)
     code = set_reuse (r->easy, s, url);
   if (code == CURLE_OK)
-    code = set_credentials (r->easy, s, object, url);
+    code = set_credentials (r->easy, h, object, url);
   if (code != CURLE_OK)
     return code;
   if (h->cookies) {
     SET (r->easy, CURLOPT_SHARE, h->cookies);
     SET (r->easy, CURLOPT_COOKIEFILE, ""); /* use them */
   }
-  if (add_headers (r, s) == -1)
+  if (add_headers (r) == -1)
     return errno == ENOMEM ? CURLE_OUT_OF_MEMORY : CURLE_AUTH_ERROR;
   SET (r->easy, CURLOPT_HTTPHEADER, r->headers);
   return CURLE_OK;

@@ -13,6 +13,7 @@
  *   request.c   begins a try of a request, and ends it
  *   handle.c    sets a libcurl handle up for a try; target.c: where it goes
  *   response.c  judges the response (pure)
+ *   script.c    runs a script that prints headers; scripts.c: both of them
  *   cookies.c   keeps the cookies that servers set
  *   failure.c   describes a failure, without secrets (redact.c)
  *   retry.c     decides what follows a failure (pure)
@@ -29,6 +30,7 @@
 #include "http/http.h"
 #include "http/response.h"
 #include "http/retry.h"
+#include "http/script.h"
 #include "http/settings.h"
 #include "url/redact.h"
 #include "url/reference.h"
@@ -36,6 +38,8 @@
 
 /* Room for the description of a failure, with the NUL. */
 #define FAILURE_MAX 512
+
+enum { COOKIE_SCRIPT, HEADER_SCRIPT, NR_SCRIPTS };
 
 struct http {
   const struct qcow_hooks *hooks;
@@ -54,7 +58,9 @@ struct http {
   struct origin *origins;
   struct quota connections; /* of active requests */
   unsigned failures;        /* of libcurl itself, in a row */
-  CURLSH *cookies;          /* NULL: there is no use for them */
+  struct script scripts[NR_SCRIPTS];
+  struct secrets secrets; /* of the settings and the scripts */
+  CURLSH *cookies;        /* NULL: there is no use for them */
 };
 
 /* Where requests go: the URL of an object or of a redirect, with the secrets
@@ -106,9 +112,10 @@ struct request {
   struct target *target; /* where it goes */
   enum verdict verdict;
   struct problem problem;
-  uint64_t filled_before; /* 'filled' when it began */
-  uint64_t expected;      /* 'filled' after it, at most */
-  uint64_t began;         /* ms; 0: there was no try yet */
+  uint64_t filled_before;              /* 'filled' when it began */
+  uint64_t expected;                   /* 'filled' after it, at most */
+  uint64_t began;                      /* ms; 0: there was no try yet */
+  unsigned script_outputs[NR_SCRIPTS]; /* generations of what it sends */
   char error[CURL_ERROR_SIZE];
   char body[1024];    /* the beginning of an error's body … */
   size_t body_length; /* … and its length so far */
@@ -116,6 +123,8 @@ struct request {
   /* All tries. */
   struct retry retry;
   uint64_t due;          /* ms: the next try does not begin earlier */
+  bool needs_script;     /* it waits for a script's output */
+  unsigned refusals;     /* of scripts' output, after which it was retried */
   unsigned hops;         /* redirects that were followed in a row */
   char why[FAILURE_MAX]; /* the last failure; "": there was none */
 };
@@ -140,6 +149,11 @@ void target_release (struct target *t);
 /* A request for a fetch.  NULL: out of memory. */
 struct request *request_new (struct http_object *o, struct fetch *f);
 void request_free (struct request *r);
+
+/* True if the next try goes to the origin of the user's own URL, so that it
+ * carries what scripts print.
+ */
+bool request_is_for_own (const struct request *r);
 
 /* Begin a try: set r->easy up.  Call request_free_try also after a failure. */
 CURLcode request_begin_try (struct request *r);
@@ -171,8 +185,45 @@ void request_fail_in_libcurl (const struct request *r, bool no_memory,
 
 /* --- handle.c --- */
 
+/* True if the URL has the origin of the user's own URL: only such requests
+ * carry the user's secrets.
+ */
+bool handle_is_own (const struct http *h, const struct url *url);
+
 /* Set r->easy up for a try to r->target; fills r->headers, also on failure. */
 CURLcode handle_set_up (struct request *r, curl_write_callback on_body);
+
+/* --- scripts.c --- */
+
+/* Of all scripts. */
+#define SCRIPTS_NR_FDS (NR_SCRIPTS * COMMAND_NR_FDS)
+
+void scripts_begin (struct http *h);
+void scripts_hang_up (struct http *h); /* before a fork */
+void scripts_start (struct http *h);   /* after it */
+void scripts_end (struct http *h);
+
+/* As the functions of script.h, for both scripts.  scripts_want: READY if both
+ * are, FAILED if one has failed.
+ */
+enum script_state scripts_want (struct http *h);
+void scripts_step (struct http *h);
+unsigned scripts_fds (const struct http *h,
+                      struct curl_waitfd fds[SCRIPTS_NR_FDS]);
+int scripts_wait_ms (const struct http *h);
+
+/* What a request waits for that needs_script. */
+const char *scripts_waited_for (const struct http *h);
+
+/* Note which outputs a request uses.  After it was refused: should it be
+ * retried?
+ */
+void scripts_note_use (const struct http *h, unsigned generations[NR_SCRIPTS]);
+bool scripts_refused (struct http *h, const unsigned generations[NR_SCRIPTS]);
+
+/* What to send to the user's own origin: from the options or from scripts. */
+const char *http_cookie (const struct http *h);
+const char *const *http_headers (const struct http *h, size_t *n);
 
 /* --- cookies.c --- */
 

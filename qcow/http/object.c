@@ -24,9 +24,12 @@ drive (struct transport *t)
 static const char *
 why (const struct transport *t)
 {
-  const struct request *r = ((const struct http_object *) t)->http->requests;
+  const struct http *h = ((const struct http_object *) t)->http;
+  const struct request *r = h->requests;
 
-  return r ? r->why : "";
+  if (r == NULL)
+    return "";
+  return r->needs_script ? scripts_waited_for (h) : r->why;
 }
 
 static int

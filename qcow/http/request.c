@@ -22,6 +22,9 @@
 
 #define MAX_REDIRECTS 10
 
+/* How often a request is retried with new output of a script. */
+#define MAX_REFUSALS 3
+
 /* An error's body is read to its end, so that the connection can be reused,
  * but not if it is longer than this.
  */
@@ -98,7 +101,7 @@ judge (struct request *r)
     .content_length = header_value (r->easy, "Content-Length"),
     .etag = header_value (r->easy, "ETag"),
     .last_modified = header_value (r->easy, "Last-Modified"),
-    .secrets = &o->http->settings.secrets,
+    .secrets = &o->http->secrets,
     .more_secrets = &r->target->secrets,
   };
   struct version seen;
@@ -198,16 +201,29 @@ request_is_hopeless (const struct request *r, uint64_t now)
 /* After a redirect the target is set.  Else begin at the remembered target, or
  * at the object's own URL.
  */
-static void
-choose_target (struct request *r)
+static struct target *
+next_target (const struct request *r)
 {
   const struct http_object *o = r->object;
 
   if (r->hops > 0)
-    return;
+    return r->target;
+  return o->remembered && !r->retry.asked_original ? o->remembered : o->own;
+}
+
+static void
+choose_target (struct request *r)
+{
+  struct target *next = target_share (next_target (r));
+
   target_release (r->target);
-  r->target = target_share (
-    o->remembered && !r->retry.asked_original ? o->remembered : o->own);
+  r->target = next;
+}
+
+bool
+request_is_for_own (const struct request *r)
+{
+  return handle_is_own (r->object->http, &next_target (r)->url);
 }
 
 CURLcode
@@ -223,6 +239,7 @@ request_begin_try (struct request *r)
   r->filled_before = r->expected = r->filled;
   r->began = monotonic_ms ();
   r->error[0] = '\0';
+  scripts_note_use (o->http, r->script_outputs);
   r->easy = libcurl.easy_init ();
   if (r->easy == NULL)
     return CURLE_OUT_OF_MEMORY;
@@ -374,6 +391,23 @@ failed_by_status (struct request *r, enum retry_cause cause, long status)
   failure_of_status (r, status, why);
   return failed (r, cause, (unsigned) status, "%s%s", why,
                  status == 416 ? " (is it empty?)" : "");
+}
+
+/* Retry if the server has refused what a script has printed, and the script
+ * can print something else.
+ */
+static bool
+is_for_scripts (struct request *r, long status)
+{
+  struct http *h = r->object->http;
+
+  if ((status != 401 && status != 403) || r->refusals == MAX_REFUSALS
+      || !handle_is_own (h, &r->target->url)
+      || !scripts_refused (h, r->script_outputs))
+    return false;
+  r->refusals++;
+  r->due = 0;
+  return true;
 }
 
 static enum request_next
@@ -562,6 +596,8 @@ request_end_try (struct request *r, CURLcode code)
   case VERDICT_LATER:
     return failed_by_status (r, RETRY_TRANSIENT, status);
   case VERDICT_REFUSED:
+    if (is_for_scripts (r, status))
+      return REQUEST_AGAIN;
     return failed_by_status (r, RETRY_PERMANENT, status);
   case VERDICT_NO_RANGES:
     return failed (r, RETRY_PERMANENT, KIND_NO_RANGES,

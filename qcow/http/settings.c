@@ -324,6 +324,23 @@ add_proxy (struct secrets *secrets, const char *proxy)
   return 0;
 }
 
+void
+http_settings_header_secrets (struct secrets *secrets, const char *header)
+{
+  const char *value = header + strcspn (header, ":;");
+
+  value += strspn (value, ":; \t");
+  secrets_add (secrets, value);
+  secrets_add_values (secrets, value, " ,;");
+}
+
+void
+http_settings_cookie_secrets (struct secrets *secrets, const char *cookie)
+{
+  secrets_add (secrets, cookie);
+  secrets_add_values (secrets, cookie, "; ");
+}
+
 /* Collect what no message may contain, even if a server repeats it. */
 static int
 collect_secrets (struct http_settings *s)
@@ -334,15 +351,9 @@ collect_secrets (struct http_settings *s)
 
   secrets_add_login (secrets, o->user, o->password);
   secrets_add_login (secrets, o->proxy_user, o->proxy_password);
-  secrets_add (secrets, o->cookie);
-  secrets_add_values (secrets, o->cookie, "; ");
-  for (i = 0; i < o->nr_headers; ++i) {
-    const char *value = o->headers[i] + strcspn (o->headers[i], ":;");
-
-    value += strspn (value, ":; \t");
-    secrets_add (secrets, value);
-    secrets_add_values (secrets, value, " ,;");
-  }
+  http_settings_cookie_secrets (secrets, o->cookie);
+  for (i = 0; i < o->nr_headers; ++i)
+    http_settings_header_secrets (secrets, o->headers[i]);
   secrets_add (secrets, s->s3.access_key);
   secrets_add (secrets, s->s3.secret_key);
   secrets_add (secrets, s->s3.session_token);

@@ -60,6 +60,14 @@ bool http_settings_has_line_break (const char *text);
 
 /* --- settings.c --- */
 
+/* Add what messages must not show of a header, "Name: value", or of the value
+ * of a Cookie header.
+ */
+void http_settings_header_secrets (struct secrets *secrets,
+                                   const char *header);
+void http_settings_cookie_secrets (struct secrets *secrets,
+                                   const char *cookie);
+
 /* Returns 0, or -1 with the error reported and errno.  Free the settings in
  * both cases.  libcurl must be loaded.
  */

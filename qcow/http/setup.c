@@ -123,8 +123,10 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   inbox_init (&h->inbox);
   if (http_settings_take (&h->settings, options, hooks) == 0) {
     h->connections.slots = h->settings.options.connections;
-    if (new_multi (h) == 0 && cookies_begin (h) == 0)
+    if (new_multi (h) == 0 && cookies_begin (h) == 0) {
+      scripts_begin (h);
       return h;
+    }
   }
   http_free (h);
   return NULL;
@@ -135,6 +137,7 @@ http_hang_up (struct http *h)
 {
   if (h == NULL)
     return;
+  scripts_hang_up (h);
   if (h->multi)
     libcurl.multi_cleanup (h->multi);
   h->multi = NULL;
@@ -157,6 +160,7 @@ http_start (struct http *h)
     return error_report (h->hooks, EIO, "http",
                          "libcurl can't wake a thread: %s",
                          libcurl.multi_strerror (code));
+  scripts_start (h);
   return driver_start (h);
 }
 
@@ -177,6 +181,7 @@ http_free (struct http *h)
     return;
   http_hang_up (h);
   cookies_end (h);
+  scripts_end (h);
   while ((o = h->origins) != NULL) {
     h->origins = o->next;
     free (o);

@@ -170,6 +170,36 @@ check_cookie_files (const struct http_settings *s)
                        "must be the name of a file, not '-'");
 }
 
+/* 'given' says whether 'key' is. */
+static int
+check_script (const struct http_settings *s, const char *key, bool given,
+              const char *script_key, bool script, const char *renew_key,
+              unsigned renew)
+{
+  if (script && given)
+    return error_report (s->hooks, EINVAL, script_key,
+                         "can't be combined with %s", key);
+  if (renew > 0 && !script)
+    return error_report (s->hooks, EINVAL, renew_key,
+                         "can't be used without %s", script_key);
+  return 0;
+}
+
+static int
+check_scripts (const struct http_settings *s)
+{
+  const struct qcow_http_options *o = &s->options;
+
+  return check_script (s, "cookie=", o->cookie != NULL,
+                       "cookie-script=", o->cookie_script != NULL,
+                       "cookie-script-renew=", o->cookie_script_renew)
+             == -1
+           ? -1
+           : check_script (s, "header=", o->nr_headers > 0,
+                           "header-script=", o->header_script != NULL,
+                           "header-script-renew=", o->header_script_renew);
+}
+
 /* A line break in a header would start another header. */
 static int
 check_headers (const struct http_settings *s)
@@ -236,9 +266,10 @@ http_settings_take_values (struct http_settings *s,
     return error_report (hooks, EINVAL, "cookie=", "must be one line");
   if (http_settings_has_line_break (o->user_agent))
     return error_report (hooks, EINVAL, "user-agent=", "must be one line");
-  if (check_cookie_files (s) == -1 || check_headers (s) == -1
-      || check_resolve (s) == -1 || take_protocols (s) == -1
-      || take_version (s) == -1 || take_ip_resolve (s) == -1)
+  if (check_cookie_files (s) == -1 || check_scripts (s) == -1
+      || check_headers (s) == -1 || check_resolve (s) == -1
+      || take_protocols (s) == -1 || take_version (s) == -1
+      || take_ip_resolve (s) == -1)
     return -1;
   return take_ssl_version (s);
 }
