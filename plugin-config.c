@@ -374,6 +374,8 @@ static const struct parameter parameters[] = {
   { "tls13-ciphers", take_text, WEB, .text = &options.http.tls13_ciphers },
   { "unix-socket-path", take_text, WEB,
     .text = &options.http.unix_socket_path },
+  { "unix_socket_path", take_text, WEB, /* as the curl plugin */
+    .text = &options.http.unix_socket_path },
   { "user", take_text, WEB, .text = &options.http.user },
   { "user-agent", take_text, WEB, .text = &options.http.user_agent },
 

@@ -203,6 +203,8 @@ if [ -n "$http6" ]; then
 else
     skip "ipresolve=" "no IPv6"
 fi
+gets "unix_socket_path=, another name of unix-socket-path=" \
+     http://images.test/plain.qcow2 "unix_socket_path=$web_socket"
 gets "ipresolve=whatever" "$http/plain.qcow2" ipresolve=whatever
 
 # nodelay VALUE [PARAMETER...]: TCP_NODELAY is set to that value; "": not set.
