@@ -98,7 +98,7 @@ load (struct info *info, const struct image *image)
       && luks_read (image->source, h->luks_offset, h->luks_length, &info->luks)
            == -1)
     return -1;
-  info->snapshots = snapshot_table_load (image->source, h);
+  info->snapshots = snapshot_table_load (image);
   if (info->snapshots == NULL)
     return -1;
   info->bitmaps = bitmap_table_load (image);
