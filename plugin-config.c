@@ -383,6 +383,7 @@ static const struct parameter parameters[] = {
     .text = &options.http.s3.access_key },
   { "endpoint-url", take_text, WEB | HIDDEN,
     .text = &options.http.s3.endpoint_url },
+  { "profile", take_text, WEB, .text = &options.http.profile },
   { "region", take_text, WEB, .text = &options.http.s3.region },
   { "secret-key", take_text, WEB | SECRET,
     .text = &options.http.s3.secret_key },
@@ -426,18 +427,28 @@ environment (const char *name)
   return value && value[0] != '\0' ? value : NULL;
 }
 
+/* The first of two variables that is set. */
+static const char *
+environment_of (const char *name, const char *other)
+{
+  const char *value = environment (name);
+
+  return value ? value : environment (other);
+}
+
 static void
-take_environment (struct qcow_s3_options *s3)
+take_environment (struct qcow_s3_options *s3, struct qcow_aws_options *aws)
 {
   s3->access_key = environment ("AWS_ACCESS_KEY_ID");
   s3->secret_key = environment ("AWS_SECRET_ACCESS_KEY");
   s3->session_token = environment ("AWS_SESSION_TOKEN");
-  s3->region = environment ("AWS_REGION");
-  if (s3->region == NULL)
-    s3->region = environment ("AWS_DEFAULT_REGION");
-  s3->endpoint_url = environment ("AWS_ENDPOINT_URL_S3");
-  if (s3->endpoint_url == NULL)
-    s3->endpoint_url = environment ("AWS_ENDPOINT_URL");
+  s3->region = environment_of ("AWS_REGION", "AWS_DEFAULT_REGION");
+  s3->endpoint_url
+    = environment_of ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL");
+  aws->home = environment ("HOME");
+  aws->profile = environment_of ("AWS_PROFILE", "AWS_DEFAULT_PROFILE");
+  aws->config_file = environment ("AWS_CONFIG_FILE");
+  aws->credentials_file = environment ("AWS_SHARED_CREDENTIALS_FILE");
 }
 
 /* Where numbers only give the order, close the gaps between them. */
@@ -524,7 +535,7 @@ config_complete (void)
   if ((options.directory ? check_directory () : check_image ()) == -1)
     return -1;
   close_gaps ();
-  take_environment (&options.http.s3_defaults);
+  take_environment (&options.http.s3_defaults, &options.http.aws);
   return 0;
 }
 

@@ -20,7 +20,7 @@ for set in "$@"; do
                            libcmocka-dev perl xxd strace util-linux
                            util-linux-extra jq
                            e2fsprogs fdisk procps file nginx-light openssl
-                           ca-certificates xz-utils"
+                           ca-certificates xz-utils awscli"
                # Debian 12 has qemu-storage-daemon here, later ones in qemu-utils.
                [ "$debian" != 12 ] || packages+=" qemu-system-common" ;;
         # (openssh-server also starts a server, which developers may not want.)

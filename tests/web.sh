@@ -9,6 +9,8 @@
 # stderr (a traceback), or gets a request that is not for an exact range.
 
 # No proxies and no credentials from the environment.
+export HOME=$tmp/home
+mkdir "$HOME"
 unset "${!AWS_@}" http_proxy https_proxy all_proxy no_proxy \
       HTTPS_PROXY ALL_PROXY NO_PROXY
 

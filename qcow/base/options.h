@@ -19,6 +19,15 @@ struct qcow_s3_options {
   const char *endpoint_url, *region;
 };
 
+/* Where the clients of AWS look for keys, and what they find there: the values
+ * of their environment variables.  NULL: not set.
+ */
+struct qcow_aws_options {
+  const char *home; /* for ~/.aws/config and ~/.aws/credentials */
+  const char *config_file, *credentials_file;
+  const char *profile;
+};
+
 /* For web servers.  Names and meanings are those of nbdkit's curl plugin.
  * NULL: the default.
  */
@@ -57,10 +66,13 @@ struct qcow_http_options {
 
   /* 's3' is for this image: it is an error if it is malformed, or if its keys
    * are not used.  's3_defaults', for example from the environment, supply
-   * what 's3' lacks; keys only if 's3' has none, since they belong together.
-   * Without keys, requests are not signed.
+   * what 's3' lacks; keys only if 's3' has none, since they belong together,
+   * and if there is no 'profile'.  What both lack can be in the files of
+   * 'aws'.  Without keys, requests are not signed.
    */
   struct qcow_s3_options s3, s3_defaults;
+  const char *profile; /* in the files; NULL: aws.profile, or "default" */
+  struct qcow_aws_options aws;
 };
 
 struct qcow_options {

@@ -80,6 +80,9 @@ check_s3_keys (const struct qcow_s3_options *s, const struct qcow_hooks *hooks)
 int
 http_settings_check_s3 (const struct http_settings *s)
 {
+  if (s->s3_errno != 0)
+    return error_report (s->hooks, s->s3_errno, "s3", "%s",
+                         s->s3_problem.text);
   return check_s3_keys (&s->s3, s->hooks) == -1
            ? -1
            : check_s3_server (&s->s3, s->hooks);
@@ -89,21 +92,6 @@ static const char *
 first (const char *a, const char *b)
 {
   return a ? a : b;
-}
-
-/* The two keys belong together, so both come from one place. */
-static void
-take_s3 (struct http_settings *s)
-{
-  const struct qcow_s3_options *own = &s->options.s3;
-  const struct qcow_s3_options *defaults = &s->options.s3_defaults;
-  const bool own_keys = own->access_key || own->secret_key;
-
-  s->s3 = own_keys ? *own : *defaults;
-  if (!own_keys && own->session_token)
-    s->s3.session_token = own->session_token;
-  s->s3.endpoint_url = first (own->endpoint_url, defaults->endpoint_url);
-  s->s3.region = first (first (own->region, defaults->region), "us-east-1");
 }
 
 /* --- What the options are for --- */
@@ -134,6 +122,26 @@ can_reach (const struct qcow_options *o, bool (*is_wanted) (const char *))
          || find (o->data_files, o->nr_data_files, is_wanted)
          || find (o->allow, o->nr_allow, is_wanted)
          || find (o->allow, o->nr_allow, is_any);
+}
+
+/* Find the keys, if a URL can need them. */
+static void
+take_s3 (struct http_settings *s, const struct qcow_options *options)
+{
+  const struct qcow_s3_options *own = &s->options.s3;
+  const struct qcow_s3_options *defaults = &s->options.s3_defaults;
+  struct credentials_source *source = &s->credentials;
+
+  if (((options->url && url_is_s3 (options->url))
+       || can_reach (options, url_is_s3))
+      && credentials_source_find (source, &s->options, &s->s3_problem) == -1)
+    s->s3_errno = errno;
+  s->s3.access_key = source->access_key;
+  s->s3.secret_key = source->secret_key;
+  s->s3.session_token = source->session_token;
+  s->s3.endpoint_url = first (own->endpoint_url, defaults->endpoint_url);
+  s->s3.region = first (first (own->region, defaults->region),
+                        first (source->region, "us-east-1"));
 }
 
 /* True if a request can use the parameters for web servers that were given.
@@ -200,15 +208,17 @@ check_keys_are_used (const struct http_settings *s,
   const struct qcow_s3_options *own = &options->http.s3;
   const struct url *url = &s->own;
 
-  if (!own->access_key && !own->secret_key && !own->session_token)
+  if (!own->access_key && !own->secret_key && !own->session_token
+      && !options->http.profile)
     return 0;
   if (options->url == NULL || url_is_nbd (options->url) || url->s3
       || (is_at_endpoint (s, url) && can_reach (options, url_is_s3)))
     return 0;
-  return error_report (s->hooks, EINVAL, url->name,
-                       "access-key=, secret-key= and session-token= are only "
-                       "used for s3:// URLs of the server of url=" HINT,
-                       HINT_ARGS (s->hooks, QCOW_HINT_S3));
+  return error_report (
+    s->hooks, EINVAL, url->name,
+    "access-key=, secret-key=, session-token= and profile= "
+    "are only used for s3:// URLs of the server of url=" HINT,
+    HINT_ARGS (s->hooks, QCOW_HINT_S3));
 }
 
 /* Take the URL that the user trusts with secrets: the image's, or if that is
@@ -370,7 +380,7 @@ http_settings_take (struct http_settings *s,
   if (http_settings_take_values (s, &options->http, hooks) == -1
       || take_paths (s) == -1 || take_resolve (s) == -1)
     return -1;
-  take_s3 (s);
+  take_s3 (s, options);
   return take_own_url (s, options) == -1 ? -1 : collect_secrets (s);
 }
 
@@ -380,6 +390,7 @@ http_settings_free (struct http_settings *s)
   size_t i;
 
   url_free (&s->own);
+  credentials_source_free (&s->credentials);
   libcurl.slist_free_all (s->resolve);
   for (i = 0; i < HTTP_NR_PATHS; ++i)
     free (s->paths[i]);

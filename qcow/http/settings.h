@@ -12,6 +12,7 @@
 #include "base/hooks.h"
 #include "base/libcurl.h"
 #include "base/options.h"
+#include "http/credentials-source.h"
 #include "url/redact.h"
 #include "url/url.h"
 
@@ -27,7 +28,14 @@ struct http_settings {
    * those of 'own'.
    */
   struct qcow_http_options options;
-  struct qcow_s3_options s3; /* with the defaults */
+  struct qcow_s3_options s3; /* with what was found elsewhere */
+
+  /* Where the keys come from.  s3:// URLs are refused if that can't be found
+   * out, with errno 's3_errno' and the reason 's3_problem'.
+   */
+  struct credentials_source credentials;
+  int s3_errno;
+  struct problem s3_problem;
 
   /* The URL that the user trusts: no other origin gets the secrets of the
    * options.  Zeros: none.

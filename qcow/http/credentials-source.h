@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Where the keys for S3 come from, in the order of the AWS CLI: parameters,
+ * the environment, the profile in the shared files.
+ *
+ * Decided once, while there is only one thread; constant afterwards.
+ */
+
+#ifndef QCOW_HTTP_CREDENTIALS_SOURCE_H
+#define QCOW_HTTP_CREDENTIALS_SOURCE_H
+
+#include "base/error.h"
+#include "base/options.h"
+#include "http/credentials-file.h"
+
+enum credentials_kind {
+  CREDENTIALS_NONE,  /* requests are not signed */
+  CREDENTIALS_FIXED, /* the keys are known */
+};
+
+/* Strings belong to the options, or to the profile.  NULL: not set. */
+struct credentials_source {
+  enum credentials_kind kind;
+  const char *access_key, *secret_key, *session_token;
+  const char *region; /* of the profile */
+
+  struct profile config, shared; /* the profile in the two files */
+};
+
+/* Decide.  Reads the shared files if the keys, or the region, are not in the
+ * options.  0, or -1 with the reason and errno ENOMEM or EINVAL.  The caller
+ * calls credentials_source_free, also on failure.
+ */
+int credentials_source_find (struct credentials_source *source,
+                             const struct qcow_http_options *options,
+                             struct problem *problem);
+
+void credentials_source_free (struct credentials_source *source);
+
+#endif /* QCOW_HTTP_CREDENTIALS_SOURCE_H */

@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Keys for S3 from where the AWS CLI takes them.  Debian's awscli is the
+# oracle of which source wins.
+
+source "$(dirname "$0")/functions.sh"
+source "$top/tests/web.sh"
+
+text_source $((1 << 20)) disk.raw
+mkdir -p www/bucket "$HOME/.aws"
+qemu-img convert -f raw -O qcow2 disk.raw www/bucket/image
+start_web web www log=authorization,x-amz-security-token
+
+# Programs of AWS must not look for an instance's metadata, which takes time.
+export AWS_EC2_METADATA_DISABLED=true
+aws=/usr/bin/aws
+[ -x $aws ] || aws=
+
+# uses [PARAMETER...]: run a server.  Sets $used to the access key, the token
+# and the region that it signs with, or "refused", and $messages.
+uses ()
+{
+    forget web
+    messages=$(with_qcow 'nbdinfo --size "$uri"' -- url=s3://bucket/image \
+                         "endpoint-url=${web[web]}" "$@" 2>&1 > /dev/null)
+    if [ $? -eq 1 ]; then
+        used=refused
+        return
+    fi
+    used=$(asked web | sort -u |
+             sed -E 's/.*Credential=([^/]*)\/[0-9]*\/([^/]*).*-token=/\1 \2 /;
+                     s/.* authorization=- .*/unsigned/; s/ -$//' | sort -u)
+}
+
+# as_aws NAME WANTED [AWS-OPTION...] [-- PARAMETER...]: what we sign with is
+# WANTED, and the AWS CLI has that access key, too.
+as_aws ()
+{
+    local name=$1 wanted=$2 options=() key
+    shift 2
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        options+=("$1"); shift
+    done
+    uses "${@:2}"
+    is "$name" "$used" "$wanted"
+    [ "$aws" ] || { skip "... as the AWS CLI" "it is not installed"; return; }
+    key=$($aws "${options[@]}" configure export-credentials --format process \
+               2> aws.log | jq -r .AccessKeyId)
+    is "... as the AWS CLI" "${key:-none}" \
+       "$(sed -E 's/^(unsigned|refused)$/none/; s/ .*//' <<< "$wanted")"
+}
+
+# --- Profiles ---------------------------------------------------------
+
+as_aws "no keys anywhere" unsigned
+
+cat > "$HOME/.aws/config" <<'END2'
+[default]
+region = eu-north-1
+s3 =
+  addressing_style = path
+aws_access_key_id = CONFIG
+aws_secret_access_key = S3CRET
+
+[profile in-config]
+aws_access_key_id = INCONFIG
+aws_secret_access_key = S3CRET
+[profile in-both]
+aws_access_key_id = NO
+aws_secret_access_key = NO
+region = eu-west-2
+[profile "two words"]
+aws_access_key_id = TWOWORDS
+aws_secret_access_key = S3CRET
+[no-profile]
+aws_access_key_id = NO
+aws_secret_access_key = NO
+[profile half]
+aws_access_key_id = HALF
+[profile only-region]
+region = eu-central-2
+END2
+as_aws "the config file" "CONFIG eu-north-1"
+cat > "$HOME/.aws/credentials" <<'END2'
+# A comment
+[default]
+AWS_Access_Key_ID = SHARED
+aws_secret_access_key = S3CRET
+[in-both]
+aws_access_key_id = INBOTH
+aws_secret_access_key = S3CRET
+aws_session_token = TOKEN
+[profile in-config]
+aws_access_key_id = NO
+aws_secret_access_key = NO
+END2
+as_aws "the credentials file overrides the config file" "SHARED eu-north-1"
+
+# PROFILE|WANTED
+while IFS='|' read -r profile wanted; do
+    as_aws "profile=$profile" "$wanted" --profile "$profile" -- \
+           "profile=$profile"
+    [ "$wanted" != refused ] ||
+        like "... the message" "$messages" 'error: s3: .*(no profile|belong)'
+    AWS_PROFILE=$profile as_aws "AWS_PROFILE=$profile" "$wanted"
+done <<'END2'
+in-config|INCONFIG us-east-1
+in-both|INBOTH eu-west-2 TOKEN
+two words|TWOWORDS us-east-1
+no-profile|refused
+missing|refused
+half|refused
+only-region|unsigned
+END2
+AWS_PROFILE=missing as_aws "profile= overrides AWS_PROFILE" \
+                    "INBOTH eu-west-2 TOKEN" --profile in-both -- profile=in-both
+AWS_DEFAULT_PROFILE=in-both as_aws "AWS_DEFAULT_PROFILE" \
+                                   "INBOTH eu-west-2 TOKEN"
+AWS_DEFAULT_PROFILE=in-both AWS_PROFILE=in-config \
+    as_aws "AWS_PROFILE overrides it" "INCONFIG us-east-1"
+
+cp "$HOME/.aws/credentials" shared
+sed s/SHARED/ELSEWHERE/ < shared > elsewhere
+AWS_SHARED_CREDENTIALS_FILE=$tmp/elsewhere \
+    as_aws "AWS_SHARED_CREDENTIALS_FILE" "ELSEWHERE eu-north-1"
+AWS_SHARED_CREDENTIALS_FILE=elsewhere \
+    as_aws "... a relative name" "ELSEWHERE eu-north-1"
+cp elsewhere "$HOME/"
+# shellcheck disable=SC2088
+AWS_SHARED_CREDENTIALS_FILE='~/elsewhere' \
+    as_aws "... a name in the home directory" "ELSEWHERE eu-north-1"
+AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_CONFIG_FILE=/nonexistent \
+    as_aws "... empty and missing files" unsigned
+AWS_CONFIG_FILE=/dev/null as_aws "AWS_CONFIG_FILE" "SHARED us-east-1"
+AWS_SHARED_CREDENTIALS_FILE=$tmp uses
+is "... a directory" "$used" refused
+like "... the message" "$messages" "error: s3: $tmp: Is a directory"
+
+# --- The order --------------------------------------------------------
+
+export AWS_ACCESS_KEY_ID=ENVIRONMENT AWS_SECRET_ACCESS_KEY=S3CRET
+as_aws "the environment overrides the default profile" "ENVIRONMENT eu-north-1"
+AWS_PROFILE=in-both as_aws "... and AWS_PROFILE" "ENVIRONMENT eu-west-2"
+as_aws "profile= overrides the environment" "INBOTH eu-west-2 TOKEN" \
+       --profile in-both -- profile=in-both
+AWS_REGION=eu-west-3 as_aws "AWS_REGION overrides the profile's region" \
+                            "ENVIRONMENT eu-west-3"
+uses access-key=PARAMETER secret-key=S3CRET profile=in-both region=eu-south-1
+is "parameters override all" "$used" "PARAMETER eu-south-1"
+unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+
+# --- What can be wrong ------------------------------------------------
+
+(cat shared; echo S3CRETLINE) > "$HOME/.aws/credentials"
+as_aws "a malformed file" refused
+like "... the message" "$messages" \
+     'error: s3: ~/.aws/credentials: line 12 is not valid$'
+unlike "... does not quote the line" "$messages" S3CRET
+cp shared "$HOME/.aws/credentials"
+# SETTING
+while read -r setting; do
+    printf '[profile other]\n%s\n' "$setting" > config
+    AWS_CONFIG_FILE=$tmp/config AWS_PROFILE=other as_aws "$setting" refused
+    like "... the message" "$messages" \
+         "error: s3: the profile 'other' has ${setting%% *}, which is not supp"
+done <<'END2'
+role_arn = arn:aws:iam::123456789012:role/x
+sso_start_url = https://example.com
+sso_session = my
+END2
+HOME='' uses
+is "no home directory" "$used" unsigned
+messages=$(with_qcow 'nbdinfo --size "$uri"' -- "url=${web[web]}/bucket/image" \
+                     profile=in-both 2>&1)
+like "profile= for an http URL" "$messages" \
+     "error: ${web[web]}/bucket/image: .*profile= are only used for s3://"
+
+done_testing
