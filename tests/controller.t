@@ -75,7 +75,7 @@ for export in '' mon; do
     forget web
     # shellcheck disable=SC2016
     with_qcow '
-        qemu-io -r -f raw -c "read 0 4k" "$uri" > before
+        nbdinfo --size "$uri" > size
         how_often web > first
         qemu-io -r -f raw -c "read 0 4k" "$uri" > after &
         sleep 0.3
