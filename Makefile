@@ -168,7 +168,8 @@ try:
 	@tests/try.sh
 
 # They wait most of the time.  If they began last, a processor would be idle.
-WAITING_TESTS = tests/web-faults.t tests/web-scripts.t tests/nbd-faults.t
+WAITING_TESTS = tests/web-faults.t tests/web-scripts.t tests/nbd-faults.t \
+                tests/renewal.t
 
 check:
 	$(INSTALL_PACKAGES) build test

@@ -418,39 +418,6 @@ config_parameter (const char *key, const char *value)
   return -1;
 }
 
-/* An empty variable counts as unset. */
-static const char *
-environment (const char *name)
-{
-  const char *value = getenv (name);
-
-  return value && value[0] != '\0' ? value : NULL;
-}
-
-/* The first of two variables that is set. */
-static const char *
-environment_of (const char *name, const char *other)
-{
-  const char *value = environment (name);
-
-  return value ? value : environment (other);
-}
-
-static void
-take_environment (struct qcow_s3_options *s3, struct qcow_aws_options *aws)
-{
-  s3->access_key = environment ("AWS_ACCESS_KEY_ID");
-  s3->secret_key = environment ("AWS_SECRET_ACCESS_KEY");
-  s3->session_token = environment ("AWS_SESSION_TOKEN");
-  s3->region = environment_of ("AWS_REGION", "AWS_DEFAULT_REGION");
-  s3->endpoint_url
-    = environment_of ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL");
-  aws->home = environment ("HOME");
-  aws->profile = environment_of ("AWS_PROFILE", "AWS_DEFAULT_PROFILE");
-  aws->config_file = environment ("AWS_CONFIG_FILE");
-  aws->credentials_file = environment ("AWS_SHARED_CREDENTIALS_FILE");
-}
-
 /* Where numbers only give the order, close the gaps between them. */
 static void
 close_gaps (void)
@@ -535,7 +502,7 @@ config_complete (void)
   if ((options.directory ? check_directory () : check_image ()) == -1)
     return -1;
   close_gaps ();
-  take_environment (&options.http.s3_defaults, &options.http.aws);
+  qcow_options_take_environment (&options);
   return 0;
 }
 

@@ -6,6 +6,7 @@
 
 source "$(dirname "$0")/functions.sh"
 source "$top/tests/web.sh"
+source "$top/tests/aws.sh"
 
 text_source $((1 << 20)) disk.raw
 mkdir -p www/bucket "$HOME/.aws"
@@ -150,6 +151,87 @@ uses access-key=PARAMETER secret-key=S3CRET profile=in-both region=eu-south-1
 is "parameters override all" "$used" "PARAMETER eu-south-1"
 unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 
+# --- Web identities ---------------------------------------------------
+
+role=arn:aws:iam::123456789012:role/x
+# (It has to be encoded, and white space at the end does not count.)
+identity='eyJ.a+b/c=&%20 é'
+start_aws "token=$identity" role=$role
+printf '%s\n' "$identity" > identity
+
+# temporary NAME SOURCE WANTED [-- AWS-OPTION...] [-- PARAMETER...]: we send the
+# requests WANTED and use the keys, and the AWS CLI, which can't send them,
+# stops at SOURCE.
+temporary ()
+{
+    local name=$1 source=$2 wanted=$3 options=()
+    shift 3
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        options+=("$1"); shift
+    done
+    asked_aws > /dev/null
+    uses "${@:2}"
+    is "$name" "$(asked_aws | cut -d' ' -f1-3)" "$wanted"
+    like "... the keys are used" "$used" '^ASIA[0-9X]* [^ ]* TOKEN'
+    [ "$aws" ] || { skip "... as the AWS CLI" "it is not installed"; return; }
+    is "... as the AWS CLI" \
+       "$(HTTPS_PROXY=http://127.0.0.1:1 AWS_MAX_ATTEMPTS=1 \
+          $aws "${options[@]}" --debug configure export-credentials 2>&1 |
+             sed -n 's/.*Looking for credentials via: //p' | tail -1)" \
+       "$source"
+}
+
+export AWS_ENDPOINT_URL_STS=$aws_server
+export AWS_WEB_IDENTITY_TOKEN_FILE=$tmp/identity AWS_ROLE_ARN=$role
+sts=assume-role-with-web-identity
+temporary "a web identity overrides the default profile" $sts "POST / 200"
+AWS_PROFILE=in-both temporary "... and AWS_PROFILE" $sts "POST / 200"
+as_aws "profile= overrides it" "INBOTH eu-west-2 TOKEN" \
+       --profile in-both -- profile=in-both
+AWS_ACCESS_KEY_ID=ENVIRONMENT AWS_SECRET_ACCESS_KEY=S3CRET \
+    as_aws "keys in the environment override it" "ENVIRONMENT eu-north-1"
+unset AWS_ROLE_ARN
+as_aws "without a role" refused
+like "... the message" "$messages" 'error: s3: .*identity.*, but no role$'
+unset AWS_WEB_IDENTITY_TOKEN_FILE
+# A profile can have all of it.
+cat > config <<END2
+[profile web]
+region = eu-west-2
+role_arn = $role
+web_identity_token_file = identity
+role_session_name = session
+aws_access_key_id = NO
+aws_secret_access_key = NO
+[profile file]
+web_identity_token_file = identity
+END2
+export AWS_CONFIG_FILE=$tmp/config
+temporary "a profile" $sts "POST / 200" --profile web -- profile=web
+like "... the region" "$used" ' eu-west-2 '
+AWS_PROFILE=web temporary "AWS_PROFILE" $sts "POST / 200"
+AWS_PROFILE=file AWS_ROLE_ARN=$role \
+    temporary "a profile with the file, the environment with the role" $sts \
+              "POST / 200"
+unset AWS_CONFIG_FILE
+
+# Without an endpoint, keys come from Amazon's server in the region.
+(
+    unset AWS_ENDPOINT_URL_STS
+    AWS_WEB_IDENTITY_TOKEN_FILE=$tmp/identity AWS_ROLE_ARN=$role \
+        uses region=eu-west-1 resolve=sts.eu-west-1.amazonaws.com:443:127.0.0.1
+    echo "$messages" > log
+)
+like "the server of STS in the region" "$(< log)" \
+     'no keys.*STS: .*Failed to connect to sts.eu-west-1.amazonaws.com port 443'
+for url in ftp://x http://h/?x 'http://a b'; do
+    AWS_ENDPOINT_URL_STS=$url AWS_WEB_IDENTITY_TOKEN_FILE=$tmp/identity \
+        AWS_ROLE_ARN=$role uses
+    like "AWS_ENDPOINT_URL_STS=$url" "$messages" \
+         'error: s3: the endpoint of STS: '
+done
+unset AWS_ENDPOINT_URL_STS
+
 # --- What can be wrong ------------------------------------------------
 
 (cat shared; echo S3CRETLINE) > "$HOME/.aws/credentials"
@@ -165,10 +247,14 @@ while read -r setting; do
     like "... the message" "$messages" \
          "error: s3: the profile 'other' has ${setting%% *}, which is not supp"
 done <<'END2'
-role_arn = arn:aws:iam::123456789012:role/x
 sso_start_url = https://example.com
 sso_session = my
 END2
+printf '[default]\nrole_arn = arn:x\nsource_profile = other\n' > config
+AWS_CONFIG_FILE=$tmp/config uses
+is "a role with the keys of another profile" "$used" refused
+like "... the message" "$messages" \
+     "error: s3: the profile 'default' has role_arn without web_identity_token_"
 HOME='' uses
 is "no home directory" "$used" unsigned
 messages=$(with_qcow 'nbdinfo --size "$uri"' -- "url=${web[web]}/bucket/image" \

@@ -26,6 +26,8 @@ struct qcow_aws_options {
   const char *home; /* for ~/.aws/config and ~/.aws/credentials */
   const char *config_file, *credentials_file;
   const char *profile;
+  const char *web_identity_token_file, *role_arn, *role_session_name;
+  const char *sts_endpoint_url;
 };
 
 /* For web servers.  Names and meanings are those of nbdkit's curl plugin.
@@ -157,6 +159,11 @@ struct qcow_options {
 /* Set all members to their defaults: those given above, else NULL, 0 or false.
  */
 void qcow_options_init (struct qcow_options *options);
+
+/* Set http.s3_defaults and http.aws from the environment variables that AWS's
+ * clients obey.  The strings are those of the environment.
+ */
+void qcow_options_take_environment (struct qcow_options *options);
 
 /* The object of messages that are about the options, not about any image: the
  * file's name or a parameter's.

@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/secret.h"
 #include "http/credentials-source.h"
 #include "http/text-file.h"
+#include "url/url.h"
 
 static const char *
 first (const char *a, const char *b)
@@ -142,6 +144,20 @@ take_file (struct credentials_source *source, const struct profile *p)
                     p->values[PROFILE_SESSION_TOKEN]);
 }
 
+/* A role whose keys STS gives for the keys of another profile. */
+static int
+check_role (const struct credentials_source *source,
+            const struct qcow_http_options *o, struct problem *problem)
+{
+  if (value_of (source, PROFILE_ROLE_ARN) == NULL
+      || value_of (source, PROFILE_WEB_IDENTITY_TOKEN_FILE))
+    return 0;
+  return invalid (problem,
+                  "the profile '%s' has role_arn without "
+                  "web_identity_token_file, which is not supported",
+                  profile_name (o));
+}
+
 /* Refuse a profile whose keys the AWS CLI would get in another way: other keys
  * would be a surprise.
  */
@@ -153,8 +169,6 @@ check_supported (const struct credentials_source *source,
     enum profile_key key;
     const char *name;
   } unsupported[] = {
-    { PROFILE_ROLE_ARN, "role_arn" },
-    { PROFILE_WEB_IDENTITY_TOKEN_FILE, "web_identity_token_file" },
     { PROFILE_SSO_SESSION, "sso_session" },
     { PROFILE_SSO_START_URL, "sso_start_url" },
     { PROFILE_CREDENTIAL_PROCESS, "credential_process" },
@@ -167,6 +181,91 @@ check_supported (const struct credentials_source *source,
                       "the profile '%s' has %s, which is not supported",
                       profile_name (o), unsupported[i].name);
   return 0;
+}
+
+/* --- Web identities --- */
+
+/* A URL that is http or https, without a query.  *where is a new string. */
+static int
+take_url (const char *text, const char *name, char **where,
+          struct problem *problem)
+{
+  const struct url_s3 none = { NULL, "" };
+  struct url url = { .name = NULL };
+  struct problem why;
+  int r = -1;
+
+  if (strncasecmp (text, "http", 4) != 0 || text[strcspn (text, "?#")] != '\0')
+    problem_set (&why, "must be an http or https URL without a query");
+  else
+    r = url_parse (text, &none, &url, &why);
+  if (r == 0)
+    *where = strdup (url.text);
+  url_free (&url);
+  if (r == -1)
+    return invalid (problem, "%s: %s", name, why.text);
+  return *where ? 0 : no_memory (problem);
+}
+
+static int
+take_sts (struct credentials_source *source, const struct qcow_http_options *o,
+          struct problem *problem)
+{
+  const char *region = first (first (o->s3.region, o->s3_defaults.region),
+                              first (source->region, "us-east-1"));
+
+  if (o->aws.sts_endpoint_url)
+    return take_url (o->aws.sts_endpoint_url, "the endpoint of STS",
+                     &source->url, problem);
+  if (asprintf (&source->url, "https://sts.%s.amazonaws.com/", region) != -1)
+    return 0;
+  source->url = NULL;
+  return no_memory (problem);
+}
+
+/* Make the name of a file absolute. */
+static int
+take_token_file (struct credentials_source *source, const char *name,
+                 const struct qcow_http_options *o, struct problem *problem)
+{
+  source->token_file = text_file_path (name, o->aws.home);
+  if (source->token_file)
+    return 0;
+  return errno == ENOMEM
+           ? no_memory (problem)
+           : invalid (problem, "%s: %s", name, strerrordesc_np (errno));
+}
+
+/* Each value is that of the environment, unless the user names a profile, or
+ * else that of the profile.
+ */
+static int
+take_web_identity (struct credentials_source *source,
+                   const struct qcow_http_options *o, struct problem *problem)
+{
+  const struct qcow_aws_options none = { .home = NULL };
+  const struct qcow_aws_options *aws = o->profile ? &none : &o->aws;
+  const char *file
+    = first (aws->web_identity_token_file,
+             value_of (source, PROFILE_WEB_IDENTITY_TOKEN_FILE));
+
+  if (file == NULL)
+    return 0;
+  source->kind = CREDENTIALS_WEB_IDENTITY;
+  source->role_arn
+    = first (aws->role_arn, value_of (source, PROFILE_ROLE_ARN));
+  source->role_session_name
+    = first (first (aws->role_session_name,
+                    value_of (source, PROFILE_ROLE_SESSION_NAME)),
+             "nbdkit-qcow");
+  if (source->role_arn == NULL)
+    return invalid (problem,
+                    "a file with the token of a web identity is given "
+                    "(%s), but no role",
+                    file);
+  return take_token_file (source, file, o, problem) == -1
+           ? -1
+           : take_sts (source, o, problem);
 }
 
 int
@@ -193,6 +292,11 @@ credentials_source_find (struct credentials_source *source,
   source->region = value_of (source, PROFILE_REGION);
   if (found)
     return 0;
+  if (check_role (source, options, problem) == -1
+      || take_web_identity (source, options, problem) == -1)
+    return -1;
+  if (source->kind != CREDENTIALS_NONE)
+    return 0;
   if (check_supported (source, options, problem) == -1)
     return -1;
   if (!take_file (source, &source->shared))
@@ -203,6 +307,8 @@ credentials_source_find (struct credentials_source *source,
 void
 credentials_source_free (struct credentials_source *source)
 {
+  free (source->token_file);
+  free (source->url);
   profile_free (&source->config);
   profile_free (&source->shared);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Where the keys for S3 come from, in the order of the AWS CLI: parameters,
- * the environment, the profile in the shared files.
+ * the environment, a web identity, the profile in the shared files.
  *
  * Decided once, while there is only one thread; constant afterwards.
  */
@@ -16,6 +16,9 @@
 enum credentials_kind {
   CREDENTIALS_NONE,  /* requests are not signed */
   CREDENTIALS_FIXED, /* the keys are known */
+
+  /* Temporary keys: */
+  CREDENTIALS_WEB_IDENTITY, /* STS gives them for a token */
 };
 
 /* Strings belong to the options, or to the profile.  NULL: not set. */
@@ -24,12 +27,16 @@ struct credentials_source {
   const char *access_key, *secret_key, *session_token;
   const char *region; /* of the profile */
 
+  const char *role_arn, *role_session_name;
+  char *token_file; /* owned; absolute */
+  char *url;        /* owned; where to ask for keys */
+
   struct profile config, shared; /* the profile in the two files */
 };
 
-/* Decide.  Reads the shared files if the keys, or the region, are not in the
- * options.  0, or -1 with the reason and errno ENOMEM or EINVAL.  The caller
- * calls credentials_source_free, also on failure.
+/* Decide.  libcurl must be loaded.  Reads the shared files if the keys, or the
+ * region, are not in the options.  0, or -1 with the reason and errno ENOMEM
+ * or EINVAL.  The caller calls credentials_source_free, also on failure.
  */
 int credentials_source_find (struct credentials_source *source,
                              const struct qcow_http_options *options,

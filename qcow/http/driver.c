@@ -108,17 +108,45 @@ begin_transfer (struct http *h, struct request *r)
   return -1;
 }
 
-/* Start a request, unless it needs the output of a script first. */
+static enum renewal_state
+state_of_keys (const struct request *r)
+{
+  return handle_needs_keys (r->object)
+           ? renewal_state (&r->object->http->renewal, r->keys_needed)
+           : RENEWAL_READY;
+}
+
+/* Begin a transfer that renews the keys, if one is due. */
+static void
+renew_keys (struct http *h)
+{
+  CURL *easy = renewal_begin (&h->renewal, monotonic_ms ());
+
+  if (easy && libcurl.multi_add_handle (h->multi, easy) != CURLM_OK)
+    renewal_end (&h->renewal, CURLE_FAILED_INIT);
+}
+
+static bool
+must_wait (const struct request *r)
+{
+  return r->needs_keys || r->needs_script;
+}
+
+/* Start a request, unless it needs keys or the output of a script first. */
 static void
 start (struct http *h, struct request *r)
 {
-  const enum script_state state
+  const enum renewal_state keys = state_of_keys (r);
+  const enum script_state script
     = request_is_for_own (r) ? scripts_want (h) : SCRIPT_READY;
 
-  r->needs_script = state == SCRIPT_WAIT;
-  if (state == SCRIPT_FAILED)
+  r->needs_keys = keys == RENEWAL_WAITING;
+  r->needs_script = script == SCRIPT_WAIT;
+  if (keys == RENEWAL_FAILED)
+    request_fail_without_keys (r);
+  if (keys == RENEWAL_FAILED || script == SCRIPT_FAILED)
     end_request (h, r, EIO);
-  else if (state == SCRIPT_READY && begin_transfer (h, r) == -1)
+  else if (!must_wait (r) && begin_transfer (h, r) == -1)
     end_request (h, r, errno);
 }
 
@@ -133,7 +161,7 @@ start_due (struct http *h)
     next = r->next;
     if (r->easy)
       continue;
-    r->needs_script = false;
+    r->needs_keys = r->needs_script = false;
     if (request_is_hopeless (r, now))
       end_request (h, r, EIO);
     else if (r->due <= now
@@ -146,14 +174,15 @@ start_due (struct http *h)
  * at.
  */
 static int
-time_to_wait (const struct http *h)
+time_to_wait (struct http *h)
 {
   const uint64_t now = monotonic_ms ();
   uint64_t wait = min64 (MAX_WAIT_MS, (uint64_t) scripts_wait_ms (h));
   const struct request *r;
 
+  wait = renewal_wait_ms (&h->renewal, now, wait);
   for (r = h->requests; r; r = r->next)
-    if (r->easy == NULL && !r->needs_script
+    if (r->easy == NULL && !must_wait (r)
         && quota_may_take (&h->connections, &r->object->origin->client))
       wait = min64 (wait, r->due > now ? r->due - now : 0);
   return (int) wait;
@@ -172,6 +201,14 @@ collect (struct http *h)
 
     if (msg->msg != CURLMSG_DONE)
       continue;
+    any = true;
+    if (msg->easy_handle == h->renewal.easy) {
+      const CURLcode code = msg->data.result;
+
+      libcurl.multi_remove_handle (h->multi, h->renewal.easy);
+      renewal_end (&h->renewal, code);
+      continue;
+    }
     libcurl.easy_getinfo (msg->easy_handle, CURLINFO_PRIVATE, &r);
     switch (request_end_try (r, msg->data.result)) {
     case REQUEST_DONE:
@@ -184,7 +221,6 @@ collect (struct http *h)
       end_request (h, r, errno);
       break;
     }
-    any = true;
   }
   return any;
 }
@@ -238,6 +274,7 @@ step (struct http *h, int max_ms)
   drop_cancelled (h, false);
   scripts_step (h);
   start_due (h);
+  renew_keys (h);
   code = libcurl.multi_perform (h->multi, &running);
   ended = collect (h);
   if (code == CURLM_OK && !ended)
@@ -309,10 +346,10 @@ driver_wake (struct transport *t)
 int
 driver_start (struct http *h)
 {
-  h->serving = true;
+  h->serving = h->renewal.serving = true;
   if (worker_start (&h->worker, run, h) == 0)
     return 0;
-  h->serving = false;
+  h->serving = h->renewal.serving = false;
   return error_report (h->hooks, errno, "http", "can't start a thread: %m");
 }
 

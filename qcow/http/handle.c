@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "base/secret.h"
+#include "http/easy.h"
 #include "http/internal.h"
 #include "http/sigv4.h"
 
@@ -44,14 +45,6 @@
 #define SPACES " \t\n\v\f\r"
 
 /* --- Options --- */
-
-#define SET(easy, option, value)                                              \
-  do {                                                                        \
-    const CURLcode set = libcurl.easy_setopt (easy, option, value);           \
-                                                                              \
-    if (set != CURLE_OK)                                                      \
-      return set;                                                             \
-  } while (0)
 
 /* "": no file. */
 static const char *
@@ -93,8 +86,8 @@ set_tls (CURL *easy, const struct http_settings *s)
   return set_authorities (easy, o);
 }
 
-static CURLcode
-set_parameters (CURL *easy, const struct http_settings *s)
+CURLcode
+easy_set_parameters (CURL *easy, const struct http_settings *s)
 {
   SET (easy, CURLOPT_NOSIGNAL, 1L);
   SET (easy, CURLOPT_QUICK_EXIT, 1L);
@@ -172,7 +165,8 @@ is_signed (const struct http *h, const struct url *object,
   for (i = 0; i < n; ++i)
     if (is_called (headers[i], "Authorization"))
       return false;
-  return h->settings.s3.access_key && object->s3 && handle_is_own (h, url);
+  return h->settings.credentials.kind != CREDENTIALS_NONE && object->s3
+         && handle_is_own (h, url);
 }
 
 static CURLcode
@@ -225,11 +219,11 @@ parse_header (const char *line, struct sigv4_header *h)
 
 /* True if signing replaces this header of the user. */
 static bool
-sign_replaces (const struct http_settings *s, const char *header)
+sign_replaces (const struct credentials *keys, const char *header)
 {
   return is_called (header, "x-amz-date")
          || is_called (header, "x-amz-content-sha256")
-         || (s->s3.session_token
+         || (keys->session_token
              && is_called (header, "x-amz-security-token"));
 }
 
@@ -277,26 +271,27 @@ has_host (const struct curl_slist *list)
  * libcurl sends what is signed.
  */
 static int
-append_signed (const struct http_settings *s, const struct url *url,
+append_signed (const struct credentials *keys, const struct url *url,
                const char *date, struct curl_slist **list)
 {
   if ((!has_host (*list) && append (list, "Host", url->host) == -1)
       || append (list, "x-amz-date", date) == -1
       || append (list, "x-amz-content-sha256", EMPTY_HASH) == -1)
     return -1;
-  return s->s3.session_token
-           ? append (list, "x-amz-security-token", s->s3.session_token)
+  return keys->session_token
+           ? append (list, "x-amz-security-token", keys->session_token)
            : 0;
 }
 
 /* The value of the Authorization header: a new string, or NULL and errno. */
 static char *
-authorization (const struct http_settings *s, const struct url *url,
-               const char *date, const struct curl_slist *list)
+authorization (const struct credentials *keys, const char *region,
+               const struct url *url, const char *date,
+               const struct curl_slist *list)
 {
-  const struct sigv4_signer signer = { .access_key = s->s3.access_key,
-                                       .secret_key = s->s3.secret_key,
-                                       .region = s->s3.region,
+  const struct sigv4_signer signer = { .access_key = keys->access_key,
+                                       .secret_key = keys->secret_key,
+                                       .region = region,
                                        .service = "s3" };
   struct sigv4_request request = { .method = "GET",
                                    .target = url->text + strlen (url->origin),
@@ -325,8 +320,8 @@ authorization (const struct http_settings *s, const struct url *url,
  * the signature.  0, or -1 with errno ENOMEM, or EIO: see libgcrypt_reason.
  */
 static int
-sign (const struct http_settings *s, const struct url *url,
-      struct curl_slist **list)
+sign (const struct credentials *keys, const char *region,
+      const struct url *url, struct curl_slist **list)
 {
   const time_t now = time (NULL);
   char date[DATE_SIZE], *value;
@@ -338,9 +333,9 @@ sign (const struct http_settings *s, const struct url *url,
     errno = EIO;
     return -1;
   }
-  if (append_signed (s, url, date, list) == -1)
+  if (append_signed (keys, url, date, list) == -1)
     return -1;
-  value = authorization (s, url, date, *list);
+  value = authorization (keys, region, url, date, *list);
   if (value == NULL)
     return -1;
   r = append (list, "Authorization", value);
@@ -368,18 +363,22 @@ add_headers (struct request *r)
 {
   const struct http_object *o = r->object;
   const struct http_settings *s = &o->http->settings;
+  const struct renewal *renewal = &o->http->renewal;
   const bool is_to_sign = is_signed (o->http, &o->own->url, &r->target->url);
   size_t n, i;
   const char *const *headers = http_headers (o->http, &n);
 
   if (handle_is_own (o->http, &r->target->url))
     for (i = 0; i < n; ++i)
-      if (!(is_to_sign && sign_replaces (s, headers[i]))
+      if (!(is_to_sign && sign_replaces (&renewal->keys, headers[i]))
           && libcurl_append (&r->headers, headers[i]) == -1)
         return -1;
   if (o->known && add_if_match (&o->version, &r->headers) == -1)
     return -1;
-  return is_to_sign ? sign (s, &r->target->url, &r->headers) : 0;
+  if (!is_to_sign)
+    return 0;
+  r->generation = renewal->generation;
+  return sign (&renewal->keys, s->s3.region, &r->target->url, &r->headers);
 }
 
 static CURLcode
@@ -398,13 +397,21 @@ set_request (struct request *r, curl_write_callback on_body)
   return CURLE_OK;
 }
 
+bool
+handle_needs_keys (const struct http_object *o)
+{
+  const struct url *url = &o->own->url;
+
+  return is_signed (o->http, url, url);
+}
+
 CURLcode
 handle_set_up (struct request *r, curl_write_callback on_body)
 {
   const struct http *h = r->object->http;
   const struct http_settings *s = &h->settings;
   const struct url *object = &r->object->own->url, *url = &r->target->url;
-  CURLcode code = set_parameters (r->easy, s);
+  CURLcode code = easy_set_parameters (r->easy, s);
 
   if (code == CURLE_OK)
     code = set_request (r, on_body);

@@ -11,6 +11,7 @@
  *   object.c    opens an object; waits for fetches (base/fetch-wait.h)
  *   driver.c    starts the requests that are due, and collects their transfers
  *   request.c   begins a try of a request, and ends it
+ *   renewal.c   gets keys for S3, and renews them (renewal.h)
  *   handle.c    sets a libcurl handle up for a try; target.c: where it goes
  *   response.c  judges the response (pure)
  *   script.c    runs a script that prints headers; scripts.c: both of them
@@ -28,6 +29,7 @@
 #include "base/inbox.h"
 #include "base/quota.h"
 #include "http/http.h"
+#include "http/renewal.h"
 #include "http/response.h"
 #include "http/retry.h"
 #include "http/script.h"
@@ -44,6 +46,7 @@ enum { COOKIE_SCRIPT, HEADER_SCRIPT, NR_SCRIPTS };
 struct http {
   const struct qcow_hooks *hooks;
   struct http_settings settings;
+  struct renewal renewal; /* belongs to the driver */
   bool debug;
   bool serving;  /* the worker thread drives; set before others run */
   unsigned seed; /* of rand_r */
@@ -116,6 +119,7 @@ struct request {
   uint64_t expected;                   /* 'filled' after it, at most */
   uint64_t began;                      /* ms; 0: there was no try yet */
   unsigned script_outputs[NR_SCRIPTS]; /* generations of what it sends */
+  unsigned generation; /* of the keys that signed it; 0: it is not signed */
   char error[CURL_ERROR_SIZE];
   char body[1024];    /* the beginning of an error's body … */
   size_t body_length; /* … and its length so far */
@@ -123,8 +127,11 @@ struct request {
   /* All tries. */
   struct retry retry;
   uint64_t due;          /* ms: the next try does not begin earlier */
+  bool needs_keys;       /* it waits for keys */
   bool needs_script;     /* it waits for a script's output */
   unsigned refusals;     /* of scripts' output, after which it was retried */
+  unsigned keys_needed;  /* their generation, at least */
+  unsigned rejections;   /* of keys that have expired */
   unsigned hops;         /* redirects that were followed in a row */
   char why[FAILURE_MAX]; /* the last failure; "": there was none */
 };
@@ -183,12 +190,17 @@ enum request_next request_end_try (struct request *r, CURLcode code);
 void request_fail_in_libcurl (const struct request *r, bool no_memory,
                               const char *why);
 
+/* Report that the request fails because there are no keys, and set errno. */
+void request_fail_without_keys (const struct request *r);
+
 /* --- handle.c --- */
 
 /* True if the URL has the origin of the user's own URL: only such requests
  * carry the user's secrets.
  */
 bool handle_is_own (const struct http *h, const struct url *url);
+/* True if requests to the object's own URL are signed. */
+bool handle_needs_keys (const struct http_object *o);
 
 /* Set r->easy up for a try to r->target; fills r->headers, also on failure. */
 CURLcode handle_set_up (struct request *r, curl_write_callback on_body);

@@ -34,6 +34,12 @@
 #define KIND_NO_RANGES 1000
 #define KIND_NONSENSE 1001
 #define KIND_LIBCURL 1002
+#define KIND_KEYS 1003
+
+/* A server that rejects so many generations of keys has another reason, or
+ * another time.
+ */
+#define MAX_REJECTIONS 3
 
 struct request *
 request_new (struct http_object *o, struct fetch *f)
@@ -236,6 +242,7 @@ request_begin_try (struct request *r)
   choose_target (r);
   r->verdict = VERDICT_NONE;
   r->body_length = 0;
+  r->generation = 0;
   r->filled_before = r->expected = r->filled;
   r->began = monotonic_ms ();
   r->error[0] = '\0';
@@ -293,6 +300,15 @@ request_fail_in_libcurl (const struct request *r, bool no_memory,
 
   snprintf (text, sizeof text, "libcurl failed: %s", why);
   report (r, no_memory ? ENOMEM : EIO, KIND_LIBCURL, text);
+}
+
+void
+request_fail_without_keys (const struct request *r)
+{
+  char text[FAILURE_MAX];
+
+  renewal_failure (&r->object->http->renewal, text, sizeof text);
+  report (r, EIO, KIND_KEYS, text);
 }
 
 static void
@@ -406,6 +422,26 @@ is_for_scripts (struct request *r, long status)
       || !scripts_refused (h, r->script_outputs))
     return false;
   r->refusals++;
+  r->due = 0;
+  return true;
+}
+
+/* True if the server says that the keys have expired, and there will be
+ * others.
+ */
+static bool
+wait_for_keys (struct request *r)
+{
+  char code[64];
+
+  response_s3_code (r->body, (size_t) min64 (r->body_length, sizeof r->body),
+                    code, sizeof code);
+  if (r->generation == 0 || strcmp (code, "ExpiredToken") != 0
+      || r->rejections++ >= MAX_REJECTIONS
+      || !renewal_reject (&r->object->http->renewal, r->generation))
+    return false;
+  r->keys_needed = r->generation + 1;
+  r->hops = 0;
   r->due = 0;
   return true;
 }
@@ -596,7 +632,7 @@ request_end_try (struct request *r, CURLcode code)
   case VERDICT_LATER:
     return failed_by_status (r, RETRY_TRANSIENT, status);
   case VERDICT_REFUSED:
-    if (is_for_scripts (r, status))
+    if (is_for_scripts (r, status) || wait_for_keys (r))
       return REQUEST_AGAIN;
     return failed_by_status (r, RETRY_PERMANENT, status);
   case VERDICT_NO_RANGES:

@@ -123,7 +123,9 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   inbox_init (&h->inbox);
   if (http_settings_take (&h->settings, options, hooks) == 0) {
     h->connections.slots = h->settings.options.connections;
-    if (new_multi (h) == 0 && cookies_begin (h) == 0) {
+    if (renewal_init (&h->renewal, &h->settings) == -1)
+      error_no_memory (hooks, "s3");
+    else if (new_multi (h) == 0 && cookies_begin (h) == 0) {
       scripts_begin (h);
       return h;
     }
@@ -138,6 +140,9 @@ http_hang_up (struct http *h)
   if (h == NULL)
     return;
   scripts_hang_up (h);
+  if (h->renewal.easy)
+    libcurl.multi_remove_handle (h->multi, h->renewal.easy);
+  renewal_cancel (&h->renewal);
   if (h->multi)
     libcurl.multi_cleanup (h->multi);
   h->multi = NULL;
@@ -186,6 +191,7 @@ http_free (struct http *h)
     h->origins = o->next;
     free (o);
   }
+  renewal_free (&h->renewal);
   http_settings_free (&h->settings);
   inbox_destroy (&h->inbox);
   free (h);

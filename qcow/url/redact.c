@@ -217,9 +217,13 @@ has_any (const struct secrets *s, const char *text)
   const size_t length = strlen (text);
   size_t i;
 
-  for (i = 0; i < s->n; ++i)
-    if (has_secret (text, length, s->list[i]))
+  for (; s; s = s->more) {
+    if (s->incomplete)
       return true;
+    for (i = 0; i < s->n; ++i)
+      if (has_secret (text, length, s->list[i]))
+        return true;
+  }
   return false;
 }
 
@@ -233,7 +237,7 @@ secrets_in_text (const struct secrets *s, const char *text)
   url_unescape (unescaped);
   lower_case (plain);
   lower_case (unescaped);
-  return s->incomplete || has_any (s, plain) || has_any (s, unescaped);
+  return has_any (s, plain) || has_any (s, unescaped);
 }
 
 void

@@ -18,6 +18,7 @@ struct secrets {
   char **list; /* in lower case */
   size_t n;
   bool incomplete; /* out of memory: every text counts as one with secrets */
+  const struct secrets *more; /* a list that counts, too, or NULL */
 };
 
 /* Add a copy.  NULL and "" are ignored. */

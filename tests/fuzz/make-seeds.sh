@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 rm -rf "$dir"
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-mkdir -p "$dir"/{disk/image,disk/chain,image/access,url/url,http/response}
+mkdir -p "$dir"/{disk/image,disk/chain,image/access,url/url,http/response,http/credentials}
 cd "$work"
 
 seeds ()
@@ -269,3 +269,26 @@ response empty 0 5 416 'bytes */0' '' 0 '' '' 503 '' '' '' '' ''
 response all 0 5 200 '' gzip 0 '' '' 302 '' '' '' '' ''
 response refused 0 5 403 '' '' '' '' '' 404 '' '' '' '' '' \
        '<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>'
+
+# credentials NAME TEXT
+credentials ()
+{
+    printf '%s\n' "$2" > "$dir/http/credentials/$1"
+}
+credentials metadata '{"Code":"Success","AccessKeyId":"ASIA",
+"SecretAccessKey":"a\/b+c","Token":"t==","Expiration":"2030-01-02T03:04:05Z"}'
+credentials process '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"s"}'
+credentials nested '{"a":{"b":[1,"]"]},"AccessKeyId":null}'
+credentials error '{"code":"AccessDenied"}'
+credentials sts '<R><Credentials><AccessKeyId>ASIA</AccessKeyId>
+<SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+<Expiration>2030-01-02T03:04:05Z</Expiration></Credentials></R>'
+credentials sts-error '<R><Error><Code>AccessDenied</Code></Error></R>'
+credentials profile '[default]
+aws_access_key_id = A
+s3 =
+  x = y
+[profile "one"]
+# no
+region: eu-west-1'
+printf '2030-01-02T03:04:05+01:00' > "$dir/http/credentials/time"

@@ -40,6 +40,8 @@
 #   tokens=N expired=403    require a token, which is valid N times
 #   hops=N              redirect N times to the same path
 #   sigv4=ACCESS:SECRET[:TOKEN] region=us-east-1    require a signature
+#   issuer=SEED         require a signature by the keys of aws-server.py, which
+#                       expire; then expired= is the status
 #   body=TEXT           the body of errors that are faults
 #   log=NAME,...        what to log: names of headers, "connection" (its
 #                       number), "busy" (number of requests in-flight)
@@ -112,7 +114,7 @@ class Settings:
         "replace": Plan("ok"), "etag": "strong", "last-modified": "yes",
         "ignore": "", "demand": "", "query": "", "to": "", "code": "302",
         "token": "", "tokens": "", "expired": "403", "hops": "",
-        "sigv4": "", "region": "us-east-1", "log": "",
+        "sigv4": "", "issuer": "", "region": "us-east-1", "log": "",
         "body": "injected error",
     }
 
@@ -189,6 +191,31 @@ def signature(secret, method, path, query, headers, signed, scope):
     for text in scope.split("/") + [to_sign]:
         key = hmac.new(key, text.encode(), hashlib.sha256).digest()
     return key.hex()
+
+
+def issued_keys(issuer, access):
+    """The keys that belong to an access key ASIA<number>X<end in ms>."""
+    def derive(what):
+        return hmac.new((issuer + what).encode(), access.encode(),
+                        hashlib.sha256).hexdigest()
+
+    return {"access": access, "secret": "SECRET/" + derive("secret"),
+            "token": "TOKEN+" + derive("token") + "=="}
+
+
+def issued_problem(headers, issuer, check):
+    """The error code for a request that the issuer's keys must sign, or None.
+    CHECK is called with these keys, as in sigv4=.
+    """
+    m = re.search(r"Credential=(ASIA\d+X(\d+))/",
+                  headers.get("authorization", ""))
+    if not m:
+        return "AccessDenied"
+    problem = check("%(access)s:%(secret)s:%(token)s"
+                    % issued_keys(issuer, m[1]))
+    if not problem and time.time() * 1000 > int(m[2]):
+        problem = "ExpiredToken"
+    return problem
 
 
 def signature_problem(method, path, query, headers, keys, region):
@@ -428,15 +455,23 @@ class Connection:
             if (not token or
                     self.server.uses_of(token[1]) > int(knobs["tokens"])):
                 return Response(int(knobs["expired"]), "expired", "expired")
+        def check(keys):
+            return signature_problem(self.method, self.raw_path, self.query,
+                                     self.headers, keys, knobs["region"])
+
+        problem = None
         if knobs["sigv4"]:
-            problem = signature_problem(self.method, self.raw_path,
-                                        self.query, self.headers,
-                                        knobs["sigv4"], knobs["region"])
-            if problem:
-                return Response(403, '<?xml version="1.0" encoding="UTF-8"?>\n'
-                                "<Error><Code>%s</Code><Message>Go away."
-                                "</Message></Error>" % problem, problem,
-                                Content_Type="application/xml")
+            problem = check(knobs["sigv4"])
+        elif knobs["issuer"]:
+            problem = issued_problem(self.headers, knobs["issuer"], check)
+        if problem:
+            status = 403
+            if problem == "ExpiredToken":
+                status = int(knobs["expired"])
+            return Response(status, '<?xml version="1.0" encoding="UTF-8"?>\n'
+                            "<Error><Code>%s</Code><Message>Go away."
+                            "</Message></Error>" % problem, problem,
+                            Content_Type="application/xml")
         return None
 
     def redirect(self):
