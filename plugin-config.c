@@ -383,6 +383,8 @@ static const struct parameter parameters[] = {
     .text = &options.http.s3.access_key },
   { "endpoint-url", take_text, WEB | HIDDEN,
     .text = &options.http.s3.endpoint_url },
+  { "instance-metadata", take_bool, WEB,
+    .flag = &options.http.instance_metadata },
   { "profile", take_text, WEB, .text = &options.http.profile },
   { "region", take_text, WEB, .text = &options.http.s3.region },
   { "secret-key", take_text, WEB | SECRET,

@@ -91,6 +91,8 @@ const char config_help[] =
   "For s3 URLs (default: where the AWS CLI finds them):\n"
   "access-key=<KEY>      Access key id.\n"
   "endpoint-url=<URL>    Server to use instead of Amazon's.\n"
+  "instance-metadata=<BOOL>\n"
+  "                      Use the role of this EC2 instance (default: false).\n"
   "profile=<PROFILE>     Profile in ~/.aws/config and ~/.aws/credentials.\n"
   "region=<REGION>       Region (default: us-east-1).\n"
   "secret-key=<KEY>      Secret access key.\n"

@@ -232,6 +232,96 @@ for url in ftp://x http://h/?x 'http://a b'; do
 done
 unset AWS_ENDPOINT_URL_STS
 
+# --- Containers -------------------------------------------------------
+
+export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+set_aws "token=Bearer x" role=
+export AWS_CONTAINER_CREDENTIALS_FULL_URI=$aws_server/container
+AWS_CONTAINER_AUTHORIZATION_TOKEN='Bearer x' \
+    temporary "a container" container-role "GET /container 200"
+AWS_CONTAINER_AUTHORIZATION_TOKEN='Bearer x' proxy=http://127.0.0.1:1 uses
+like "... not through a proxy" "$used" '^ASIA'
+echo 'Bearer x' > token
+AWS_CONTAINER_AUTHORIZATION_TOKEN=other \
+    AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=token uses
+like "a file with the token overrides the token" "$used" '^ASIA'
+AWS_SHARED_CREDENTIALS_FILE=$tmp/shared \
+    as_aws "keys in a file override the container's" "SHARED us-east-1"
+AWS_CONTAINER_AUTHORIZATION_TOKEN=other uses
+like "a wrong token: the message" "$messages" \
+     "no keys.*: the server of the container's keys responded with 400 Bad Request \(InvalidToken\)$"
+unlike "... does not contain the token" "$messages" 'Bearer'
+AWS_CONTAINER_AUTHORIZATION_TOKEN=$'x\r\ny: z' uses
+like "a token with a line break: the message" "$messages" \
+     'no keys.*: the token has a line break'
+set_aws token=
+AWS_CONTAINER_CREDENTIALS_FULL_URI=${aws_server/127.0.0.1/localhost}/container \
+    uses resolve="localhost:${aws_server##*:}:127.0.0.1"
+like "localhost, without a token" "$used" '^ASIA'
+# URI REGEX: the message
+while read -r uri regex; do
+    AWS_CONTAINER_CREDENTIALS_FULL_URI=$uri uses \
+        resolve={169.254.170.2,169.254.170.23}:80:127.0.0.1 \
+        resolve=https.test:443:127.0.0.1
+    like "$uri" "$messages" "error: s3.*: $regex"
+done <<'END2'
+http://example.com/x the URI of the container's keys: must be https
+http://127.0.0.1.example.com/x the URI of the container's keys: must be https
+http://localhost.example.com/x the URI of the container's keys: must be https
+http://128.0.0.1/x the URI of the container's keys: must be https
+http://127.0.0.1@example.com/x the URI of the container's keys: must be https
+http://[::2]/x the URI of the container's keys: must be https
+ftp://127.0.0.1/x the URI of the container's keys: must be an http
+http:// the URI of the container's keys:
+https://https.test/x .*keys: .*connect to https.test
+http://127.1.2.3:1/x .*keys: .*connect to 127.1.2.3
+http://[::1]:1/x .*keys: .*connect to (::1|\[::1\])
+END2
+AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/x \
+    uses resolve=169.254.170.2:80:127.0.0.1
+like "a relative URI" "$messages" 'keys: .*(onnect|responded|Time)'
+AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=@127.0.0.1/x uses
+like "... that is no path" "$messages" "container's keys: must begin with '/'"
+
+# --- Instances --------------------------------------------------------
+
+set_aws "role=the role"
+token='PUT /latest/api/token 200'
+roles=/latest/meta-data/iam/security-credentials/
+requests="$token"$'\n'"GET $roles 200"$'\n'"GET ${roles}the%20role 200"
+unset AWS_EC2_METADATA_DISABLED
+export AWS_EC2_METADATA_SERVICE_ENDPOINT=$aws_server
+container=$AWS_CONTAINER_CREDENTIALS_FULL_URI
+unset AWS_CONTAINER_CREDENTIALS_FULL_URI
+set_aws "role=the role"
+asked_aws > /dev/null
+uses
+is "instance-metadata= is false by default" "$used" unsigned
+is "... nobody asks for it" "$(asked_aws)" ""
+temporary "instance-metadata=true" iam-role "$requests" -- \
+          instance-metadata=true
+AWS_EC2_METADATA_SERVICE_ENDPOINT=$aws_server/ uses instance-metadata=true
+like "... an endpoint with a slash" "$used" '^ASIA'
+set_aws token=
+AWS_CONTAINER_CREDENTIALS_FULL_URI=$container \
+    temporary "a container overrides it" container-role "GET /container 200" \
+              -- instance-metadata=true
+set_aws role=
+uses instance-metadata=true
+like "an instance without a role" "$messages" \
+     'no keys.*: the instance metadata service responded with 404 Not Found$'
+set_aws body=
+AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1 uses instance-metadata=true
+like "no instance" "$messages" \
+     'no keys.*: the instance metadata service: Failed to connect'
+AWS_EC2_METADATA_SERVICE_ENDPOINT='http://h/?x' uses instance-metadata=true
+like "AWS_EC2_METADATA_SERVICE_ENDPOINT with a query" "$messages" \
+     'error: s3: the endpoint of the instance metadata service: must have no'
+uses instance-metadata=maybe
+is "instance-metadata=maybe" "$used" refused
+export AWS_EC2_METADATA_DISABLED=true
+unset AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE
+
 # --- What can be wrong ------------------------------------------------
 
 (cat shared; echo S3CRETLINE) > "$HOME/.aws/credentials"
@@ -260,6 +350,6 @@ is "no home directory" "$used" unsigned
 messages=$(with_qcow 'nbdinfo --size "$uri"' -- "url=${web[web]}/bucket/image" \
                      profile=in-both 2>&1)
 like "profile= for an http URL" "$messages" \
-     "error: ${web[web]}/bucket/image: .*profile= are only used for s3://"
+     "error: ${web[web]}/bucket/image: .*profile= .*are only used for s3://"
 
 done_testing

@@ -57,13 +57,26 @@ copies ()
     secretive "$messages"
 }
 
-set_aws "${sts[@]}" lifetime=2
-copies "keys that live for two seconds"
+set_aws "${sts[@]}" lifetime=3
+copies "keys that live for three seconds" rate=300000
 ok "... at least three generations are used" test "$(generations)" -ge 3
 is "... no request is refused" "$(how_often web ' 206 ')" "$(how_often web)"
 set_aws "${sts[@]}" lifetime=4 latency=1
 copies "a source that takes one second"
 is "... no request is refused" "$(how_often web ' 206 ')" "$(how_often web)"
+
+unset AWS_WEB_IDENTITY_TOKEN_FILE
+set_aws "${sts[@]}" lifetime=3
+AWS_CONTAINER_CREDENTIALS_FULL_URI=$aws_server/container \
+    AWS_CONTAINER_AUTHORIZATION_TOKEN=$identity copies "a container's keys" \
+    rate=300000
+ok "... at least three generations are used" test "$(generations)" -ge 3
+set_aws issuer=me role=instance lifetime=3
+there+=(instance-metadata=true)
+AWS_EC2_METADATA_SERVICE_ENDPOINT=$aws_server copies "an instance's keys" \
+    rate=300000
+ok "... at least three generations are used" test "$(generations)" -ge 3
+export AWS_WEB_IDENTITY_TOKEN_FILE=$tmp/identity
 
 # The server has another clock.
 for status in 400 403; do

@@ -43,6 +43,13 @@ qcow_options_take_environment (struct qcow_options *options)
   aws->role_session_name = environment ("AWS_ROLE_SESSION_NAME");
   aws->sts_endpoint_url
     = environment_of ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL");
+  aws->container_relative_uri
+    = environment ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+  aws->container_full_uri = environment ("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+  aws->container_token = environment ("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+  aws->container_token_file
+    = environment ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+  aws->metadata_endpoint = environment ("AWS_EC2_METADATA_SERVICE_ENDPOINT");
   aws->profile = environment_of ("AWS_PROFILE", "AWS_DEFAULT_PROFILE");
   aws->config_file = environment ("AWS_CONFIG_FILE");
   aws->credentials_file = environment ("AWS_SHARED_CREDENTIALS_FILE");

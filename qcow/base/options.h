@@ -28,6 +28,9 @@ struct qcow_aws_options {
   const char *profile;
   const char *web_identity_token_file, *role_arn, *role_session_name;
   const char *sts_endpoint_url;
+  const char *container_relative_uri, *container_full_uri;
+  const char *container_token, *container_token_file;
+  const char *metadata_endpoint;
 };
 
 /* For web servers.  Names and meanings are those of nbdkit's curl plugin.
@@ -73,7 +76,8 @@ struct qcow_http_options {
    * 'aws'.  Without keys, requests are not signed.
    */
   struct qcow_s3_options s3, s3_defaults;
-  const char *profile; /* in the files; NULL: aws.profile, or "default" */
+  const char *profile;    /* in the files; NULL: aws.profile, or "default" */
+  bool instance_metadata; /* keys can be in the metadata of the instance */
   struct qcow_aws_options aws;
 };
 

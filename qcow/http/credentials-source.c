@@ -3,7 +3,9 @@
  * Where the keys for S3 come from.  See credentials-source.h.
  */
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,26 +187,41 @@ check_supported (const struct credentials_source *source,
 
 /* --- Web identities --- */
 
-/* A URL that is http or https, without a query.  *where is a new string. */
+/* Parse a URL that is http or https.  *url must be freed on success. */
 static int
-take_url (const char *text, const char *name, char **where,
-          struct problem *problem)
+parse_url (const char *text, const char *name, struct url *url,
+           struct problem *problem)
 {
   const struct url_s3 none = { NULL, "" };
-  struct url url = { .name = NULL };
   struct problem why;
-  int r = -1;
+  int err = EINVAL;
 
-  if (strncasecmp (text, "http", 4) != 0 || text[strcspn (text, "?#")] != '\0')
-    problem_set (&why, "must be an http or https URL without a query");
+  *url = (struct url){ .name = NULL };
+  if (strncasecmp (text, "http", 4) != 0)
+    problem_set (&why, "must be an http or https URL");
+  else if (url_parse (text, &none, url, &why) == 0)
+    return 0;
   else
-    r = url_parse (text, &none, &url, &why);
-  if (r == 0)
-    *where = strdup (url.text);
+    err = errno;
+  url_free (url);
+  return err == ENOMEM ? no_memory (problem)
+                       : invalid (problem, "%s: %s", name, why.text);
+}
+
+/* Take the URL of a service, to which a path can be appended. */
+static int
+take_endpoint (struct credentials_source *source, const char *text,
+               const char *name, struct problem *problem)
+{
+  struct url url;
+
+  if (text[strcspn (text, "?#")] != '\0')
+    return invalid (problem, "%s: must have no query and no fragment", name);
+  if (parse_url (text, name, &url, problem) == -1)
+    return -1;
+  source->url = strdup (url.text);
   url_free (&url);
-  if (r == -1)
-    return invalid (problem, "%s: %s", name, why.text);
-  return *where ? 0 : no_memory (problem);
+  return source->url ? 0 : no_memory (problem);
 }
 
 static int
@@ -215,8 +232,8 @@ take_sts (struct credentials_source *source, const struct qcow_http_options *o,
                               first (source->region, "us-east-1"));
 
   if (o->aws.sts_endpoint_url)
-    return take_url (o->aws.sts_endpoint_url, "the endpoint of STS",
-                     &source->url, problem);
+    return take_endpoint (source, o->aws.sts_endpoint_url,
+                          "the endpoint of STS", problem);
   if (asprintf (&source->url, "https://sts.%s.amazonaws.com/", region) != -1)
     return 0;
   source->url = NULL;
@@ -268,6 +285,120 @@ take_web_identity (struct credentials_source *source,
            : take_sts (source, o, problem);
 }
 
+/* --- Containers and instances --- */
+
+/* True if the host of http://HOST:PORT is this machine, or one of the
+ * addresses at which Amazon's hosts of containers serve keys.
+ */
+static bool
+is_host_of_containers (const char *origin)
+{
+  static const char *const hosts[]
+    = { "localhost", "169.254.170.2", "169.254.170.23", "[::1]",
+        "[fd00:ec2::23]" };
+  const char *host = origin + strlen ("http://");
+  const size_t n
+    = host[0] == '[' ? strcspn (host, "]") + 1 : strcspn (host, ":");
+  struct in_addr address;
+  char name[INET_ADDRSTRLEN];
+  size_t i;
+
+  for (i = 0; i < sizeof hosts / sizeof hosts[0]; ++i)
+    if (n == strlen (hosts[i]) && strncasecmp (host, hosts[i], n) == 0)
+      return true;
+  if (n >= sizeof name)
+    return false;
+  memcpy (name, host, n);
+  name[n] = '\0';
+  return inet_pton (AF_INET, name, &address) == 1
+         && ntohl (address.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+static int
+take_container_uri (struct credentials_source *source,
+                    const struct qcow_aws_options *aws,
+                    struct problem *problem)
+{
+  static const char name[] = "the URI of the container's keys";
+  struct url url;
+
+  if (aws->container_relative_uri) {
+    if (asprintf (&source->url, "http://169.254.170.2%s",
+                  aws->container_relative_uri)
+        == -1) {
+      source->url = NULL;
+      return no_memory (problem);
+    }
+    return aws->container_relative_uri[0] == '/'
+             ? 0
+             : invalid (problem, "%s: must begin with '/'", name);
+  }
+  if (parse_url (aws->container_full_uri, name, &url, problem) == -1)
+    return -1;
+  if (url_is_https (&url) || is_host_of_containers (url.origin))
+    source->url = strdup (url.text);
+  else
+    errno = EINVAL;
+  url_free (&url);
+  if (source->url)
+    return 0;
+  return errno == ENOMEM
+           ? no_memory (problem)
+           : invalid (problem,
+                      "%s: must be https, or a loopback address, or one of "
+                      "Amazon's for containers",
+                      name);
+}
+
+static int
+take_container (struct credentials_source *source,
+                const struct qcow_http_options *o, struct problem *problem)
+{
+  const struct qcow_aws_options *aws = &o->aws;
+
+  if (aws->container_relative_uri == NULL && aws->container_full_uri == NULL)
+    return 0;
+  source->kind = CREDENTIALS_CONTAINER;
+  source->token = aws->container_token;
+  if (aws->container_token_file
+      && take_token_file (source, aws->container_token_file, o, problem) == -1)
+    return -1;
+  return take_container_uri (source, aws, problem);
+}
+
+static int
+take_metadata (struct credentials_source *source,
+               const struct qcow_http_options *o, struct problem *problem)
+{
+  if (!o->instance_metadata)
+    return 0;
+  source->kind = CREDENTIALS_METADATA;
+  return take_endpoint (
+    source, first (o->aws.metadata_endpoint, "http://169.254.169.254"),
+    "the endpoint of the instance metadata service", problem);
+}
+
+/* Look into the profile, and at what follows it. */
+static int
+take_elsewhere (struct credentials_source *source,
+                const struct qcow_http_options *o, struct problem *problem)
+{
+  if (check_role (source, o, problem) == -1
+      || take_web_identity (source, o, problem) == -1)
+    return -1;
+  if (source->kind != CREDENTIALS_NONE)
+    return 0;
+  if (check_supported (source, o, problem) == -1)
+    return -1;
+  if (take_file (source, &source->shared)
+      || take_file (source, &source->config))
+    return 0;
+  if (take_container (source, o, problem) == -1)
+    return -1;
+  return source->kind == CREDENTIALS_NONE ? take_metadata (source, o, problem)
+                                          : 0;
+}
+
 int
 credentials_source_find (struct credentials_source *source,
                          const struct qcow_http_options *options,
@@ -290,18 +421,7 @@ credentials_source_find (struct credentials_source *source,
   if (read_profile (source, options, problem) == -1)
     return -1;
   source->region = value_of (source, PROFILE_REGION);
-  if (found)
-    return 0;
-  if (check_role (source, options, problem) == -1
-      || take_web_identity (source, options, problem) == -1)
-    return -1;
-  if (source->kind != CREDENTIALS_NONE)
-    return 0;
-  if (check_supported (source, options, problem) == -1)
-    return -1;
-  if (!take_file (source, &source->shared))
-    take_file (source, &source->config);
-  return 0;
+  return found ? 0 : take_elsewhere (source, options, problem);
 }
 
 void

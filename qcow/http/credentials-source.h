@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Where the keys for S3 come from, in the order of the AWS CLI: parameters,
- * the environment, a web identity, the profile in the shared files.
+ * the environment, a web identity, the profile in the shared files, the
+ * container, the instance.
  *
  * Decided once, while there is only one thread; constant afterwards.
  */
@@ -19,6 +20,8 @@ enum credentials_kind {
 
   /* Temporary keys: */
   CREDENTIALS_WEB_IDENTITY, /* STS gives them for a token */
+  CREDENTIALS_CONTAINER,    /* a server of the container's host */
+  CREDENTIALS_METADATA,     /* the metadata service of an EC2 instance */
 };
 
 /* Strings belong to the options, or to the profile.  NULL: not set. */
@@ -28,8 +31,9 @@ struct credentials_source {
   const char *region; /* of the profile */
 
   const char *role_arn, *role_session_name;
-  char *token_file; /* owned; absolute */
-  char *url;        /* owned; where to ask for keys */
+  const char *token; /* the container's authorization */
+  char *token_file;  /* owned; absolute; overrides the token */
+  char *url;         /* owned; where to ask for keys */
 
   struct profile config, shared; /* the profile in the two files */
 };

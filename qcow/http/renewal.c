@@ -33,6 +33,12 @@
 /* The whole transfer of a few kilobytes. */
 #define TIMEOUT_SECONDS 30L
 
+/* The same if the server is this machine, or its host.  Not to be able to
+ * connect to it means that it does not exist.
+ */
+#define LOCAL_TIMEOUT_SECONDS 10L
+#define LOCAL_CONNECT_SECONDS 2L
+
 /* A longer response fails. */
 #define MAX_BODY (64U << 10)
 
@@ -96,6 +102,7 @@ void
 renewal_free (struct renewal *r)
 {
   renewal_cancel (r);
+  credentials_steps_reset (&r->steps);
   credentials_free (&r->keys);
   secrets_free (&r->secrets[0]);
   secrets_free (&r->secrets[1]);
@@ -163,6 +170,7 @@ failed (struct renewal *r, bool permanent, const char *why)
   const uint64_t now = monotonic_ms ();
   uint64_t delay;
 
+  credentials_steps_reset (&r->steps);
   if (r->failures++ == 0)
     r->first_failure = now;
   delay = backoff_delay (r->failures, (uint64_t) rand_r (&r->seed));
@@ -189,11 +197,16 @@ take_body (struct renewal *r)
   struct credentials keys = { .access_key = NULL };
   struct problem problem;
   char why[256];
+  int next;
 
   r->body[r->length] = '\0';
-  if (credentials_steps_take (source, r->body, &keys, &problem) == -1)
+  next = credentials_steps_take (source, &r->steps, r->body, &keys, &problem);
+  if (next == 1)
+    return;
+  if (next == -1)
     snprintf (why, sizeof why, "%s: %.200s", r->request.server, problem.text);
   else if (keys.expires > time (NULL)) {
+    credentials_steps_reset (&r->steps);
     take_keys (r, &keys);
     return;
   }
@@ -269,6 +282,11 @@ set_up (struct renewal *r)
   SET (r->easy, CURLOPT_UNIX_SOCKET_PATH, NULL);
   SET (r->easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
   SET (r->easy, CURLOPT_TIMEOUT, TIMEOUT_SECONDS);
+  if (request->is_local) {
+    SET (r->easy, CURLOPT_NOPROXY, "*");
+    SET (r->easy, CURLOPT_CONNECTTIMEOUT, LOCAL_CONNECT_SECONDS);
+    SET (r->easy, CURLOPT_TIMEOUT, LOCAL_TIMEOUT_SECONDS);
+  }
   if (request->body)
     SET (r->easy, CURLOPT_POSTFIELDS, request->body);
   SET (r->easy, CURLOPT_CUSTOMREQUEST, request->method);
@@ -296,8 +314,8 @@ renewal_begin (struct renewal *r, uint64_t now)
 
   if (!is_due (r, now))
     return NULL;
-  if (credentials_steps_request (&r->settings->credentials, r->settings->hooks,
-                                 &r->request, &problem)
+  if (credentials_steps_request (&r->settings->credentials, &r->steps,
+                                 r->settings->hooks, &r->request, &problem)
       == -1) {
     credentials_request_free (&r->request);
     failed (r, false, problem.text);

@@ -41,6 +41,8 @@ struct renewal {
   char why[512];          /* the last failure */
   unsigned seed;          /* of rand_r */
 
+  struct credentials_steps steps;
+
   /* The transfer. */
   CURL *easy; /* NULL: there is none */
   struct credentials_request request;

@@ -209,15 +209,16 @@ check_keys_are_used (const struct http_settings *s,
   const struct url *url = &s->own;
 
   if (!own->access_key && !own->secret_key && !own->session_token
-      && !options->http.profile)
+      && !options->http.profile && !options->http.instance_metadata)
     return 0;
   if (options->url == NULL || url_is_nbd (options->url) || url->s3
       || (is_at_endpoint (s, url) && can_reach (options, url_is_s3)))
     return 0;
   return error_report (
     s->hooks, EINVAL, url->name,
-    "access-key=, secret-key=, session-token= and profile= "
-    "are only used for s3:// URLs of the server of url=" HINT,
+    "access-key=, secret-key=, session-token=, profile= and "
+    "instance-metadata= are only used for s3:// URLs of the server of "
+    "url=" HINT,
     HINT_ARGS (s->hooks, QCOW_HINT_S3));
 }
 

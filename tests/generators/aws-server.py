@@ -20,12 +20,14 @@
 #   token=TEXT          the web identity, or the container's authorization
 #   role=ARN            the role that is assumed
 #
-# STS is at POST /.
+# STS is at POST /; the keys of a container are at /container, and those of an
+# instance where its metadata service, version 2, has them.
 
 import argparse
 import datetime
 import http.server
 import importlib.util
+import json
 import os
 import sys
 import threading
@@ -130,6 +132,43 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             return knobs
         return None
+
+    def keys_as_json(self, knobs, **more):
+        keys = self.server.new_keys(knobs)
+        self.send(200, json.dumps({
+            "AccessKeyId": keys["access"], "SecretAccessKey": keys["secret"],
+            "Token": keys["token"], "Expiration": keys["time"], **more},
+            indent=2), keys["access"])
+
+    def do_PUT(self):
+        if not self.begin():
+            return
+        if (self.path != "/latest/api/token" or self.headers.get(
+                "X-aws-ec2-metadata-token-ttl-seconds") != "21600"):
+            self.send(403, "")
+        else:
+            self.send(200, "METATOKEN==")
+
+    def do_GET(self):
+        knobs = self.begin()
+        roles = "/latest/meta-data/iam/security-credentials/"
+        if not knobs:
+            return
+        if self.path == "/container":
+            if self.headers.get("Authorization", "") != knobs["token"]:
+                self.send(400, '{"code":"InvalidToken","message":"%s"}'
+                          % knobs["token"])
+            else:
+                self.keys_as_json(knobs, RoleArn="x")
+        elif self.headers.get("X-aws-ec2-metadata-token") != "METATOKEN==":
+            self.send(401, "")
+        elif self.path == roles and knobs["role"]:
+            self.send(200, knobs["role"])
+        elif self.path == roles + knobs["role"].replace(" ", "%20"):
+            self.keys_as_json(knobs, Code="Success", Type="AWS-HMAC",
+                              LastUpdated="x")
+        else:
+            self.send(404, "")
 
     def do_POST(self):
         length = int(self.headers.get("Content-Length", "0"))
