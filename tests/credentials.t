@@ -232,6 +232,51 @@ for url in ftp://x http://h/?x 'http://a b'; do
 done
 unset AWS_ENDPOINT_URL_STS
 
+# --- Commands ---------------------------------------------------------
+
+keys='{"Version":1,"AccessKeyId":"PROCESS","SecretAccessKey":"S3CRET","SessionToken":"TOKEN"}'
+echo "$keys" > "with space"
+cat > config <<END2
+[default]
+region = eu-north-1
+credential_process = cat "$tmp/with space"
+aws_access_key_id = CONFIG
+aws_secret_access_key = S3CRET
+[profile shared]
+credential_process = false
+END2
+cat > process <<END2
+[shared]
+credential_process = cat '$tmp/with space'
+END2
+export AWS_CONFIG_FILE=$tmp/config AWS_SHARED_CREDENTIALS_FILE=$tmp/shared
+as_aws "keys in the credentials file override a command" "SHARED eu-north-1"
+export AWS_SHARED_CREDENTIALS_FILE=$tmp/process
+as_aws "a command overrides keys in the config file" "PROCESS eu-north-1 TOKEN"
+AWS_PROFILE=shared as_aws "a command in the credentials file" \
+                          "PROCESS us-east-1 TOKEN"
+AWS_CONTAINER_CREDENTIALS_FULL_URI=$aws_server/container \
+    as_aws "a command overrides a container" "PROCESS eu-north-1 TOKEN"
+AWS_WEB_IDENTITY_TOKEN_FILE=$tmp/identity AWS_ROLE_ARN=$role \
+    AWS_ENDPOINT_URL_STS=$aws_server \
+    temporary "a web identity overrides it" $sts "POST / 200"
+# COMMAND|REGEX: what the message says of it
+while IFS='|' read -r command regex; do
+    printf '[default]\ncredential_process = %s\n' "$command" > config
+    as_aws "the command $command" refused
+    like "... the message" "$messages" "no keys.*: credential_process: $regex"
+    unlike "... is without secrets" "$messages" S3CRET
+done <<'END2'
+false|exit status 1
+sh -c 'echo no luck >&2; echo S3CRET; exit 3'|exit status 3: no luck
+/nonexistent/program|exit status 127: .*not found
+echo S3CRET|the response is not a JSON object
+echo '{"AccessKeyId":"S3CRET","SecretAccessKey":"x"}'|the response has no Version of 1
+echo '{"Version":2,"AccessKeyId":"S3CRET","SecretAccessKey":"x"}'|the response has no Version
+echo '{"Version":1,"AccessKeyId":"S3CRET"}'|the response has no SecretAccessKey
+END2
+unset AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE
+
 # --- Containers -------------------------------------------------------
 
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null

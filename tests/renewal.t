@@ -76,6 +76,23 @@ there+=(instance-metadata=true)
 AWS_EC2_METADATA_SERVICE_ENDPOINT=$aws_server copies "an instance's keys" \
     rate=300000
 ok "... at least three generations are used" test "$(generations)" -ge 3
+cat > get-keys <<'END'
+import json, sys, time, urllib.request
+time.sleep(1)
+with urllib.request.urlopen(urllib.request.Request(
+        sys.argv[1], headers={"Authorization": sys.argv[2]})) as response:
+    keys = json.load(response)
+print(json.dumps({"Version": 1, "SessionToken": keys["Token"], **keys}))
+END
+cat > config <<END
+[default]
+credential_process = "$python" "$tmp/get-keys" $aws_server/container $identity
+END
+set_aws "${sts[@]}" lifetime=4
+AWS_CONFIG_FILE=$tmp/config copies "a command that takes one second" \
+    rate=300000
+ok "... at least three generations are used" test "$(generations)" -ge 3
+is "... no request is refused" "$(how_often web ' 206 ')" "$(how_often web)"
 export AWS_WEB_IDENTITY_TOKEN_FILE=$tmp/identity
 
 # The server has another clock.

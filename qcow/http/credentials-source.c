@@ -137,6 +137,15 @@ take_options (struct credentials_source *source,
   return take_keys (source, s3->access_key, s3->secret_key, s3->session_token);
 }
 
+static bool
+take_process (struct credentials_source *source)
+{
+  source->process = value_of (source, PROFILE_CREDENTIAL_PROCESS);
+  if (source->process)
+    source->kind = CREDENTIALS_PROCESS;
+  return source->process != NULL;
+}
+
 /* The keys in one of the files. */
 static bool
 take_file (struct credentials_source *source, const struct profile *p)
@@ -173,7 +182,6 @@ check_supported (const struct credentials_source *source,
   } unsupported[] = {
     { PROFILE_SSO_SESSION, "sso_session" },
     { PROFILE_SSO_START_URL, "sso_start_url" },
-    { PROFILE_CREDENTIAL_PROCESS, "credential_process" },
   };
   size_t i;
 
@@ -390,7 +398,7 @@ take_elsewhere (struct credentials_source *source,
     return 0;
   if (check_supported (source, o, problem) == -1)
     return -1;
-  if (take_file (source, &source->shared)
+  if (take_file (source, &source->shared) || take_process (source)
       || take_file (source, &source->config))
     return 0;
   if (take_container (source, o, problem) == -1)

@@ -20,6 +20,7 @@ enum credentials_kind {
 
   /* Temporary keys: */
   CREDENTIALS_WEB_IDENTITY, /* STS gives them for a token */
+  CREDENTIALS_PROCESS,      /* a command prints them */
   CREDENTIALS_CONTAINER,    /* a server of the container's host */
   CREDENTIALS_METADATA,     /* the metadata service of an EC2 instance */
 };
@@ -31,9 +32,10 @@ struct credentials_source {
   const char *region; /* of the profile */
 
   const char *role_arn, *role_session_name;
-  const char *token; /* the container's authorization */
-  char *token_file;  /* owned; absolute; overrides the token */
-  char *url;         /* owned; where to ask for keys */
+  const char *process; /* a command line for the shell */
+  const char *token;   /* the container's authorization */
+  char *token_file;    /* owned; absolute; overrides the token */
+  char *url;           /* owned; where to ask for keys */
 
   struct profile config, shared; /* the profile in the two files */
 };

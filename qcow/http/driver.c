@@ -266,20 +266,24 @@ libcurl_failed (struct http *h, CURLMcode code)
 static void
 step (struct http *h, int max_ms)
 {
-  struct curl_waitfd fds[SCRIPTS_NR_FDS];
+  struct curl_waitfd fds[SCRIPTS_NR_FDS + RENEWAL_NR_FDS];
+  unsigned nr_fds;
   CURLMcode code;
   bool ended;
   int running;
 
   drop_cancelled (h, false);
   scripts_step (h);
+  renewal_step (&h->renewal);
   start_due (h);
   renew_keys (h);
   code = libcurl.multi_perform (h->multi, &running);
   ended = collect (h);
+  nr_fds = scripts_fds (h, fds);
+  nr_fds += renewal_fds (&h->renewal, &fds[nr_fds]);
   if (code == CURLM_OK && !ended)
     code = libcurl.multi_poll (
-      h->multi, fds, scripts_fds (h, fds),
+      h->multi, fds, nr_fds,
       (int) min64 ((uint64_t) max_ms, (uint64_t) time_to_wait (h)), NULL);
   if (code == CURLM_OK)
     h->failures = 0;

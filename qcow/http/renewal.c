@@ -39,6 +39,9 @@
 #define LOCAL_TIMEOUT_SECONDS 10L
 #define LOCAL_CONNECT_SECONDS 2L
 
+/* A command can ask other servers. */
+#define COMMAND_TIMEOUT_MS 60000
+
 /* A longer response fails. */
 #define MAX_BODY (64U << 10)
 
@@ -190,31 +193,40 @@ failed (struct renewal *r, bool permanent, const char *why)
                  "can't get keys: %s; next try in %" PRIu64 " ms", why, delay);
 }
 
+/* Take the keys of a response.  'result' is that of parsing it: 0, or -1 and
+ * the reason.
+ */
+static void
+take_result (struct renewal *r, const char *server, int result,
+             struct credentials *keys, const struct problem *problem)
+{
+  char why[256];
+
+  if (result == 0 && keys->expires > time (NULL)) {
+    credentials_steps_reset (&r->steps);
+    take_keys (r, keys);
+    return;
+  }
+  if (result == -1)
+    snprintf (why, sizeof why, "%s: %.200s", server, problem->text);
+  else
+    snprintf (why, sizeof why, "%s sends keys that have expired", server);
+  credentials_free (keys);
+  failed (r, false, why);
+}
+
 static void
 take_body (struct renewal *r)
 {
-  const struct credentials_source *source = &r->settings->credentials;
   struct credentials keys = { .access_key = NULL };
   struct problem problem;
-  char why[256];
-  int next;
+  int result;
 
   r->body[r->length] = '\0';
-  next = credentials_steps_take (source, &r->steps, r->body, &keys, &problem);
-  if (next == 1)
-    return;
-  if (next == -1)
-    snprintf (why, sizeof why, "%s: %.200s", r->request.server, problem.text);
-  else if (keys.expires > time (NULL)) {
-    credentials_steps_reset (&r->steps);
-    take_keys (r, &keys);
-    return;
-  }
-  else
-    snprintf (why, sizeof why, "%s sends keys that have expired",
-              r->request.server);
-  credentials_free (&keys);
-  failed (r, false, why);
+  result = credentials_steps_take (&r->settings->credentials, &r->steps,
+                                   r->body, &keys, &problem);
+  if (result != 1)
+    take_result (r, r->request.server, result, &keys, &problem);
 }
 
 static void
@@ -297,23 +309,12 @@ set_up (struct renewal *r)
   return CURLE_OK;
 }
 
-/* True if a transfer is due. */
-static bool
-is_due (const struct renewal *r, uint64_t now)
-{
-  return is_temporary (r) && r->wanted && r->easy == NULL && r->due <= now
-         && (r->generation == 0 || r->generation < r->needed
-             || time (NULL) >= r->renew_at);
-}
-
-CURL *
-renewal_begin (struct renewal *r, uint64_t now)
+static CURL *
+begin_transfer (struct renewal *r)
 {
   struct problem problem;
   CURLcode code = CURLE_OUT_OF_MEMORY;
 
-  if (!is_due (r, now))
-    return NULL;
   if (credentials_steps_request (&r->settings->credentials, &r->steps,
                                  r->settings->hooks, &r->request, &problem)
       == -1) {
@@ -331,6 +332,105 @@ renewal_begin (struct renewal *r, uint64_t now)
     return r->easy;
   failed (r, false, libcurl.easy_strerror (code));
   free_transfer (r);
+  return NULL;
+}
+
+/* --- A command --- */
+
+static const char process[] = "credential_process";
+
+static void
+start_command (struct renewal *r)
+{
+  static const char *const environment[] = { NULL }; /* nothing more */
+  struct problem problem;
+  char why[256];
+
+  r->command = command_start (r->settings->credentials.process, environment,
+                              COMMAND_TIMEOUT_MS, &problem);
+  if (r->command)
+    return;
+  snprintf (why, sizeof why, "%s: %.200s", process, problem.text);
+  failed (r, false, why);
+}
+
+static void
+take_output (struct renewal *r)
+{
+  struct credentials keys = { .access_key = NULL };
+  struct problem problem;
+  size_t length;
+  const char *output = command_output (r->command, &length);
+  const int result = credentials_from_json (output, true, &keys, &problem);
+
+  take_result (r, process, result, &keys, &problem);
+}
+
+/* Its messages can repeat keys. */
+static void
+take_failed_command (struct renewal *r)
+{
+  char shown[REDACTED_MAX], why[REDACTED_MAX + 32];
+
+  redact (shown, command_failure (r->command), &r->settings->secrets, NULL);
+  snprintf (why, sizeof why, "%s: %s", process, shown);
+  failed (r, false, why);
+}
+
+void
+renewal_step (struct renewal *r)
+{
+  enum command_state state;
+
+  if (r->command == NULL)
+    return;
+  state = command_step (r->command);
+  if (state == COMMAND_RUNNING)
+    return;
+  if (state == COMMAND_DONE)
+    take_output (r);
+  else
+    take_failed_command (r);
+  command_free (r->command);
+  r->command = NULL;
+}
+
+unsigned
+renewal_fds (const struct renewal *r, struct curl_waitfd fds[RENEWAL_NR_FDS])
+{
+  int numbers[COMMAND_NR_FDS];
+  size_t n = r->command ? command_fds (r->command, numbers) : 0, i;
+
+  for (i = 0; i < n; ++i)
+    fds[i] = (struct curl_waitfd){ numbers[i], CURL_WAIT_POLLIN, 0 };
+  return (unsigned) n;
+}
+
+/* --- Both --- */
+
+static bool
+is_active (const struct renewal *r)
+{
+  return r->easy || r->command;
+}
+
+/* True if a renewal is due, and none is active. */
+static bool
+is_due (const struct renewal *r, uint64_t now)
+{
+  return is_temporary (r) && r->wanted && !is_active (r) && r->due <= now
+         && (r->generation == 0 || r->generation < r->needed
+             || time (NULL) >= r->renew_at);
+}
+
+CURL *
+renewal_begin (struct renewal *r, uint64_t now)
+{
+  if (!is_due (r, now))
+    return NULL;
+  if (r->settings->credentials.kind != CREDENTIALS_PROCESS)
+    return begin_transfer (r);
+  start_command (r);
   return NULL;
 }
 
@@ -354,11 +454,15 @@ renewal_cancel (struct renewal *r)
 {
   if (r->easy)
     free_transfer (r);
+  command_free (r->command);
+  r->command = NULL;
 }
 
 uint64_t
 renewal_wait_ms (const struct renewal *r, uint64_t now, uint64_t max)
 {
+  if (r->command)
+    return min64 (max, (uint64_t) command_wait_ms (r->command));
   if (!is_temporary (r) || !r->wanted || r->easy
       || (is_valid (r) && r->generation >= r->needed))
     return max;

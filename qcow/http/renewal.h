@@ -3,7 +3,8 @@
  * The keys that sign requests to S3, and their renewal before they expire.
  *
  * Keys are renewed by transfers that the driver drives beside those of
- * requests, so that no request waits as long as the keys are valid.  A failed
+ * requests, or by a command, so that no request waits as long as the keys are
+ * valid.  A failed
  * renewal is retried, and the keys are used until they expire.
  *
  * No locking: all of it belongs to the driver thread.
@@ -15,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/command.h"
 #include "base/libcurl.h"
 #include "http/credentials-steps.h"
 #include "http/settings.h"
@@ -42,6 +44,8 @@ struct renewal {
   unsigned seed;          /* of rand_r */
 
   struct credentials_steps steps;
+
+  struct command *command; /* that runs; NULL: there is none */
 
   /* The transfer. */
   CURL *easy; /* NULL: there is none */
@@ -74,7 +78,9 @@ void renewal_failure (const struct renewal *r, char *out, size_t max);
  */
 bool renewal_reject (struct renewal *r, unsigned generation);
 
-/* A new handle of a transfer that is due, or NULL. */
+/* Begin a renewal that is due.  Returns a new handle if there is a transfer to
+ * drive, or NULL.
+ */
 CURL *renewal_begin (struct renewal *r, uint64_t now);
 
 /* The transfer is over, with this code, and its handle is not in a multi
@@ -82,10 +88,20 @@ CURL *renewal_begin (struct renewal *r, uint64_t now);
  */
 void renewal_end (struct renewal *r, CURLcode code);
 
-/* Give up the transfer, if there is one. */
+/* Look whether a command is over. */
+void renewal_step (struct renewal *r);
+
+/* The descriptors of a command, to poll; returns how many there are. */
+#define RENEWAL_NR_FDS COMMAND_NR_FDS
+unsigned renewal_fds (const struct renewal *r,
+                      struct curl_waitfd fds[RENEWAL_NR_FDS]);
+
+/* Give up the transfer, or the command, if there is one. */
 void renewal_cancel (struct renewal *r);
 
-/* The time in ms until renewal_begin must be called, at most 'max'. */
+/* The time in ms until renewal_step and renewal_begin must be called, at most
+ * 'max'.
+ */
 uint64_t renewal_wait_ms (const struct renewal *r, uint64_t now, uint64_t max);
 
 #endif /* QCOW_HTTP_RENEWAL_H */
