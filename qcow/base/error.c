@@ -141,6 +141,26 @@ problem_set (struct problem *problem, const char *fmt, ...)
 }
 
 int
+problem_invalid (struct problem *problem, const char *fmt, ...)
+{
+  va_list args;
+
+  va_start (args, fmt);
+  vsnprintf (problem->text, sizeof problem->text, fmt, args);
+  va_end (args);
+  errno = EINVAL;
+  return -1;
+}
+
+int
+problem_no_memory (struct problem *problem)
+{
+  problem_set (problem, "out of memory");
+  errno = ENOMEM;
+  return -1;
+}
+
+int
 error_report (const struct qcow_hooks *hooks, int err, const char *object,
               const char *fmt, ...)
 {

@@ -72,6 +72,12 @@ int problem_set (struct problem *problem, const char *fmt, ...)
 struct name_room {
   char text[256];
 };
+/* The same, with errno EINVAL. */
+int problem_invalid (struct problem *problem, const char *fmt, ...)
+  __attribute__ ((format (printf, 2, 3)));
+
+/* The reason "out of memory", with errno ENOMEM; returns -1. */
+int problem_no_memory (struct problem *problem);
 
 /* Return the name of another file or URL for the text of an error or warning:
  * the whole name, or while serving its last component.  (Not needed for

@@ -187,8 +187,8 @@ profile_parse (const char *text, enum profile_syntax syntax, const char *name,
 
     if (take_line (&parser, (struct span){ text, n }) == -1)
       return errno == ENOMEM
-               ? problem_set (problem, "out of memory")
-               : problem_set (problem, "line %u is not valid", number);
+               ? problem_no_memory (problem)
+               : problem_invalid (problem, "line %u is not valid", number);
     if (text[n] == '\0')
       return 0;
     text += n + 1;

@@ -117,22 +117,6 @@ credentials_parse_time (const char *text, int64_t *seconds)
 
 /* --- Keys --- */
 
-static int
-no_memory (struct problem *problem)
-{
-  problem_set (problem, "out of memory");
-  errno = ENOMEM;
-  return -1;
-}
-
-static int
-invalid (struct problem *problem, const char *what)
-{
-  problem_set (problem, "%s", what);
-  errno = EINVAL;
-  return -1;
-}
-
 /* Copy a key.  Without one, the result is NULL.  JSON can have a backslash
  * before a '/'; it is omitted.
  */
@@ -147,10 +131,10 @@ take_key (struct value v, char **key, struct problem *problem)
     return 0;
   for (i = 0; i < v.n; ++i)
     if (v.p[i] <= ' ' || v.p[i] > '~' || v.n > MAX_LENGTH)
-      return invalid (problem, "a key in the response is not valid");
+      return problem_invalid (problem, "a key in the response is not valid");
   *key = out = malloc (v.n + 1);
   if (out == NULL)
-    return no_memory (problem);
+    return problem_no_memory (problem);
   for (i = 0; i < v.n; ++i)
     if (v.p[i] != '\\')
       *out++ = v.p[i];
@@ -172,7 +156,8 @@ take_expiry (struct value v, int64_t *expires, struct problem *problem)
     if (credentials_parse_time (text, expires))
       return 0;
   }
-  return invalid (problem, "the response has an Expiration that is no time");
+  return problem_invalid (problem,
+                          "the response has an Expiration that is no time");
 }
 
 static int
@@ -181,9 +166,9 @@ take_reply (const struct reply *r, struct credentials *c,
 {
   *c = (struct credentials){ .access_key = NULL };
   if (r->access_key.n == 0 || r->secret_key.n == 0)
-    return invalid (problem, r->access_key.n == 0
-                               ? "the response has no AccessKeyId"
-                               : "the response has no SecretAccessKey");
+    return problem_invalid (
+      problem, r->access_key.n == 0 ? "the response has no AccessKeyId"
+                                    : "the response has no SecretAccessKey");
   if (take_key (r->access_key, &c->access_key, problem) == 0
       && take_key (r->secret_key, &c->secret_key, problem) == 0
       && take_key (r->session_token, &c->session_token, problem) == 0
@@ -262,7 +247,7 @@ credentials_from_xml (const char *text, struct credentials *c,
   *c = (struct credentials){ .access_key = NULL };
   if (has_markup (r.access_key) || has_markup (r.secret_key)
       || has_markup (r.session_token))
-    return invalid (problem, "a key in the response is not valid");
+    return problem_invalid (problem, "a key in the response is not valid");
   return take_reply (&r, c, problem);
 }
 
@@ -311,7 +296,7 @@ credentials_from_json (const char *text, bool is_versioned,
 
   *c = (struct credentials){ .access_key = NULL };
   if (!json_members_begin (text, &p))
-    return invalid (problem, "the response is not a JSON object");
+    return problem_invalid (problem, "the response is not a JSON object");
   while ((more = json_members_next (&p, &m)) == 1) {
     if (json_member_is (&m, "Version"))
       is_versioned
@@ -323,19 +308,16 @@ credentials_from_json (const char *text, bool is_versioned,
         || !take_member (&m, "Token", &r.session_token)
         || !take_member (&m, "Expiration", &r.expires)
         || !take_member (&m, "Code", &code))
-      return invalid (problem, "a key in the response is not valid");
+      return problem_invalid (problem, "a key in the response is not valid");
   }
   if (more == -1)
-    return invalid (problem, "the response is not valid JSON");
+    return problem_invalid (problem, "the response is not valid JSON");
   if (is_versioned)
-    return invalid (problem, "the response has no Version of 1");
+    return problem_invalid (problem, "the response has no Version of 1");
   copy_code (code, word, sizeof word);
-  if (code.p && strcmp (word, "Success") != 0) {
-    problem_set (problem, "the response has the code %s",
-                 word[0] ? word : "of an error");
-    errno = EINVAL;
-    return -1;
-  }
+  if (code.p && strcmp (word, "Success") != 0)
+    return problem_invalid (problem, "the response has the code %s",
+                            word[0] ? word : "of an error");
   return take_reply (&r, c, problem);
 }
 

@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,26 +20,6 @@ static const char *
 first (const char *a, const char *b)
 {
   return a ? a : b;
-}
-
-static int
-no_memory (struct problem *problem)
-{
-  problem_set (problem, "out of memory");
-  errno = ENOMEM;
-  return -1;
-}
-
-__attribute__ ((format (printf, 2, 3))) static int
-invalid (struct problem *problem, const char *fmt, ...)
-{
-  va_list args;
-
-  va_start (args, fmt);
-  vsnprintf (problem->text, sizeof problem->text, fmt, args);
-  va_end (args);
-  errno = EINVAL;
-  return -1;
 }
 
 /* --- The shared files --- */
@@ -76,8 +55,8 @@ read_file (const char *name, const char *home, enum profile_syntax syntax,
   if (r == 0)
     return 0;
   if (err == ENOMEM)
-    return no_memory (problem);
-  return invalid (problem, "%s: %s", name, why.text);
+    return problem_no_memory (problem);
+  return problem_invalid (problem, "%s: %s", name, why.text);
 }
 
 /* Read both files.  Without a home directory those in it do not exist. */
@@ -101,8 +80,8 @@ read_profile (struct credentials_source *source,
     return -1;
   if (!source->config.found && !source->shared.found
       && (o->profile || aws->profile))
-    return invalid (problem, "there is no profile '%s' in %s or %s", name,
-                    config, shared);
+    return problem_invalid (problem, "there is no profile '%s' in %s or %s",
+                            name, config, shared);
   return 0;
 }
 
@@ -163,10 +142,10 @@ check_role (const struct credentials_source *source,
   if (value_of (source, PROFILE_ROLE_ARN) == NULL
       || value_of (source, PROFILE_WEB_IDENTITY_TOKEN_FILE))
     return 0;
-  return invalid (problem,
-                  "the profile '%s' has role_arn without "
-                  "web_identity_token_file, which is not supported",
-                  profile_name (o));
+  return problem_invalid (problem,
+                          "the profile '%s' has role_arn without "
+                          "web_identity_token_file, which is not supported",
+                          profile_name (o));
 }
 
 /* Refuse a profile whose keys the AWS CLI would get in another way: other keys
@@ -187,9 +166,9 @@ check_supported (const struct credentials_source *source,
 
   for (i = 0; i < sizeof unsupported / sizeof unsupported[0]; ++i)
     if (value_of (source, unsupported[i].key))
-      return invalid (problem,
-                      "the profile '%s' has %s, which is not supported",
-                      profile_name (o), unsupported[i].name);
+      return problem_invalid (
+        problem, "the profile '%s' has %s, which is not supported",
+        profile_name (o), unsupported[i].name);
   return 0;
 }
 
@@ -212,8 +191,8 @@ parse_url (const char *text, const char *name, struct url *url,
   else
     err = errno;
   url_free (url);
-  return err == ENOMEM ? no_memory (problem)
-                       : invalid (problem, "%s: %s", name, why.text);
+  return err == ENOMEM ? problem_no_memory (problem)
+                       : problem_invalid (problem, "%s: %s", name, why.text);
 }
 
 /* Take the URL of a service, to which a path can be appended. */
@@ -224,12 +203,13 @@ take_endpoint (struct credentials_source *source, const char *text,
   struct url url;
 
   if (text[strcspn (text, "?#")] != '\0')
-    return invalid (problem, "%s: must have no query and no fragment", name);
+    return problem_invalid (problem, "%s: must have no query and no fragment",
+                            name);
   if (parse_url (text, name, &url, problem) == -1)
     return -1;
   source->url = strdup (url.text);
   url_free (&url);
-  return source->url ? 0 : no_memory (problem);
+  return source->url ? 0 : problem_no_memory (problem);
 }
 
 static int
@@ -245,7 +225,7 @@ take_sts (struct credentials_source *source, const struct qcow_http_options *o,
   if (asprintf (&source->url, "https://sts.%s.amazonaws.com/", region) != -1)
     return 0;
   source->url = NULL;
-  return no_memory (problem);
+  return problem_no_memory (problem);
 }
 
 /* Make the name of a file absolute. */
@@ -256,9 +236,9 @@ take_token_file (struct credentials_source *source, const char *name,
   source->token_file = text_file_path (name, o->aws.home);
   if (source->token_file)
     return 0;
-  return errno == ENOMEM
-           ? no_memory (problem)
-           : invalid (problem, "%s: %s", name, strerrordesc_np (errno));
+  return errno == ENOMEM ? problem_no_memory (problem)
+                         : problem_invalid (problem, "%s: %s", name,
+                                            strerrordesc_np (errno));
 }
 
 /* Each value is that of the environment, unless the user names a profile, or
@@ -284,10 +264,10 @@ take_web_identity (struct credentials_source *source,
                     value_of (source, PROFILE_ROLE_SESSION_NAME)),
              "nbdkit-qcow");
   if (source->role_arn == NULL)
-    return invalid (problem,
-                    "a file with the token of a web identity is given "
-                    "(%s), but no role",
-                    file);
+    return problem_invalid (problem,
+                            "a file with the token of a web identity is given "
+                            "(%s), but no role",
+                            file);
   return take_token_file (source, file, o, problem) == -1
            ? -1
            : take_sts (source, o, problem);
@@ -335,11 +315,11 @@ take_container_uri (struct credentials_source *source,
                   aws->container_relative_uri)
         == -1) {
       source->url = NULL;
-      return no_memory (problem);
+      return problem_no_memory (problem);
     }
     return aws->container_relative_uri[0] == '/'
              ? 0
-             : invalid (problem, "%s: must begin with '/'", name);
+             : problem_invalid (problem, "%s: must begin with '/'", name);
   }
   if (parse_url (aws->container_full_uri, name, &url, problem) == -1)
     return -1;
@@ -351,11 +331,12 @@ take_container_uri (struct credentials_source *source,
   if (source->url)
     return 0;
   return errno == ENOMEM
-           ? no_memory (problem)
-           : invalid (problem,
-                      "%s: must be https, or a loopback address, or one of "
-                      "Amazon's for containers",
-                      name);
+           ? problem_no_memory (problem)
+           : problem_invalid (
+             problem,
+             "%s: must be https, or a loopback address, or one of "
+             "Amazon's for containers",
+             name);
 }
 
 static int

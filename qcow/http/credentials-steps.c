@@ -25,14 +25,6 @@ credentials_request_free (struct credentials_request *r)
   *r = (struct credentials_request){ .url = NULL };
 }
 
-static int
-no_memory (struct problem *problem)
-{
-  problem_set (problem, "out of memory");
-  errno = ENOMEM;
-  return -1;
-}
-
 /* Read a token: a file's text without white space at its end.  NULL with the
  * reason and errno.
  */
@@ -105,7 +97,7 @@ request_role (const struct credentials_source *source,
     put_parameter (p, "&WebIdentityToken", token);
   }
   secret_free_string (token);
-  return request->url && request->body ? 0 : no_memory (problem);
+  return request->url && request->body ? 0 : problem_no_memory (problem);
 }
 
 /* --- Containers --- */
@@ -128,16 +120,14 @@ add_header (struct credentials_request *request, const char *name,
   char *line;
   int r;
 
-  if (!is_header_value (value)) {
-    problem_set (problem, "the token has a line break, or is no text");
-    errno = EINVAL;
-    return -1;
-  }
+  if (!is_header_value (value))
+    return problem_invalid (problem,
+                            "the token has a line break, or is no text");
   if (asprintf (&line, "%s: %s", name, value) == -1)
-    return no_memory (problem);
+    return problem_no_memory (problem);
   r = libcurl_append (&request->headers, line);
   secret_free_string (line);
-  return r == 0 ? 0 : no_memory (problem);
+  return r == 0 ? 0 : problem_no_memory (problem);
 }
 
 static int
@@ -154,7 +144,7 @@ request_container (const struct credentials_source *source,
   request->is_local = true;
   request->url = strdup (source->url);
   if (request->url == NULL)
-    return no_memory (problem);
+    return problem_no_memory (problem);
   if (source->token_file) {
     token = read_token (source->token_file, hooks, problem);
     r = token ? add_header (request, "Authorization", token, problem) : -1;
@@ -191,7 +181,7 @@ request_metadata (const struct credentials_source *source,
                 steps->role ? steps->role : "")
       == -1) {
     request->url = NULL;
-    return no_memory (problem);
+    return problem_no_memory (problem);
   }
   return steps->token
            ? add_header (request, "X-aws-ec2-metadata-token", steps->token,
@@ -209,14 +199,12 @@ take_line (const char *body, char **line, const char *what,
 
   *line = strndup (body, n);
   if (*line == NULL)
-    return no_memory (problem);
+    return problem_no_memory (problem);
   if (n > 0 && is_header_value (*line))
     return 1;
   secret_free_string (*line);
   *line = NULL;
-  problem_set (problem, "the response has no %s", what);
-  errno = EINVAL;
-  return -1;
+  return problem_invalid (problem, "the response has no %s", what);
 }
 
 static int
@@ -235,7 +223,7 @@ take_metadata (struct credentials_steps *steps, const char *body,
     return -1;
   steps->role = percent_encode_path (role);
   free (role);
-  return steps->role ? 1 : no_memory (problem);
+  return steps->role ? 1 : problem_no_memory (problem);
 }
 
 /* --- All sources --- */
