@@ -16,7 +16,10 @@ start_web web www log=authorization,x-amz-security-token
 # Programs of AWS must not look for an instance's metadata, which takes time.
 export AWS_EC2_METADATA_DISABLED=true
 aws=/usr/bin/aws
-[ -x $aws ] || aws=
+if [ ! -x $aws ]; then
+    aws=
+    skip "comparison with the AWS CLI" "awscli is not installed"
+fi
 
 # uses [PARAMETER...]: run a server.  Sets $used to the access key, the token
 # and the region that it signs with, or "refused", and $messages.
@@ -45,7 +48,7 @@ as_aws ()
     done
     uses "${@:2}"
     is "$name" "$used" "$wanted"
-    [ "$aws" ] || { skip "... as the AWS CLI" "it is not installed"; return; }
+    [ "$aws" ] || return
     key=$($aws "${options[@]}" configure export-credentials --format process \
                2> aws.log | jq -r .AccessKeyId)
     is "... as the AWS CLI" "${key:-none}" \
@@ -173,7 +176,7 @@ temporary ()
     uses "${@:2}"
     is "$name" "$(asked_aws | cut -d' ' -f1-3)" "$wanted"
     like "... the keys are used" "$used" '^ASIA[0-9X]* [^ ]* TOKEN'
-    [ "$aws" ] || { skip "... as the AWS CLI" "it is not installed"; return; }
+    [ "$aws" ] || return
     is "... as the AWS CLI" \
        "$(HTTPS_PROXY=http://127.0.0.1:1 AWS_MAX_ATTEMPTS=1 \
           $aws "${options[@]}" --debug configure export-credentials 2>&1 |

@@ -9,6 +9,7 @@ set -e -u
 
 debian=$(. /etc/os-release && echo "${VERSION_ID:-}")
 packages=
+wanted=                         # installed if that is possible
 for set in "$@"; do
     case $set in
         build) packages+=" gcc libc6-dev make pkg-config perl
@@ -20,7 +21,8 @@ for set in "$@"; do
                            libcmocka-dev perl xxd strace util-linux
                            util-linux-extra jq
                            e2fsprogs fdisk procps file nginx-light openssl
-                           ca-certificates xz-utils awscli"
+                            ca-certificates xz-utils"
+               wanted="awscli"
                # Debian 12 has qemu-storage-daemon here, later ones in qemu-utils.
                [ "$debian" != 12 ] || packages+=" qemu-system-common" ;;
         # (openssh-server also starts a server, which developers may not want.)
@@ -35,27 +37,40 @@ for set in "$@"; do
     esac
 done
 
+is_missing ()
+{
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" != installed ]
+}
+
+sudo=
+[ "$(id -u)" -eq 0 ] || sudo=sudo
+install=(apt-get install -y -q --no-install-recommends)
+
 missing=()
 for p in $packages; do
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] ||
-        missing+=("$p")
+    ! is_missing "$p" || missing+=("$p")
 done
 if [ ${#missing[@]} -gt 0 ]; then
-    sudo=
-    if [ "$(id -u)" -ne 0 ]; then
-        if ! command -v sudo > /dev/null; then
-            echo "These packages are missing, and without sudo this script can't" \
-                 "install them: ${missing[*]}" >&2
-            exit 1
-        fi
-        sudo=sudo
+    if [ "$sudo" ] && ! command -v sudo > /dev/null; then
+        echo "These packages are missing, and without sudo this script can't" \
+             "install them: ${missing[*]}" >&2
+        exit 1
     fi
     echo "Installing: ${missing[*]}"
-    install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
     # A new machine has no package lists, or old ones.
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q
-    $sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}"
+    $sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${missing[@]}"
 fi
+
+# Tests omit a comparison if one of these is missing.
+for p in $wanted; do
+    if is_missing "$p" && "${install[@]}" --simulate "$p" > /dev/null 2>&1 &&
+            { [ ! "$sudo" ] || command -v sudo > /dev/null; }; then
+        echo "Installing: $p"
+        $sudo env DEBIAN_FRONTEND=noninteractive "${install[@]}" "$p" ||
+            echo "$p can't be installed" >&2
+    fi
+done
 
 case " $* " in
     *' test '*) "$(dirname "$0")/format-inspector.sh" ;;

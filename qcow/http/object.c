@@ -29,7 +29,9 @@ why (const struct transport *t)
 
   if (r == NULL)
     return "";
-  return r->needs_script ? scripts_waited_for (h) : r->why;
+  return r->needs_script           ? scripts_waited_for (h)
+         : h->renewal.failures > 0 ? h->renewal.why
+                                   : r->why;
 }
 
 static int

@@ -161,9 +161,12 @@ take_keys (struct renewal *r, struct credentials *keys)
   r->due = monotonic_ms () + PAUSE_MS;
   r->failures = 0;
   r->given_up = false;
-  error_debug (r->settings->hooks, "s3",
-               "new keys, to be renewed in %" PRId64 " s",
-               keys->expires == INT64_MAX ? 0 : r->renew_at - now);
+  if (keys->expires == INT64_MAX)
+    error_debug (r->settings->hooks, "s3", "new keys, which do not expire");
+  else
+    error_debug (r->settings->hooks, "s3",
+                 "new keys, to be renewed in %" PRId64 " s",
+                 r->renew_at - now);
 }
 
 /* A renewal failed.  'permanent': the next one probably fails, too. */
