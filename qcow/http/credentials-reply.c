@@ -186,7 +186,7 @@ copy_code (struct value v, char *out, size_t max)
 {
   size_t n = 0;
 
-  for (; n < v.n && isalnum ((unsigned char) v.p[n]); ++n)
+  for (; v.p && n < v.n && isalnum ((unsigned char) v.p[n]); ++n)
     if (n + 1 < max)
       out[n] = v.p[n];
   if (n < v.n || n >= max)

@@ -211,15 +211,13 @@ static int
 take_metadata (struct credentials_steps *steps, const char *body,
                struct credentials *c, struct problem *problem)
 {
-  char *role;
-  int r;
+  char *role = NULL;
 
   if (steps->token == NULL)
     return take_line (body, &steps->token, "token", problem);
   if (steps->role)
     return credentials_from_json (body, false, c, problem);
-  r = take_line (body, &role, "role", problem);
-  if (r == -1)
+  if (take_line (body, &role, "role", problem) == -1 || role == NULL)
     return -1;
   steps->role = percent_encode_path (role);
   free (role);

@@ -70,7 +70,7 @@ skip_nested (const char **p)
       closing[depth++] = **p == '[' ? ']' : '}';
       break;
     default:
-      if (**p == '\0' || closing[--depth] != **p)
+      if (**p == '\0' || depth == 0 || closing[--depth] != **p)
         return false;
     }
     ++*p;
