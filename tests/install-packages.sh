@@ -21,7 +21,7 @@ for set in "$@"; do
                            libcmocka-dev perl xxd strace util-linux
                            util-linux-extra jq
                            e2fsprogs fdisk procps file nginx-light openssl
-                            ca-certificates xz-utils"
+                           ca-certificates xz-utils"
                wanted="awscli"
                # Debian 12 has qemu-storage-daemon here, later ones in qemu-utils.
                [ "$debian" != 12 ] || packages+=" qemu-system-common" ;;

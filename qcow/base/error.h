@@ -68,16 +68,17 @@ struct problem {
 int problem_set (struct problem *problem, const char *fmt, ...)
   __attribute__ ((format (printf, 2, 3)));
 
-/* Room for a short name. */
-struct name_room {
-  char text[256];
-};
 /* The same, with errno EINVAL. */
 int problem_invalid (struct problem *problem, const char *fmt, ...)
   __attribute__ ((format (printf, 2, 3)));
 
 /* The reason "out of memory", with errno ENOMEM; returns -1. */
 int problem_no_memory (struct problem *problem);
+
+/* Room for a short name. */
+struct name_room {
+  char text[256];
+};
 
 /* Return the name of another file or URL for the text of an error or warning:
  * the whole name, or while serving its last component.  (Not needed for
