@@ -20,7 +20,8 @@ enum greeting { GREET, RUBBISH, CLOSE, SILENT, NO_OPTIONS };
 /* What becomes of a read. */
 enum answer {
   ANSWER,
-  SLOW, /* after SLOW_MS */
+  SLOW,   /* after SLOW_MS */
+  SLOWER, /* after three times as long */
   HANG,
   BREAK,
   BREAK_IN_DATA,
@@ -169,8 +170,8 @@ answer_read (int fd, uint8_t *reply, uint64_t offset, uint32_t length)
   }
   for (i = 0; i < length; ++i)
     data[i] = byte_at (offset + i);
-  if (answer == SLOW) {
-    poll (NULL, 0, SLOW_MS);
+  if (answer == SLOW || answer == SLOWER) {
+    poll (NULL, 0, answer == SLOW ? SLOW_MS : 3 * SLOW_MS);
     answer = ANSWER;
   }
   if (answer == HANG)
@@ -570,6 +571,15 @@ leave_near_hanging (void **state)
   assert_between (monotonic_ms () - began, 0, soon_ms ());
   load_check (other);
   load_free (other);
+  assert_int_equal (GET (nr_connections), 2);
+
+  /* Others are not disturbed again soon. */
+  object->transport.latency = 0;
+  fake_answer (SLOWER, 1, 2 * M);
+  leave_at = monotonic_ms ();
+  assert_int_equal (fetch_range (2 * M, 1000), ESHUTDOWN);
+  leave_at = 0;
+  assert_int_equal (fetch_range (3 * M, 1000), 0);
   assert_int_equal (GET (nr_connections), 2);
   assert_int_equal (unit_errors, 0);
   fake_end ();
