@@ -65,6 +65,7 @@ mkdir pki
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost \
         -keyout pki/server-key.pem -out pki/server-cert.pem 2> log
 cp pki/server-cert.pem pki/ca-cert.pem
+cp pki/server-cert.pem tls.crt
 cp pki/server-cert.pem pki/client-cert.pem
 cp pki/server-key.pem pki/client-key.pem
 
