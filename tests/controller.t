@@ -26,10 +26,11 @@ cp image "$www/image"
 # --- CDI --------------------------------------------------------------
 
 # cdi URL PARAMETER...: start nbdkit as CDI does, with qcow in place of curl;
-# copy to 'out' as CDI does; stop it.  Messages go to cdi.log.
+# copy to 'out' as CDI does; stop it.  Messages go to cdi.log.  Sets $pid, $ended
+# (its status) and $took (to stop it, in ms).
 cdi ()
 {
-    local sock=$tmp/cdi.sock pid rc
+    local sock=$tmp/cdi.sock rc began
     rm -f "$sock" cdi.pid out
     _choose_nbdkit
     # shellcheck disable=SC2154
@@ -43,22 +44,23 @@ cdi ()
         kill -0 $pid 2> /dev/null || return 1
         nap 0.01
     done
-    is "the pid file has the pid" "$(< cdi.pid)" $pid
     qemu-img convert -t writeback -p -O raw "nbd+unix:///?socket=$sock" out \
              > convert.log 2>&1
     rc=$?
     began=${EPOCHREALTIME/./}
     kill $pid
     wait $pid
-    is "SIGTERM: status 0" $? 0
+    ended=$?
     took=$(((${EPOCHREALTIME/./} - began) / 1000))
-    is "... within a second ($took ms)" $((took < 1000)) 1
     return $rc
 }
 
 # shellcheck disable=SC2154
 ok "CDI's arguments, https with a password" \
    cdi "https://localhost:$https_port/auth/image"
+is "... the pid file has the pid" "$(< cdi.pid)" "$pid"
+is "... SIGTERM: status 0" "$ended" 0
+is "... within a second ($took ms)" $((took < 1000)) 1
 ok "... an equal copy" qemu-img compare -f raw -F raw out image.raw
 like "... with progress" "$(< convert.log)" '100.00/100%'
 unlike "... no password in messages" "$(< cdi.log)" "$password"
