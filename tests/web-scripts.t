@@ -116,6 +116,16 @@ ok "a daemon uses what it got before it forked" nbdcopy "$uri" null:
 end_daemon
 is "... the script has run once" "$(runs)" 1
 
+# nbdkit changes its directory when it forks.
+fresh
+start_daemon cache-size=0 "url=$here/image" cookie-script=./token \
+             cookie-script-renew=1
+nap 1.2
+ok "a daemon renews with a script in the directory where it was started" \
+   nbdcopy "$uri" null:
+end_daemon
+ok "... the script has run again" test "$(runs)" -ge 2
+
 # --- To whom it is sent -----------------------------------------------
 
 fresh "to=$there"

@@ -139,15 +139,30 @@ set_attributes (posix_spawnattr_t *attr)
   return err == 0 ? posix_spawnattr_setpgroup (attr, 0) : err;
 }
 
+static int directory = -1;
+
+void
+command_set_directory (void)
+{
+  if (directory == -1)
+    directory = open (".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Not all libraries close their descriptors on exec: libcurl 7.88 does not. */
 static int
 set_files (posix_spawn_file_actions_t *files, int out, int err)
 {
-  int r
-    = posix_spawn_file_actions_addopen (files, 0, "/dev/null", O_RDONLY, 0);
+  int r = 0;
 
+  if (directory != -1)
+    r = posix_spawn_file_actions_addfchdir_np (files, directory);
+  if (r == 0)
+    r = posix_spawn_file_actions_addopen (files, 0, "/dev/null", O_RDONLY, 0);
   if (r == 0)
     r = posix_spawn_file_actions_adddup2 (files, out, 1);
-  return r == 0 ? posix_spawn_file_actions_adddup2 (files, err, 2) : r;
+  if (r == 0)
+    r = posix_spawn_file_actions_adddup2 (files, err, 2);
+  return r == 0 ? posix_spawn_file_actions_addclosefrom_np (files, 3) : r;
 }
 
 /* Returns 0 or an errno value, as posix_spawn does. */

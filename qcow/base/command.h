@@ -33,7 +33,13 @@ enum command_state {
   COMMAND_FAILED, /* see command_failure */
 };
 
-/* Start "/bin/sh -c SCRIPT" with /dev/null as its standard input.
+/* Let all commands run in the directory that is current now: servers change it
+ * later.  Only the first call counts.  Call it before there are threads.
+ */
+void command_set_directory (void);
+
+/* Start "/bin/sh -c SCRIPT" with /dev/null as its standard input, and no other
+ * descriptors but its output.
  * 'environment' are strings NAME=VALUE that NULL ends: they are added to this
  * process's environment, or replace what is there.  The caller keeps the
  * strings.  After 'timeout_ms' > 0 the command is killed, and fails.  NULL

@@ -121,6 +121,7 @@ http_new (const struct qcow_options *options, const struct qcow_hooks *hooks)
   h->debug = options->debug_http;
   h->seed = (unsigned) monotonic_ms ();
   inbox_init (&h->inbox);
+  command_set_directory ();
   if (http_settings_take (&h->settings, options, hooks) == 0) {
     h->connections.slots = h->settings.options.connections;
     if (renewal_init (&h->renewal, &h->settings) == -1)

@@ -5,6 +5,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -105,6 +107,35 @@ output (void **state)
                              environment, LONG_MS),
                  "new stays http://example.com/a?b=c'd\n");
   assert_string_equal (getenv ("QCOW_UNIT_A"), "old");
+}
+
+/* A library can have left a descriptor open on exec. */
+static void
+inherited (void **state)
+{
+  const int fd = open ("/dev/null", O_RDONLY);
+
+  (void) state;
+  assert_true (fd > 2);
+  assert_output (start ("ls /proc/self/fd | tr '\\n' ' '"), "0 1 2 3 ");
+  close (fd);
+}
+
+/* Servers change their directory. */
+static void
+where (void **state)
+{
+  char *here = getcwd (NULL, 0), expected[PATH_MAX + 1];
+
+  (void) state;
+  assert_non_null (here);
+  snprintf (expected, sizeof expected, "%s\n", here);
+  command_set_directory ();
+  assert_int_equal (chdir ("/"), 0);
+  command_set_directory ();
+  assert_output (start ("pwd -P"), expected);
+  assert_int_equal (chdir (here), 0);
+  free (here);
 }
 
 static void
@@ -229,7 +260,8 @@ signals (void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-  cmocka_unit_test (output),    cmocka_unit_test (failures),
+  cmocka_unit_test (output),    cmocka_unit_test (inherited),
+  cmocka_unit_test (where),     cmocka_unit_test (failures),
   cmocka_unit_test (limits),    cmocka_unit_test (background),
   cmocka_unit_test (cancelled), cmocka_unit_test (signals),
 };
