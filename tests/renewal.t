@@ -111,6 +111,19 @@ like "keys that are always refused: the message" "$messages" \
 is "... after some generations" "$(generations)" 4
 secretive "$messages"
 
+# A server that repeats the token.
+token=TOKENS3CRET1234567890
+printf '%s\n' '{"Version": 1, "AccessKeyId": "ASIA1", "SecretAccessKey": "S",' \
+       "\"SessionToken\": \"$token\"}" > fixed-keys
+printf '[default]\ncredential_process = cat %s/fixed-keys\n' "$tmp" > config
+start_web echo www "fail=range:bytes $token*"
+messages=$(unset AWS_WEB_IDENTITY_TOKEN_FILE
+           AWS_ENDPOINT_URL=${web[echo]} AWS_CONFIG_FILE=$tmp/config \
+               with_qcow 'nbdinfo "$uri"' -- url=s3://bucket/image 2>&1)
+like "a server that repeats the token: the message" "$messages" \
+     "Content-Range is not valid: '\(not shown: it contains a secret\)'"
+secretive "$messages"
+
 # --- The source of keys fails -----------------------------------------
 
 # STS fails for a while, but not until the keys expire.

@@ -136,9 +136,11 @@ must_wait (const struct request *r)
 static void
 start (struct http *h, struct request *r)
 {
-  const enum renewal_state keys = state_of_keys (r);
   const enum script_state script
     = request_is_for_own (r) ? scripts_want (h) : SCRIPT_READY;
+  /* A script can print a header with which no keys are needed. */
+  const enum renewal_state keys
+    = script == SCRIPT_READY ? state_of_keys (r) : RENEWAL_READY;
 
   r->needs_keys = keys == RENEWAL_WAITING;
   r->needs_script = script == SCRIPT_WAIT;

@@ -28,7 +28,8 @@ collect_secrets (struct http *h)
   size_t i;
 
   secrets_free (&h->secrets);
-  h->secrets = (struct secrets){ .n = 0 };
+  /* (The renewal of keys has lists of its own.) */
+  h->secrets = (struct secrets){ .more = h->settings.secrets.more };
   add_all (&h->secrets, &h->settings.secrets);
   for (i = 0; i < NR_SCRIPTS; ++i) {
     add_all (&h->secrets, &h->scripts[i].now);
