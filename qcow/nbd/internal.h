@@ -87,8 +87,7 @@ struct nbd_object {
 
   bool known; /* 'export' is set */
   struct nbd_export export;
-  bool changed;       /* the server has another export now */
-  uint64_t no_direct; /* ms: no direct reads before (request.c) */
+  bool changed; /* the server has another export now */
 
   struct request *requests; /* the oldest first */
 
@@ -132,9 +131,6 @@ struct request {
   int err;                /* not 0: the request ends when none is in flight */
   bool once;              /* no retry: another has just been given up */
   bool hit;               /* a connection was lost with commands in flight */
-  bool direct;            /* commands read to the memory of the fetch */
-  uint64_t drain_end;     /* ms: it is cancelled, and waits so long for the
-                             commands in flight; 0: it does not */
   unsigned failures;      /* in a row, without progress */
   uint64_t first_failure; /* ms */
   uint32_t minimum;       /* the block sizes for which it was split; ... */

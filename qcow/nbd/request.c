@@ -7,14 +7,9 @@
  * to.  After a server was restarted, these can be others.
  *
  * A command reads directly to the memory of its fetch, unless a thread waits
- * for that and the server is not near: if the thread leaves, the command goes
- * on, since closing the connection would disturb others (and crashes nbdkit
- * 1.32 at times).  With a near server the thread waits for the reply instead,
- * and the connection is closed only if that takes long (schedule.c).  Copying
- * the bytes would be a large part of the work there.
- *
- * Nor does it read directly if the fetch has a part of a block, and the server
- * reads only whole ones.
+ * for that: if the thread leaves, the command goes on, since closing the
+ * connection would disturb others (and crashes nbdkit 1.32 at times).  Nor if
+ * the fetch has a part of a block, and the server reads only whole ones.
  */
 
 #include <stdlib.h>
@@ -23,11 +18,6 @@
 #include "base/minmax.h"
 #include "base/monotonic.h"
 #include "nbd/internal.h"
-
-/* Reads from a near server are not larger than this: it has a buffer for each
- * that it works on, and together these should fit into the CPU's cache.
- */
-#define MAX_NEAR_COMMAND (256U << 10)
 
 /* Bytes of blocks of the server's, 'minimum'. */
 static uint64_t
@@ -61,14 +51,11 @@ split (const struct command *cmd, struct command *out)
 {
   const struct nbd_object *o = cmd->request->object;
   const uint64_t end = cmd->offset + cmd->length;
-  const uint64_t most = transport_is_near (&o->transport)
-                          ? min64 (o->export.maximum, MAX_NEAR_COMMAND)
-                          : o->export.maximum;
   uint64_t offset = cmd->offset, next;
   size_t n = 0;
 
   for (; offset < end; offset = next, ++n) {
-    next = min64 (end, round_down (o, offset) + most);
+    next = min64 (end, round_down (o, offset) + o->export.maximum);
     if (out)
       out[n] = (struct command){ .request = cmd->request,
                                  .offset = offset,
@@ -123,10 +110,6 @@ free_commands (struct request *r)
 static int
 add_bounce_buffers (struct request *r)
 {
-  const struct nbd_object *o = r->object;
-  const bool waits = r->fetch->waiter != NULL;
-  const bool may_wait
-    = transport_is_near (&o->transport) && monotonic_ms () >= o->no_direct;
   size_t i, length;
   uint64_t offset;
 
@@ -137,10 +120,8 @@ add_bounce_buffers (struct request *r)
 
     command_range (cmd, &offset, &length);
     if (offset == cmd->offset && length == cmd->length
-        && (!waits || may_wait)) {
-      r->direct = true;
+        && r->fetch->waiter == NULL)
       continue;
-    }
     cmd->bounce = malloc (length);
     if (cmd->bounce == NULL)
       return -1;

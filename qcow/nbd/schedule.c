@@ -30,14 +30,6 @@
  */
 #define BUSY 16
 
-/* A cancelled request waits so long for commands that read to the memory of
- * its thread.  A near server mostly replies to them within 1 ms.
- */
-#define CANCEL_MS 40
-
-/* A server that took longer is not read from directly for so long. */
-#define NO_DIRECT_MS 60000
-
 /* Copies are only faster if it is known where holes are. */
 #define QUERY_GIVE_UP_MS 5000
 
@@ -361,63 +353,21 @@ object_after_events (struct nbd_object *o, struct connection *c, int r)
 
 /* --- What is due --- */
 
-/* Commands in flight end later, in memory of their own, or the request waits
- * for them.
- */
+/* Commands in flight end later, in memory of their own. */
 static void
-cancel_requests (struct nbd_object *o, uint64_t now)
+cancel_requests (struct nbd_object *o)
 {
   struct request *r;
 
   for (r = o->requests; r; r = r->next) {
     struct fetch *f = r->fetch;
 
-    if (f == NULL || r->drain_end != 0
-        || !__atomic_load_n (&f->cancel, __ATOMIC_ACQUIRE))
+    if (f == NULL || !__atomic_load_n (&f->cancel, __ATOMIC_ACQUIRE))
       continue;
     r->err = ESHUTDOWN;
-    if (r->direct) {
-      r->drain_end = now + CANCEL_MS;
-      continue;
-    }
     r->fetch = NULL;
     o->nbd->ended = true;
     f->done (f, ESHUTDOWN);
-  }
-}
-
-/* True if it has a command of a request that has waited long enough. */
-static bool
-is_overdue (const struct connection *c, uint64_t now)
-{
-  const struct command *cmd;
-
-  for (cmd = c->sent; cmd; cmd = cmd->next)
-    if (cmd->request->drain_end != 0 && now >= cmd->request->drain_end)
-      return true;
-  return false;
-}
-
-/* Close the connections with such commands, which would write to the memory of
- * threads that leave.  This is no failure: other requests continue at once.
- * But it must not happen again and again, so there are no direct reads for a
- * while.
- */
-static void
-end_overdue (struct nbd_object *o, uint64_t now)
-{
-  struct request *r;
-  unsigned i;
-
-  for (i = 0; i < o->nbd->connections; ++i) {
-    struct connection *c = &o->connections[i];
-
-    if (!is_overdue (c, now))
-      continue;
-    connection_close (c);
-    o->no_direct = now + NO_DIRECT_MS;
-    for (r = o->requests; r; r = r->next)
-      r->hit = false;
   }
 }
 
@@ -542,8 +492,7 @@ object_run (struct nbd_object *o)
 
   if (o->changed)
     object_end (o, EIO);
-  cancel_requests (o, now);
-  end_overdue (o, now);
+  cancel_requests (o);
   if (!has_running (o))
     host_lookup_abandon (&o->lookup);
   end_stalled (o, now);
@@ -562,7 +511,6 @@ object_wait (const struct nbd_object *o)
 {
   const uint64_t now = monotonic_ms ();
   uint64_t next = UINT64_MAX;
-  const struct request *r;
   bool open = false;
   unsigned i;
 
@@ -575,9 +523,6 @@ object_wait (const struct nbd_object *o)
   }
   if (o->lookup)
     next = now + LOOKUP_POLL_MS;
-  for (r = o->requests; r; r = r->next)
-    if (r->drain_end != 0)
-      next = min64 (next, r->drain_end);
   if (!open && o->lookup == NULL && has_running (o))
     next = min64 (next, o->due);
   return next > now ? next - now : 0;

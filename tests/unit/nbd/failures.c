@@ -20,8 +20,6 @@ enum greeting { GREET, RUBBISH, CLOSE, SILENT, NO_OPTIONS };
 /* What becomes of a read. */
 enum answer {
   ANSWER,
-  SLOW,   /* after SLOW_MS */
-  SLOWER, /* after three times as long */
   HANG,
   BREAK,
   BREAK_IN_DATA,
@@ -29,11 +27,6 @@ enum answer {
   NO_DATA,   /* with structured replies: success, ... */
   HALF_DATA, /* ... but not all of the bytes */
 };
-
-/* Longer than until a thread notices that its client has left, but not by as
- * much as it then waits for a near server.
- */
-#define SLOW_MS (HOOKS_POLL_MS + 25)
 
 #define MAX_CONNECTIONS 64
 
@@ -170,10 +163,6 @@ answer_read (int fd, uint8_t *reply, uint64_t offset, uint32_t length)
   }
   for (i = 0; i < length; ++i)
     data[i] = byte_at (offset + i);
-  if (answer == SLOW || answer == SLOWER) {
-    poll (NULL, 0, answer == SLOW ? SLOW_MS : 3 * SLOW_MS);
-    answer = ANSWER;
-  }
   if (answer == HANG)
     hang (fd);
   else if (GET (minimum) > 0 && (offset | length) % GET (minimum) != 0)
@@ -517,74 +506,6 @@ leave (void **state)
   fake_end ();
 }
 
-static int
-fetch_all (struct load *l)
-{
-  return object->transport.ops->fetch_all (&object->transport, &l->fetch, 1);
-}
-
-/* A near server's replies are stored in the memory of the thread that waits.
- * Not any more when it has left, though.
- */
-static void
-leave_near (void **state)
-{
-  struct load *l = load_one (5 * M, 1000);
-  uint8_t copy[1000];
-
-  (void) state;
-  begin_serving ();
-  object->transport.latency = 0;
-  fake_answer (SLOW, 1, 5 * M);
-  leave_at = monotonic_ms ();
-  assert_int_equal (fetch_all (l), -1);
-  assert_int_equal (errno, ESHUTDOWN);
-  leave_at = 0;
-  memcpy (copy, l->pieces[0].buf, sizeof copy);
-  poll (NULL, 0, SLOW_MS);
-  assert_memory_equal (copy, l->pieces[0].buf, sizeof copy);
-  load_free (l);
-  assert_int_equal (fetch_range (5 * M, 1000), 0);
-  fake_end ();
-}
-
-/* If the server does not reply soon, the connection is closed.  Others get
- * their bytes over a new one.
- */
-static void
-leave_near_hanging (void **state)
-{
-  struct load *other = load_one (5 * M, 1000);
-  uint64_t began;
-
-  (void) state;
-  begin_serving ();
-  nbd->stall_ms = 20000;
-  object->transport.latency = 0;
-  fake_answer (HANG, 1, 5 * M);
-  nbd_submit (&object->transport, &other->fetch);
-  began = monotonic_ms ();
-  leave_at = began;
-  assert_int_equal (fetch_range (1 * M, 1000), ESHUTDOWN);
-  leave_at = 0;
-  assert_int_equal (load_wait (other), 0);
-  assert_between (monotonic_ms () - began, 0, soon_ms ());
-  load_check (other);
-  load_free (other);
-  assert_int_equal (GET (nr_connections), 2);
-
-  /* Others are not disturbed again soon. */
-  object->transport.latency = 0;
-  fake_answer (SLOWER, 1, 2 * M);
-  leave_at = monotonic_ms ();
-  assert_int_equal (fetch_range (2 * M, 1000), ESHUTDOWN);
-  leave_at = 0;
-  assert_int_equal (fetch_range (3 * M, 1000), 0);
-  assert_int_equal (GET (nr_connections), 2);
-  assert_int_equal (unit_errors, 0);
-  fake_end ();
-}
-
 /* --- When libnbd itself fails --- */
 
 static struct libnbd real;
@@ -673,7 +594,7 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (open_slowly),  cmocka_unit_test (open_later),
   cmocka_unit_test (spoiled),      cmocka_unit_test (poison),
   cmocka_unit_test (structured),   cmocka_unit_test (leave),
-  cmocka_unit_test (leave_near),   cmocka_unit_test (leave_near_hanging),
+
   cmocka_unit_test (libnbd_fails), cmocka_unit_test (replaced),
 };
 
