@@ -594,7 +594,6 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (open_slowly),  cmocka_unit_test (open_later),
   cmocka_unit_test (spoiled),      cmocka_unit_test (poison),
   cmocka_unit_test (structured),   cmocka_unit_test (leave),
-
   cmocka_unit_test (libnbd_fails), cmocka_unit_test (replaced),
 };
 
