@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
@@ -139,13 +140,22 @@ set_attributes (posix_spawnattr_t *attr)
   return err == 0 ? posix_spawnattr_setpgroup (attr, 0) : err;
 }
 
-static int directory = -1;
+/* "": commands run in the current directory. */
+static char directory[PATH_MAX];
 
 void
 command_set_directory (void)
 {
-  if (directory == -1)
-    directory = open (".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (directory[0] == '\0' && getcwd (directory, sizeof directory) == NULL)
+    directory[0] = '\0';
+}
+
+/* A server that has changed its user may not be allowed to go there. */
+static bool
+can_use_directory (void)
+{
+  return directory[0] != '\0'
+         && faccessat (AT_FDCWD, directory, X_OK, AT_EACCESS) == 0;
 }
 
 /* Not all libraries close their descriptors on exec: libcurl 7.88 does not. */
@@ -154,8 +164,8 @@ set_files (posix_spawn_file_actions_t *files, int out, int err)
 {
   int r = 0;
 
-  if (directory != -1)
-    r = posix_spawn_file_actions_addfchdir_np (files, directory);
+  if (can_use_directory ())
+    r = posix_spawn_file_actions_addchdir_np (files, directory);
   if (r == 0)
     r = posix_spawn_file_actions_addopen (files, 0, "/dev/null", O_RDONLY, 0);
   if (r == 0)

@@ -33,8 +33,9 @@ enum command_state {
   COMMAND_FAILED, /* see command_failure */
 };
 
-/* Let all commands run in the directory that is current now: servers change it
- * later.  Only the first call counts.  Call it before there are threads.
+/* Let all commands run in the directory that is current now, if that is still
+ * possible: servers change it later.  Only the first call counts.  Call it
+ * before there are threads.
  */
 void command_set_directory (void);
 
