@@ -108,6 +108,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def handle(self):
+        try:
+            super().handle()
+        except ConnectionError:     # the client disconnected
+            pass
+
     def send(self, status, body, note="-"):
         self.server.log("%s %s %d %s" % (self.command, self.path, status,
                                          note))
