@@ -226,7 +226,7 @@ unset AWS_CONFIG_FILE
     echo "$messages" > log
 )
 like "the server of STS in the region" "$(< log)" \
-     'no keys.*STS: .*Failed to connect to sts.eu-west-1.amazonaws.com port 443'
+     'no keys.*STS: .*Failed to connect to sts.eu-west-1.amazonaws.com( port |:)443'
 for url in ftp://x http://h/?x 'http://a b'; do
     AWS_ENDPOINT_URL_STS=$url AWS_WEB_IDENTITY_TOKEN_FILE=$tmp/identity \
         AWS_ROLE_ARN=$role uses
