@@ -152,3 +152,15 @@ _requests_done ()
     exec 9<&-
     [[ $response = HTTP/* ]]
 }
+
+# gets NAME URL [PARAMETER...]: the plugin serves the image at URL, whose
+# disk is plain.raw.
+gets ()
+{
+    local name=$1 url=$2
+    shift 2
+    rm -f got.raw
+    # shellcheck disable=SC2016
+    ok "$name" with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw plain.raw' \
+       -- "url=$url" "$@"
+}

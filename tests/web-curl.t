@@ -26,17 +26,6 @@ access_log $tls_log tls;"
 text_source $((3 << 20)) plain.raw
 qemu-img convert -f raw -O qcow2 plain.raw "$www/plain.qcow2"
 
-# gets NAME URL [PARAMETER...]: the plugin serves the image at URL.
-gets ()
-{
-    local name=$1 url=$2
-    shift 2
-    rm -f got.raw
-    # shellcheck disable=SC2016
-    ok "$name" with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw plain.raw' \
-       -- "url=$url" "$@"
-}
-
 # --- The list of parameters -------------------------------------------
 
 # keys PLUGIN: print the parameters in its --help.  (nbdkit 1.32 has a space

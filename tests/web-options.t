@@ -49,17 +49,6 @@ server { listen unix:'"$tmp"'/h2c http2; root '"$www"'; }'
 text_source $((3 << 20)) plain.raw
 qemu-img convert -f raw -O qcow2 plain.raw "$www/plain.qcow2"
 
-# gets NAME URL [PARAMETER...]: the plugin serves the image at URL.
-gets ()
-{
-    local name=$1 url=$2
-    shift 2
-    rm -f got.raw
-    # shellcheck disable=SC2016
-    ok "$name" with_qcow 'nbdcopy "$uri" got.raw && cmp got.raw plain.raw' \
-       -- "url=$url" "$@"
-}
-
 # --- TLS --------------------------------------------------------------
 
 at=$https/plain.qcow2

@@ -195,7 +195,7 @@ void object_run (struct nbd_object *o);
 bool object_has_connection (const struct nbd_object *o);
 
 /* True if errno of a connection says that this process may not use the local
- * socket: a restart of the server does not change that.
+ * socket: that is mostly so until nbdkit is started again.
  */
 bool object_is_denied (const struct nbd_object *o, int err);
 

@@ -7,7 +7,6 @@
  * and its generation.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -118,19 +117,6 @@ open_number (unsigned number)
 
 /* --- One thread --- */
 
-static unsigned
-count_descriptors (void)
-{
-  DIR *d = opendir ("/proc/self/fd");
-  unsigned n = 0;
-
-  assert_non_null (d);
-  while (readdir (d))
-    n++;
-  closedir (d);
-  return n;
-}
-
 static void
 replaced (void **state)
 {
@@ -138,7 +124,7 @@ replaced (void **state)
   unsigned before;
 
   (void) state;
-  before = count_descriptors ();
+  before = unit_count_fds ();
   start ();
   old = open_number (3);
   assert_non_null (old);
@@ -157,7 +143,7 @@ replaced (void **state)
   assert_int_equal (generation_of (new, 3), 1);
   qcow_view_close (new);
   stop_all ();
-  assert_int_equal (count_descriptors (), before);
+  assert_int_equal (unit_count_fds (), before);
 }
 
 static void

@@ -91,6 +91,12 @@ make_directory (void **state)
   return 0;
 }
 
+static inline int
+nbd_setup (void **state)
+{
+  return make_directory (state) == -1 ? -1 : unit_load (state);
+}
+
 /* Run a server that ends with this process, and writes its pid to pid_path
  * when it is ready.  False: it does not start.
  */

@@ -7,6 +7,7 @@
 #ifndef UNIT_H
 #define UNIT_H
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -174,11 +175,38 @@ unit_load (void **state)
   return qcow_load ();
 }
 
-#define UNIT_MAIN(tests)                                                      \
+/* The descriptors that this process has open. */
+static inline unsigned
+unit_count_fds (void)
+{
+  DIR *d = opendir ("/proc/self/fd");
+  unsigned n = 0;
+
+  assert_non_null (d);
+  while (readdir (d))
+    n++;
+  closedir (d);
+  return n;
+}
+
+/* A sleep hook: the client leaves when it is called for the fourth time. */
+static unsigned unit_sleeps;
+
+static inline int
+unit_leave_at_fourth (void *opaque, unsigned ms)
+{
+  (void) opaque;
+  (void) ms;
+  return ++unit_sleeps == 4 ? -1 : 0;
+}
+
+/* The main function of a program that runs 'tests' after the group setup. */
+#define UNIT_MAIN_AFTER(setup, tests)                                         \
   int main (void)                                                             \
   {                                                                           \
     cmocka_set_message_output (CM_OUTPUT_TAP);                                \
-    return cmocka_run_group_tests (tests, unit_load, NULL);                   \
+    return cmocka_run_group_tests (tests, setup, NULL);                       \
   }
+#define UNIT_MAIN(tests) UNIT_MAIN_AFTER (unit_load, tests)
 
 #endif /* UNIT_H */

@@ -3,7 +3,6 @@
  * base/command.c: output, failures, limits, and that nothing is left behind.
  */
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -76,19 +75,6 @@ assert_fails (struct command *c, const char *expected)
   assert_int_equal (drive (c), COMMAND_FAILED);
   assert_string_equal (command_failure (c), expected);
   command_free (c);
-}
-
-static unsigned
-count_fds (void)
-{
-  DIR *d = opendir ("/proc/self/fd");
-  unsigned n = 0;
-
-  assert_non_null (d);
-  while (readdir (d))
-    n++;
-  closedir (d);
-  return n;
 }
 
 static void
@@ -198,7 +184,7 @@ static void
 cancelled (void **state)
 {
   struct unit_file f = unit_file_new ();
-  const unsigned before = count_fds ();
+  const unsigned before = unit_count_fds ();
   char script[256];
   struct command *c;
   pid_t pids[2] = { 0, 0 };
@@ -229,7 +215,7 @@ cancelled (void **state)
   }
   assert_true (i < 200);
   command_free (NULL);
-  assert_int_equal (count_fds (), before);
+  assert_int_equal (unit_count_fds (), before);
   assert_int_equal (waitpid (-1, NULL, WNOHANG), -1);
   close (f.fd);
 }

@@ -97,21 +97,11 @@ pbkdf2 (void **state)
   }
 }
 
-static unsigned sleeps;
-
-static int
-on_sleep (void *opaque, unsigned ms)
-{
-  (void) opaque;
-  (void) ms;
-  return ++sleeps == 4 ? -1 : 0;
-}
-
 /* A client that leaves does not wait for minutes. */
 static void
 stopped (void **state)
 {
-  static const struct qcow_hooks hooks = { .sleep = on_sleep };
+  static const struct qcow_hooks hooks = { .sleep = unit_leave_at_fourth };
   static const uint8_t salt[] = "salt";
   uint8_t key[64];
 
@@ -121,7 +111,7 @@ stopped (void **state)
                                    UINT32_MAX, key, sizeof key, &hooks),
                     -1);
   assert_int_equal (errno, ESHUTDOWN);
-  assert_int_equal (sleeps, 4);
+  assert_int_equal (unit_sleeps, 4);
 }
 
 /* For example: 64 bytes with SHA-256 take two hashes in each iteration. */

@@ -269,16 +269,6 @@ beyond_the_end (void **state)
   close_source ();
 }
 
-static unsigned sleeps;
-
-static int
-on_sleep (void *opaque, unsigned ms)
-{
-  (void) opaque;
-  (void) ms;
-  return ++sleeps == 4 ? -1 : 0;
-}
-
 /* The client leaves while a passphrase is tried. */
 static void
 client_leaves (void **state)
@@ -293,7 +283,7 @@ client_leaves (void **state)
   put_be32 (bytes + 208 + 4, UINT32_MAX);
   put_be32 (bytes + 208 + 3 * 48 + 4, UINT32_MAX);
   assert_string_equal (parse (LENGTH), "");
-  leaving.sleep = on_sleep;
+  leaving.sleep = unit_leave_at_fourth;
   source->hooks = &leaving;
   unit_forget ();
   assert_int_equal (

@@ -201,11 +201,4 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (leaving),  cmocka_unit_test (reconnecting),
 };
 
-int
-main (void)
-{
-  cmocka_set_message_output (CM_OUTPUT_TAP);
-  return make_directory (NULL) == -1
-           ? 1
-           : cmocka_run_group_tests (tests, unit_load, NULL);
-}
+UNIT_MAIN_AFTER (nbd_setup, tests)

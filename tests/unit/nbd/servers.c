@@ -929,11 +929,4 @@ static const struct CMUnitTest tests[] = {
   cmocka_unit_test (many_threads),
 };
 
-int
-main (void)
-{
-  cmocka_set_message_output (CM_OUTPUT_TAP);
-  return make_directory (NULL) == -1
-           ? 1
-           : cmocka_run_group_tests (tests, unit_load, NULL);
-}
+UNIT_MAIN_AFTER (nbd_setup, tests)
