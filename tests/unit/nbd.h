@@ -180,13 +180,19 @@ server_start_qemu (uint64_t size)
 }
 
 static inline void
-server_kill (void)
+server_end (int signal)
 {
   if (server > 0) {
-    kill (server, SIGKILL);
+    kill (server, signal);
     waitpid (server, NULL, 0);
   }
   server = 0;
+}
+
+static inline void
+server_kill (void)
+{
+  server_end (SIGKILL);
 }
 
 /* --- The transport --- */

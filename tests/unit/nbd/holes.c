@@ -106,6 +106,9 @@ kinds (void **state)
   assert_int_equal (find_holes (0, 4 * M), 0);
   FOUND ({ 0, M, false }, { M, 3 * M, true }, { 3 * M, 4 * M, false });
   assert_int_equal (unit_errors, 0);
+  /* It has a temporary directory, and waits for its clients. */
+  nbd_hang_up (nbd);
+  server_end (SIGTERM);
   finish ();
 }
 
